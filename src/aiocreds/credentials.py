@@ -1,0 +1,62 @@
+"""One frozen set of AWS credentials."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Credentials:
+    """What signs a request, as it was when it was fetched.
+
+    Its ``repr`` shows the last four characters of the access key id and no secret.
+
+    Attributes:
+        access_key_id: such as ``AKIA…`` (long-term) or ``ASIA…`` (temporary).
+        secret_access_key: the signing secret.
+        session_token: goes with temporary keys.
+        expiration: when the service stops accepting them: an aware ``datetime``, kept in UTC. None: never.
+        account_id: the 12 digits of the account, where the source tells them.
+        credential_scope: the region scope, where the source tells one.
+        provider: the source they came from, such as ``"env"``.
+        identity_id: the Cognito identity they were issued to.
+        may_outlive_expiry: stamped by sources whose service decides when keys really die (EC2 metadata,
+            containers, roles, SSO): while their service is down they are used past ``expiration``.
+
+    Raises:
+        ValueError: a key is empty, or ``expiration`` is naive.
+
+    See https://docs.aws.amazon.com/IAM/latest/UserGuide/id_credentials_temp.html
+    """
+
+    access_key_id: str
+    secret_access_key: str
+    session_token: str | None = None
+    expiration: datetime | None = None
+    account_id: str | None = None
+    credential_scope: str | None = None
+    provider: str | None = None
+    identity_id: str | None = None
+    may_outlive_expiry: bool = False
+
+    def __post_init__(self) -> None:
+        if not self.access_key_id or not self.secret_access_key:
+            missing = "secret_access_key" if self.access_key_id else "access_key_id"
+            raise ValueError(f"Credentials need a non-empty {missing}")
+        if self.expiration is not None:
+            if self.expiration.utcoffset() is None:
+                raise ValueError("expiration must be timezone-aware: datetime.now(UTC), not datetime.now()")
+            object.__setattr__(self, "expiration", self.expiration.astimezone(UTC))
+
+    def __repr__(self) -> str:
+        shown = [f"access_key_id={redact_key(self.access_key_id)!r}"]
+        for name in ("expiration", "account_id", "credential_scope", "provider", "identity_id"):
+            if (value := getattr(self, name)) is not None:
+                shown.append(f"{name}={value.isoformat() if isinstance(value, datetime) else value!r}")
+        return f"Credentials({', '.join(shown)})"
+
+
+def redact_key(access_key_id: str) -> str:
+    """The access key id as messages and logs may show it: its last four characters."""
+    return f"****{access_key_id[-4:]}" if len(access_key_id) > 8 else "****"
