@@ -25,7 +25,7 @@ class Credentials:
             containers, roles, SSO): while their service is down they are used past ``expiration``.
 
     Raises:
-        ValueError: a key is empty, or ``expiration`` is naive.
+        ValueError: a key is blank, or ``expiration`` is naive.
 
     See https://docs.aws.amazon.com/IAM/latest/UserGuide/id_credentials_temp.html
     """
@@ -41,20 +41,27 @@ class Credentials:
     may_outlive_expiry: bool = False
 
     def __post_init__(self) -> None:
-        if not self.access_key_id or not self.secret_access_key:
-            missing = "secret_access_key" if self.access_key_id else "access_key_id"
-            raise ValueError(f"Credentials need a non-empty {missing}")
+        for name, value in (("access_key_id", self.access_key_id), ("secret_access_key", self.secret_access_key)):
+            if not value or value.isspace():
+                raise ValueError(f"Credentials need a non-empty {name}")
         if self.expiration is not None:
             if self.expiration.utcoffset() is None:
                 raise ValueError("expiration must be timezone-aware: datetime.now(UTC), not datetime.now()")
             object.__setattr__(self, "expiration", self.expiration.astimezone(UTC))
 
     def __repr__(self) -> str:
-        shown = [f"access_key_id={redact_key(self.access_key_id)!r}"]
-        for name in ("expiration", "account_id", "credential_scope", "provider", "identity_id"):
-            if (value := getattr(self, name)) is not None:
-                shown.append(f"{name}={value.isoformat() if isinstance(value, datetime) else value!r}")
-        return f"Credentials({', '.join(shown)})"
+        expiration = self.expiration and self.expiration.isoformat()
+        fields = {
+            "access_key_id": redact_key(self.access_key_id),
+            "expiration": expiration,
+            "account_id": self.account_id,
+            "credential_scope": self.credential_scope,
+            "provider": self.provider,
+            "identity_id": self.identity_id,
+        }
+        return (
+            f"Credentials({', '.join(f'{name}={value!r}' for name, value in fields.items() if value is not None)})"
+        )
 
 
 def redact_key(access_key_id: str) -> str:

@@ -1,0 +1,60 @@
+"""A FastAPI service that always has fresh credentials. Nothing of aiocreds but the provider is needed.
+
+Run it with ``uvicorn fastapi_app:app``. It takes credentials from wherever it runs, and the region from
+``AWS_REGION``.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Annotated, Any
+
+from aiobotocore.session import get_session
+from fastapi import Depends, FastAPI, Request, Response
+
+from aiocreds import Credentials, default_chain
+from aiocreds.integrations.aiobotocore import attach
+
+provider = default_chain()
+
+
+@asynccontextmanager
+async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+    """Load credentials while the server starts, and keep them fresh until it stops."""
+    session = attach(get_session(), provider)
+    region = os.environ.get("AWS_REGION", "eu-central-1")
+    async with provider, session.create_client("s3", region_name=region) as s3:
+        app.state.s3 = s3
+        yield
+
+
+app = FastAPI(lifespan=lifespan)
+
+
+@app.get("/whoami")
+async def whoami(credentials: Annotated[Credentials, Depends(provider)]) -> dict[str, str | None]:
+    """What this service signs with. A dependency like any other."""
+    return {"provider": credentials.provider, "account": credentials.account_id}
+
+
+@app.get("/buckets")
+async def buckets(request: Request) -> list[str]:
+    """A call to AWS. The client may live for days: each request is signed with what is current."""
+    listing: dict[str, Any] = await request.app.state.s3.list_buckets()
+    return [bucket["Name"] for bucket in listing["Buckets"]]
+
+
+@app.get("/ready")
+async def ready(response: Response) -> dict[str, Any]:
+    """For the load balancer. Looks at what is held, and asks nobody."""
+    status = provider.status
+    loaded = status.loaded_at is not None
+    fresh = status.seconds_left is None or status.seconds_left > 0
+    response.status_code = 200 if loaded and fresh else 503
+    return {
+        "ready": loaded and fresh,
+        "expiration": status.expiration,
+        "last_error": None if status.last_error is None else str(status.last_error),
+    }

@@ -1,0 +1,14 @@
+"""The first program of the README: who am I, as far as credentials go?"""
+
+import asyncio
+
+from aiocreds import default_chain
+
+
+async def main() -> None:
+    credentials = await default_chain()()
+    print(credentials)
+
+
+if __name__ == "__main__":
+    asyncio.run(main())

@@ -1,0 +1,92 @@
+"""What can be run here. With nothing installed but Python: ``python3 noxfile.py -s demo`` (or any other session).
+
+``nox -l`` lists the sessions.
+"""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+import venv
+from pathlib import Path
+
+HERE = Path(__file__).parent
+
+try:
+    import nox
+except ModuleNotFoundError:  # a fresh machine: put nox beside the environments it will make, and start over
+    home = HERE / ".nox" / "bootstrap"
+    python = home / ("Scripts" if sys.platform == "win32" else "bin") / "python"
+    if not python.exists():
+        venv.create(home, with_pip=True)
+    subprocess.run([python, "-m", "pip", "install", "--quiet", "nox>=2025.2"], check=True)
+    sys.exit(subprocess.call([python, "-m", "nox", "-f", __file__, *sys.argv[1:]]))
+
+OLDEST, NEWEST = 11, 14
+
+nox.needs_version = ">=2025.2"
+nox.options.sessions = ["tests", "lint", "typecheck"]
+nox.options.default_venv_backend = "virtualenv"
+nox.options.reuse_existing_virtualenvs = True
+nox.options.error_on_missing_interpreters = False
+
+
+def interpreters() -> list[str]:
+    """The Python versions from 3.11 on that this machine can run; a name alone may be an empty shim."""
+    here = f"3.{sys.version_info.minor}"
+    found = []
+    for minor in range(OLDEST, NEWEST + 1):
+        name = f"3.{minor}"
+        command = shutil.which(f"python{name}")
+        answers = command and not subprocess.run([command, "-c", ""], capture_output=True, check=False).returncode
+        if name == here or answers:
+            found.append(name)
+    return found
+
+
+@nox.session
+def demo(session: nox.Session) -> None:
+    """Credentials from an embedded AWS: no account, no network."""
+    session.install("--quiet", ".", *dependencies("demo"))
+    session.run("python", "examples/demo.py", *session.posargs)
+
+
+@nox.session(python=interpreters())
+def tests(session: nox.Session) -> None:
+    """The tests, on every interpreter from 3.11 on that this machine has."""
+    session.install("--quiet", ".", *dependencies("tests"))
+    session.run("pytest", *(session.posargs or ["-n", "2"]))
+
+
+@nox.session
+def lint(session: nox.Session) -> None:
+    """Style, and imports that point one way."""
+    session.install("--quiet", ".", *dependencies("lint"))
+    session.run("ruff", "check", ".")
+    session.run("ruff", "format", "--check", ".")
+    session.run("lint-imports")
+
+
+@nox.session
+def typecheck(session: nox.Session) -> None:
+    """Strict types, here and as a user's program sees them (tests/typing)."""
+    session.install("--quiet", ".", *dependencies("tests"), *dependencies("typecheck"))
+    session.run("mypy")
+    session.run("pyright")
+
+
+@nox.session
+def bench(session: nox.Session) -> None:
+    """The numbers, each as a ratio beside its peer from the same run."""
+    session.install("--quiet", ".", *dependencies("tests"))
+    session.run("python", "-m", "tests.benchmarks", *session.posargs)
+
+
+def dependencies(group: str) -> list[str]:
+    """A dependency group of pyproject.toml."""
+    return nox.project.dependency_groups(nox.project.load_toml(HERE / "pyproject.toml"), group)  # type: ignore[return-value]  # a tuple, typed as such only later
+
+
+if __name__ == "__main__":
+    nox.main()

@@ -1,0 +1,94 @@
+"""AWS credentials for asyncio programs.
+
+::
+
+    from aiocreds import default_chain
+
+    provider = default_chain()
+    credentials = await provider()
+
+Importing this loads nothing heavy: each name is loaded when it is first used.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from aiocreds.aws.client import ClientConfig
+    from aiocreds.chain import chain
+    from aiocreds.context import Context
+    from aiocreds.credentials import Credentials
+    from aiocreds.errors import (
+        ChainExhausted,
+        CredentialsError,
+        CredentialsNotFound,
+        InvalidConfiguration,
+        LoginRequired,
+        ServiceRefused,
+        SourceUnavailable,
+    )
+    from aiocreds.provider import Provider, RefreshStatus, credential_provider
+    from aiocreds.sources.assume_role import from_temporary_credentials
+    from aiocreds.sources.default import default_chain
+    from aiocreds.sources.env import from_env
+    from aiocreds.sources.http import from_container_metadata, from_http
+    from aiocreds.sources.imds import from_instance_metadata
+    from aiocreds.sources.ini import from_ini
+    from aiocreds.sources.process import from_process
+
+__all__ = [
+    "ChainExhausted",
+    "ClientConfig",
+    "Context",
+    "Credentials",
+    "CredentialsError",
+    "CredentialsNotFound",
+    "InvalidConfiguration",
+    "LoginRequired",
+    "Provider",
+    "RefreshStatus",
+    "ServiceRefused",
+    "SourceUnavailable",
+    "chain",
+    "credential_provider",
+    "default_chain",
+    "from_container_metadata",
+    "from_env",
+    "from_http",
+    "from_ini",
+    "from_instance_metadata",
+    "from_process",
+    "from_temporary_credentials",
+]
+
+_HOMES = {
+    "ClientConfig": "aws.client",
+    "Context": "context",
+    "Credentials": "credentials",
+    "Provider": "provider",
+    "RefreshStatus": "provider",
+    "chain": "chain",
+    "credential_provider": "provider",
+    "default_chain": "sources.default",
+    "from_container_metadata": "sources.http",
+    "from_env": "sources.env",
+    "from_http": "sources.http",
+    "from_ini": "sources.ini",
+    "from_instance_metadata": "sources.imds",
+    "from_process": "sources.process",
+    "from_temporary_credentials": "sources.assume_role",
+}
+
+
+def __getattr__(name: str) -> object:
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value: object = getattr(import_module(f"{__name__}.{_HOMES.get(name, 'errors')}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

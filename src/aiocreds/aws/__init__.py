@@ -1,0 +1,1 @@
+"""What is said to AWS services, and how."""

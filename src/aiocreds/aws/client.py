@@ -1,0 +1,208 @@
+"""What calls to AWS services have in common: configuration, endpoint, signature, retries, the clock."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import timedelta
+from email.utils import parsedate_to_datetime
+from typing import TYPE_CHECKING, NamedTuple
+
+from aiocreds.aws.endpoints import Endpoint, endpoint_for
+from aiocreds.aws.partitions import home_region
+from aiocreds.config import Section, load, profile_name
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    import aiohttp
+
+    from aiocreds.config import SharedConfig
+    from aiocreds.context import Context
+    from aiocreds.credentials import Credentials
+    from aiocreds.http import Response
+
+SKEW_TOLERATED = 240.0  # seconds; services refuse signatures from about 300 on
+
+
+@dataclass(frozen=True, slots=True)
+class ClientConfig:
+    """How the service calls of a source are made.
+
+    Attributes:
+        region: by default ``AWS_REGION``, ``AWS_DEFAULT_REGION``, the profile's ``region``, else the home region
+            of the partition.
+        endpoint_url: by default ``AWS_ENDPOINT_URL_<SERVICE>``, ``AWS_ENDPOINT_URL``, the profile's ``services``
+            section and ``endpoint_url``, else AWS's own.
+        use_fips: by default ``AWS_USE_FIPS_ENDPOINT``, else the profile's ``use_fips_endpoint``.
+        use_dualstack: by default ``AWS_USE_DUALSTACK_ENDPOINT``, else the profile's ``use_dualstack_endpoint``.
+        connect_timeout: seconds to connect, or a ``timedelta``.
+        read_timeout: seconds to wait for an answer, or a ``timedelta``.
+        max_attempts: how often a call is made in all, while it fails in ways that may pass.
+        middlewares: aiohttp client middlewares, run before signing, so that what they add is signed.
+    """
+
+    region: str | None = None
+    endpoint_url: str | None = None
+    use_fips: bool | None = None
+    use_dualstack: bool | None = None
+    connect_timeout: float | timedelta = 5.0
+    read_timeout: float | timedelta = 10.0
+    max_attempts: int = 3
+    middlewares: Sequence[aiohttp.ClientMiddlewareType] = ()
+
+    def __post_init__(self) -> None:
+        if self.max_attempts < 1:
+            raise ValueError("max_attempts must be at least 1")
+
+
+class Surroundings(NamedTuple):
+    """The configuration a call is made in: a profile, and what is left open there comes from ``outer``."""
+
+    context: Context
+    config: SharedConfig
+    section: Section | None
+    outer: Section | None = None
+
+    def get(self, key: str) -> str | None:
+        """A key of the profile, else of the outer one."""
+        return (self.section.get(key) if self.section else None) or (self.outer.get(key) if self.outer else None)
+
+
+async def surroundings(context: Context) -> Surroundings:
+    """Those of a source that is used outside of any profile: the active profile's."""
+    config = await load(context)
+    return Surroundings(context, config, config.profile(profile_name(context)))
+
+
+def region_for(client: ClientConfig, around: Surroundings, *, arn: str | None = None) -> str:
+    """The region of a call.
+
+    From ``client``, ``AWS_REGION``, ``AWS_DEFAULT_REGION``, the profile's ``region`` (else the outer one's), else
+    the home region of the partition of ``arn``.
+    """
+    context = around.context
+    return (
+        client.region
+        or context.setting("AWS_REGION")
+        or context.setting("AWS_DEFAULT_REGION")
+        or around.get("region")
+        or home_region(arn or "")
+    )
+
+
+class ServiceClient(NamedTuple):
+    """One AWS service as seen from one source."""
+
+    service: str
+    client: ClientConfig
+    around: Surroundings
+    region: str
+
+    @property
+    def endpoint(self) -> Endpoint:
+        """Where the service is.
+
+        Raises:
+            InvalidConfiguration: the settings contradict each other or the partition.
+        """
+        profile = self.around.section or self.around.outer
+        return endpoint_for(
+            self.service,
+            region=self.region,
+            endpoint_url=self.client.endpoint_url,
+            use_fips=self.client.use_fips,
+            use_dualstack=self.client.use_dualstack,
+            environ=self.around.context.environ,
+            profile=profile,
+            services=self.around.config.services,
+        )
+
+    async def call(
+        self,
+        method: str,
+        path: str,
+        *,
+        headers: Mapping[str, str],
+        body: bytes,
+        credentials: Credentials | None,
+        retry_if: Callable[[Response], bool],
+        clock_rejected: Callable[[Response], bool],
+    ) -> Response:
+        """Make a call, signed when there are ``credentials``; once more if our clock turns out to be wrong.
+
+        Args:
+            method: of HTTP.
+            path: absolute.
+            headers: to send, and to be signed.
+            body: of the request.
+            credentials: to sign with.
+            retry_if: tells the answers, other than 5xx and 429, that may be better next time.
+            clock_rejected: tells the answers that a wrong clock may explain.
+        """
+        endpoint, context = self.endpoint, self.around.context
+        url = endpoint.url + path
+
+        async def send() -> Response:
+            return await context.http.request(
+                method,
+                url,
+                provider=self.service,
+                headers=headers,
+                body=body,
+                timeout=seconds(self.client.connect_timeout) + seconds(self.client.read_timeout),
+                connect_timeout=seconds(self.client.connect_timeout),
+                read_timeout=seconds(self.client.read_timeout),
+                attempts=self.client.max_attempts,
+                retry_if=retry_if,
+                ca_bundle=self.around.get("ca_bundle"),
+                middlewares=middlewares,
+            )
+
+        middlewares: list[aiohttp.ClientMiddlewareType] = list(self.client.middlewares)
+        if credentials is not None:
+            middlewares.append(_signing(credentials, endpoint.signing_region, self.service, context))
+        response = await send()
+        if self._learn_clock(response) and clock_rejected(response):
+            response = await send()
+        return response
+
+    def _learn_clock(self, response: Response) -> bool:
+        """Compare the answer's ``Date`` with our clock; whether that changed what we take for the time."""
+        clock = self.around.context.clock
+        try:
+            skew = parsedate_to_datetime(response.headers["Date"]).timestamp() - (clock.now() - clock.offset)
+        except (KeyError, ValueError, TypeError):
+            return False
+        if abs(skew - clock.offset) <= SKEW_TOLERATED:
+            return False
+        clock.learn(0.0 if abs(skew) <= SKEW_TOLERATED else skew)
+        return True
+
+
+def _signing(credentials: Credentials, region: str, service: str, context: Context) -> aiohttp.ClientMiddlewareType:
+    """The last middleware: it signs what all the others have made of the request, at each attempt anew."""
+    from aiocreds.aws.signing import sign  # not for unsigned calls
+
+    async def middleware(
+        request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType
+    ) -> aiohttp.ClientResponse:
+        request.headers.update(
+            sign(
+                request.method,
+                str(request.url),
+                request.headers.items(),
+                await request.body.as_bytes() if request.body else b"",
+                credentials=credentials,
+                region=region,
+                service=service,
+                at=context.clock.now(),
+            )
+        )
+        return await handler(request)
+
+    return middleware
+
+
+def seconds(duration: float | timedelta) -> float:
+    """A duration as a number."""
+    return duration.total_seconds() if isinstance(duration, timedelta) else duration

@@ -1,0 +1,251 @@
+"""Where a service answers: from its region, or from what the program, the environment or the profile says.
+
+See https://docs.aws.amazon.com/sdkref/latest/guide/feature-ss-endpoints.html and
+https://docs.aws.amazon.com/sdkref/latest/guide/feature-endpoints.html
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, NamedTuple, Protocol
+from urllib.parse import urlsplit
+
+from aiocreds.aws.partitions import partition_of
+from aiocreds.errors import InvalidConfiguration
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+
+class Endpoint(NamedTuple):
+    """Where to send a request.
+
+    Attributes:
+        url: never ends in a slash: append an absolute path.
+        signing_region: the region to sign for.
+    """
+
+    url: str
+    signing_region: str
+
+
+class Section(Protocol):
+    """What this module needs of a section of the shared config file."""
+
+    def get(self, key: str, /) -> str | None:
+        """The value of a key."""
+        ...
+
+    def subsection(self, key: str, /) -> Mapping[str, str]:
+        """The settings nested under a key; empty when there are none."""
+        ...
+
+    def where(self, key: str, nested: str | None = None, /) -> str:
+        """The place of a key, or of one nested under it, as ``file:line``."""
+        ...
+
+
+class Setting(NamedTuple):
+    """A value and the name of the place it was found in, for messages."""
+
+    value: str
+    place: str
+
+
+class Service(NamedTuple):
+    """How a service names its hosts: ``{prefix}[-fips].{region}.{suffix}``, but for the exceptions.
+
+    Attributes:
+        prefix: what its host names begin with.
+        exceptions: host names by region or partition and (FIPS, dual-stack).
+    """
+
+    prefix: str
+    exceptions: Mapping[tuple[str, tuple[bool, bool]], str]
+
+
+PLAIN, FIPS = (False, False), (True, False)
+
+SERVICES = {
+    "sts": Service(
+        "sts",
+        {("aws-global", PLAIN): "sts.amazonaws.com", ("aws-us-gov", FIPS): "sts.{region}.amazonaws.com"},
+    ),
+}
+
+
+def endpoint_for(
+    service: str,
+    *,
+    region: str,
+    endpoint_url: str | None = None,
+    use_fips: bool | None = None,
+    use_dualstack: bool | None = None,
+    environ: Mapping[str, str],
+    profile: Section | None = None,
+    services: Mapping[str, Section] | None = None,
+) -> Endpoint:
+    """The endpoint of a service. What is given in code wins over the environment, and that over the profile.
+
+    Reads ``AWS_ENDPOINT_URL_<SERVICE>``, ``AWS_ENDPOINT_URL``, ``AWS_IGNORE_CONFIGURED_ENDPOINT_URLS``,
+    ``AWS_USE_FIPS_ENDPOINT`` and ``AWS_USE_DUALSTACK_ENDPOINT``; of the profile, the keys of the same names
+    without ``AWS_``, in lower case, and ``services``.
+
+    Args:
+        service: such as ``"sts"``.
+        region: the region to ask.
+        endpoint_url: goes before any configured one.
+        use_fips: None leaves it to the environment and the profile.
+        use_dualstack: None leaves it to the environment and the profile.
+        environ: the environment variables.
+        profile: the profile's settings.
+        services: the ``[services …]`` sections of the config file, by name.
+
+    Raises:
+        InvalidConfiguration: a setting cannot be used, or an endpoint is configured together with FIPS or
+            dual-stack, which it would silently take the place of.
+    """
+    fips = _switch("use_fips", use_fips, "AWS_USE_FIPS_ENDPOINT", environ, profile)
+    dualstack = _switch("use_dualstack", use_dualstack, "AWS_USE_DUALSTACK_ENDPOINT", environ, profile)
+    custom = (
+        configured_url(service, environ=environ, profile=profile, services=services)
+        if endpoint_url is None
+        else Setting(endpoint_url, "endpoint_url=")
+    )
+    if custom is None:
+        return resolve(service, region, use_fips=bool(fips), use_dualstack=bool(dualstack))
+    for kind, place in (("FIPS", fips), ("dual-stack", dualstack)):
+        if place:
+            raise InvalidConfiguration(
+                f"{custom.place} sets the endpoint of {service} and {place} asks for {kind}, which would be "
+                f"lost: drop one of the two"
+            )
+    return Endpoint(checked_url(custom), signing_region(region))
+
+
+def resolve(service: str, region: str, *, use_fips: bool = False, use_dualstack: bool = False) -> Endpoint:
+    """AWS's own endpoint of a service in a region.
+
+    Raises:
+        InvalidConfiguration: the region cannot be one, or its partition has no such endpoints.
+    """
+    signed_for = signing_region(region)
+    partition = partition_of(region)
+    for kind, wanted, supported in (
+        ("FIPS", use_fips, partition.supports_fips),
+        ("dual-stack", use_dualstack, partition.supports_dual_stack),
+    ):
+        if wanted and not supported:
+            raise InvalidConfiguration(
+                f"partition {partition.name} (region {region}) has no {kind} endpoints: turn {kind} off"
+            )
+    prefix, exceptions = SERVICES[service]
+    variant = (use_fips, use_dualstack)
+    host = exceptions.get((region, variant)) or exceptions.get((partition.name, variant))
+    if host is None:
+        suffix = partition.dual_stack_suffix if use_dualstack else partition.dns_suffix
+        host = f"{prefix}{'-fips' if use_fips else ''}.{{region}}.{suffix}"
+    return Endpoint(f"https://{host.format(region=region)}", signed_for)
+
+
+def signing_region(region: str) -> str:
+    """The region to sign for.
+
+    Raises:
+        InvalidConfiguration: it could not be part of a host name.
+    """
+    if not re.fullmatch(r"(?!-)[A-Za-z0-9-]{1,63}(?<!-)", region):
+        raise InvalidConfiguration(f"{region!r} is not a region: expected a name such as 'eu-central-1'")
+    return "us-east-1" if region == "aws-global" else region
+
+
+def configured_url(
+    service: str,
+    *,
+    environ: Mapping[str, str],
+    profile: Section | None = None,
+    services: Mapping[str, Section] | None = None,
+) -> Setting | None:
+    """The endpoint that the environment or else the profile sets for a service.
+
+    Raises:
+        InvalidConfiguration: the profile names a ``services`` section that is not there.
+    """
+    if switched_on("AWS_IGNORE_CONFIGURED_ENDPOINT_URLS", environ, profile):
+        return None
+    key = service.replace("-", "_")
+    for variable in (f"AWS_ENDPOINT_URL_{key.upper()}", "AWS_ENDPOINT_URL"):
+        value = environ.get(variable, "")
+        if value.strip():
+            return Setting(value, variable)
+    if profile is None:
+        return None
+    if name := profile.get("services"):
+        section = (services or {}).get(name)
+        if section is None:
+            raise InvalidConfiguration(
+                f"{profile.where('services')} names a section [services {name}] that does not exist: "
+                f"add it to the config file, or drop the line"
+            )
+        if url := section.subsection(key).get("endpoint_url"):
+            return Setting(url, f"endpoint_url ({section.where(key, 'endpoint_url')})")
+    if url := profile.get("endpoint_url"):
+        return Setting(url, f"endpoint_url ({profile.where('endpoint_url')})")
+    return None
+
+
+def switched_on(variable: str, environ: Mapping[str, str], profile: Section | None = None) -> str | None:
+    """Where a switch is turned on: the variable, or the profile's key of that name. None when it is off.
+
+    Raises:
+        InvalidConfiguration: it is neither on nor off. Taking that for "off" could lose FIPS in silence.
+    """
+    key = variable.removeprefix("AWS_").lower()
+    if value := environ.get(variable, "").strip().lower():
+        place = variable
+    elif profile is not None and (value := (profile.get(key) or "").strip().lower()):
+        place = f"{key} ({profile.where(key)})"
+    else:
+        return None
+    if value not in {"true", "1", "false", "0"}:
+        raise InvalidConfiguration(f"{place} is {value!r}: write true or false")
+    return place if value in {"true", "1"} else None
+
+
+def _switch(
+    argument: str, given: bool | None, variable: str, environ: Mapping[str, str], profile: Section | None
+) -> str | None:
+    if given is None:
+        return switched_on(variable, environ, profile)
+    return f"{argument}=True" if given else None
+
+
+def checked_url(setting: Setting) -> str:
+    """The configured URL of an endpoint, without a slash at its end.
+
+    Raises:
+        InvalidConfiguration: it is no base for requests. The message leaves the URL out, which may hold a
+            password.
+    """
+    if fault := _fault(setting.value):
+        raise InvalidConfiguration(f"{setting.place} {fault}: expected a URL such as http://localhost:4566")
+    return setting.value.removesuffix("/")
+
+
+def _fault(url: str) -> str | None:
+    if not re.fullmatch("[!-~]+", url):
+        return "is blank or holds a character that no URL may hold"
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+    except ValueError:
+        return "is not a URL"
+    if parts.scheme not in {"http", "https"}:
+        return "has another scheme than http or https"
+    if "@" in parts.netloc:
+        return "holds a user name or password"
+    if "?" in url or "#" in url:
+        return "has a query or a fragment"
+    if port == 0 or not re.fullmatch(r"[A-Za-z0-9._-]+|[0-9A-Fa-f:.]+", parts.hostname or ""):
+        return "has no valid host and port"
+    return None

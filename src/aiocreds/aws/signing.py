@@ -1,0 +1,197 @@
+"""AWS Signature Version 4, for requests that carry the signature in a header.
+
+Pure functions, in the order in which the algorithm names them::
+
+    canonical_headers ─┐
+    canonical_path ────┼→ canonical_request → string_to_sign → signature → Authorization
+    canonical_query ───┘
+
+See https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_sigv-create-signed-request.html
+"""
+
+from __future__ import annotations
+
+import hmac
+from hashlib import sha256
+from time import gmtime, strftime
+from typing import TYPE_CHECKING
+from urllib.parse import quote, unquote_to_bytes, urlsplit
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+    from urllib.parse import SplitResult
+
+    from aiocreds.credentials import Credentials
+
+ALGORITHM = "AWS4-HMAC-SHA256"
+
+# What the client library, a proxy or a tracer may still add, drop or rewrite between here and the service.
+# Everything else is signed, `content-length` and what a user's middleware added included.
+UNSIGNED_HEADERS = frozenset(
+    {
+        "accept",
+        "accept-encoding",
+        "authorization",
+        "baggage",
+        "connection",
+        "expect",
+        "keep-alive",
+        "proxy-authenticate",
+        "proxy-authorization",
+        "te",
+        "traceparent",
+        "tracestate",
+        "trailer",
+        "transfer-encoding",
+        "upgrade",
+        "user-agent",
+        "x-amzn-trace-id",
+    }
+)
+
+_DEFAULT_PORTS = {"http": 80, "https": 443}
+
+
+def sign(
+    method: str,
+    url: str,
+    headers: Iterable[tuple[str, str]],
+    body: bytes,
+    *,
+    credentials: Credentials,
+    region: str,
+    service: str,
+    at: float,
+    normalize_path: bool = True,
+    sign_body: bool = False,
+    omit_session_token: bool = False,
+) -> dict[str, str]:
+    """Sign a request.
+
+    Args:
+        method: such as ``"POST"``.
+        url: the absolute URL, as it goes on the wire.
+        headers: what the request carries, a pair for each line. Those this function returns are ignored, so
+            that a request may be signed again. ``Host`` is derived from the URL when it is not among them.
+        body: the whole body.
+        credentials: the keys to sign with.
+        region: the region to sign for.
+        service: the service's signing name, such as ``"sts"``.
+        at: the time to sign for, in seconds since the epoch.
+        normalize_path: collapse ``//``, ``/./`` and ``/../``. Every service but S3 does.
+        sign_body: also state the hash of the body in a header, as S3 demands.
+        omit_session_token: leave the session token out of what is signed. It is added all the same.
+
+    Returns:
+        The headers to set on the request, in place of any that are there.
+
+    Raises:
+        ValueError: ``url`` is not a URL.
+    """
+    # What may fail goes first: no token is in a local variable when it does.
+    target = urlsplit(url)
+    host = host_header(target)
+    path = canonical_path(target.path, normalize=normalize_path)
+    query = canonical_query(target.query)
+    timestamp = strftime("%Y%m%dT%H%M%SZ", gmtime(at))
+    body_hash = sha256(body).hexdigest()
+
+    added = {"X-Amz-Date": timestamp}
+    if sign_body:
+        added["X-Amz-Content-SHA256"] = body_hash
+    token = {"X-Amz-Security-Token": credentials.session_token} if credentials.session_token else {}
+    signed = canonical_headers(headers, added if omit_session_token else added | token, host=host)
+
+    scope = credential_scope(timestamp, region, service)
+    request = canonical_request(method, path, query, signed, body_hash)
+    mac = signature(credentials.secret_access_key, scope, string_to_sign(timestamp, scope, request))
+    authorization = (
+        f"{ALGORITHM} Credential={credentials.access_key_id}/{scope}, "
+        f"SignedHeaders={';'.join(signed)}, Signature={mac}"
+    )
+    return {**added, **token, "Authorization": authorization}
+
+
+def canonical_request(method: str, path: str, query: str, headers: Mapping[str, str], body_hash: str) -> str:
+    """The request in the one form that both sides hash, from parts that are canonical already."""
+    lines = "".join(f"{name}:{value}\n" for name, value in headers.items())
+    return f"{method.upper()}\n{path}\n{query}\n{lines}\n{';'.join(headers)}\n{body_hash}"
+
+
+def string_to_sign(timestamp: str, scope: str, request: str) -> str:
+    """What the signature is made of: when, for whom, and the hash of the canonical request."""
+    return f"{ALGORITHM}\n{timestamp}\n{scope}\n{sha256(_encoded(request)).hexdigest()}"
+
+
+def signature(secret_access_key: str, scope: str, text: str) -> str:
+    """Sign ``text`` with the key that the secret and each step of the scope yield.
+
+    The derived key is not kept. It costs 7 µs, and a cache of it would outlive the credentials.
+    """
+    key = _encoded("AWS4" + secret_access_key)
+    for step in (*scope.split("/"), text):
+        key = hmac.digest(key, _encoded(step), "sha256")
+    return key.hex()
+
+
+def credential_scope(timestamp: str, region: str, service: str) -> str:
+    """The day, the region and the service that a signature holds for."""
+    return f"{timestamp[:8]}/{region}/{service}/aws4_request"
+
+
+def canonical_headers(headers: Iterable[tuple[str, str]], added: Mapping[str, str], *, host: str) -> dict[str, str]:
+    """The headers that are signed: lower-case names in order, lines of one name joined, blanks collapsed.
+
+    Args:
+        headers: what the request carries.
+        added: what signing adds, in place of headers of the same name.
+        host: for when the request does not carry a ``Host`` yet.
+    """
+    ours = {name.lower(): value for name, value in added.items()}
+    lines: dict[str, list[str]] = {}
+    for name, value in headers:
+        key = name.lower().strip()
+        if key not in UNSIGNED_HEADERS and key != "x-amz-security-token":
+            lines.setdefault(key, []).append(" ".join(value.split()))
+    merged = {"host": host} | {key: ",".join(values) for key, values in lines.items()} | ours
+    return dict(sorted(merged.items()))
+
+
+def canonical_path(path: str, *, normalize: bool = True) -> str:
+    """The path of a URL, percent-encoded once more than it came, as every service but S3 expects."""
+    if normalize:
+        kept: list[str] = []
+        for segment in path.split("/"):
+            if segment == "..":
+                del kept[-1:]
+            elif segment not in {"", "."}:
+                kept.append(segment)
+        path = "/" + "/".join(kept) + ("/" if kept and path.endswith("/") else "")
+    return quote(path or "/")
+
+
+def canonical_query(query: str) -> str:
+    """The query of a URL, in order of the encoded names and then values, each name with a ``=``.
+
+    Encoded or not, a character comes out the same: as itself when unreserved, else as upper-case ``%XX``.
+    """
+    pairs = (pair.partition("=") for pair in query.split("&") if pair)
+    return "&".join(f"{name}={value}" for name, value in sorted((_recoded(k), _recoded(v)) for k, _, v in pairs))
+
+
+def host_header(url: SplitResult) -> str:
+    """The ``Host`` that goes with a URL: no user, no default port, no trailing dot."""
+    host = (url.hostname or "").rstrip(".")
+    if ":" in host:
+        host = f"[{host}]"
+    return host if url.port in {None, _DEFAULT_PORTS.get(url.scheme)} else f"{host}:{url.port}"
+
+
+def _recoded(text: str) -> str:
+    return quote(unquote_to_bytes(text), safe="")
+
+
+def _encoded(text: str) -> bytes:
+    # A variable that is not UTF-8 reaches Python as lone surrogates. Encoded strictly, they would raise an
+    # error that holds the text, and with it a secret. Encoded like this they sign, and the service says no.
+    return text.encode(errors="surrogatepass")

@@ -1,0 +1,173 @@
+"""AWS STS: AssumeRole.
+
+See https://docs.aws.amazon.com/STS/latest/APIReference/API_AssumeRole.html
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+from urllib.parse import urlencode
+from xml.etree import ElementTree as ET
+
+from aiocreds.credentials import Credentials, redact_key
+from aiocreds.errors import ServiceRefused, SourceUnavailable
+from aiocreds.parse import parse_expiration, refuse_expired
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from aiocreds.aws.client import ServiceClient
+    from aiocreds.http import Response
+
+# https://docs.aws.amazon.com/STS/latest/APIReference/CommonErrors.html
+THROTTLED = {
+    "BandwidthLimitExceeded",
+    "PriorRequestNotComplete",
+    "RequestLimitExceeded",
+    "RequestThrottled",
+    "RequestThrottledException",
+    "SlowDown",
+    "ThrottledException",
+    "Throttling",
+    "ThrottlingException",
+    "TooManyRequestsException",
+}
+TOKEN_EXPIRED = {"ExpiredToken", "ExpiredTokenException"}
+CLOCK_REJECTED = {
+    "InvalidSignatureException",
+    "RequestExpired",
+    "RequestInTheFuture",
+    "RequestTimeTooSkewed",
+    "SignatureDoesNotMatch",
+}
+UNRECOVERABLE = {
+    "AccessDenied",
+    "IDPRejectedClaim",
+    "InvalidIdentityToken",
+    "MalformedPolicyDocument",
+    "PackedPolicyTooLarge",
+    "RegionDisabled",
+}
+REMEDIES = {
+    "AccessDenied": "check the role's trust policy, the caller's permission for sts:AssumeRole, and the MFA code"
+    " or external id if it needs one",
+    "RegionDisabled": "enable the region's STS endpoint for the account, or set another region",
+    "MalformedPolicyDocument": "correct the session policy",
+    "PackedPolicyTooLarge": "shorten the session policy or the tags",
+    "InvalidClientTokenId": "the caller's keys do not exist (any more) in this partition",
+    "SignatureDoesNotMatch": "the caller's secret key does not belong to its key id, or a proxy changes requests",
+    "ValidationError": "correct the parameters of the role",
+}
+
+
+async def assume_role(
+    sts: ServiceClient, parameters: Mapping[str, str | int | None], *, credentials: Credentials
+) -> Credentials:
+    """Call AssumeRole.
+
+    Args:
+        sts: the service.
+        parameters: in the service's own flat names, such as ``Tags.member.1.Key``; None leaves one out.
+        credentials: the caller's.
+
+    Raises:
+        ServiceRefused: STS answered no.
+        SourceUnavailable: it did not answer, or not with credentials.
+    """
+    form = {"Action": "AssumeRole", "Version": "2011-06-15"}
+    form.update((name, str(value)) for name, value in parameters.items() if value is not None)
+    response = await sts.call(
+        "POST",
+        "/",
+        headers={"Content-Type": "application/x-www-form-urlencoded; charset=utf-8"},
+        body=urlencode(form).encode(),
+        credentials=credentials,
+        retry_if=lambda answer: answer.status >= 400 and error_code(answer) in THROTTLED,
+        clock_rejected=lambda answer: answer.status >= 400 and error_code(answer) in CLOCK_REJECTED,
+    )
+    origin = f"STS ({response.host})"
+    if response.status != 200:
+        target = f"to assume {form.get('RoleArn', 'the role')} for {redact_key(credentials.access_key_id)}"
+        raise _refusal(response, origin, target, (credentials.secret_access_key, credentials.session_token or ""))
+    assumed = _parse(response, origin)
+    refuse_expired(assumed, origin=origin, now=sts.around.context.clock.now())
+    return assumed
+
+
+def listed(name: str, members: Sequence[Mapping[str, str] | str], *, field: str = "") -> dict[str, str]:
+    """A list in the names of the query protocol: ``name.member.1.field``."""
+    flat: dict[str, str] = {}
+    for number, member in enumerate(members, 1):
+        prefix = f"{name}.member.{number}"
+        if isinstance(member, str):
+            flat[f"{prefix}.{field}" if field else prefix] = member
+        else:
+            flat.update({f"{prefix}.{key}": value for key, value in member.items()})
+    return flat
+
+
+def error_code(response: Response) -> str:
+    """The error code in an answer; empty when there is none."""
+    return _find(_xml(response.body), "Error/Code")[:100]
+
+
+def _refusal(
+    response: Response, origin: str, target: str, secrets: Sequence[str]
+) -> ServiceRefused | SourceUnavailable:
+    root = _xml(response.body)
+    code = _find(root, "Error/Code")[:100]
+    if code in THROTTLED or response.status == 429 or response.status >= 500:
+        said = f"HTTP {response.status}{f' {code}' if code else ''}"
+        return SourceUnavailable(f"{origin} is busy or in trouble: it answered {said} {target}")
+    # A message may run on with the canonical request, and that holds the session token.
+    message = _find(root, "Error/Message").split("\n")[0]
+    for secret in filter(None, secrets):
+        message = message.replace(secret, "****")
+    message = message[:500]
+    remedy = REMEDIES.get(code)
+    return ServiceRefused(
+        f"{origin} refused {target}: {code or f'HTTP {response.status}'}"
+        f"{f': {message}' if message else ''}{f'. Remedy: {remedy}' if remedy else ''}",
+        code=code,
+        message=message,
+        status=response.status,
+        request_id=_find(root, "RequestId") or response.headers.get("x-amzn-RequestId"),
+        recoverable=code not in UNRECOVERABLE,
+    )
+
+
+def _parse(response: Response, origin: str) -> Credentials:
+    root = _xml(response.body)
+    result = None if root is None else root.find("AssumeRoleResult")
+    fields = {
+        name: _find(result, f"Credentials/{name}")
+        for name in ("AccessKeyId", "SecretAccessKey", "SessionToken", "Expiration")
+    }
+    missing = [name for name, value in fields.items() if not value]
+    if missing:
+        raise SourceUnavailable(f"{origin} answered without {', '.join(missing)}; is that STS?")
+    arn = _find(result, "AssumedRoleUser/Arn").split(":")
+    return Credentials(
+        fields["AccessKeyId"],
+        fields["SecretAccessKey"],
+        session_token=fields["SessionToken"],
+        expiration=parse_expiration(fields["Expiration"], origin=f"the Expiration that {origin} answered with"),
+        account_id=arn[4] if len(arn) > 4 and arn[4] else None,
+        provider="assume_role",
+        may_outlive_expiry=True,
+    )
+
+
+def _xml(body: bytes) -> ET.Element | None:
+    """The document without its namespaces; None when it is none."""
+    try:
+        root = ET.fromstring(body)  # noqa: S314 - bounded in size, and expat stops entity bombs
+    except ET.ParseError:
+        return None
+    for element in root.iter():
+        element.tag = element.tag.rpartition("}")[2]
+    return root
+
+
+def _find(root: ET.Element | None, path: str) -> str:
+    return "" if root is None else (root.findtext(path) or "").strip()

@@ -1,0 +1,69 @@
+"""chain(): the first source that has credentials wins, and why the others did not is remembered."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Self
+
+from aiocreds.context import DEFAULT, Context
+from aiocreds.errors import ChainExhausted, CredentialsError
+from aiocreds.provider import Provider
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from aiocreds.credentials import Credentials
+
+
+def chain(*providers: Provider | Callable[[], Awaitable[Credentials]], context: Context | None = None) -> Provider:
+    """A provider that asks each of ``providers`` in order until one has credentials.
+
+    Only ``CredentialsNotFound`` (or an error with ``try_next_link=True``) goes on to the next: a source that is
+    configured but fails stops the chain, since going on would run the program as somebody else. A refresh asks
+    the member that won; the others come into play again once its credentials have expired.
+
+    Args:
+        providers: providers, or any ``async () -> Credentials``.
+        context: where the clock comes from; by default the first provider's.
+
+    Raises:
+        ValueError: no provider was given.
+    """
+    if not providers:
+        raise ValueError("chain() needs at least one provider")
+    members = [member if isinstance(member, Provider) else _wrapped(member) for member in providers]
+    return Chain(members, context=members[0]._context if context is None else context)  # noqa: SLF001 - one of us
+
+
+class Chain(Provider):
+    """What :func:`chain` returns. It is the one cache: its members are asked to fetch, whatever they hold."""
+
+    __slots__ = ("_members", "_winner")
+
+    def __init__(self, members: list[Provider], *, context: Context = DEFAULT, name: str = "chain") -> None:
+        super().__init__(self._walk, name=name, context=context, inner=members)
+        self._members = members
+        self._winner: Provider | None = None
+
+    def _twin(self) -> Self:
+        return type(self)(self._members, context=self._context, name=self.name)
+
+    async def _walk(self) -> Credentials:
+        if self._winner is not None and self._clock.now() < self._state.expires_at:
+            return await self._winner.fetch()
+        attempts: list[CredentialsError] = []
+        for member in self._members:
+            try:
+                credentials = await member.fetch()
+            except CredentialsError as error:
+                if not error.try_next_link:
+                    raise
+                attempts.append(error.afresh())
+            else:
+                self._winner = member
+                return credentials
+        tried = "".join(f"\n  - {attempt}" for attempt in attempts)
+        raise ChainExhausted(f"no AWS credentials found. Tried in order:{tried}", attempts=attempts)
+
+
+def _wrapped(member: Callable[[], Awaitable[Credentials]]) -> Provider:
+    return Provider(member, name=getattr(member, "__name__", type(member).__name__))

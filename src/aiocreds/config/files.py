@@ -1,0 +1,146 @@
+"""Reading the shared files off the loop, and again when they change."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import stat
+from threading import Lock
+from time import sleep
+from typing import TYPE_CHECKING
+
+from aiocreds.config.grammar import Document
+from aiocreds.config.locations import CONFIG_FILE, CREDENTIALS_FILE, locate
+from aiocreds.config.profiles import SharedConfig
+from aiocreds.errors import InvalidConfiguration
+
+if TYPE_CHECKING:
+    from aiocreds.context import Context
+
+Stamp = tuple[int, ...]  # changes with the file; empty for a missing one
+
+LARGEST = 64 * 1024 * 1024
+ATTEMPTS = 5  # at a file that is being written meanwhile
+PAUSE = 0.01
+MISSING: Stamp = ()
+
+
+async def load(
+    context: Context,
+    credentials_file: str | os.PathLike[str] | None = None,
+    config_file: str | os.PathLike[str] | None = None,
+) -> SharedConfig:
+    """The shared files as they are now.
+
+    Looks in ``~/.aws/config`` and ``~/.aws/credentials``, or where ``AWS_CONFIG_FILE`` and
+    ``AWS_SHARED_CREDENTIALS_FILE`` say. Both are looked at in a worker thread, and read only if they changed
+    since the context last saw them. A pipe is read once. A missing file counts as an empty one.
+
+    Raises:
+        InvalidConfiguration: a file cannot be read, or does not follow the grammar.
+
+    See https://docs.aws.amazon.com/sdkref/latest/guide/file-format.html
+    """
+    loop = asyncio.get_running_loop()
+    return await loop.run_in_executor(None, _load, context, credentials_file, config_file)
+
+
+def profile_name(context: Context, explicit: str | None = None) -> str:
+    """The profile to use: the one named in code, else in ``AWS_PROFILE``, else ``default``."""
+    return (explicit or "").strip() or context.environ.get("AWS_PROFILE", "").strip() or "default"
+
+
+def _load(
+    context: Context,
+    credentials_file: str | os.PathLike[str] | None,
+    config_file: str | os.PathLike[str] | None,
+) -> SharedConfig:
+    documents: list[Document] = []
+    for name, given in (("credentials", credentials_file), ("config", config_file)):
+        path, named = locate(name, context.environ, given=given, home=context.home)
+        key = (name, path)
+        file = context.config_cache.get(key) or context.config_cache.setdefault(key, SharedFile(path, name))
+        documents.append(file.document(named=named))
+    return SharedConfig(*documents)
+
+
+class SharedFile:
+    """One shared file, and what it said when it was last read.
+
+    Args:
+        path: where it lies.
+        name: ``"credentials"`` or ``"config"``.
+    """
+
+    __slots__ = ("_lock", "_seen", "credentials", "path")
+
+    def __init__(self, path: str, name: str) -> None:
+        self.path = path
+        self.credentials = name == "credentials"
+        self._lock = Lock()
+        self._seen: tuple[Stamp | None, Document] = MISSING, Document(path)
+
+    def document(self, *, named: bool) -> Document:
+        """What the file says now; of many threads that ask at once, one reads it.
+
+        Args:
+            named: somebody chose this place, so that it is a mistake if nobody may look there. The default one
+                is often out of reach: in a container that does not run as the user its image was built for.
+
+        Raises:
+            InvalidConfiguration: the file cannot be read, or does not follow the grammar.
+        """
+        stamp, document = self._seen
+        if stamp != self._stamp(named=named):
+            with self._lock:
+                document = self._refreshed(named=named)
+        if document.fault:
+            raise document.fault.afresh()
+        return document
+
+    def _refreshed(self, *, named: bool) -> Document:
+        for _ in range(ATTEMPTS):
+            before = self._stamp(named=named)
+            if before == self._seen[0]:
+                break
+            self._seen = None, Document(self.path, self._read(), credentials=self.credentials)
+            if before == self._stamp(named=named):
+                self._seen = before, self._seen[1]
+                break
+            sleep(PAUSE)
+        return self._seen[1]
+
+    def _read(self) -> bytes:
+        try:
+            with open(self.path, "rb") as file:  # noqa: PTH123 - pathlib is slow to load
+                data = file.read(LARGEST + 1)
+        except FileNotFoundError:
+            return b""
+        except OSError as error:
+            raise self._unreadable((error.strerror or "").lower()) from None
+        if len(data) > LARGEST:
+            del data  # it may hold secrets, and a traceback would hold it
+            raise self._unreadable(f"larger than {LARGEST >> 20} MiB")
+        return data
+
+    def _stamp(self, *, named: bool) -> Stamp:
+        if self.path.startswith("~"):  # nobody knows where that home folder is
+            return MISSING
+        try:
+            found = os.stat(self.path)  # noqa: PTH116 - pathlib is slow to load
+        except (FileNotFoundError, NotADirectoryError):
+            return MISSING
+        except (OSError, ValueError) as error:
+            if isinstance(error, PermissionError) and not named:
+                return MISSING
+            raise self._unreadable((getattr(error, "strerror", None) or "").lower()) from None
+        if stat.S_ISREG(found.st_mode):
+            return found.st_dev, found.st_ino, found.st_mtime_ns, found.st_size
+        return found.st_dev, found.st_ino  # a pipe or a device: reading it again would bring nothing, or hang
+
+    def _unreadable(self, reason: str) -> InvalidConfiguration:
+        variable = CREDENTIALS_FILE if self.credentials else CONFIG_FILE
+        return InvalidConfiguration(
+            f"{self.path} cannot be read ({reason or 'not a path'}): "
+            f"let this user read it, or name another file in {variable}"
+        )

@@ -1,0 +1,159 @@
+"""What the two shared files say together."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING
+
+from aiocreds.config.grammar import is_name
+from aiocreds.errors import InvalidConfiguration
+
+if TYPE_CHECKING:
+    from aiocreds.config.grammar import Block, Document, Spans
+
+NO_SETTINGS: Mapping[str, str] = {}
+
+
+class Section:
+    """A profile, an sso-session or a services section, from all the files that have it.
+
+    Where both files set a key, the credentials file wins. Iterating gives the keys, in lower case.
+    """
+
+    __slots__ = ("_blocks", "name")
+
+    def __init__(self, name: str, blocks: list[Block]) -> None:
+        self.name = name
+        self._blocks = blocks
+
+    def get(self, key: str) -> str | None:
+        """The value of a key in lower case; None when it is unset or blank, or only has settings below it."""
+        value = self._holder(key).values.get(key)
+        return value or None if isinstance(value, str) else None
+
+    def subsection(self, key: str) -> Mapping[str, str]:
+        """The settings nested under a key; empty when there are none."""
+        value = self._holder(key).values.get(key)
+        return value if isinstance(value, dict) else NO_SETTINGS
+
+    def where(self, key: str | None = None, nested: str | None = None) -> str:
+        """The ``file:line`` of a key, or of a setting nested under it; else of the section's header."""
+        if key is None:
+            block, line = self._blocks[0], None
+        else:
+            block = self._holder(key)
+            line = block.lines.get(key if nested is None else (key, nested)) or block.lines.get(key)
+        return f"{block.file}:{line or block.line}"
+
+    def _holder(self, key: str) -> Block:
+        for block in self._blocks:
+            if key in block.values:
+                return block
+        return self._blocks[0]
+
+    def __contains__(self, key: object) -> bool:
+        return any(key in block.values for block in self._blocks)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter({key: None for block in self._blocks for key in block.values})
+
+    def __repr__(self) -> str:
+        return f"<Section {self.name!r} at {self.where()}>"
+
+
+class Sections(Mapping[str, Section]):
+    """Sections by name, put together when they are asked for.
+
+    Args:
+        layers: the files, the one that wins first, with the places of the sections in each.
+    """
+
+    __slots__ = ("_layers",)
+
+    def __init__(self, *layers: tuple[Document, dict[str, Spans]]) -> None:
+        self._layers = layers
+
+    def __getitem__(self, name: str) -> Section:
+        blocks = [document.block(places[name]) for document, places in self._layers if name in places]
+        if not blocks:
+            raise KeyError(name)
+        return Section(name, blocks)
+
+    def __contains__(self, name: object) -> bool:
+        return any(name in places for _, places in self._layers)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter({name: None for _, places in self._layers for name in places})
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)
+
+
+class SharedConfig:
+    """The shared config and credentials files, as they were when they were read.
+
+    Attributes:
+        config_file: where the one was looked for, whether it exists or not.
+        credentials_file: where the other was looked for.
+        profiles: merged from both files; the credentials file wins key by key.
+        sso_sessions: from the config file.
+        services: from the config file.
+    """
+
+    __slots__ = ("_documents", "config_file", "credentials_file", "profiles", "services", "sso_sessions")
+
+    def __init__(self, credentials: Document, config: Document) -> None:
+        self.config_file = config.file
+        self.credentials_file = credentials.file
+        self.profiles: Mapping[str, Section] = Sections(
+            (credentials, credentials.profiles), (config, config.profiles)
+        )
+        self.sso_sessions: Mapping[str, Section] = Sections((config, config.sso_sessions))
+        self.services: Mapping[str, Section] = Sections((config, config.services))
+        self._documents = credentials, config
+
+    def __eq__(self, other: object) -> bool:
+        """Whether both come from the same reading of the same files."""
+        return isinstance(other, SharedConfig) and self._documents == other._documents
+
+    def __hash__(self) -> int:
+        return hash(self._documents)
+
+    def profile(self, name: str) -> Section | None:
+        """A profile, or None when neither file has it."""
+        return self.profiles.get(name)
+
+    def required(self, name: str) -> Section | None:
+        """A profile that somebody named; only ``default`` may be missing.
+
+        Raises:
+            InvalidConfiguration: neither file has it.
+        """
+        section = self.profile(name)
+        if section is None and name != "default":
+            raise InvalidConfiguration(
+                f"profile {name!r} is neither in {self.config_file} nor in {self.credentials_file}: "
+                + (self._overlooked(name) or f"correct the name, or add the profile{self.suggestion(name)}")
+            )
+        return section
+
+    def suggestion(self, name: str) -> str:
+        """The end of a message about a profile that is not there: those with nearly its name, if any."""
+        from difflib import get_close_matches  # slow to load, and for this message alone
+
+        close = get_close_matches(name, list(self.profiles), n=3)
+        return f"; did you mean {' or '.join(map(repr, close))}?" if close else ""
+
+    def _overlooked(self, name: str) -> str | None:
+        """What to do about a section that was probably meant to be this profile."""
+        credentials, config = self._documents
+        for document, right, wrong in (
+            (config, f"profile {name}", name),
+            (credentials, name, f"profile {name}"),
+        ):
+            if line := document.ignored.get(wrong if is_name(name) else right):
+                remedy = f"has to be [{right}] in this file"
+                if not is_name(name):
+                    remedy = "is ignored for the characters in its name: rename it"
+                return f"the section at {document.file}:{line} {remedy}"
+        return None

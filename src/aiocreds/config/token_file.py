@@ -1,0 +1,66 @@
+"""A token in a file that something else rotates: EKS, the kubelet, an agent."""
+
+from __future__ import annotations
+
+import asyncio
+
+from aiocreds.errors import InvalidConfiguration, SourceUnavailable
+
+LONGEST_TOKEN = 64 * 1024
+ATTEMPTS = 5
+PAUSE = 0.1
+
+
+async def read_token_file(path: str, *, place: str) -> str:
+    """The stripped text of a token file, read off the loop.
+
+    A missing or empty file may be in mid-rotation: it is looked at again for about half a second.
+
+    Args:
+        path: the file.
+        place: the argument, variable or ``file:line`` that names it, for messages.
+
+    Raises:
+        InvalidConfiguration: it is not there, may not be read or is no text.
+        SourceUnavailable: it stays empty.
+    """
+    loop = asyncio.get_running_loop()
+    for attempt in range(ATTEMPTS):
+        if attempt:
+            await asyncio.sleep(PAUSE)
+        try:
+            token = await loop.run_in_executor(None, _read, path)
+        except FileNotFoundError:
+            continue
+        except OSError as error:
+            reason = (error.strerror or type(error).__name__).lower()
+            raise InvalidConfiguration(f"the token file {path} (from {place}) cannot be read: {reason}") from None
+        except ValueError:
+            raise InvalidConfiguration(
+                f"the token file {path} (from {place}) holds no token: not text, or too long"
+            ) from None
+        if token:
+            return token
+    if await loop.run_in_executor(None, _exists, path):
+        raise SourceUnavailable(
+            f"the token file {path} (from {place}) is empty; whatever writes it has not done so"
+        )
+    raise InvalidConfiguration(
+        f"the token file {path} (from {place}) does not exist: correct the path, or mount it"
+    )
+
+
+def _read(path: str) -> str:
+    with open(path, "rb") as file:  # noqa: PTH123 - pathlib is slow to load
+        data = file.read(LONGEST_TOKEN + 1)
+    if len(data) > LONGEST_TOKEN:
+        raise ValueError
+    return data.decode().strip()
+
+
+def _exists(path: str) -> bool:
+    try:
+        with open(path, "rb"):  # noqa: PTH123
+            return True
+    except FileNotFoundError:
+        return False

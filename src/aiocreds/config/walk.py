@@ -1,0 +1,153 @@
+"""From a profile to its credentials: which kinds it holds, and whose credentials it needs first.
+
+Pure: it reads the parsed files and nothing else, so that every mistake shows before anything is asked for.
+"""
+
+from __future__ import annotations
+
+from enum import Enum
+from typing import TYPE_CHECKING, NamedTuple
+
+from aiocreds.errors import CredentialsNotFound, InvalidConfiguration
+
+if TYPE_CHECKING:
+    from aiocreds.config import Section, SharedConfig
+
+CREDENTIAL_SOURCES = ("Environment", "Ec2InstanceMetadata", "EcsContainer")
+
+
+class Kind(Enum):
+    """How a profile gets its credentials."""
+
+    ROLE = "role_arn"
+    CREDENTIAL_SOURCE = "credential_source"
+    WEB_IDENTITY = "web_identity_token_file"
+    SSO = "sso_start_url"
+    LOGIN = "login_session"
+    STATIC = "aws_access_key_id"
+    PROCESS = "credential_process"
+
+
+class Step(NamedTuple):
+    """One profile on the walk.
+
+    Attributes:
+        section: the profile.
+        kind: how it gets its credentials; a role's come from the next step.
+    """
+
+    section: Section
+    kind: Kind
+
+
+def walk(config: SharedConfig, name: str) -> list[Step]:
+    """The way from a profile to the credentials it begins with, outermost first.
+
+    Inside one profile a role comes first, then web identity, SSO, login, static keys and a process. The walk
+    ends at the first source profile with static keys, which win over its own role.
+
+    Raises:
+        CredentialsNotFound: the profile holds no credentials at all.
+        InvalidConfiguration: a profile on the way is missing, wrong, or needs itself.
+    """
+    section = config.required(name)
+    kind = None if section is None else _kind(section)
+    if section is None or kind is None:
+        raise CredentialsNotFound(
+            f"profile {name!r} holds no credentials"
+            + (
+                f" ({section.where()})"
+                if section
+                else f": it is neither in {config.config_file} nor in {config.credentials_file}"
+            )
+        )
+    steps = [Step(section, kind)]
+    while steps[-1].kind is Kind.ROLE:
+        steps.append(_source(config, steps))
+    return steps
+
+
+def _source(config: SharedConfig, steps: list[Step]) -> Step:
+    """Where the role of the last step gets the credentials to call STS with."""
+    section = steps[-1].section
+    name, credential_source = section.get("source_profile"), section.get("credential_source")
+    if name and credential_source:
+        raise InvalidConfiguration(
+            f"profile {section.name!r} has both source_profile ({section.where('source_profile')}) and"
+            f" credential_source ({section.where('credential_source')}): remove one"
+        )
+    if credential_source:
+        return Step(section, _credential_source(section))
+    if not name:
+        raise InvalidConfiguration(
+            f"profile {section.name!r} has role_arn ({section.where('role_arn')}) but no source for it:"
+            " add source_profile, credential_source or web_identity_token_file"
+        )
+    source = config.profile(name)
+    if source is None:
+        raise InvalidConfiguration(
+            f"profile {section.name!r} has source_profile = {name} ({section.where('source_profile')}), and there"
+            f" is no such profile{config.suggestion(name)}"
+        )
+    if _has_keys(source):
+        return Step(source, Kind.STATIC)
+    if name in [step.section.name for step in steps]:
+        round_trip = " → ".join([*(step.section.name for step in steps), name])
+        raise InvalidConfiguration(
+            f"the profiles {round_trip} need each other in a circle ({section.where('source_profile')}):"
+            " one of them must hold credentials of its own"
+        )
+    kind = _kind(source) or (_credential_source(source) if source.get("credential_source") else None)
+    if kind is None:
+        raise InvalidConfiguration(
+            f"profile {section.name!r} has source_profile = {name} ({section.where('source_profile')}), and that"
+            f" profile holds no credentials ({source.where()})"
+        )
+    return Step(source, kind)
+
+
+def _kind(section: Section) -> Kind | None:
+    if section.get("role_arn"):
+        if section.get("web_identity_token_file") and not (
+            section.get("source_profile") or section.get("credential_source")
+        ):
+            return Kind.WEB_IDENTITY
+        return Kind.ROLE
+    if section.get("web_identity_token_file"):
+        raise InvalidConfiguration(
+            f"profile {section.name!r} has web_identity_token_file"
+            f" ({section.where('web_identity_token_file')}) but no role_arn: add it"
+        )
+    if any(section.get(key) for key in ("sso_session", "sso_start_url", "sso_account_id", "sso_role_name")):
+        return Kind.SSO
+    if section.get("login_session"):
+        return Kind.LOGIN
+    if _has_keys(section):
+        return Kind.STATIC
+    return Kind.PROCESS if section.get("credential_process") else None
+
+
+def _has_keys(section: Section) -> bool:
+    """Whether the profile has static keys.
+
+    Raises:
+        InvalidConfiguration: it has half a pair.
+    """
+    pair = ("aws_access_key_id", "aws_secret_access_key")
+    there = [key for key in pair if section.get(key)]
+    if len(there) == 1:
+        missing = pair[1 - pair.index(there[0])]
+        raise InvalidConfiguration(
+            f"profile {section.name!r} has {there[0]} ({section.where(there[0])}) but no {missing}: add it"
+        )
+    return bool(there)
+
+
+def _credential_source(section: Section) -> Kind:
+    value = section.get("credential_source") or ""
+    if value.lower() not in [known.lower() for known in CREDENTIAL_SOURCES]:
+        raise InvalidConfiguration(
+            f"profile {section.name!r} has an unknown credential_source ({section.where('credential_source')}):"
+            f" write {', '.join(CREDENTIAL_SOURCES[:-1])} or {CREDENTIAL_SOURCES[-1]}"
+        )
+    return Kind.CREDENTIAL_SOURCE

@@ -1,0 +1,81 @@
+"""What the sources see of the machine."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from typing import TYPE_CHECKING, Any, Self
+
+from aiocreds.refresh import Clock
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    import aiohttp
+
+    from aiocreds.http import Http
+
+
+class Context:
+    """The environment, the home folder, the clock and the HTTP session that sources use.
+
+    A program needs none of its own: the default one serves the whole process. A test passes its own and patches
+    nothing; a program that has an aiohttp session lends it. ``async with context:`` keeps the HTTP session open
+    between calls.
+
+    Args:
+        environ: the environment variables, read at each fetch.
+        home: the folder that ``~`` stands for; by default from ``HOME`` (``USERPROFILE`` on Windows).
+        session: an open ``aiohttp.ClientSession`` whose connector is borrowed on its own loop. Its default
+            headers, cookies and authentication never meet our requests, and it is never closed.
+    """
+
+    __slots__ = ("_held", "_http", "answered", "clock", "config_cache", "environ", "home", "session")
+
+    def __init__(
+        self,
+        environ: Mapping[str, str] = os.environ,
+        home: str | os.PathLike[str] | None = None,
+        session: aiohttp.ClientSession | None = None,
+    ) -> None:
+        self.environ = environ
+        self.home = None if home is None else os.fspath(home)
+        self.session = session
+        self.clock = Clock()
+        self.config_cache: dict[Any, Any] = {}
+        self.answered: dict[str, bool] = {}  # metadata services known to be there, and whether they retry well
+        self._http: Http | None = None
+        self._held: dict[asyncio.AbstractEventLoop, int] = {}
+
+    @property
+    def http(self) -> Http:
+        """What requests go through; the first use loads aiohttp."""
+        if self._http is None:
+            from aiocreds.http import Http  # most programs on a laptop never get here
+
+            self._http = Http(self.environ, self.session, held=self._held)
+        return self._http
+
+    def setting(self, name: str) -> str | None:
+        """An environment variable; a blank one counts as unset."""
+        return self.environ.get(name, "").strip() or None
+
+    def flag(self, name: str) -> bool:
+        """Whether an environment variable says ``true`` or ``1``, in any case."""
+        return self.environ.get(name, "").strip().lower() in ("true", "1")
+
+    async def __aenter__(self) -> Self:
+        loop = asyncio.get_running_loop()
+        self._held[loop] = self._held.get(loop, 0) + 1
+        return self
+
+    async def __aexit__(self, *exc_info: object) -> None:
+        loop = asyncio.get_running_loop()
+        self._held[loop] -= 1
+        if not self._held[loop]:
+            del self._held[loop]
+            if self._http is not None:
+                await self._http.close_idle()
+
+
+DEFAULT = Context()

@@ -1,0 +1,477 @@
+"""Provider: keeps what a source gave, refreshes it ahead of expiry, one flight at a time."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import functools
+import inspect
+import logging
+import threading
+from datetime import UTC, datetime, timedelta
+from math import inf
+from time import time
+from typing import TYPE_CHECKING, Any, NamedTuple, ParamSpec, Self
+
+from aiocreds import refresh
+from aiocreds.context import DEFAULT, Context
+from aiocreds.credentials import Credentials, redact_key
+from aiocreds.errors import CredentialsError, InvalidConfiguration, SourceUnavailable
+from aiocreds.refresh import Action, Flight, State, Unattended
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Iterable
+
+P = ParamSpec("P")
+logger = logging.getLogger("aiocreds.provider")
+
+LONGEST_SLEEP = 30.0  # a laptop that slept must notice soon after it wakes
+SHORTEST_SLEEP = 1.0
+
+
+class RefreshStatus(NamedTuple):
+    """How a provider fares, without asking anything of its source: all that a readiness probe needs.
+
+    Attributes:
+        expiration: when the credentials count as expired; None when they never do or none are loaded.
+        seconds_left: until then; negative after it; None where ``expiration`` is.
+        loaded_at: when the source last gave credentials; None before the first time.
+        last_error: what the last attempt failed with; None when it succeeded.
+        successes: how often the source gave credentials.
+        failures: how often it failed.
+        next_attempt: when a failing source is asked again at the earliest.
+    """
+
+    expiration: datetime | None
+    seconds_left: float | None
+    loaded_at: datetime | None
+    last_error: CredentialsError | None
+    successes: int
+    failures: int
+    next_attempt: datetime | None
+
+
+class Provider:
+    """Credentials from one source, kept fresh.
+
+    ``await provider()`` gives the current :class:`Credentials`. The source is asked on the first call, then
+    behind the callers from 5 to 60 minutes before expiry (by lifetime), and in front of them only in the last
+    minute. While it fails, credentials that are still valid, and those whose service may let them live on, are
+    served.
+
+    ``async with provider:`` also refreshes while nobody calls, and keeps the HTTP session open; enter it in a
+    lifespan. A provider may be shared by several event loops and threads.
+
+    Args:
+        source: a coroutine function without arguments that goes and gets credentials.
+        name: what messages call it.
+        context: where its clock and HTTP session come from.
+        inner: the providers it draws from; :meth:`invalidate` reaches them, and entering holds their sessions.
+    """
+
+    __slots__ = (
+        "__weakref__",
+        "_clock",
+        "_context",
+        "_credentials",
+        "_expire_after",
+        "_flights",
+        "_fresh_until",
+        "_inner",
+        "_keepers",
+        "_lock",
+        "_source",
+        "_state",
+        "name",
+    )
+
+    def __init__(
+        self,
+        source: Callable[[], Awaitable[Credentials]],
+        *,
+        name: str,
+        context: Context = DEFAULT,
+        inner: Iterable[Provider] = (),
+    ) -> None:
+        self.name = name
+        self._source = source
+        self._context = context
+        self._inner = inner
+        self._expire_after: float | None = None
+        self._clock = context.clock
+        self._clock.follow(self)
+        self._lock = threading.Lock()
+        self._state = State()
+        self._credentials: Credentials | None = None
+        self._fresh_until = -inf
+        self._flights: dict[asyncio.AbstractEventLoop, Flight] = {}
+        self._keepers: dict[asyncio.AbstractEventLoop, _Keeper] = {}
+
+    async def __call__(self) -> Credentials:
+        """The current credentials.
+
+        Raises:
+            CredentialsError: none could be had; its type says what kind of failure it was.
+        """
+        if time() < self._fresh_until:
+            return self._credentials  # type: ignore[return-value]  # -inf while there are none
+        return await self._resolve()
+
+    async def get(self, *, min_ttl: float | timedelta = 0.0) -> Credentials:
+        """Credentials with at least ``min_ttl`` (seconds) of life left.
+
+        Has less, then the source is asked once. If even that gives less it is returned, and the source not
+        asked again before the next refresh is due; so too when it fails while what is held is still valid.
+
+        Raises:
+            CredentialsError: none could be had.
+        """
+        wanted = _seconds(min_ttl)
+        state, now = self._state, self._clock.now()
+        if (
+            state.expires_at - now >= wanted
+            or now < state.next_attempt
+            or (wanted >= state.short and now < state.advisory_at)
+        ):
+            return await self()
+        flight = await self._fly()
+        if flight.credentials is not None:
+            with self._lock:
+                if self._state.expires_at - self._clock.now() < wanted:
+                    self._state = self._state._replace(short=min(wanted, self._state.short))
+        return self._outcome(flight)
+
+    async def fetch(self) -> Credentials:
+        """Credentials from the source, now; joins a flight under way. What it brings is kept.
+
+        Raises:
+            CredentialsError: the source failed, whatever is held.
+        """
+        flight = await self._fly()
+        if flight.credentials is None:
+            raise _reason(flight)
+        return flight.credentials
+
+    def invalidate(self, credentials: Credentials | str | None = None) -> None:
+        """Say that a service rejected these credentials: the next call asks the source for others.
+
+        Does nothing where others (by access key id) are held already. Reaches the providers that this one draws
+        from. Safe from any thread.
+
+        Args:
+            credentials: the rejected ones, or their access key id; None means whatever is held.
+        """
+        key = credentials.access_key_id if isinstance(credentials, Credentials) else credentials
+        with self._lock:
+            held = self._state.credentials
+            if held is not None and (key is None or key == held.access_key_id):
+                self._keep(refresh.invalidated(self._state))
+        for provider in self._inner:
+            provider.invalidate(credentials)
+
+    def expire_after(self, lifetime: float | timedelta) -> Self:
+        """A provider of the same source whose credentials count as expired ``lifetime`` (seconds) after loading.
+
+        Their own expiration still counts when it comes first, and is never altered.
+        """
+        twin = self._twin()
+        twin._expire_after = _seconds(lifetime)  # noqa: SLF001 - it is one of us
+        return twin
+
+    @property
+    def status(self) -> RefreshStatus:
+        """How it fares; costs nothing."""
+        state = self._state
+        return RefreshStatus(
+            expiration=_when(state.expires_at),
+            seconds_left=None if abs(state.expires_at) == inf else state.expires_at - self._clock.now(),
+            loaded_at=_when(state.loaded_at),
+            last_error=state.error,
+            successes=state.successes,
+            failures=state.failures,
+            next_attempt=_when(state.next_attempt),
+        )
+
+    async def __aenter__(self) -> Self:
+        """Start loading and refresh from now on even when nobody calls. Neither waits nor raises."""
+        loop = asyncio.get_running_loop()
+        keeper = self._keepers.get(loop)
+        if keeper is None:
+            keeper = self._keepers[loop] = _Keeper()
+            for context in self._contexts():
+                await keeper.leases.enter_async_context(context)
+            keeper.task = loop.create_task(self._keep_fresh(), name=f"aiocreds {self.name} keeper")
+        keeper.entered += 1
+        return self
+
+    async def __aexit__(self, *exc_info: object) -> None:
+        loop = asyncio.get_running_loop()
+        keeper = self._keepers[loop]
+        keeper.entered -= 1
+        if keeper.entered:
+            return
+        del self._keepers[loop]
+        try:
+            await keeper.stop()
+            flight = self._flights.get(loop)
+            if flight is not None and not flight.parents:
+                await flight.cancel()
+        finally:
+            await keeper.leases.aclose()
+
+    def __repr__(self) -> str:
+        held = self._state.credentials
+        return f"<Provider {self.name}: {redact_key(held.access_key_id) if held else 'nothing loaded'}>"
+
+    def rearm(self) -> None:
+        """Take the clock's offset into account anew."""
+        with self._lock:
+            self._keep(self._state)
+
+    def _twin(self) -> Self:
+        return type(self)(self._source, name=self.name, context=self._context, inner=self._inner)
+
+    def _contexts(self) -> list[Context]:
+        found = [self._context]
+        for provider in self._inner:
+            inner = provider._contexts()  # noqa: SLF001 - it is one of us
+            found.extend(context for context in inner if context not in found)
+        return found
+
+    # From here on: the flight.
+
+    async def _resolve(self) -> Credentials:
+        state, now = self._state, self._clock.now()
+        action = refresh.decide(state, now)
+        if action is Action.RAISE and state.error is not None:
+            raise state.error.afresh()
+        if action is Action.WAIT or state.credentials is None:
+            return self._outcome(await self._fly())
+        if action is Action.SERVE_AND_REFRESH:
+            self._depart()
+        return state.credentials
+
+    def _outcome(self, flight: Flight) -> Credentials:
+        """What the flight brought; failing that, what is held and may still be served."""
+        if flight.credentials is not None:
+            return flight.credentials
+        state = self._state
+        if state.credentials is not None and refresh.usable(state, self._clock.now()):
+            if isinstance(flight.error, CredentialsError):
+                self._tell(flight, flight.error)  # a flight that waits above us goes on and has nothing to tell
+            return state.credentials
+        raise _reason(flight)
+
+    def _depart(self) -> None:
+        """Start a flight that nobody waits for, unless one is under way."""
+        loop = asyncio.get_running_loop()
+        if loop not in self._flights:
+            self._start(loop, self._announce(loop))
+
+    async def _fly(self, *, behind: bool = False) -> Flight:
+        """Join the flight under way or start one, and wait for its landing."""
+        loop = asyncio.get_running_loop()
+        while True:
+            flight = self._flights.get(loop)
+            above = refresh.current_flight()
+            if flight is not None and above is not None and (above is flight or above.serves(flight)):
+                raise InvalidConfiguration(f"{self.name} draws its credentials from itself", provider=self.name)
+            if flight is None:
+                flight = self._announce(loop)
+                seat = flight.join(behind=behind)
+                self._start(loop, flight)
+            else:
+                seat = flight.join(behind=behind)
+            await flight.wait(seat)
+            if flight.cancelled or (isinstance(flight.error, Unattended) and not behind and refresh.attended()):
+                continue  # it ended before it could serve us: the next one starts with us aboard
+            return flight
+
+    def _announce(self, loop: asyncio.AbstractEventLoop) -> Flight:
+        for other in list(self._flights):  # other threads add theirs meanwhile
+            if other.is_closed():
+                self._flights.pop(other, None)
+        flight = self._flights[loop] = Flight(first=self._state.credentials is None)
+        return flight
+
+    def _start(self, loop: asyncio.AbstractEventLoop, flight: Flight) -> None:
+        def landed(flight: Flight) -> None:
+            if self._flights.get(loop) is flight:
+                del self._flights[loop]
+
+        flight.start(self._trip(flight), self.name, landed)
+
+    async def _trip(self, flight: Flight) -> None:
+        departed = self._state.successes
+        try:
+            credentials = await self._source()
+            if not isinstance(credentials, Credentials):  # pyright: ignore[reportUnnecessaryIsInstance] - a user's own
+                raise SourceUnavailable(f"returned {type(credentials).__name__}, not aiocreds.Credentials")
+            flight.credentials = self._land(flight, credentials, departed)
+        except Unattended as unattended:
+            flight.error = unattended.with_traceback(None)
+            with self._lock:
+                self._keep(refresh.declined(self._state))
+        except CredentialsError as error:
+            self._fail(flight, error)
+        except asyncio.CancelledError:
+            task = asyncio.current_task()
+            if task is None or task.cancelling():
+                raise
+            self._fail(flight, SourceUnavailable("cancelled itself"))
+        except Exception as error:  # noqa: BLE001 - a user's own source may raise anything; a caller sees our tree alone
+            wrapped = SourceUnavailable(
+                f"raised {type(error).__name__}", try_next_link=getattr(error, "try_next_link", None)
+            )
+            wrapped.__cause__ = error
+            self._fail(flight, wrapped)
+
+    def _land(self, flight: Flight, credentials: Credentials, departed: int) -> Credentials:
+        """Keep what the source gave, unless it is no better than nothing or another loop was faster."""
+        with self._lock:
+            before, now = self._state, self._clock.now()
+            held = before.credentials
+            after = refresh.loaded(before, credentials, now, expire_after=self._expire_after)
+            if credentials.expiration is not None and credentials.expiration.timestamp() <= now:
+                if held is not None or not credentials.may_outlive_expiry:
+                    raise SourceUnavailable(
+                        f"handed out credentials that expired at {credentials.expiration:%Y-%m-%d %H:%M:%S} UTC;"
+                        f" if that is not long ago, check this machine's clock"
+                    )
+                after = refresh.born_expired(after, now)
+            elif held is not None and before.rejected and held.access_key_id == credentials.access_key_id:
+                raise SourceUnavailable(
+                    f"handed out {redact_key(held.access_key_id)} again, which a service has rejected"
+                )
+            elif (
+                held is not None
+                and before.successes != departed
+                and before.expires_at > after.expires_at
+                and not before.rejected
+            ):
+                return held
+            self._keep(after)
+        if before.error is not None and not flight.nested:
+            logger.info("%s: recovered", self.name)
+        return credentials
+
+    def _fail(self, flight: Flight, error: CredentialsError) -> None:
+        """Remember the failure and tell the log, once: an inner provider's tale is told by the outermost."""
+        error = flight.error = error.afresh()
+        if error.provider is None:
+            error.provider = self.name
+        with self._lock:
+            first = self._state.credentials is None
+            self._keep(refresh.failed(self._state, error, self._clock.now()))
+        if not flight.nested and not (first and refresh.attended()):  # else the caller hears it
+            self._tell(flight, error)
+
+    def _tell(self, flight: Flight, error: CredentialsError) -> None:
+        if not flight.told:
+            flight.told = True
+            level = logging.WARNING if error.recoverable else logging.ERROR
+            logger.log(level, "%s. %s", error, _consequence(self._state, self._clock.now()))
+
+    def _keep(self, state: State) -> None:
+        # Credentials first: a reader in another thread looks at _fresh_until, then at them.
+        self._credentials = state.credentials
+        self._state = state
+        self._fresh_until = state.advisory_at - self._clock.offset
+
+    async def _keep_fresh(self) -> None:
+        """Refresh when due, whoever calls."""
+        pause = SHORTEST_SLEEP
+        while True:
+            state = self._state
+            due = max(state.advisory_at, state.next_attempt) - self._clock.now()
+            if due > 0:
+                await asyncio.sleep(min(due, LONGEST_SLEEP))
+                continue
+            flight = await self._fly(behind=True)
+            # Callers may press a failing source harder; nobody waits here.
+            pause = SHORTEST_SLEEP if flight.error is None else min(pause * 2, LONGEST_SLEEP)
+            await asyncio.sleep(refresh.spread(pause / 2, pause))
+
+
+class _Keeper:
+    """What ``async with`` started on one loop."""
+
+    __slots__ = ("entered", "leases", "task")
+
+    def __init__(self) -> None:
+        self.entered = 0
+        self.leases = contextlib.AsyncExitStack()
+        self.task: asyncio.Task[None] | None = None
+
+    async def stop(self) -> None:
+        if self.task is not None:
+            self.task.cancel()
+            await asyncio.wait([self.task])
+
+
+def credential_provider(source: Callable[P, Awaitable[Credentials]]) -> Callable[P, Provider]:
+    """Make a factory of providers out of a coroutine function that gets credentials.
+
+    ::
+
+        @credential_provider
+        async def from_vault(path: str) -> Credentials: ...
+
+        provider = from_vault("aws/creds/app")
+
+    The factory has the signature of the function and checks its arguments at once. Inside it, raise
+    ``CredentialsNotFound("why")`` to let a chain go on, any other error to stop it. An argument ``context``
+    gives the provider its :class:`Context`; arguments that are providers are reached by ``invalidate``.
+
+    Raises:
+        TypeError: ``source`` is not a coroutine function.
+    """
+    if not inspect.iscoroutinefunction(source):
+        raise TypeError(f"@credential_provider needs an `async def`, not {source!r}")
+    signature: inspect.Signature | None = None
+
+    @functools.wraps(source)
+    def factory(*args: P.args, **kwargs: P.kwargs) -> Provider:
+        nonlocal signature
+        if signature is None:
+            signature = inspect.signature(source)
+        arguments = signature.bind(*args, **kwargs).arguments
+        context: Any = arguments.get("context")
+        return Provider(
+            functools.partial(source, *args, **kwargs),
+            name=source.__name__,
+            context=context if isinstance(context, Context) else DEFAULT,
+            inner=tuple(value for value in arguments.values() if isinstance(value, Provider)),
+        )
+
+    return factory
+
+
+def _reason(flight: Flight) -> CredentialsError | Unattended:
+    if isinstance(flight.error, CredentialsError):
+        return flight.error.afresh()
+    return Unattended()
+
+
+def _consequence(state: State, now: float) -> str:
+    """What a failed refresh means for the callers."""
+    if state.credentials is None:
+        return "No credentials yet"
+    key = redact_key(state.credentials.access_key_id)
+    again = f"next attempt in {max(state.next_attempt - now, 0):.0f} s"
+    if not refresh.usable(state, now):
+        return f"{key} has expired and is no longer served; {again}"
+    if now >= state.expires_at:
+        return f"{key} has expired, but its service may still accept it and it is served on; {again}"
+    left = (
+        "for as long as it is accepted" if state.expires_at == inf else f"for {state.expires_at - now:.0f} s more"
+    )
+    return f"{key} is served {left}; {again}"
+
+
+def _seconds(duration: float | timedelta) -> float:
+    return duration.total_seconds() if isinstance(duration, timedelta) else float(duration)
+
+
+def _when(at: float) -> datetime | None:
+    return None if abs(at) == inf else datetime.fromtimestamp(at, UTC)

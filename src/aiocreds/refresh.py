@@ -1,0 +1,305 @@
+"""When to refresh, for how long to leave a failing source alone, and how many wait for one answer.
+
+Knows nothing of AWS. :func:`decide` is pure; the transitions (:func:`loaded`, :func:`failed`, …) return the next
+:class:`State`. All times are seconds since the epoch by the wall clock, so that a laptop that slept notices.
+
+::
+
+    load          advisory opens        mandatory opens     expires
+     │   serve         │  serve, refresh behind  │  wait, else serve │  wait; serve if stamped
+     ├─────────────────┼─────────────────────────┼───────────────────┼──────────────────▶
+                       └ 5, 15 or 60 min before, and   └ 1 min before
+                         up to 20 % of that later
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import threading
+from enum import Enum, auto
+from math import inf
+from time import time
+from typing import TYPE_CHECKING, Any, NamedTuple
+from weakref import WeakSet
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine
+
+    from aiocreds.credentials import Credentials
+    from aiocreds.errors import CredentialsError
+
+MANDATORY_WINDOW = 60.0
+ADVISORY_JITTER = 0.2
+SERVICE_BACKOFF = (300.0, 600.0)
+UNRECOVERABLE_BACKOFF = (1.0, 5.0)
+MANDATORY_BACKOFF = 5.0
+EXPIRED_BACKOFF = 1.0
+
+
+class Clock:
+    """The wall clock, put right by what a service said the time was."""
+
+    __slots__ = ("_followers", "_lock", "offset")
+
+    def __init__(self) -> None:
+        self.offset = 0.0
+        self._followers: WeakSet[Any] = WeakSet()
+        self._lock = threading.Lock()  # providers are made in any thread
+
+    def now(self) -> float:
+        """Seconds since the epoch, as the services count them."""
+        return time() + self.offset
+
+    def follow(self, follower: object) -> None:
+        """Have ``follower.rearm()`` called when the offset changes."""
+        with self._lock:
+            self._followers.add(follower)
+
+    def learn(self, offset: float) -> None:
+        """Keep what a service's clock is ahead of ours, in seconds."""
+        self.offset = offset
+        with self._lock:
+            followers = list(self._followers)
+        for follower in followers:
+            follower.rearm()
+
+
+class State(NamedTuple):
+    """What is known between two loads."""
+
+    credentials: Credentials | None = None
+    loaded_at: float = -inf
+    advisory_at: float = -inf
+    mandatory_at: float = -inf
+    expires_at: float = -inf
+    next_attempt: float = -inf
+    error: CredentialsError | None = None
+    rejected: bool = False  # invalidated: only other keys will do
+    short: float = inf  # the least life, in seconds, that somebody asked the source for in vain
+    successes: int = 0
+    failures: int = 0
+
+
+class Action(Enum):
+    """What a caller gets."""
+
+    SERVE = auto()
+    SERVE_AND_REFRESH = auto()
+    WAIT = auto()
+    RAISE = auto()
+
+
+def decide(state: State, now: float) -> Action:
+    """What a caller who asks at ``now`` gets."""
+    if state.credentials is not None and now < state.advisory_at:
+        return Action.SERVE
+    if now < state.next_attempt:
+        return Action.SERVE if usable(state, now) else Action.RAISE
+    if state.credentials is not None and now < state.mandatory_at:
+        return Action.SERVE_AND_REFRESH
+    return Action.WAIT
+
+
+def usable(state: State, now: float) -> bool:
+    """Whether the credentials may be served: still valid, or stamped and nobody has said no."""
+    if state.credentials is None:
+        return False
+    if now < state.expires_at:
+        return True
+    return state.credentials.may_outlive_expiry and (state.error is None or state.error.recoverable)
+
+
+def windows(lifetime: float) -> tuple[float, float]:
+    """The advisory and the mandatory window, in seconds before expiry, for a lifetime in seconds."""
+    if lifetime <= 20 * 60:
+        advisory = min(5 * 60.0, lifetime / 2)
+    elif lifetime < 90 * 60:
+        advisory = 15 * 60.0
+    else:
+        advisory = 60 * 60.0
+    return advisory, min(MANDATORY_WINDOW, lifetime / 4)
+
+
+def loaded(
+    state: State,
+    credentials: Credentials,
+    now: float,
+    *,
+    expire_after: float | None = None,
+    advisory_window: float | None = None,
+) -> State:
+    """After a load. Windows are computed from the lifetime now left, whether the keys are new or not.
+
+    Args:
+        state: the state before.
+        credentials: what the source gave.
+        now: the time of the load.
+        expire_after: seconds after which they count as expired, however long they live.
+        advisory_window: seconds, instead of what :func:`windows` gives.
+    """
+    expires_at = inf if credentials.expiration is None else credentials.expiration.timestamp()
+    if expire_after is not None:
+        expires_at = min(expires_at, now + expire_after)
+    if expires_at == inf:
+        advisory_at = mandatory_at = inf
+    else:
+        advisory, mandatory = windows(max(expires_at - now, 0.0))
+        if advisory_window is not None:
+            advisory = advisory_window
+        advisory_at = expires_at - advisory + spread(0.0, ADVISORY_JITTER) * advisory
+        mandatory_at = expires_at - mandatory
+    return State(
+        credentials=credentials,
+        loaded_at=now,
+        advisory_at=advisory_at,
+        mandatory_at=mandatory_at,
+        expires_at=expires_at,
+        successes=state.successes + 1,
+        failures=state.failures,
+    )
+
+
+def failed(state: State, error: CredentialsError, now: float) -> State:
+    """After a failed load or refresh: what failed, and when the source may be asked again."""
+    if not error.recoverable:
+        next_attempt = now + spread(*UNRECOVERABLE_BACKOFF)
+    elif state.credentials is None:
+        next_attempt = -inf
+    else:
+        next_attempt = _next_attempt(state, now)
+    return state._replace(error=error, failures=state.failures + 1, next_attempt=next_attempt)
+
+
+def _next_attempt(state: State, now: float) -> float:
+    if state.credentials is not None and state.credentials.may_outlive_expiry:
+        return now + spread(*SERVICE_BACKOFF)
+    if now >= state.expires_at:
+        return now + EXPIRED_BACKOFF
+    if now >= state.mandatory_at:
+        return now + MANDATORY_BACKOFF
+    return min(now + spread(*SERVICE_BACKOFF), state.mandatory_at)
+
+
+def born_expired(state: State, now: float) -> State:
+    """After a first load that brought stamped credentials past their expiry: the service decides, and is spared."""
+    return state._replace(next_attempt=now + spread(*SERVICE_BACKOFF))
+
+
+def declined(state: State) -> State:
+    """After a source would not run because nobody waited: no failure, but not asked behind callers again."""
+    return state._replace(advisory_at=state.mandatory_at)
+
+
+def invalidated(state: State) -> State:
+    """After a service rejected the credentials: they count as in the mandatory window; a backoff holds."""
+    return state._replace(advisory_at=-inf, mandatory_at=-inf, rejected=True)
+
+
+def spread(low: float, high: float) -> float:
+    """A random number between the two, so that a fleet does not act in step."""
+    from random import uniform  # slow to load, and credentials that never expire do without
+
+    return uniform(low, high)
+
+
+class Unattended(Exception):
+    """Raised by a source that needs a person, when nobody waits for it."""
+
+
+_current: contextvars.ContextVar[Flight | None] = contextvars.ContextVar("aiocreds_flight", default=None)
+_aloft: set[asyncio.Task[None]] = set()  # the loop itself holds its tasks only weakly
+
+
+def attended() -> bool:
+    """Whether a caller waits for what this source does; False for a refresh behind callers."""
+    flight = _current.get()
+    return flight is None or flight.attended()
+
+
+def current_flight() -> Flight | None:
+    """The flight this code runs in, if any."""
+    return _current.get()
+
+
+class Flight:
+    """One trip to the source on one loop, and those who wait for it.
+
+    A detached task in a context of its own, so that neither the cancellation nor the context variables of
+    whoever happened to come first reach the source.
+    """
+
+    __slots__ = ("_task", "_waiters", "cancelled", "credentials", "error", "first", "landed", "told")
+
+    def __init__(self, *, first: bool) -> None:
+        self.first = first
+        self.landed = False
+        self.told = False  # the log has heard of its failure
+        self.cancelled = False
+        self.credentials: Credentials | None = None
+        self.error: CredentialsError | Unattended | None = None
+        self._task: asyncio.Task[None] | None = None
+        self._waiters: dict[asyncio.Future[None], Flight | None] = {}
+
+    def start(self, trip: Coroutine[Any, Any, None], name: str, landed: Callable[[Flight], None]) -> None:
+        """Run the trip; when it ends, however it ends, call ``landed`` and wake everyone who waits."""
+        context = contextvars.Context()
+        context.run(_current.set, self)
+        self._task = asyncio.get_running_loop().create_task(trip, name=f"aiocreds {name}", context=context)
+        _aloft.add(self._task)
+        self._task.add_done_callback(lambda task: self._land(task, landed))
+
+    def _land(self, task: asyncio.Task[None], landed: Callable[[Flight], None]) -> None:
+        _aloft.discard(task)
+        self.landed = True
+        self.cancelled = task.cancelled()
+        landed(self)
+        for waiter in self._waiters:
+            if not waiter.done():
+                waiter.set_result(None)
+
+    def join(self, *, behind: bool = False) -> asyncio.Future[None]:
+        """Take a seat; to be given to :meth:`wait`. With ``behind``, nobody waits on the ground."""
+        waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiters[waiter] = BEHIND if behind else _current.get()
+        return waiter
+
+    async def wait(self, waiter: asyncio.Future[None]) -> None:
+        """Wait for the landing. The last to leave a first load takes the trip down, and sees it gone."""
+        try:
+            if not self.landed:
+                await waiter
+        except asyncio.CancelledError:
+            del self._waiters[waiter]
+            if self.first and not self._waiters:
+                await self.cancel()
+            raise
+        else:
+            del self._waiters[waiter]
+
+    async def cancel(self) -> None:
+        """Stop the trip and wait until it has cleaned up."""
+        if self._task is not None and not self._task.done():
+            self._task.cancel()
+            await asyncio.wait([self._task])
+
+    def attended(self) -> bool:
+        """Whether somebody on the ground waits, here or for a flight that waits for this one."""
+        return any(parent is None or (parent is not BEHIND and parent.attended()) for parent in self.parents)
+
+    def serves(self, other: Flight) -> bool:
+        """Whether ``other`` waits, however far away, for this flight."""
+        return any(parent is other or (parent is not None and parent.serves(other)) for parent in self.parents)
+
+    @property
+    def nested(self) -> bool:
+        """Whether another flight waits for this one."""
+        return any(parent is not None and parent is not BEHIND for parent in self.parents)
+
+    @property
+    def parents(self) -> list[Flight | None]:
+        """The flights that wait for this one; None stands for a caller."""
+        return list(self._waiters.values())
+
+
+BEHIND = Flight(first=False)

@@ -1,0 +1,1 @@
+"""One file a source; ``default.py`` reads as a list of them."""

@@ -1,0 +1,168 @@
+"""Credentials of a role, assumed with other credentials."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from time import time
+from typing import TYPE_CHECKING
+
+from aiocreds.aws import sts
+from aiocreds.aws.client import ClientConfig, ServiceClient, Surroundings, region_for, seconds, surroundings
+from aiocreds.context import DEFAULT, Context
+from aiocreds.errors import InvalidConfiguration, ServiceRefused
+from aiocreds.provider import Provider, credential_provider
+from aiocreds.refresh import Unattended, attended
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Mapping, Sequence
+    from datetime import timedelta
+
+    from aiocreds.credentials import Credentials
+
+    MfaCode = Callable[[str], Awaitable[str]]
+
+SOURCE_MIN_TTL = 60.0
+_prompt = threading.Lock()
+
+
+def from_temporary_credentials(
+    *,
+    role_arn: str,
+    source: Provider | Callable[[], Awaitable[Credentials]] | None = None,
+    role_session_name: str | None = None,
+    duration_seconds: float | timedelta = 3600,
+    external_id: str | None = None,
+    policy: str | None = None,
+    policy_arns: Sequence[str] = (),
+    serial_number: str | None = None,
+    mfa_code: MfaCode | None = None,
+    tags: Mapping[str, str] | None = None,
+    transitive_tag_keys: Sequence[str] = (),
+    source_identity: str | None = None,
+    provided_contexts: Sequence[Mapping[str, str]] = (),
+    client: ClientConfig | None = None,
+    context: Context = DEFAULT,
+) -> Provider:
+    """Credentials of a role, from AWS STS AssumeRole.
+
+    ::
+
+        base = default_chain()
+        reader = from_temporary_credentials(role_arn="arn:aws:iam::123456789012:role/reader", source=base)
+
+    One source may serve many roles: it keeps its own credentials fresh. When STS says that they have expired,
+    the source is asked for others once.
+
+    Args:
+        role_arn: the role to assume.
+        source: whose credentials sign the call; by default :func:`default_chain`.
+        role_session_name: shows in CloudTrail; by default ``aiocreds-`` and the time in milliseconds.
+        duration_seconds: how long the credentials live: from 900 to the role's maximum.
+        external_id: what the owner of a role in another account asks for.
+        policy: a session policy, as JSON.
+        policy_arns: managed policies for the session.
+        serial_number: of the MFA device, or its ARN.
+        mfa_code: ``async (serial_number) -> str``, asked when there is a ``serial_number``; only while a caller
+            waits, and one prompt at a time in a process.
+        tags: session tags.
+        transitive_tag_keys: tags that go with the session into the roles it assumes.
+        source_identity: who is behind the session.
+        provided_contexts: each with ``ProviderArn`` and ``ContextAssertion``.
+        client: region, endpoint, time-outs and middlewares of the STS call.
+        context: the environment, the clock and the HTTP session.
+
+    The region is ``client.region``, ``AWS_REGION``, ``AWS_DEFAULT_REGION``, the active profile's ``region``, else
+    the home region of the role's partition.
+
+    Raises:
+        InvalidConfiguration: MFA is needed and there is no ``mfa_code``, or the endpoint's settings contradict.
+        ServiceRefused: STS answered no; ``.code`` tells why.
+        SourceUnavailable: STS did not answer.
+        CredentialsError: whatever the source raises.
+
+    See https://docs.aws.amazon.com/STS/latest/APIReference/API_AssumeRole.html
+    """
+    if source is None:
+        from aiocreds.sources.default import default_chain  # it knows this source too
+
+        source = default_chain(context=context)
+    elif not isinstance(source, Provider):
+        source = Provider(source, name=getattr(source, "__name__", "source"), context=context)
+    given = {
+        "RoleArn": role_arn,
+        "RoleSessionName": role_session_name,
+        "DurationSeconds": int(seconds(duration_seconds)),
+        "ExternalId": external_id,
+        "Policy": policy,
+        "SourceIdentity": source_identity,
+        "SerialNumber": serial_number,
+    }
+    return _role(
+        parameters={
+            **{name: value for name, value in given.items() if value is not None},
+            **sts.listed("PolicyArns", policy_arns, field="arn"),
+            **sts.listed("Tags", [{"Key": key, "Value": value} for key, value in (tags or {}).items()]),
+            **sts.listed("TransitiveTagKeys", transitive_tag_keys),
+            **sts.listed("ProvidedContexts", provided_contexts),
+        },
+        source=source,
+        mfa_code=mfa_code,
+        client=client or ClientConfig(),
+        context=context,
+    )
+
+
+@credential_provider
+async def _role(
+    *,
+    parameters: Mapping[str, str | int],
+    source: Provider,
+    mfa_code: MfaCode | None,
+    client: ClientConfig,
+    context: Context,
+) -> Credentials:
+    around = await surroundings(context)
+    return await assume(parameters, source=source, mfa_code=mfa_code, client=client, around=around)
+
+
+async def assume(
+    parameters: Mapping[str, str | int],
+    *,
+    source: Provider,
+    mfa_code: MfaCode | None,
+    client: ClientConfig,
+    around: Surroundings,
+    mfa_place: str = "serial_number",
+) -> Credentials:
+    """Assume a role with what ``source`` gives; ``mfa_place`` is where the need for MFA was found."""
+    region = region_for(client, around, arn=str(parameters["RoleArn"]))
+    service = ServiceClient("sts", client, around, region)
+    session_name = parameters.get("RoleSessionName") or f"aiocreds-{int(time() * 1000)}"
+    request: dict[str, str | int] = {**parameters, "RoleSessionName": session_name}
+    if serial_number := parameters.get("SerialNumber"):
+        request["TokenCode"] = await _ask_for_code(str(serial_number), mfa_code, mfa_place)
+    credentials = await source.get(min_ttl=SOURCE_MIN_TTL)
+    try:
+        return await sts.assume_role(service, request, credentials=credentials)
+    except ServiceRefused as refused:
+        if refused.code not in sts.TOKEN_EXPIRED:
+            raise
+        source.invalidate(credentials)
+        other = await source.get(min_ttl=SOURCE_MIN_TTL)
+        if other.access_key_id == credentials.access_key_id:
+            raise
+    return await sts.assume_role(service, request, credentials=other)
+
+
+async def _ask_for_code(serial_number: str, mfa_code: MfaCode | None, place: str) -> str:
+    if mfa_code is None:
+        raise InvalidConfiguration(f"{place} asks for an MFA code, and there is nobody to give one: pass mfa_code=")
+    if not attended():
+        raise Unattended
+    while not _prompt.acquire(blocking=False):  # noqa: ASYNC110 - another loop may hold it, and people are slow
+        await asyncio.sleep(0.05)
+    try:
+        return (await mfa_code(serial_number)).strip()
+    finally:
+        _prompt.release()

@@ -1,0 +1,64 @@
+"""Credentials from environment variables."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+from aiocreds.context import DEFAULT, Context
+from aiocreds.credentials import Credentials
+from aiocreds.errors import CredentialsNotFound, InvalidConfiguration
+from aiocreds.provider import credential_provider
+
+KEY = "AWS_ACCESS_KEY_ID"
+SECRET = "AWS_SECRET_ACCESS_KEY"  # noqa: S105 - the name of a variable
+EXPIRATION = "AWS_CREDENTIAL_EXPIRATION"
+
+
+@credential_provider
+async def from_env(*, context: Context = DEFAULT) -> Credentials:
+    """Credentials from the environment, read anew at each fetch.
+
+    Reads ``AWS_ACCESS_KEY_ID`` and ``AWS_SECRET_ACCESS_KEY``, and where they are set ``AWS_SESSION_TOKEN``,
+    ``AWS_CREDENTIAL_EXPIRATION`` (ISO 8601), ``AWS_ACCOUNT_ID`` and ``AWS_CREDENTIAL_SCOPE``. Blank variables
+    count as unset.
+
+    Raises:
+        CredentialsNotFound: neither key is set.
+        InvalidConfiguration: one key is set without the other, or the expiration is unreadable or past.
+
+    See https://docs.aws.amazon.com/sdkref/latest/guide/environment-variables.html
+    """
+    key, secret = context.setting(KEY), context.setting(SECRET)
+    if not key and not secret:
+        raise CredentialsNotFound(f"{KEY} and {SECRET} are not set")
+    if not key or not secret:
+        there, missing = (KEY, SECRET) if key else (SECRET, KEY)
+        raise InvalidConfiguration(f"{there} is set but {missing} is not: set both, or unset {there}")
+    return Credentials(
+        key,
+        secret,
+        session_token=context.setting("AWS_SESSION_TOKEN"),
+        expiration=_expiration(context),
+        account_id=context.setting("AWS_ACCOUNT_ID"),
+        credential_scope=context.setting("AWS_CREDENTIAL_SCOPE"),
+        provider="env",
+    )
+
+
+def _expiration(context: Context) -> datetime | None:
+    text = context.setting(EXPIRATION)
+    if text is None:
+        return None
+    try:
+        expiration = datetime.fromisoformat(text)
+        expiration = expiration.replace(tzinfo=expiration.tzinfo or UTC).astimezone(UTC)
+    except (ValueError, OverflowError):
+        raise InvalidConfiguration(
+            f"{EXPIRATION} is not an ISO 8601 time such as 2030-01-01T00:00:00Z: correct it or unset it"
+        ) from None
+    if expiration.timestamp() <= context.clock.now():
+        raise InvalidConfiguration(
+            f"the keys in {KEY} expired at {expiration:%Y-%m-%d %H:%M:%S} UTC, as {EXPIRATION} says:"
+            " put fresh ones into the environment, or unset them"
+        )
+    return expiration

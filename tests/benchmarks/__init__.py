@@ -1,0 +1,1 @@
+"""The numbers that bind, measured: ``python -m tests.benchmarks``. Not collected by pytest."""

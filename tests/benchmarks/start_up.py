@@ -1,0 +1,130 @@
+"""What a short process pays for its credentials: it runs, resolves them and ends."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from time import perf_counter
+
+import aiocreds
+from tests.benchmarks.report import Row, Rounds, alternate, at_most, for_scale, median, ratios
+
+PAIRS = 40
+PAIRS_FOR_SCALE = 6
+KEYS = {"AWS_ACCESS_KEY_ID": "AKIABENCHBENCHBENCH1", "AWS_SECRET_ACCESS_KEY": "secret"}
+
+EMPTY = """
+import asyncio
+async def main():
+    pass
+asyncio.run(main())
+"""
+OURS = """
+import asyncio
+from aiocreds import {name}
+async def main():
+    await {name}()()
+asyncio.run(main())
+"""
+BOTOCORE = """
+from botocore.session import Session
+Session().get_credentials().get_frozen_credentials()
+"""
+AIOBOTOCORE = """
+import asyncio
+from aiobotocore.session import get_session
+async def main():
+    await (await get_session().get_credentials()).get_frozen_credentials()
+asyncio.run(main())
+"""
+
+
+def rows() -> list[Row]:
+    """Run this topic. Judged by CPU time, user and system; wall time is shown beside it."""
+    with tempfile.TemporaryDirectory() as folder:
+        home = Path(folder)
+        (home / ".aws").mkdir()
+        (home / ".aws" / "config").write_text("[default]\nregion = eu-central-1\n")
+        (home / ".aws" / "credentials").write_text(
+            "[default]\naws_access_key_id = AKIABENCHBENCHBENCH2\naws_secret_access_key = secret\n"
+        )
+        return _rows(home)
+
+
+def _rows(home: Path) -> list[Row]:
+    wall: Rounds = {}
+
+    def process(name: str, program: str, keys: dict[str, str]) -> Callable[[], float]:
+        seconds = wall.setdefault(name, [])
+
+        def run() -> float:
+            cpu, took = _cost(program, {**_environment(home), **keys})
+            seconds.append(took)
+            return cpu
+
+        return run
+
+    judged = {
+        "empty": process("empty", EMPTY, {}),
+        "from_env": process("from_env", OURS.format(name="from_env"), KEYS),
+        "default_chain, keys": process("default_chain, keys", OURS.format(name="default_chain"), KEYS),
+        "from_ini": process("from_ini", OURS.format(name="from_ini"), {}),
+        "default_chain, profile": process("default_chain, profile", OURS.format(name="default_chain"), {}),
+    }
+    for run in judged.values():
+        run()  # once more than `alternate` does: the compiled modules are written
+    for seconds in wall.values():
+        seconds.clear()
+    measured = alternate(judged, PAIRS)
+    scale = alternate(
+        {
+            "empty": process("empty again", EMPTY, {}),
+            "botocore": process("botocore", BOTOCORE, KEYS),
+            "aiobotocore": process("aiobotocore", AIOBOTOCORE, KEYS),
+        },
+        PAIRS_FOR_SCALE,
+    )
+    found: list[Row] = []
+    for what, name, limit in (
+        ("process: environment keys, from_env()", "from_env", 1.15),
+        ("process: environment keys, default_chain()", "default_chain, keys", 1.15),
+        ("process: static profile, from_ini()", "from_ini", 1.3),
+        ("process: static profile, default_chain()", "default_chain, profile", 1.3),
+    ):
+        ours, peer = (f"{median(measured, one) * 1e3:.1f} ms CPU" for one in (name, "empty"))
+        found.append(at_most(limit, what, ours, f"{peer} empty", ratios(measured, name, "empty")))
+        ours, peer = (f"{median(wall, one) * 1e3:.1f} ms" for one in (name, "empty"))
+        found.append(for_scale("  the same by the wall clock", ours, f"{peer} empty", ratios(wall, name, "empty")))
+    for name in ("aiobotocore", "botocore"):
+        ours, peer = (f"{median(scale, one) * 1e3:.1f} ms CPU" for one in (name, "empty"))
+        found.append(
+            for_scale(f"  {name}, environment keys", ours, f"{peer} empty", ratios(scale, name, "empty"))
+        )
+    return found
+
+
+def _environment(home: Path) -> dict[str, str]:
+    """A user's, but for where compiled modules go: they are always there, and nobody else's files change."""
+    return {
+        "HOME": str(home),
+        "PATH": os.defpath,
+        "PYTHONPATH": str(Path(aiocreds.__file__).parent.parent),
+        "PYTHONPYCACHEPREFIX": str(home / "pycache"),
+    }
+
+
+def _cost(program: str, environment: dict[str, str]) -> tuple[float, float]:
+    """Seconds of CPU and of wall time that one process takes from its start to its end."""
+    if sys.platform == "win32":
+        raise SystemExit("start_up needs os.wait4, which Windows does not have")
+    started = perf_counter()
+    pid = os.posix_spawn(sys.executable, [sys.executable, "-c", program], environment)
+    _, status, usage = os.wait4(pid, 0)
+    took = perf_counter() - started
+    if status:
+        raise subprocess.CalledProcessError(os.waitstatus_to_exitcode(status), program)
+    return usage.ru_utime + usage.ru_stime, took

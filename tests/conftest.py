@@ -1,0 +1,71 @@
+"""What every test has: no blocking of the loop, no secret in the log, a machine of its own."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import pytest
+from blockbuster import BlockBuster, blockbuster_ctx
+
+from aiocreds import Context
+from tests.hush import Watch
+from tests.loopback import Loopback
+
+SHARED_DATA = Path(__file__).parents[2] / "shared" / "data"
+
+
+@pytest.fixture(autouse=True)
+def never_block() -> Iterator[BlockBuster]:
+    """Fail a test in which our code blocks the loop."""
+    with blockbuster_ctx("aiocreds") as blockbuster:
+        yield blockbuster
+
+
+@pytest.fixture(autouse=True)
+def watch() -> Iterator[Watch]:
+    """Fail a test in which a log record of ours shows a secret."""
+    watch = Watch()
+    logger = logging.getLogger("aiocreds")
+    level = logger.level
+    logger.setLevel(logging.DEBUG)
+    logger.addHandler(watch)
+    yield watch
+    logger.removeHandler(watch)
+    logger.setLevel(level)
+    assert not watch.caught, f"a secret was logged: {watch.caught}"
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Path:
+    """An empty home folder with an ``.aws`` in it."""
+    (tmp_path / ".aws").mkdir()
+    return tmp_path
+
+
+@pytest.fixture
+def environ() -> dict[str, str]:
+    """An empty environment; a test sets what it needs."""
+    return {}
+
+
+@pytest.fixture
+def context(home: Path, environ: dict[str, str]) -> Context:
+    """What the sources see of the machine: `environ` and `home`, and nothing of the real one."""
+    return Context(environ=environ, home=home)
+
+
+@pytest.fixture
+async def aws() -> AsyncIterator[Loopback]:
+    """An AWS on loopback that behaves, until a test tells it otherwise."""
+    async with Loopback() as loopback:
+        yield loopback
+
+
+@pytest.fixture
+def shared_data() -> Path:
+    """Reference cases that other projects publish; they lie beside the project."""
+    if not SHARED_DATA.is_dir():
+        pytest.skip("the reference cases are not beside this checkout")
+    return SHARED_DATA
