@@ -172,7 +172,7 @@ def clean() -> bool:
 
 @pytest.fixture(autouse=True)
 def _fast(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("aiocreds.http._BACKOFF", 0.001)
+    monkeypatch.setattr("aiocreds.http.exchange.BACKOFF", 0.001)
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -513,7 +513,7 @@ async def test_backoff_is_random_grows_and_is_bounded(monkeypatch: pytest.Monkey
 
     limits: list[float] = []
     monkeypatch.setattr("random.uniform", uniform)
-    monkeypatch.setattr("aiocreds.http._BACKOFF", 0.15)
+    monkeypatch.setattr("aiocreds.http.exchange.BACKOFF", 0.15)
     async with Server(answer(500)).running() as server:
         await ask(Http({}), server.url, attempts=9)
     assert limits == pytest.approx([0.15, 0.3, 0.6, 1.2, 2.4, 4.8, 5, 5])
@@ -628,7 +628,7 @@ async def test_a_session_that_does_not_finish_closing(monkeypatch: pytest.Monkey
 
     original = aiohttp.TCPConnector.close
     monkeypatch.setattr(aiohttp.TCPConnector, "close", hangs)
-    monkeypatch.setattr("aiocreds.http._SECONDS_TO_CLOSE", 0.05)
+    monkeypatch.setattr("aiocreds.http.sessions.SECONDS_TO_CLOSE", 0.05)
     async with Server(answer()).running() as server:
         async with asyncio.timeout(1):
             assert (await ask(Http({}), server.url)).status == 200
@@ -863,16 +863,16 @@ async def test_unusable_urls(url: str) -> None:
     assert SECRET not in str(caught.value)
 
 
-async def test_debug_records_hold_no_headers_no_query_and_no_bodies(caplog: pytest.LogCaptureFixture) -> None:
+async def test_debug_records_hold_no_headers_no_path_and_no_bodies(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.DEBUG)
     async with Server(answer(500, SECRET.encode()), hang_up, answer(body=SECRET.encode())).running() as server:
-        url = f"{server.url}/path?q={SECRET}"
+        url = f"{server.url}/{SECRET}?q={SECRET}"
         await ask(Http({}), url, "POST", headers={"X-Token": SECRET}, body=SECRET.encode())
     told = [record.getMessage() for record in caplog.records if record.name == "aiocreds.http"]
-    assert [line.partition(" (")[0].partition("/path: ")[2] for line in told] == [
+    assert [line.partition(" (")[0].partition(f"{server.port}: ")[2] for line in told] == [
         "500", "closed the connection without an answer", "200",
     ]  # fmt: skip
-    assert told[2].startswith(f"POST 127.0.0.1:{server.port}/path: 200 (")
+    assert told[2].startswith(f"POST 127.0.0.1:{server.port}: 200 (")
     assert told[2].endswith("ms, attempt 3 of 3)")
     assert SECRET not in caplog.text
 

@@ -13,6 +13,7 @@ Install with ``pip install aiocreds[aiobotocore]``.
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeVar
 
 if TYPE_CHECKING:
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
 EXPIRED = {"ExpiredToken", "ExpiredTokenException", "RequestExpired", "InvalidToken"}
 SIGNED_WITH = "aiocreds_access_key_id"
+SIGNER = re.compile(r"AWS4-\S+ Credential=([^/]+)/|AWS ([^:]+):")  # the second is what S3 had before SigV4
 
 
 class _Session(Protocol):
@@ -76,7 +78,11 @@ class _Resolver:
 
 
 class _SessionCredentials:
-    """Stands where a client looks for the credentials of its session."""
+    """Stands where a client, or who asks the session itself, looks for credentials.
+
+    Has what aiobotocore's own refreshable credentials have. Their attributes (``access_key`` and so on) raise,
+    since an attribute cannot wait for a refresh; so do these.
+    """
 
     method = "aiocreds"
 
@@ -87,11 +93,29 @@ class _SessionCredentials:
         current: Credentials = await self._provider()
         return _Frozen(current.access_key_id, current.secret_access_key, current.session_token, current.account_id)
 
+    async def get_access_key(self) -> str:
+        return (await self._provider()).access_key_id
+
+    async def get_secret_key(self) -> str:
+        return (await self._provider()).secret_access_key
+
+    async def get_token(self) -> str | None:
+        return (await self._provider()).session_token
+
     async def get_account_id(self) -> str | None:
         return (await self._provider()).account_id
 
-    def get_deferred_property(self, name: str) -> Callable[[], Awaitable[str | None]]:
-        return {"account_id": self.get_account_id}[name]
+    def get_deferred_property(self, property_name: str) -> Callable[[], Awaitable[str | None]]:
+        getters: dict[str, Callable[[], Awaitable[str | None]]] = {
+            "access_key": self.get_access_key,
+            "secret_key": self.get_secret_key,
+            "token": self.get_token,
+            "account_id": self.get_account_id,
+        }
+        return getters[property_name]
+
+    def __getattr__(self, name: str) -> Any:
+        raise AttributeError(f"no {name!r} here: await get_frozen_credentials(), which refreshes, and read it there")
 
 
 class _Rejections:
@@ -103,17 +127,16 @@ class _Rejections:
     async def note(
         self, parsed_response: Mapping[str, Any] | None, context: Mapping[str, Any], **_: object
     ) -> None:
-        code = ((parsed_response or {}).get("Error") or {}).get("Code")
+        error: Mapping[str, Any] = (parsed_response or {}).get("Error") or {}
         access_key_id = context.get(SIGNED_WITH)
-        if code in EXPIRED and access_key_id:
+        if access_key_id and error.get("Code") in EXPIRED:
             self._provider.invalidate(access_key_id)
 
 
 async def _note_signer(request: Any, **_: object) -> None:
-    """After signing: keep the access key id beside the request, where the answer's handler finds it."""
+    """After signing, at each attempt: keep the access key id where the handler of the answer finds it."""
     authorization = request.headers.get("Authorization", "")
     if isinstance(authorization, bytes):
         authorization = authorization.decode("latin-1")
-    _, found, credential = authorization.partition("Credential=")
-    if found:
-        request.context[SIGNED_WITH] = credential.partition("/")[0]
+    signer = SIGNER.match(authorization)
+    request.context[SIGNED_WITH] = signer and (signer[1] or signer[2])

@@ -1,0 +1,156 @@
+"""The client that the sources share."""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from aiocreds.errors import CredentialsError, InvalidConfiguration
+from aiocreds.http.exchange import Call, Response, checked_headers, checked_url, persist, timeouts
+from aiocreds.http.proxies import proxy_for
+from aiocreds.http.sessions import Lease
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Container, Mapping, Sequence
+
+    import aiohttp
+    from yarl import URL
+
+
+class Http:
+    """The HTTP client that the sources share. It may be used from several loops and threads at once.
+
+    Proxies and the certificate bundle are looked up at every request: `HTTPS_PROXY`, `HTTP_PROXY`, `NO_PROXY`
+    (the lower-case names win, as everywhere) and `AWS_CA_BUNDLE`.
+
+    Args:
+        environ: the environment variables.
+        session: the program's own session. Only its connector is used, on its own loop, so that its headers,
+            auth, cookies and ``raise_for_status`` never meet our requests; it is never closed here. Other
+            loops get a session of ours. None: they all do.
+        held: the loops whose session is to be kept open, by somebody who does without a `lease`; whoever takes
+            a loop out calls `close_idle` there.
+    """
+
+    def __init__(
+        self,
+        environ: Mapping[str, str],
+        session: aiohttp.ClientSession | None = None,
+        *,
+        held: Container[asyncio.AbstractEventLoop] = (),
+    ) -> None:
+        self._environ = environ
+        self._held = held
+        self._borrowed = session
+        self._leases: dict[asyncio.AbstractEventLoop, Lease] = {}
+        self._trust: dict[str, tuple[tuple[int, ...], ssl.SSLContext]] = {}
+
+    def lease(self) -> Lease:
+        """What keeps the running loop's session open between requests: ``async with http.lease(): ...``."""
+        loop = asyncio.get_running_loop()
+        if (lease := self._leases.get(loop)) is None:
+            lease = self._leases[loop] = Lease(self._borrowed, lambda: loop in self._held)
+            for other in list(self._leases):
+                if other.is_closed():
+                    self._leases.pop(other, None)
+        return lease
+
+    async def close_idle(self) -> None:
+        """Close the running loop's session if nobody needs it."""
+        await self.lease().close_unless_needed()
+
+    async def request(
+        self,
+        method: str,
+        url: str | URL,
+        *,
+        provider: str,
+        timeout: float,
+        connect_timeout: float | None = None,
+        read_timeout: float | None = None,
+        headers: Mapping[str, str] | None = None,
+        body: bytes | None = None,
+        attempts: int = 3,
+        retry_if: Callable[[Response], bool] | None = None,
+        ca_bundle: str | None = None,
+        middlewares: Sequence[aiohttp.ClientMiddlewareType] = (),
+    ) -> Response:
+        """Send a request and return the answer to its last attempt, whatever the status; follow no redirect.
+
+        Tried again, after a random pause that grows and is never shorter than ``Retry-After``: status 429 and
+        5xx, what `retry_if` says, and transport failures other than an untrusted certificate or an answer too
+        large.
+
+        Args:
+            method: such as ``"GET"``.
+            url: http or https, without user name.
+            provider: who asks, for error messages.
+            timeout: seconds for one attempt, from looking for a connection to the last byte.
+            connect_timeout: seconds to connect, TLS handshake included. None: `timeout` alone holds.
+            read_timeout: seconds between two pieces of the answer. None: `timeout` alone holds.
+            headers: of the request; the values are checked before anything is sent.
+            body: of the request.
+            attempts: in all, at least 1.
+            retry_if: further answers worth another attempt.
+            ca_bundle: file of the certificates to trust, where `AWS_CA_BUNDLE` is not set.
+            middlewares: aiohttp client middlewares; they run once an attempt.
+
+        Raises:
+            NoAnswer: nothing answered any attempt.
+            SourceUnavailable: the last attempt brought no complete answer, but something is there.
+            InvalidConfiguration: a header, the URL, a proxy variable or a certificate bundle cannot be used.
+        """
+        try:
+            url = checked_url(url)
+            call = Call(
+                provider=provider,
+                method=method,
+                url=url,
+                headers=checked_headers(headers),
+                body=body,
+                attempts=attempts,
+                retry_if=retry_if,
+                timeout=timeouts(timeout, connect_timeout, read_timeout),
+                middlewares=middlewares,
+                proxy=proxy_for(self._environ, url),
+                tls=await self._tls(url, ca_bundle),
+            )
+            async with self.lease() as lease:
+                outcome: Response | CredentialsError = await persist(call, lease)
+        except CredentialsError as error:
+            outcome = error = error.afresh()  # without the frames that hold the request
+            error.provider = error.provider or provider
+        finally:  # this frame stays in the traceback
+            del headers, body
+        if isinstance(outcome, Response):
+            return outcome
+        raise outcome
+
+    async def _tls(self, url: URL, ca_bundle: str | None) -> ssl.SSLContext | bool:
+        path = self._environ.get("AWS_CA_BUNDLE") or ca_bundle
+        if not path or url.scheme != "https":
+            return True
+        name = "AWS_CA_BUNDLE" if path == self._environ.get("AWS_CA_BUNDLE") else "ca_bundle"
+        return await asyncio.to_thread(self._trusting, path, name)
+
+    def _trusting(self, path: str, name: str) -> ssl.SSLContext:
+        """A TLS context that trusts the certificates in a file, built anew when the file has changed."""
+        try:
+            stat = Path(path).stat()
+            stamp = (stat.st_mtime_ns, stat.st_ino, stat.st_size)
+            known, context = self._trust.get(path, (None, None))
+            if context is None or known != stamp:
+                context = ssl.create_default_context(cafile=path)
+                context.set_alpn_protocols(["http/1.1"])
+                self._trust[path] = stamp, context
+        except ssl.SSLError:
+            reason = "holds no usable certificates"
+        except (OSError, ValueError):
+            reason = "cannot be read"
+        else:
+            return context
+        raise InvalidConfiguration(
+            f"{name} names {path}, which {reason}; name a file of PEM certificates or unset it"
+        )

@@ -1,0 +1,231 @@
+"""One request: attempts, pauses between them, and an answer of bounded size."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import random
+import re
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, final
+
+import aiohttp
+from yarl import URL
+
+from aiocreds.errors import InvalidConfiguration
+from aiocreds.http.failures import Failure, diagnosis, to_error
+from aiocreds.http.wires import once, wires
+
+if TYPE_CHECKING:
+    import ssl
+    from collections.abc import Callable, Mapping, Sequence
+
+    from aiocreds.errors import SourceUnavailable
+    from aiocreds.http.sessions import Lease
+
+logger = logging.getLogger("aiocreds.http")
+
+MAX_BODY = 64 * 1024  # bytes; the largest honest answer, an STS one with a long token, has about 5 KiB
+MAX_RETRY_AFTER = 20.0  # seconds; whoever asks for more gets no further attempt
+BACKOFF, LONGEST_BACKOFF = 0.15, 5.0
+
+
+@final
+@dataclass(frozen=True, slots=True, repr=False)
+class Response:
+    """An answer, whatever its status. Its ``repr`` leaves out headers and body.
+
+    Attributes:
+        status: the HTTP status.
+        headers: case-insensitive.
+        body: at most `MAX_BODY` bytes.
+        host: who answered, ``host`` or ``host:port``, for messages.
+    """
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+    host: str
+
+    def json(self) -> Any:
+        """The body, parsed.
+
+        Raises:
+            ValueError: it is not JSON. The error holds nothing of the body, unlike the parser's own.
+        """
+        try:
+            return json.loads(self.body)
+        except (ValueError, RecursionError):
+            pass
+        raise ValueError(f"{self.host} answered with something that is not JSON")
+
+    def __repr__(self) -> str:
+        return f"Response({self.status} from {self.host}, {len(self.body)} bytes)"
+
+
+@dataclass(slots=True, repr=False)
+class Call:
+    """A request to be made, without a ``repr``: tracebacks that show locals show no headers and no body."""
+
+    provider: str
+    method: str
+    url: URL
+    headers: Mapping[str, str] | None
+    body: bytes | None
+    attempts: int
+    retry_if: Callable[[Response], bool] | None
+    timeout: aiohttp.ClientTimeout
+    middlewares: Sequence[aiohttp.ClientMiddlewareType]
+    proxy: URL | None
+    tls: ssl.SSLContext | bool
+
+    @property
+    def host(self) -> str:
+        """Whom messages name: ``host`` or ``host:port``."""
+        return self.url.host_port_subcomponent or ""
+
+
+async def persist(call: Call, lease: Lease) -> Response | SourceUnavailable:
+    """Make up to ``call.attempts`` attempts. Failures are returned: raising them here would show `call`."""
+    loop = asyncio.get_running_loop()
+    answered = False
+    attempt = 0
+    while True:
+        attempt += 1
+        started = loop.time()
+        outcome = await _attempt(call, lease.session())
+        answered = answered or isinstance(outcome, Response) or outcome.answered
+        if logger.isEnabledFor(logging.DEBUG):
+            said = outcome.status if isinstance(outcome, Response) else outcome.what
+            took, tries = (loop.time() - started) * 1000, f"attempt {attempt} of {call.attempts}"
+            # No path: that of an ECS task's credentials is as good as a password.
+            logger.debug("%s %s: %s (%.0f ms, %s)", call.method, call.host, said, took, tries)
+        if attempt >= call.attempts or (pause := _pause(call, outcome, attempt)) is None:
+            return outcome if isinstance(outcome, Response) else to_error(call, outcome, attempt, answered=answered)
+        await asyncio.sleep(pause)
+
+
+async def _attempt(call: Call, session: aiohttp.ClientSession) -> Response | Failure:
+    """Send the request once and read the answer, or cut the connection."""
+    sent_on: list[asyncio.Transport] = []
+    token = wires.set(sent_on)
+    response = outcome = None
+    try:
+        response = await session.request(
+            call.method,
+            call.url,
+            headers=call.headers,
+            data=call.body,
+            allow_redirects=False,
+            timeout=call.timeout,
+            proxy=call.proxy,
+            ssl=call.tls,
+            middlewares=(once, *call.middlewares),
+        )
+        outcome = await _read(response, call.host)
+    except (aiohttp.ClientError, OSError) as error:
+        return diagnosis(error, call, answered=response is not None)._replace(connected=bool(sent_on))
+    else:
+        return outcome
+    finally:
+        wires.reset(token)
+        if not isinstance(outcome, Response):
+            for wire in sent_on:
+                wire.abort()
+            if response is not None:
+                response.close()
+
+
+async def _read(response: aiohttp.ClientResponse, host: str) -> Response | Failure:
+    if response.headers.get("Content-Encoding", "identity").lower() != "identity":
+        remedy = "check for a proxy that rewrites answers"
+        return Failure("compressed its answer, which nobody asked for", remedy, retry=False)
+    body = piece = b""
+    try:
+        async for piece in response.content.iter_any():
+            body += piece
+            if len(body) > MAX_BODY:
+                remedy = "check that the address is that of the right service"
+                return Failure(f"sent more than {MAX_BODY // 1024} KiB", remedy, retry=False)
+        return Response(response.status, response.headers, body, host)
+    finally:
+        body = piece = b""  # a cancellation's traceback shows this frame
+
+
+def _pause(call: Call, outcome: Response | Failure, attempt: int) -> float | None:
+    """Seconds until the next attempt; None when there shall be none."""
+    asked = 0.0
+    if isinstance(outcome, Response):
+        again = outcome.status >= 500 or outcome.status == 429
+        if not again and not (call.retry_if is not None and call.retry_if(outcome)):
+            return None
+        asked = _retry_after(outcome.headers)
+    elif not outcome.retry:
+        return None
+    backoff = random.uniform(0, min(LONGEST_BACKOFF, BACKOFF * 2 ** (attempt - 1)))
+    return max(asked, backoff) if asked <= MAX_RETRY_AFTER else None
+
+
+def _retry_after(headers: Mapping[str, str]) -> float:
+    """The pause the service asks for, in seconds. A date counts by the service's clock if it shows one."""
+    value = headers.get("Retry-After", "").strip()
+    if value.isascii() and value.isdecimal():
+        return float(value)
+    if (then := _date(value)) is None:
+        return 0.0
+    now = _date(headers.get("Date", "")) or datetime.now(UTC)
+    return max(0.0, (then - now).total_seconds())
+
+
+def _date(value: str) -> datetime | None:
+    try:
+        date = parsedate_to_datetime(value)
+    except ValueError:
+        return None
+    return date if date.tzinfo is not None else date.replace(tzinfo=UTC)
+
+
+_UNSENDABLE = re.compile(r"[^\t\x20-\x7e\xa0-\xff]")
+
+
+def checked_headers(headers: Mapping[str, str] | None) -> Mapping[str, str] | None:
+    """The headers, if all of them can be sent.
+
+    Raises:
+        InvalidConfiguration: one cannot; it is named, its value is not.
+    """
+    for name, value in headers.items() if headers else ():
+        if _UNSENDABLE.search(value):
+            raise InvalidConfiguration(
+                f"the value for the {name} header holds a line break or another character that no header "
+                "may; look for a stray newline in the variable or file it comes from"
+            )
+    return headers
+
+
+@lru_cache(maxsize=256)
+def checked_url(url: str | URL) -> URL:
+    """The URL, parsed once.
+
+    Raises:
+        InvalidConfiguration: it is none for http, or holds a user name.
+    """
+    try:
+        parsed = URL(url)
+        if parsed.scheme in {"http", "https"} and parsed.host and parsed.port and not parsed.raw_user:
+            return parsed
+    except (ValueError, TypeError):
+        pass
+    shown = str(url).partition("?")[0]
+    named = "the URL" if "@" in shown else f"the URL {shown!r}"  # a password may stand before the @
+    raise InvalidConfiguration(f"{named} cannot be used; write http:// or https:// and a host, no user name")
+
+
+@lru_cache(maxsize=64)
+def timeouts(total: float, connect: float | None, read: float | None) -> aiohttp.ClientTimeout:
+    """Aiohttp's time-outs, made once."""
+    return aiohttp.ClientTimeout(total=total, sock_connect=connect, sock_read=read)

@@ -1,0 +1,100 @@
+"""Sessions, leased: opened by the first who needs one, closed by the last to leave."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Self, final
+
+import aiohttp
+
+from aiocreds.errors import InvalidConfiguration
+from aiocreds.http.wires import TracedRequest
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+SECONDS_TO_CLOSE = 2.0
+
+
+@final
+class Lease:
+    """What the users of one `Http` on one loop share: a session, from the first request to the last leaver.
+
+    An ``async with`` over it holds it; holds nest.
+    """
+
+    __slots__ = ("_borrowed", "_holders", "_kept", "_session")
+
+    def __init__(self, borrowed: aiohttp.ClientSession | None, kept: Callable[[], bool]) -> None:
+        self._borrowed = borrowed
+        self._kept = kept
+        self._holders = 0
+        self._session: aiohttp.ClientSession | None = None
+
+    async def __aenter__(self) -> Self:
+        self._holders += 1
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self._holders -= 1
+        await self.close_unless_needed()
+
+    async def close_unless_needed(self) -> None:
+        """Close the session if nobody holds the lease any more."""
+        if not self._holders and self._session is not None and not self._kept():
+            leaving, self._session = self._session, None
+            await close_session(leaving)
+
+    def session(self) -> aiohttp.ClientSession:
+        """The session to use now.
+
+        Raises:
+            InvalidConfiguration: the session that was lent to us has been closed.
+        """
+        if self._borrowed is not None and self._borrowed.closed:
+            raise InvalidConfiguration(
+                "the aiohttp session that was passed in is closed; keep it open for as long as credentials "
+                "are needed, or pass none"
+            )
+        if self._session is None:
+            self._session = self._borrow() or open_session(aiohttp.TCPConnector(), owner=True)
+        return self._session
+
+    def _borrow(self) -> aiohttp.ClientSession | None:
+        if self._borrowed is None or self._borrowed.connector is None:
+            return None
+        try:
+            return open_session(self._borrowed.connector, owner=False)
+        except RuntimeError:  # aiohttp's way to say that the connector lives on another loop
+            return None
+
+
+async def close_session(session: aiohttp.ClientSession) -> None:
+    """Close a session and wait for its connections to be gone, even while being cancelled."""
+    closing = asyncio.create_task(session.close())
+    cancelled: asyncio.CancelledError | None = None
+    while not closing.done():
+        try:
+            if not (await asyncio.wait({closing}, timeout=SECONDS_TO_CLOSE))[0]:
+                closing.cancel()
+        except asyncio.CancelledError as error:
+            cancelled = error
+    if cancelled is not None:
+        raise cancelled
+
+
+def open_session(connector: aiohttp.BaseConnector, *, owner: bool) -> aiohttp.ClientSession:
+    """A session on the running loop.
+
+    Raises:
+        RuntimeError: the connector belongs to another loop.
+    """
+    return aiohttp.ClientSession(
+        connector=connector,
+        connector_owner=owner,
+        loop=asyncio.get_running_loop(),
+        headers={"Accept-Encoding": "identity", "User-Agent": "aiocreds"},
+        cookie_jar=aiohttp.DummyCookieJar(),
+        auto_decompress=False,
+        request_class=TracedRequest,
+    )
