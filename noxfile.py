@@ -74,6 +74,10 @@ def typecheck(session: nox.Session) -> None:
     session.install("--quiet", ".", *dependencies("tests"), *dependencies("typecheck"))
     session.run("mypy")
     session.run("pyright")
+    # Once more as a user sees the installed package: without our configuration and our source folder.
+    with session.chdir(HERE / "tests" / "typing"):
+        session.run("mypy", "--strict", "--config-file=", ".")
+        session.run("pyright")
 
 
 @nox.session

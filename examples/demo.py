@@ -1,7 +1,8 @@
 """A tour of aiocreds on an AWS that lives inside this process: no account, no network, about half a minute.
 
 Run it with ``python3 noxfile.py -s demo``. It starts moto (STS and S3) and a small EC2 metadata service that
-hands out credentials which live for twelve seconds, and then does what a service on EC2 does all day.
+hands out credentials which live for twelve seconds, and then does what a service on EC2 does all day. Who is in
+a hurry says how long to watch: ``python3 noxfile.py -s demo -- 5``.
 """
 
 from __future__ import annotations
@@ -26,9 +27,9 @@ from moto.server import ThreadedMotoServer
 from aiocreds import Context, Credentials, default_chain
 from aiocreds.integrations.aiobotocore import attach
 
-LIFETIME = timedelta(seconds=12)
 CALLERS = 100
-WATCHED = 14.0
+WATCHED = float(sys.argv[1]) if len(sys.argv) > 1 else 14.0  # seconds
+LIFETIME = timedelta(seconds=WATCHED * 12 / 14)
 ROLE = "arn:aws:iam::123456789012:role/reporting"
 
 T = TypeVar("T")
@@ -83,9 +84,7 @@ async def call_aws(context: Context, endpoint: str) -> None:
     headline("3. Call AWS with aiobotocore")
     session = attach(get_session(), default_chain("audit", context=context))
     async with session.create_client("s3", region_name="eu-central-1", endpoint_url=endpoint) as s3:
-        await s3.create_bucket(
-            Bucket="reports", CreateBucketConfiguration={"LocationConstraint": "eu-central-1"}
-        )
+        await s3.create_bucket(Bucket="reports", CreateBucketConfiguration={"LocationConstraint": "eu-central-1"})
         await s3.put_object(Bucket="reports", Key="2026/november.csv", Body=b"a,b\n")
         listing = await timed("list the bucket", s3.list_objects_v2(Bucket="reports"))
         say(f"s3://reports holds {', '.join(entry['Key'] for entry in listing['Contents'])}")
@@ -134,13 +133,15 @@ async def metadata_service() -> AsyncIterator[str]:
             return web.Response(text="demo-role")
         number = next(numbers)
         await asyncio.sleep(0.3)  # a slow day
-        return web.json_response({
-            "Code": "Success",
-            "AccessKeyId": f"ASIADEMOKEY{number:05}",
-            "SecretAccessKey": f"demo-secret-{number}",
-            "Token": f"demo-token-{number}",
-            "Expiration": (datetime.now(UTC) + LIFETIME).isoformat(),
-        })
+        return web.json_response(
+            {
+                "Code": "Success",
+                "AccessKeyId": f"ASIADEMOKEY{number:05}",
+                "SecretAccessKey": f"demo-secret-{number}",
+                "Token": f"demo-token-{number}",
+                "Expiration": (datetime.now(UTC) + LIFETIME).isoformat(),
+            }
+        )
 
     app = web.Application()
     app.router.add_route("*", "/{path:.*}", handle)

@@ -13,8 +13,9 @@ from typing import Annotated, Any
 
 from aiobotocore.session import get_session
 from fastapi import Depends, FastAPI, Request, Response
+from fastapi.responses import JSONResponse
 
-from aiocreds import Credentials, default_chain
+from aiocreds import Credentials, CredentialsError, default_chain
 from aiocreds.integrations.aiobotocore import attach
 
 provider = default_chain()
@@ -22,7 +23,10 @@ provider = default_chain()
 
 @asynccontextmanager
 async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-    """Load credentials while the server starts, and keep them fresh until it stops."""
+    """Load credentials while the server starts, and keep them fresh until it stops.
+
+    The server starts even when there are none yet: /ready tells.
+    """
     session = attach(get_session(), provider)
     region = os.environ.get("AWS_REGION", "eu-central-1")
     async with provider, session.create_client("s3", region_name=region) as s3:
@@ -48,13 +52,22 @@ async def buckets(request: Request) -> list[str]:
 
 @app.get("/ready")
 async def ready(response: Response) -> dict[str, Any]:
-    """For the load balancer. Looks at what is held, and asks nobody."""
+    """For the load balancer. Looks at what is held, and asks nobody.
+
+    Once loaded, credentials of EC2, ECS and roles stay in use while their service is down, even past their
+    expiration; leaving the load balancer for that would turn a hiccup into an outage.
+    """
     status = provider.status
     loaded = status.loaded_at is not None
-    fresh = status.seconds_left is None or status.seconds_left > 0
-    response.status_code = 200 if loaded and fresh else 503
+    response.status_code = 200 if loaded else 503
     return {
-        "ready": loaded and fresh,
-        "expiration": status.expiration,
+        "ready": loaded,
+        "seconds_left": status.seconds_left,
         "last_error": None if status.last_error is None else str(status.last_error),
     }
+
+
+@app.exception_handler(CredentialsError)
+async def no_credentials(_: Request, error: CredentialsError) -> JSONResponse:
+    """A request that could not be signed is no fault of the caller: try again later. The log says why."""
+    return JSONResponse({"detail": f"no AWS credentials: {type(error).__name__}"}, status_code=503)

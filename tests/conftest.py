@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from blockbuster import BlockBuster, blockbuster_ctx
@@ -12,6 +12,9 @@ from blockbuster import BlockBuster, blockbuster_ctx
 from aiocreds import Context
 from tests.hush import Watch
 from tests.loopback import Loopback
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterator
 
 SHARED_DATA = Path(__file__).parents[2] / "shared" / "data"
 

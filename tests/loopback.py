@@ -9,11 +9,10 @@ from __future__ import annotations
 import asyncio
 import itertools
 from collections import defaultdict, deque
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 from urllib.parse import parse_qs
 
 from aiohttp import web
@@ -22,6 +21,9 @@ from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials as BotocoreCredentials
 
 from tests.hush import secret
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 TOKEN_PATH = "/latest/api/token"
 ROLES_PATH = "/latest/meta-data/iam/security-credentials/"
@@ -74,6 +76,25 @@ class Seen:
     def form(self) -> dict[str, str]:
         """Its form fields."""
         return {name: values[0] for name, values in parse_qs(self.body.decode(), keep_blank_values=True).items()}
+
+    @property
+    def signed_by(self) -> str:
+        """The access key id that signed it; empty when nobody did."""
+        return self._credential()[0]
+
+    @property
+    def signed_region(self) -> str:
+        """The region it was signed for; empty when it was not signed."""
+        return self._credential()[2]
+
+    @property
+    def signed_headers(self) -> list[str]:
+        """The headers that the signature covers."""
+        return self.headers["Authorization"].partition("SignedHeaders=")[2].partition(",")[0].split(";")
+
+    def _credential(self) -> list[str]:
+        scope = self.headers.get("Authorization", "").partition("Credential=")[2].partition(",")[0]
+        return scope.split("/") if scope else [""] * 5
 
 
 class Loopback:
@@ -156,6 +177,12 @@ class Loopback:
             "AWS_REGION": "eu-central-1",
         }
 
+    @property
+    def open_connections(self) -> int:
+        """How many connections its clients hold open."""
+        server = self._runner.server if self._runner is not None else None
+        return sum(handler.transport is not None for handler in server.connections) if server is not None else 0
+
     async def _handle(self, request: web.Request) -> web.StreamResponse:
         body = await request.read()
         seen = Seen(request.method, request.path, request.headers.copy(), body)
@@ -223,7 +250,8 @@ class Loopback:
             return sts_error(*refusal)
         form = seen.form
         issued = self.credentials(f"sts {next(self._numbers)}")
-        self.secrets and self.secrets.update({issued["AccessKeyId"]: (issued["SecretAccessKey"], issued["Token"])})
+        if self.secrets:
+            self.secrets[issued["AccessKeyId"]] = (issued["SecretAccessKey"], issued["Token"])
         arn = form["RoleArn"].split(":")
         name = form["RoleArn"].rpartition("/")[2]
         assumed = f"arn:{arn[1]}:sts::{arn[4]}:assumed-role/{name}/{form['RoleSessionName']}"

@@ -7,7 +7,7 @@
     provider = default_chain()
     credentials = await provider()
 
-Importing this loads nothing heavy: each name is loaded when it is first used.
+Importing this loads nothing heavy: each source is loaded when its name is first used.
 """
 
 from __future__ import annotations
@@ -15,21 +15,22 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING
 
+from aiocreds.chain import chain
+from aiocreds.context import Context
+from aiocreds.credentials import Credentials
+from aiocreds.errors import (
+    ChainExhausted,
+    CredentialsError,
+    CredentialsNotFound,
+    InvalidConfiguration,
+    LoginRequired,
+    ServiceRefused,
+    SourceUnavailable,
+)
+from aiocreds.provider import Provider, RefreshStatus, credential_provider
+
 if TYPE_CHECKING:
     from aiocreds.aws.client import ClientConfig
-    from aiocreds.chain import chain
-    from aiocreds.context import Context
-    from aiocreds.credentials import Credentials
-    from aiocreds.errors import (
-        ChainExhausted,
-        CredentialsError,
-        CredentialsNotFound,
-        InvalidConfiguration,
-        LoginRequired,
-        ServiceRefused,
-        SourceUnavailable,
-    )
-    from aiocreds.provider import Provider, RefreshStatus, credential_provider
     from aiocreds.sources.assume_role import from_temporary_credentials
     from aiocreds.sources.default import default_chain
     from aiocreds.sources.env import from_env
@@ -63,14 +64,8 @@ __all__ = [
     "from_temporary_credentials",
 ]
 
-_HOMES = {
+_SOURCES = {
     "ClientConfig": "aws.client",
-    "Context": "context",
-    "Credentials": "credentials",
-    "Provider": "provider",
-    "RefreshStatus": "provider",
-    "chain": "chain",
-    "credential_provider": "provider",
     "default_chain": "sources.default",
     "from_container_metadata": "sources.http",
     "from_env": "sources.env",
@@ -83,9 +78,9 @@ _HOMES = {
 
 
 def __getattr__(name: str) -> object:
-    if name not in __all__:
+    if name not in _SOURCES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value: object = getattr(import_module(f"{__name__}.{_HOMES.get(name, 'errors')}"), name)
+    value: object = getattr(import_module(f"{__name__}.{_SOURCES[name]}"), name)
     globals()[name] = value
     return value
 

@@ -31,7 +31,9 @@ def chain(*providers: Provider | Callable[[], Awaitable[Credentials]], context: 
     if not providers:
         raise ValueError("chain() needs at least one provider")
     members = [member if isinstance(member, Provider) else _wrapped(member) for member in providers]
-    return Chain(members, context=members[0]._context if context is None else context)  # noqa: SLF001 - one of us
+    if context is None:
+        context = members[0]._context  # noqa: SLF001 - it is one of us  # pyright: ignore[reportPrivateUsage]
+    return Chain(members, context=context)
 
 
 class Chain(Provider):

@@ -30,7 +30,7 @@ class Context:
             headers, cookies and authentication never meet our requests, and it is never closed.
     """
 
-    __slots__ = ("_held", "_http", "answered", "clock", "config_cache", "environ", "home", "session")
+    __slots__ = ("_held", "_http", "answered", "clock", "config_cache", "environ", "home", "looks", "session")
 
     def __init__(
         self,
@@ -43,6 +43,7 @@ class Context:
         self.session = session
         self.clock = Clock()
         self.config_cache: dict[Any, Any] = {}
+        self.looks: dict[Any, Any] = {}
         self.answered: dict[str, bool] = {}  # metadata services known to be there, and whether they retry well
         self._http: Http | None = None
         self._held: dict[asyncio.AbstractEventLoop, int] = {}

@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import json
+import re
 from datetime import UTC, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 from aiocreds.credentials import Credentials
 from aiocreds.errors import ServiceRefused, SourceUnavailable
+
+if TYPE_CHECKING:
+    from aiocreds.http import Response
+
+_CODE = re.compile(r"[\w.:#]{1,64}", re.ASCII)
 
 
 def parse_credentials(
@@ -15,6 +21,7 @@ def parse_credentials(
     *,
     provider: str,
     origin: str,
+    remedy: str,
     now: float,
     token_field: str = "Token",  # noqa: S107 - the name of a field
     may_outlive_expiry: bool = True,
@@ -27,6 +34,7 @@ def parse_credentials(
         text: the document.
         provider: what to stamp the credentials with.
         origin: what messages call the sender.
+        remedy: what they tell the reader to do when it is no such document.
         now: the time, in seconds since the epoch, for expired ones to be refused.
         token_field: where the session token is.
         may_outlive_expiry: the stamp of :class:`Credentials`.
@@ -37,21 +45,25 @@ def parse_credentials(
         SourceUnavailable: it is no such document, or its credentials have expired.
         ServiceRefused: it holds an error code instead.
     """
-    document = parse_object(text, origin=origin)
-    code = document.get("Code")
-    if isinstance(code, str) and code != "Success":
+    document = parse_object(text, origin=origin, remedy=remedy)
+    if document.get("Code", "Success") != "Success":
+        code = error_code(document.get("Code"))
         raise ServiceRefused(
-            f"{origin} answered with the code {code[:100]} instead of credentials",
-            code=code[:100],
+            f"{origin} answered with the code {code or '(unreadable)'} instead of credentials;"
+            " check the role and who may assume it",
+            code=code,
             status=200,
         )
-    missing = [field for field in ("AccessKeyId", "SecretAccessKey") if not _text(document.get(field))]
-    if missing:
-        raise SourceUnavailable(f"{origin} answered without {' and '.join(missing)}")
+    key, secret = _text(document.get("AccessKeyId")), _text(document.get("SecretAccessKey"))
+    if not key or not secret:
+        missing = " and ".join(
+            name for name, value in (("AccessKeyId", key), ("SecretAccessKey", secret)) if not value
+        )
+        raise SourceUnavailable(f"{origin} answered without {missing}; {remedy}")
     expiration = document.get("Expiration")
     credentials = Credentials(
-        document["AccessKeyId"],
-        document["SecretAccessKey"],
+        key,
+        secret,
         session_token=_text(document.get(token_field)),
         expiration=None
         if expiration in (None, "")
@@ -65,23 +77,44 @@ def parse_credentials(
     return credentials
 
 
-def parse_object(text: str | bytes, *, origin: str) -> dict[str, Any]:
+def parse_object(text: str | bytes, *, origin: str, remedy: str) -> dict[str, Any]:
     """A JSON object.
+
+    Args:
+        text: the document.
+        origin: what messages call the sender.
+        remedy: what they tell the reader to do.
 
     Raises:
         SourceUnavailable: the text is anything else. The message tells its kind and never quotes it.
     """
     if not text.strip():
-        raise SourceUnavailable(f"{origin} answered with nothing")
+        raise SourceUnavailable(f"{origin} answered with nothing; {remedy}")
     try:
-        document = json.loads(text)
+        document: Any = json.loads(text)
     except (ValueError, RecursionError):
-        start = text[:1] if isinstance(text, str) else text[:1].decode("latin-1")
-        kind = "HTML or XML" if start == "<" else "something that is not JSON, or cut short"
-        raise SourceUnavailable(f"{origin} answered with {kind} instead of credentials") from None
+        start = text.lstrip()[:1]
+        kind = "HTML or XML" if start in ("<", b"<") else "something that is not JSON, or cut short"
+        raise SourceUnavailable(f"{origin} answered with {kind} instead of credentials; {remedy}") from None
     if not isinstance(document, dict):
-        raise SourceUnavailable(f"{origin} answered with a JSON {type(document).__name__}, not an object")
-    return document
+        raise SourceUnavailable(f"{origin} answered with a JSON {_json_name(document)}, not an object; {remedy}")
+    return cast("dict[str, Any]", document)
+
+
+def unreadable(response: Response) -> bool:
+    """Whether a good answer is no JSON object: metadata services are restarted under their clients."""
+    if response.status != 200:
+        return False
+    try:
+        parse_object(response.body, origin="", remedy="")
+    except SourceUnavailable:
+        return True
+    return False
+
+
+def error_code(value: object) -> str:
+    """An error code fit for a message; blank when it is anything but a name."""
+    return value if isinstance(value, str) and _CODE.fullmatch(value) else ""
 
 
 def parse_expiration(value: object, *, origin: str) -> datetime:
@@ -110,5 +143,10 @@ def refuse_expired(credentials: Credentials, *, origin: str, now: float) -> None
         )
 
 
+def _json_name(value: object) -> str:
+    names = {list: "array", str: "string", bool: "boolean", type(None): "null"}
+    return next((name for kind, name in names.items() if isinstance(value, kind)), "number")
+
+
 def _text(value: object) -> str | None:
-    return value if isinstance(value, str) and value else None
+    return value.strip() or None if isinstance(value, str) else None

@@ -99,13 +99,13 @@ class Provider:
         self._inner = inner
         self._expire_after: float | None = None
         self._clock = context.clock
-        self._clock.follow(self)
         self._lock = threading.Lock()
         self._state = State()
         self._credentials: Credentials | None = None
         self._fresh_until = -inf
         self._flights: dict[asyncio.AbstractEventLoop, Flight] = {}
         self._keepers: dict[asyncio.AbstractEventLoop, _Keeper] = {}
+        self._clock.follow(self)  # last: another thread may put the clock right at once
 
     async def __call__(self) -> Credentials:
         """The current credentials.
@@ -319,7 +319,9 @@ class Provider:
             if task is None or task.cancelling():
                 raise
             self._fail(flight, SourceUnavailable("cancelled itself"))
-        except Exception as error:  # noqa: BLE001 - a user's own source may raise anything; a caller sees our tree alone
+        except (KeyboardInterrupt, SystemExit, GeneratorExit):
+            raise
+        except BaseException as error:  # noqa: BLE001 - a user's own source may raise anything; a caller sees our tree alone
             wrapped = SourceUnavailable(
                 f"raised {type(error).__name__}", try_next_link=getattr(error, "try_next_link", None)
             )

@@ -213,13 +213,14 @@ _aloft: set[asyncio.Task[None]] = set()  # the loop itself holds its tasks only 
 
 def attended() -> bool:
     """Whether a caller waits for what this source does; False for a refresh behind callers."""
-    flight = _current.get()
+    flight = current_flight()
     return flight is None or flight.attended()
 
 
 def current_flight() -> Flight | None:
-    """The flight this code runs in, if any."""
-    return _current.get()
+    """The flight this code runs in, if any; a task that a source left behind runs in none."""
+    flight = _current.get()
+    return None if flight is None or flight.landed else flight
 
 
 class Flight:
@@ -251,6 +252,7 @@ class Flight:
 
     def _land(self, task: asyncio.Task[None], landed: Callable[[Flight], None]) -> None:
         _aloft.discard(task)
+        self._task = None  # its context holds us: only the cycle collector would free the credentials
         self.landed = True
         self.cancelled = task.cancelled()
         landed(self)
@@ -261,7 +263,7 @@ class Flight:
     def join(self, *, behind: bool = False) -> asyncio.Future[None]:
         """Take a seat; to be given to :meth:`wait`. With ``behind``, nobody waits on the ground."""
         waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._waiters[waiter] = BEHIND if behind else _current.get()
+        self._waiters[waiter] = BEHIND if behind else current_flight()
         return waiter
 
     async def wait(self, waiter: asyncio.Future[None]) -> None:

@@ -29,8 +29,10 @@ import sys
 from importlib import import_module
 from pathlib import Path
 from time import perf_counter
+from typing import TYPE_CHECKING
 
-from tests.benchmarks.report import Row
+if TYPE_CHECKING:
+    from tests.benchmarks.report import Row
 
 TOPICS = ("hot_path", "start_up", "crowd", "roles", "memory", "config_files", "refreshing")
 HEAD = ("what", "ours", "peer", "ratio", "rounds", "must reach", "ok?")
@@ -71,7 +73,7 @@ def table(rows: list[Row]) -> str:
 
 
 def _cells(row: Row) -> tuple[str, ...]:
-    rounds = "–".join(f"{ratio:.3g}" for ratio in row.by_rounds) if row.by_rounds else ""
+    rounds = " to ".join(f"{ratio:.3g}" for ratio in row.by_rounds) if row.by_rounds else ""
     ratio = "" if row.ratio is None else f"{row.ratio:.3g}" if row.ratio < 100 else f"{row.ratio:.0f}"
     ok = {True: "yes", False: "NO", None: ""}[row.ok]
     return row.what, row.ours, row.peer, ratio, rounds, row.must, ok

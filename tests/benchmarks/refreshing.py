@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 from time import perf_counter
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from aiobotocore.credentials import AioRefreshableCredentials  # type: ignore[import-untyped]  # it has no types
+from aiobotocore.credentials import AioRefreshableCredentials
 
 from aiocreds import Credentials, Provider
 from tests.benchmarks.report import Row, exactly
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
 
 CALLERS = 100
 SLOW = 0.5  # seconds the source takes
@@ -55,7 +57,9 @@ async def _rows() -> list[Row]:
             "0 wait",
             ok=fine,
         ),
-        exactly("  refreshes; callers left with the old ones", f"{ours.refreshes}; {ours.stale}", "", "1; 0", ok=fine),
+        exactly(
+            "  refreshes; callers left with the old ones", f"{ours.refreshes}; {ours.stale}", "", "1; 0", ok=fine
+        ),
         Row("  aiobotocore, advisory window", str(advisory), ""),
         Row("  aiobotocore, mandatory window", str(mandatory), ""),
     ]

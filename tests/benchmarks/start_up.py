@@ -6,12 +6,15 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable
 from pathlib import Path
 from time import perf_counter
+from typing import TYPE_CHECKING
 
 import aiocreds
-from tests.benchmarks.report import Row, Rounds, alternate, at_most, for_scale, median, ratios
+from tests.benchmarks.report import Rounds, Row, alternate, at_most, for_scale, median, ratios
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 PAIRS = 40
 PAIRS_FOR_SCALE = 6
@@ -101,9 +104,7 @@ def _rows(home: Path) -> list[Row]:
         found.append(for_scale("  the same by the wall clock", ours, f"{peer} empty", ratios(wall, name, "empty")))
     for name in ("aiobotocore", "botocore"):
         ours, peer = (f"{median(scale, one) * 1e3:.1f} ms CPU" for one in (name, "empty"))
-        found.append(
-            for_scale(f"  {name}, environment keys", ours, f"{peer} empty", ratios(scale, name, "empty"))
-        )
+        found.append(for_scale(f"  {name}, environment keys", ours, f"{peer} empty", ratios(scale, name, "empty")))
     return found
 
 

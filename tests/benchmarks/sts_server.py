@@ -59,7 +59,8 @@ class Sts(asyncio.Protocol):
             expiration=now + timedelta(hours=1),
         ).encode()
         head = (
-            "HTTP/1.1 200 OK\r\nx-amzn-RequestId: c6104cbe-af31-11e0-8154-cbc7ccf896c7\r\nContent-Type: text/xml\r\n"
+            "HTTP/1.1 200 OK\r\nx-amzn-RequestId: c6104cbe-af31-11e0-8154-cbc7ccf896c7\r\n"
+            "Content-Type: text/xml\r\n"
             f"Content-Length: {len(body)}\r\nDate: {format_datetime(now, usegmt=True)}\r\n\r\n"
         )
         if self._transport is not None:

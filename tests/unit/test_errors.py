@@ -78,7 +78,7 @@ def test_the_message_names_the_provider() -> None:
 
 @pytest.mark.parametrize("error", examples(), ids=lambda error: type(error).__name__)
 def test_an_error_survives_pickling(error: CredentialsError) -> None:
-    back = pickle.loads(pickle.dumps(error))
+    back: CredentialsError = pickle.loads(pickle.dumps(error))
     assert type(back) is type(error)
     assert str(back) == str(error)
     assert back.args == error.args
@@ -86,9 +86,8 @@ def test_an_error_survives_pickling(error: CredentialsError) -> None:
     assert {name: vars(back)[name] for name in kept} == kept
     assert (back.try_next_link, back.recoverable) == (error.try_next_link, error.recoverable)
     if isinstance(error, ChainExhausted):
-        assert [(type(one), str(one)) for one in back.attempts] == [
-            (type(one), str(one)) for one in error.attempts
-        ]
+        assert isinstance(back, ChainExhausted)
+        assert [(type(one), str(one)) for one in back.attempts] == [(type(one), str(one)) for one in error.attempts]
 
 
 def test_what_a_process_wrote_to_stderr_stays_in_this_process() -> None:

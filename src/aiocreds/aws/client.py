@@ -5,14 +5,17 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import timedelta
 from email.utils import parsedate_to_datetime
+from functools import lru_cache
 from typing import TYPE_CHECKING, NamedTuple
 
 from aiocreds.aws.endpoints import Endpoint, endpoint_for
 from aiocreds.aws.partitions import home_region
+from aiocreds.aws.signing import sign
 from aiocreds.config import Section, load, profile_name
+from aiocreds.errors import InvalidConfiguration
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     import aiohttp
 
@@ -20,6 +23,7 @@ if TYPE_CHECKING:
     from aiocreds.context import Context
     from aiocreds.credentials import Credentials
     from aiocreds.http import Response
+    from aiocreds.http.outgoing import Signer
 
 SKEW_TOLERATED = 240.0  # seconds; services refuse signatures from about 300 on
 
@@ -63,9 +67,26 @@ class Surroundings(NamedTuple):
     section: Section | None
     outer: Section | None = None
 
-    def get(self, key: str) -> str | None:
+    def get(self, key: str, /) -> str | None:
         """A key of the profile, else of the outer one."""
-        return (self.section.get(key) if self.section else None) or (self.outer.get(key) if self.outer else None)
+        holder = self._holder(key)
+        return None if holder is None else holder.get(key)
+
+    def subsection(self, key: str, /) -> Mapping[str, str]:
+        """The settings nested under a key of the profile, else of the outer one."""
+        nested = [section.subsection(key) for section in (self.section, self.outer) if section is not None]
+        return next(filter(None, nested), dict[str, str]())
+
+    def where(self, key: str, nested: str | None = None, /) -> str:
+        """The ``file:line`` of a key; empty when neither profile has it."""
+        holder = self._holder(key)
+        return "" if holder is None else holder.where(key, nested)
+
+    def _holder(self, key: str) -> Section | None:
+        for section in (self.section, self.outer):
+            if section is not None and section.get(key):
+                return section
+        return None
 
 
 async def surroundings(context: Context) -> Surroundings:
@@ -105,7 +126,6 @@ class ServiceClient(NamedTuple):
         Raises:
             InvalidConfiguration: the settings contradict each other or the partition.
         """
-        profile = self.around.section or self.around.outer
         return endpoint_for(
             self.service,
             region=self.region,
@@ -113,7 +133,7 @@ class ServiceClient(NamedTuple):
             use_fips=self.client.use_fips,
             use_dualstack=self.client.use_dualstack,
             environ=self.around.context.environ,
-            profile=profile,
+            profile=self.around,
             services=self.around.config.services,
         )
 
@@ -138,69 +158,91 @@ class ServiceClient(NamedTuple):
             credentials: to sign with.
             retry_if: tells the answers, other than 5xx and 429, that may be better next time.
             clock_rejected: tells the answers that a wrong clock may explain.
+
+        Raises:
+            InvalidConfiguration: the endpoint's settings contradict, or no header can hold the credentials.
+            SourceUnavailable: the service did not answer.
         """
         endpoint, context = self.endpoint, self.around.context
-        url = endpoint.url + path
-
-        async def send() -> Response:
-            return await context.http.request(
-                method,
-                url,
-                provider=self.service,
-                headers=headers,
-                body=body,
-                timeout=seconds(self.client.connect_timeout) + seconds(self.client.read_timeout),
-                connect_timeout=seconds(self.client.connect_timeout),
-                read_timeout=seconds(self.client.read_timeout),
-                attempts=self.client.max_attempts,
-                retry_if=retry_if,
-                ca_bundle=self.around.get("ca_bundle"),
-                middlewares=middlewares,
-            )
-
-        middlewares: list[aiohttp.ClientMiddlewareType] = list(self.client.middlewares)
+        signer = None
         if credentials is not None:
-            middlewares.append(_signing(credentials, endpoint.signing_region, self.service, context))
-        response = await send()
-        if self._learn_clock(response) and clock_rejected(response):
-            response = await send()
-        return response
+            _check_sendable(credentials)
+            signer = _signer(credentials, endpoint.signing_region, self.service, context)
+        corrected = False
+        try:
+            while True:
+                response = await context.http.request(
+                    method,
+                    endpoint.url + path,
+                    provider=self.service,
+                    headers=headers,
+                    body=body,
+                    timeout=seconds(self.client.connect_timeout) + seconds(self.client.read_timeout),
+                    connect_timeout=seconds(self.client.connect_timeout),
+                    read_timeout=seconds(self.client.read_timeout),
+                    attempts=self.client.max_attempts,
+                    retry_if=retry_if,
+                    ca_bundle=self.around.get("ca_bundle"),
+                    middlewares=self.client.middlewares,
+                    sign=signer,
+                )
+                if not self._learn_clock(response) or not clock_rejected(response) or corrected:
+                    return response
+                corrected = True
+        finally:
+            del body  # it may hold an MFA code, and the traceback of a failing middleware would show it
 
     def _learn_clock(self, response: Response) -> bool:
         """Compare the answer's ``Date`` with our clock; whether that changed what we take for the time."""
         clock = self.around.context.clock
-        try:
-            skew = parsedate_to_datetime(response.headers["Date"]).timestamp() - (clock.now() - clock.offset)
-        except (KeyError, ValueError, TypeError):
+        there = _time_of(response.headers.get("Date", ""))
+        if there is None:
             return False
+        skew = there - (clock.now() - clock.offset)
         if abs(skew - clock.offset) <= SKEW_TOLERATED:
             return False
         clock.learn(0.0 if abs(skew) <= SKEW_TOLERATED else skew)
         return True
 
 
-def _signing(credentials: Credentials, region: str, service: str, context: Context) -> aiohttp.ClientMiddlewareType:
-    """The last middleware: it signs what all the others have made of the request, at each attempt anew."""
-    from aiocreds.aws.signing import sign  # not for unsigned calls
+@lru_cache(maxsize=4)
+def _time_of(date: str) -> float | None:
+    """A ``Date`` header, in seconds since the epoch."""
+    try:
+        return parsedate_to_datetime(date).timestamp()
+    except (ValueError, TypeError):
+        return None
 
-    async def middleware(
-        request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType
-    ) -> aiohttp.ClientResponse:
-        request.headers.update(
-            sign(
-                request.method,
-                str(request.url),
-                request.headers.items(),
-                await request.body.as_bytes() if request.body else b"",
-                credentials=credentials,
-                region=region,
-                service=service,
-                at=context.clock.now(),
+
+def _check_sendable(credentials: Credentials) -> None:
+    for name, value in (
+        ("access key id", credentials.access_key_id),
+        ("session token", credentials.session_token or ""),
+    ):
+        if not (value.isascii() and value.isprintable()):
+            del value  # a traceback would hold it
+            raise InvalidConfiguration(
+                f"the {name} from {credentials.provider or 'the source'} holds a line break or another character"
+                " that no header may: look for a stray one where it is written"
             )
-        )
-        return await handler(request)
 
-    return middleware
+
+def _signer(credentials: Credentials, region: str, service: str, context: Context) -> Signer:
+    """What signs a request after all middlewares, at each attempt anew."""
+
+    def signer(method: str, url: str, headers: Iterable[tuple[str, str]], body: bytes) -> Mapping[str, str]:
+        return sign(
+            method,
+            url,
+            headers,
+            body,
+            credentials=credentials,
+            region=region,
+            service=service,
+            at=context.clock.now(),
+        )
+
+    return signer
 
 
 def seconds(duration: float | timedelta) -> float:

@@ -7,6 +7,7 @@ https://docs.aws.amazon.com/sdkref/latest/guide/feature-endpoints.html
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 from urllib.parse import urlsplit
 
@@ -148,6 +149,7 @@ def resolve(service: str, region: str, *, use_fips: bool = False, use_dualstack:
     return Endpoint(f"https://{host.format(region=region)}", signed_for)
 
 
+@lru_cache(maxsize=64)
 def signing_region(region: str) -> str:
     """The region to sign for.
 
@@ -232,6 +234,7 @@ def checked_url(setting: Setting) -> str:
     return setting.value.removesuffix("/")
 
 
+@lru_cache(maxsize=64)
 def _fault(url: str) -> str | None:
     if not re.fullmatch("[!-~]+", url):
         return "is blank or holds a character that no URL may hold"

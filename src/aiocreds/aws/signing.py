@@ -12,6 +12,7 @@ See https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_sigv-create-signe
 from __future__ import annotations
 
 import hmac
+from functools import lru_cache
 from hashlib import sha256
 from time import gmtime, strftime
 from typing import TYPE_CHECKING
@@ -89,11 +90,8 @@ def sign(
         ValueError: ``url`` is not a URL.
     """
     # What may fail goes first: no token is in a local variable when it does.
-    target = urlsplit(url)
-    host = host_header(target)
-    path = canonical_path(target.path, normalize=normalize_path)
-    query = canonical_query(target.query)
-    timestamp = strftime("%Y%m%dT%H%M%SZ", gmtime(at))
+    host, path, query = _target(url, normalize=normalize_path)
+    timestamp = _timestamp(int(at))
     body_hash = sha256(body).hexdigest()
 
     added = {"X-Amz-Date": timestamp}
@@ -112,6 +110,17 @@ def sign(
     return {**added, **token, "Authorization": authorization}
 
 
+@lru_cache(maxsize=64)
+def _target(url: str, *, normalize: bool) -> tuple[str, str, str]:
+    parts = urlsplit(url)
+    return host_header(parts), canonical_path(parts.path, normalize=normalize), canonical_query(parts.query)
+
+
+@lru_cache(maxsize=4)
+def _timestamp(at: int) -> str:
+    return strftime("%Y%m%dT%H%M%SZ", gmtime(at))
+
+
 def canonical_request(method: str, path: str, query: str, headers: Mapping[str, str], body_hash: str) -> str:
     """The request in the one form that both sides hash, from parts that are canonical already."""
     lines = "".join(f"{name}:{value}\n" for name, value in headers.items())
@@ -124,14 +133,16 @@ def string_to_sign(timestamp: str, scope: str, request: str) -> str:
 
 
 def signature(secret_access_key: str, scope: str, text: str) -> str:
-    """Sign ``text`` with the key that the secret and each step of the scope yield.
+    """Sign ``text`` with the key that the secret and each step of the scope yield."""
+    return hmac.digest(_key(secret_access_key, scope), _encoded(text), "sha256").hex()
 
-    The derived key is not kept. It costs 7 µs, and a cache of it would outlive the credentials.
-    """
+
+@lru_cache(maxsize=8)  # one source signs for many roles, and a key holds for a day
+def _key(secret_access_key: str, scope: str) -> bytes:
     key = _encoded("AWS4" + secret_access_key)
-    for step in (*scope.split("/"), text):
+    for step in scope.split("/"):
         key = hmac.digest(key, _encoded(step), "sha256")
-    return key.hex()
+    return key
 
 
 def credential_scope(timestamp: str, region: str, service: str) -> str:
@@ -148,13 +159,16 @@ def canonical_headers(headers: Iterable[tuple[str, str]], added: Mapping[str, st
         host: for when the request does not carry a ``Host`` yet.
     """
     ours = {name.lower(): value for name, value in added.items()}
-    lines: dict[str, list[str]] = {}
+    lines = {"host": host}
+    given: set[str] = set()
     for name, value in headers:
         key = name.lower().strip()
-        if key not in UNSIGNED_HEADERS and key != "x-amz-security-token":
-            lines.setdefault(key, []).append(" ".join(value.split()))
-    merged = {"host": host} | {key: ",".join(values) for key, values in lines.items()} | ours
-    return dict(sorted(merged.items()))
+        if key in UNSIGNED_HEADERS or key in ours or key == "x-amz-security-token":
+            continue
+        text = " ".join(value.split())
+        lines[key] = f"{lines[key]},{text}" if key in given else text
+        given.add(key)
+    return dict(sorted((lines | ours).items()))
 
 
 def canonical_path(path: str, *, normalize: bool = True) -> str:

@@ -49,15 +49,19 @@ UNRECOVERABLE = {
     "RegionDisabled",
 }
 REMEDIES = {
+    "": "this is no error of STS: check the endpoint, and for a proxy in between",
     "AccessDenied": "check the role's trust policy, the caller's permission for sts:AssumeRole, and the MFA code"
     " or external id if it needs one",
     "RegionDisabled": "enable the region's STS endpoint for the account, or set another region",
     "MalformedPolicyDocument": "correct the session policy",
     "PackedPolicyTooLarge": "shorten the session policy or the tags",
+    "ExpiredToken": "renew the caller's credentials; their source had no others",
+    "ExpiredTokenException": "renew the caller's credentials; their source had no others",
     "InvalidClientTokenId": "the caller's keys do not exist (any more) in this partition",
     "SignatureDoesNotMatch": "the caller's secret key does not belong to its key id, or a proxy changes requests",
     "ValidationError": "correct the parameters of the role",
 }
+NO_REMEDY = "see https://docs.aws.amazon.com/STS/latest/APIReference/CommonErrors.html"
 
 
 async def assume_role(
@@ -75,7 +79,11 @@ async def assume_role(
         SourceUnavailable: it did not answer, or not with credentials.
     """
     form = {"Action": "AssumeRole", "Version": "2011-06-15"}
-    form.update((name, str(value)) for name, value in parameters.items() if value is not None)
+    form.update(
+        (name, value if isinstance(value, str) else str(value))  # a str may be one that hides itself
+        for name, value in parameters.items()
+        if value is not None
+    )
     response = await sts.call(
         "POST",
         "/",
@@ -87,8 +95,7 @@ async def assume_role(
     )
     origin = f"STS ({response.host})"
     if response.status != 200:
-        target = f"to assume {form.get('RoleArn', 'the role')} for {redact_key(credentials.access_key_id)}"
-        raise _refusal(response, origin, target, (credentials.secret_access_key, credentials.session_token or ""))
+        raise _refusal(response, origin, f"to assume {form.get('RoleArn', 'the role')}", credentials)
     assumed = _parse(response, origin)
     refuse_expired(assumed, origin=origin, now=sts.around.context.clock.now())
     return assumed
@@ -108,45 +115,45 @@ def listed(name: str, members: Sequence[Mapping[str, str] | str], *, field: str 
 
 def error_code(response: Response) -> str:
     """The error code in an answer; empty when there is none."""
-    return _find(_xml(response.body), "Error/Code")[:100]
+    return _fields(response.body).get("Code", "")[:100]
 
 
 def _refusal(
-    response: Response, origin: str, target: str, secrets: Sequence[str]
+    response: Response, origin: str, target: str, credentials: Credentials
 ) -> ServiceRefused | SourceUnavailable:
-    root = _xml(response.body)
-    code = _find(root, "Error/Code")[:100]
+    key = redact_key(credentials.access_key_id)
+    target = f"{target} for {key}"
+    fields = _fields(response.body)
+    code = fields.get("Code", "")[:100]
     if code in THROTTLED or response.status == 429 or response.status >= 500:
         said = f"HTTP {response.status}{f' {code}' if code else ''}"
-        return SourceUnavailable(f"{origin} is busy or in trouble: it answered {said} {target}")
+        return SourceUnavailable(
+            f"{origin} is busy or in trouble: asked {target}, it answered {said}; asking again later may help"
+        )
     # A message may run on with the canonical request, and that holds the session token.
-    message = _find(root, "Error/Message").split("\n")[0]
-    for secret in filter(None, secrets):
+    message = fields.get("Message", "").split("\n")[0]
+    for secret in filter(None, (credentials.secret_access_key, credentials.session_token)):
         message = message.replace(secret, "****")
-    message = message[:500]
-    remedy = REMEDIES.get(code)
+    message = message.replace(credentials.access_key_id, key)[:500]
     return ServiceRefused(
         f"{origin} refused {target}: {code or f'HTTP {response.status}'}"
-        f"{f': {message}' if message else ''}{f'. Remedy: {remedy}' if remedy else ''}",
+        f"{f': {message}' if message else ''}. Remedy: {REMEDIES.get(code, NO_REMEDY)}",
         code=code,
         message=message,
         status=response.status,
-        request_id=_find(root, "RequestId") or response.headers.get("x-amzn-RequestId"),
+        request_id=fields.get("RequestId") or response.headers.get("x-amzn-RequestId"),
         recoverable=code not in UNRECOVERABLE,
     )
 
 
 def _parse(response: Response, origin: str) -> Credentials:
-    root = _xml(response.body)
-    result = None if root is None else root.find("AssumeRoleResult")
-    fields = {
-        name: _find(result, f"Credentials/{name}")
-        for name in ("AccessKeyId", "SecretAccessKey", "SessionToken", "Expiration")
-    }
-    missing = [name for name, value in fields.items() if not value]
+    fields = _fields(response.body)
+    missing = [
+        name for name in ("AccessKeyId", "SecretAccessKey", "SessionToken", "Expiration") if not fields.get(name)
+    ]
     if missing:
         raise SourceUnavailable(f"{origin} answered without {', '.join(missing)}; is that STS?")
-    arn = _find(result, "AssumedRoleUser/Arn").split(":")
+    arn = fields.get("Arn", "").split(":")
     return Credentials(
         fields["AccessKeyId"],
         fields["SecretAccessKey"],
@@ -158,16 +165,10 @@ def _parse(response: Response, origin: str) -> Credentials:
     )
 
 
-def _xml(body: bytes) -> ET.Element | None:
-    """The document without its namespaces; None when it is none."""
+def _fields(body: bytes) -> dict[str, str]:
+    """The texts in an answer by the names of their elements, which are different ones; empty when it is no XML."""
     try:
         root = ET.fromstring(body)  # noqa: S314 - bounded in size, and expat stops entity bombs
-    except ET.ParseError:
-        return None
-    for element in root.iter():
-        element.tag = element.tag.rpartition("}")[2]
-    return root
-
-
-def _find(root: ET.Element | None, path: str) -> str:
-    return "" if root is None else (root.findtext(path) or "").strip()
+    except (ET.ParseError, LookupError, ValueError):  # the latter two for encodings that expat does not know
+        return {}
+    return {element.tag.rpartition("}")[2]: (element.text or "").strip() for element in root.iter()}

@@ -42,7 +42,16 @@ async def load(
     See https://docs.aws.amazon.com/sdkref/latest/guide/file-format.html
     """
     loop = asyncio.get_running_loop()
-    return await loop.run_in_executor(None, _load, context, credentials_file, config_file)
+    key = (loop, credentials_file, config_file)
+    look: Look | None = context.looks.get(key)
+    if look is None or look.begun:
+        look = context.looks[key] = Look(context, credentials_file, config_file)
+        look.answer = loop.run_in_executor(None, look.take)
+        look.answer.add_done_callback(lambda _: context.looks.pop(key, None))
+    answer = await asyncio.shield(look.answer)
+    if isinstance(answer, InvalidConfiguration):
+        raise answer.afresh()  # others may wait for the same look
+    return answer
 
 
 def profile_name(context: Context, explicit: str | None = None) -> str:
@@ -62,6 +71,30 @@ def _load(
         file = context.config_cache.get(key) or context.config_cache.setdefault(key, SharedFile(path, name))
         documents.append(file.document(named=named))
     return SharedConfig(*documents)
+
+
+class Look:
+    """One look at the files, shared by all who ask on a loop before it begins: none can miss an earlier edit."""
+
+    __slots__ = ("_arguments", "answer", "begun")
+
+    def __init__(
+        self,
+        context: Context,
+        credentials_file: str | os.PathLike[str] | None,
+        config_file: str | os.PathLike[str] | None,
+    ) -> None:
+        self._arguments = context, credentials_file, config_file
+        self.begun = False
+        self.answer: asyncio.Future[SharedConfig | InvalidConfiguration]
+
+    def take(self) -> SharedConfig | InvalidConfiguration:
+        """Look, in a worker thread."""
+        self.begun = True
+        try:
+            return _load(*self._arguments)
+        except InvalidConfiguration as error:
+            return error
 
 
 class SharedFile:

@@ -25,29 +25,34 @@ async def read_token_file(path: str, *, place: str) -> str:
         SourceUnavailable: it stays empty.
     """
     loop = asyncio.get_running_loop()
+    missing = False
     for attempt in range(ATTEMPTS):
         if attempt:
             await asyncio.sleep(PAUSE)
         try:
             token = await loop.run_in_executor(None, _read, path)
+            missing = False
         except FileNotFoundError:
+            missing = True
             continue
         except OSError as error:
             reason = (error.strerror or type(error).__name__).lower()
-            raise InvalidConfiguration(f"the token file {path} (from {place}) cannot be read: {reason}") from None
+            raise InvalidConfiguration(
+                f"the token file {path} (from {place}) cannot be read ({reason}):"
+                " let this user read it, or correct the path"
+            ) from None
         except ValueError:
             raise InvalidConfiguration(
-                f"the token file {path} (from {place}) holds no token: not text, or too long"
+                f"the token file {path} (from {place}) holds no token but something that is not text, or too long:"
+                " correct the path"
             ) from None
         if token:
             return token
-    if await loop.run_in_executor(None, _exists, path):
-        raise SourceUnavailable(
-            f"the token file {path} (from {place}) is empty; whatever writes it has not done so"
+    if missing:
+        raise InvalidConfiguration(
+            f"the token file {path} (from {place}) does not exist: correct the path, or mount it"
         )
-    raise InvalidConfiguration(
-        f"the token file {path} (from {place}) does not exist: correct the path, or mount it"
-    )
+    raise SourceUnavailable(f"the token file {path} (from {place}) is empty: look at what should write it")
 
 
 def _read(path: str) -> str:
@@ -56,11 +61,3 @@ def _read(path: str) -> str:
     if len(data) > LONGEST_TOKEN:
         raise ValueError
     return data.decode().strip()
-
-
-def _exists(path: str) -> bool:
-    try:
-        with open(path, "rb"):  # noqa: PTH123
-            return True
-    except FileNotFoundError:
-        return False

@@ -13,6 +13,7 @@ from aiocreds.errors import CredentialsNotFound, InvalidConfiguration
 if TYPE_CHECKING:
     from aiocreds.config import Section, SharedConfig
 
+SSO_KEYS = ("sso_session", "sso_start_url", "sso_account_id", "sso_role_name")
 CREDENTIAL_SOURCES = ("Environment", "Ec2InstanceMetadata", "EcsContainer")
 
 
@@ -89,13 +90,14 @@ def _source(config: SharedConfig, steps: list[Step]) -> Step:
             f"profile {section.name!r} has source_profile = {name} ({section.where('source_profile')}), and there"
             f" is no such profile{config.suggestion(name)}"
         )
-    if _has_keys(source):
+    walked = [step.section.name for step in steps]
+    if _has_keys(source) and (name == section.name or name not in walked):
         return Step(source, Kind.STATIC)
-    if name in [step.section.name for step in steps]:
-        round_trip = " → ".join([*(step.section.name for step in steps), name])
+    if name in walked:
+        round_trip = " → ".join([*walked, name])
         raise InvalidConfiguration(
             f"the profiles {round_trip} need each other in a circle ({section.where('source_profile')}):"
-            " one of them must hold credentials of its own"
+            " one of them needs a source outside the circle, or keys of its own if it names itself"
         )
     kind = _kind(source) or (_credential_source(source) if source.get("credential_source") else None)
     if kind is None:
@@ -118,7 +120,7 @@ def _kind(section: Section) -> Kind | None:
             f"profile {section.name!r} has web_identity_token_file"
             f" ({section.where('web_identity_token_file')}) but no role_arn: add it"
         )
-    if any(section.get(key) for key in ("sso_session", "sso_start_url", "sso_account_id", "sso_role_name")):
+    if any(section.get(key) for key in SSO_KEYS):
         return Kind.SSO
     if section.get("login_session"):
         return Kind.LOGIN

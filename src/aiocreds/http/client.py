@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     import aiohttp
     from yarl import URL
 
+    from aiocreds.http.outgoing import Signer
+
 
 class Http:
     """The HTTP client that the sources share. It may be used from several loops and threads at once.
@@ -76,6 +78,7 @@ class Http:
         retry_if: Callable[[Response], bool] | None = None,
         ca_bundle: str | None = None,
         middlewares: Sequence[aiohttp.ClientMiddlewareType] = (),
+        sign: Signer | None = None,
     ) -> Response:
         """Send a request and return the answer to its last attempt, whatever the status; follow no redirect.
 
@@ -96,6 +99,7 @@ class Http:
             retry_if: further answers worth another attempt.
             ca_bundle: file of the certificates to trust, where `AWS_CA_BUNDLE` is not set.
             middlewares: aiohttp client middlewares; they run once an attempt.
+            sign: given ``(method, url, headers, body)`` behind the middlewares, the headers to add.
 
         Raises:
             NoAnswer: nothing answered any attempt.
@@ -114,6 +118,7 @@ class Http:
                 retry_if=retry_if,
                 timeout=timeouts(timeout, connect_timeout, read_timeout),
                 middlewares=middlewares,
+                sign=sign,
                 proxy=proxy_for(self._environ, url),
                 tls=await self._tls(url, ca_bundle),
             )

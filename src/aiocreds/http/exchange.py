@@ -18,7 +18,7 @@ from yarl import URL
 
 from aiocreds.errors import InvalidConfiguration
 from aiocreds.http.failures import Failure, diagnosis, to_error
-from aiocreds.http.wires import once, wires
+from aiocreds.http.outgoing import Attempt, Signer, attempt_under_way, once
 
 if TYPE_CHECKING:
     import ssl
@@ -80,6 +80,7 @@ class Call:
     retry_if: Callable[[Response], bool] | None
     timeout: aiohttp.ClientTimeout
     middlewares: Sequence[aiohttp.ClientMiddlewareType]
+    sign: Signer | None
     proxy: URL | None
     tls: ssl.SSLContext | bool
 
@@ -111,8 +112,8 @@ async def persist(call: Call, lease: Lease) -> Response | SourceUnavailable:
 
 async def _attempt(call: Call, session: aiohttp.ClientSession) -> Response | Failure:
     """Send the request once and read the answer, or cut the connection."""
-    sent_on: list[asyncio.Transport] = []
-    token = wires.set(sent_on)
+    attempt = Attempt(call.sign)
+    token = attempt_under_way.set(attempt)
     response = outcome = None
     try:
         response = await session.request(
@@ -124,17 +125,17 @@ async def _attempt(call: Call, session: aiohttp.ClientSession) -> Response | Fai
             timeout=call.timeout,
             proxy=call.proxy,
             ssl=call.tls,
-            middlewares=(once, *call.middlewares),
+            middlewares=call.middlewares if call.method == "POST" else (once, *call.middlewares),
         )
         outcome = await _read(response, call.host)
     except (aiohttp.ClientError, OSError) as error:
-        return diagnosis(error, call, answered=response is not None)._replace(connected=bool(sent_on))
+        return diagnosis(error, call, answered=response is not None)._replace(connected=bool(attempt.wires))
     else:
         return outcome
     finally:
-        wires.reset(token)
+        attempt_under_way.reset(token)
         if not isinstance(outcome, Response):
-            for wire in sent_on:
+            for wire in attempt.wires:
                 wire.abort()
             if response is not None:
                 response.close()

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import aiohttp
 
 from aiocreds.errors import SourceUnavailable
-from aiocreds.http.wires import Broken
+from aiocreds.http.outgoing import Broken
 
 if TYPE_CHECKING:
     from aiocreds.http.exchange import Call

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Self, final
 import aiohttp
 
 from aiocreds.errors import InvalidConfiguration
-from aiocreds.http.wires import TracedRequest
+from aiocreds.http.outgoing import OutgoingRequest
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -96,5 +96,5 @@ def open_session(connector: aiohttp.BaseConnector, *, owner: bool) -> aiohttp.Cl
         headers={"Accept-Encoding": "identity", "User-Agent": "aiocreds"},
         cookie_jar=aiohttp.DummyCookieJar(),
         auto_decompress=False,
-        request_class=TracedRequest,
+        request_class=OutgoingRequest,
     )

@@ -115,7 +115,7 @@ class _SessionCredentials:
         return getters[property_name]
 
     def __getattr__(self, name: str) -> Any:
-        raise AttributeError(f"no {name!r} here: await get_frozen_credentials(), which refreshes, and read it there")
+        raise AttributeError(f"no {name!r} here: await get_frozen_credentials(), and read it there")
 
 
 class _Rejections:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from functools import partial
 from time import time
 from typing import TYPE_CHECKING
 
@@ -11,7 +12,7 @@ from aiocreds.aws import sts
 from aiocreds.aws.client import ClientConfig, ServiceClient, Surroundings, region_for, seconds, surroundings
 from aiocreds.context import DEFAULT, Context
 from aiocreds.errors import InvalidConfiguration, ServiceRefused
-from aiocreds.provider import Provider, credential_provider
+from aiocreds.provider import Provider
 from aiocreds.refresh import Unattended, attended
 
 if TYPE_CHECKING:
@@ -98,7 +99,8 @@ def from_temporary_credentials(
         "SourceIdentity": source_identity,
         "SerialNumber": serial_number,
     }
-    return _role(
+    fetch = partial(
+        _role,
         parameters={
             **{name: value for name, value in given.items() if value is not None},
             **sts.listed("PolicyArns", policy_arns, field="arn"),
@@ -111,9 +113,9 @@ def from_temporary_credentials(
         client=client or ClientConfig(),
         context=context,
     )
+    return Provider(fetch, name="from_temporary_credentials", context=context, inner=[source])
 
 
-@credential_provider
 async def _role(
     *,
     parameters: Mapping[str, str | int],
@@ -140,9 +142,12 @@ async def assume(
     service = ServiceClient("sts", client, around, region)
     session_name = parameters.get("RoleSessionName") or f"aiocreds-{int(time() * 1000)}"
     request: dict[str, str | int] = {**parameters, "RoleSessionName": session_name}
-    if serial_number := parameters.get("SerialNumber"):
-        request["TokenCode"] = await _ask_for_code(str(serial_number), mfa_code, mfa_place)
+    serial_number = parameters.get("SerialNumber")
+    if serial_number:
+        _check_somebody_is_there(mfa_code, mfa_place)
     credentials = await source.get(min_ttl=SOURCE_MIN_TTL)
+    if serial_number and mfa_code:  # last: a code is good for half a minute
+        request["TokenCode"] = await _ask_for_code(str(serial_number), mfa_code)
     try:
         return await sts.assume_role(service, request, credentials=credentials)
     except ServiceRefused as refused:
@@ -151,18 +156,32 @@ async def assume(
         source.invalidate(credentials)
         other = await source.get(min_ttl=SOURCE_MIN_TTL)
         if other.access_key_id == credentials.access_key_id:
+            if source.status.last_error is None and not attended():
+                raise Unattended from None  # it did not fail: it needs a person, and so do we
             raise
     return await sts.assume_role(service, request, credentials=other)
 
 
-async def _ask_for_code(serial_number: str, mfa_code: MfaCode | None, place: str) -> str:
+class _Code(str):
+    """An MFA code, which hides from tracebacks that show locals."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return "****"
+
+
+def _check_somebody_is_there(mfa_code: MfaCode | None, place: str) -> None:
     if mfa_code is None:
         raise InvalidConfiguration(f"{place} asks for an MFA code, and there is nobody to give one: pass mfa_code=")
     if not attended():
         raise Unattended
+
+
+async def _ask_for_code(serial_number: str, mfa_code: MfaCode) -> _Code:
     while not _prompt.acquire(blocking=False):  # noqa: ASYNC110 - another loop may hold it, and people are slow
         await asyncio.sleep(0.05)
     try:
-        return (await mfa_code(serial_number)).strip()
+        return _Code((await mfa_code(serial_number)).strip())
     finally:
         _prompt.release()

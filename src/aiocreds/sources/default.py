@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import logging
+from functools import partial
 from typing import TYPE_CHECKING
 
 from aiocreds.chain import chain
 from aiocreds.context import DEFAULT, Context
 from aiocreds.errors import CredentialsNotFound, InvalidConfiguration
-from aiocreds.provider import Provider, credential_provider
+from aiocreds.provider import Provider
 from aiocreds.sources.env import from_env
 from aiocreds.sources.ini import from_ini
 
@@ -74,7 +75,7 @@ def default_chain(
             client=client,
             context=context,
         ),
-        _web_identity(context=context),
+        Provider(partial(_web_identity, context), name="from_token_file", context=context),
         _remote(timeout=timeout, max_retries=max_retries, context=context),
         context=context,
     )
@@ -99,8 +100,7 @@ def _environment(*, context: Context) -> Provider:
     return Provider(environment, name="from_env", context=context)
 
 
-@credential_provider
-async def _web_identity(*, context: Context) -> Credentials:
+async def _web_identity(context: Context) -> Credentials:
     if context.setting("AWS_WEB_IDENTITY_TOKEN_FILE"):
         raise InvalidConfiguration(
             "AWS_WEB_IDENTITY_TOKEN_FILE is set, and this version of aiocreds does not support web identity yet:"

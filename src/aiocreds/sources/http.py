@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from datetime import timedelta
 from ipaddress import ip_address
 from typing import TYPE_CHECKING, NamedTuple
@@ -12,7 +13,7 @@ from aiocreds.config import expand
 from aiocreds.config.token_file import read_token_file
 from aiocreds.context import DEFAULT, Context
 from aiocreds.errors import CredentialsNotFound, InvalidConfiguration, ServiceRefused, SourceUnavailable
-from aiocreds.parse import parse_credentials, parse_object
+from aiocreds.parse import error_code, parse_credentials, parse_object, unreadable
 from aiocreds.provider import credential_provider
 
 if TYPE_CHECKING:
@@ -27,7 +28,8 @@ TOKEN = "AWS_CONTAINER_AUTHORIZATION_TOKEN"  # noqa: S105 - the name of a variab
 TOKEN_FILE = "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE"  # noqa: S105
 
 ECS_HOST = "http://169.254.170.2"
-PLAIN_HTTP_HOSTS = {"169.254.170.2", "169.254.170.23", "fd00:ec2::23"}
+PLAIN_HTTP_HOSTS = {"169.254.170.2", "169.254.170.23", "fd00:ec2::23", "::1"}
+HOST_AND_PORT = re.compile(r"(\[[0-9a-f:.]+\]|[\w.-]+)(:\d*)?", re.ASCII | re.IGNORECASE)
 
 
 class Setting(NamedTuple):
@@ -73,9 +75,10 @@ async def from_http(
 
     See https://docs.aws.amazon.com/sdkref/latest/guide/feature-container-credentials.html
     """
-    url, in_code = _url(full_uri, relative_uri, context)
+    url = _url(full_uri, relative_uri, context)
+    in_code = bool(full_uri or relative_uri)
     token = await _token(authorization_token, authorization_token_file, in_code=in_code, context=context)
-    return await _ask(url, token, timeout=timeout, max_retries=max_retries, context=context)
+    return await _ask(url, token, caller="from_http", timeout=timeout, max_retries=max_retries, context=context)
 
 
 @credential_provider
@@ -100,32 +103,44 @@ async def from_container_metadata(
 
     See https://docs.aws.amazon.com/sdkref/latest/guide/feature-container-credentials.html
     """
-    url, _ = _url(None, None, context)
+    url = _url(None, None, context)
     token = await _token(None, None, in_code=False, context=context)
-    return await _ask(url, token, timeout=timeout, max_retries=max_retries, context=context)
+    caller = "from_container_metadata"
+    return await _ask(url, token, caller=caller, timeout=timeout, max_retries=max_retries, context=context)
 
 
 async def _ask(
-    url: str, token: str | None, *, timeout: float | timedelta, max_retries: int, context: Context
+    url: Setting,
+    token: Setting | None,
+    *,
+    caller: str,
+    timeout: float | timedelta,
+    max_retries: int,
+    context: Context,
 ) -> Credentials:
     response = await context.http.request(
         "GET",
-        url,
-        provider="container",
-        headers={"Accept": "application/json", **({"Authorization": token} if token else {})},
+        url.value,
+        provider=caller,
+        headers={"Accept": "application/json", **({"Authorization": token.value} if token else {})},
         timeout=timeout.total_seconds() if isinstance(timeout, timedelta) else timeout,
         attempts=max_retries + 1,
-        retry_if=_unreadable,
+        retry_if=unreadable,
     )
     if response.status != 200:
-        raise _refusal(response, has_token=token is not None)
-    return parse_credentials(response.body, provider="container", origin=response.host, now=context.clock.now())
+        raise _refusal(response, url.place, token and token.place)
+    return parse_credentials(
+        response.body,
+        provider="container",
+        origin=response.host,
+        remedy=f"check that {url.place} leads to where credentials are handed out",
+        now=context.clock.now(),
+    )
 
 
-def _url(full_uri: str | None, relative_uri: str | None, context: Context) -> tuple[str, bool]:
-    """The URL to ask, checked, and whether it was given in code."""
-    in_code = bool(full_uri or relative_uri)
-    if in_code:
+def _url(full_uri: str | None, relative_uri: str | None, context: Context) -> Setting:
+    """The URL to ask, checked."""
+    if full_uri or relative_uri:
         full, relative = Setting(full_uri or "", "full_uri"), Setting(relative_uri or "", "relative_uri")
     else:
         full = Setting(context.setting(FULL_URI) or "", FULL_URI)
@@ -135,13 +150,13 @@ def _url(full_uri: str | None, relative_uri: str | None, context: Context) -> tu
             logger.warning("%s and %s are both set; the relative one is used", relative.place, full.place)
         if not relative.value.startswith("/"):
             raise InvalidConfiguration(f"{relative.place} must start with a slash, such as /v2/credentials/…")
-        return checked_url(Setting(ECS_HOST + relative.value, relative.place)), in_code
+        return checked_url(Setting(ECS_HOST + relative.value, relative.place))
     if full.value:
-        return checked_url(full), in_code
+        return checked_url(full)
     raise CredentialsNotFound(f"{RELATIVE_URI} and {FULL_URI} are not set: this is no ECS task or EKS pod")
 
 
-def checked_url(setting: Setting) -> str:
+def checked_url(setting: Setting) -> Setting:
     """A URL that credentials may be asked from. No name is looked up to decide.
 
     Raises:
@@ -149,22 +164,29 @@ def checked_url(setting: Setting) -> str:
     """
     url, place = setting
     if not url.isascii() or not url.isprintable() or " " in url or "\\" in url:
-        raise InvalidConfiguration(f"{place} holds a character that no URL may hold")
+        raise InvalidConfiguration(
+            f"{place} holds a character that no URL may hold: remove it or percent-encode it"
+        )
     try:
         parts = urlsplit(url)
         host, port = parts.hostname or "", parts.port
     except ValueError:
-        raise InvalidConfiguration(f"{place} is not a URL") from None
-    if parts.scheme not in ("http", "https") or not host or port == 0:
-        raise InvalidConfiguration(f"{place} is not an http or https URL with a host")
+        raise InvalidConfiguration(
+            f"{place} has a host or port that cannot be: write https://host:port/path"
+        ) from None
     if "@" in parts.netloc or "#" in url:
-        raise InvalidConfiguration(f"{place} may hold neither a user name nor a fragment")
+        raise InvalidConfiguration(
+            f"{place} may hold neither a user name nor a fragment: remove what is before @ or after #"
+        )
+    # More than the parser asks for: no two parsers shall find different hosts in it.
+    if parts.scheme not in ("http", "https") or port == 0 or not HOST_AND_PORT.fullmatch(parts.netloc):
+        raise InvalidConfiguration(f"{place} is not an http or https URL with a host: write https://host/path")
     if parts.scheme == "http" and not _may_be_plain(host):
         raise InvalidConfiguration(
             f"{place} points to http://{host}, and plain http is for loopback and the ECS and EKS agents"
             " (169.254.170.2, 169.254.170.23, [fd00:ec2::23]) alone: use https"
         )
-    return url
+    return setting
 
 
 def _may_be_plain(host: str) -> bool:
@@ -174,10 +196,10 @@ def _may_be_plain(host: str) -> bool:
         address = ip_address(host)
     except ValueError:
         return False
-    return (address.version == 4 and address.is_loopback) or host == "::1" or str(address) in PLAIN_HTTP_HOSTS
+    return (address.version == 4 and address.is_loopback) or str(address) in PLAIN_HTTP_HOSTS
 
 
-async def _token(token: str | None, token_file: str | None, *, in_code: bool, context: Context) -> str | None:
+async def _token(token: str | None, token_file: str | None, *, in_code: bool, context: Context) -> Setting | None:
     place, file_place = "authorization_token", "authorization_token_file"
     if not token and not token_file and not in_code:
         token, token_file = context.setting(TOKEN), context.setting(TOKEN_FILE)
@@ -187,42 +209,32 @@ async def _token(token: str | None, token_file: str | None, *, in_code: bool, co
             logger.warning("%s and %s are both set; the file is used", file_place, place)
         path = expand(token_file, context)
         token, place = await read_token_file(path, place=file_place), f"{file_place} ({path})"
-    if token and ("\r" in token or "\n" in token or "\0" in token):
-        raise InvalidConfiguration(f"{place} holds a line break or a NUL in its middle: it must be one line")
-    return token
+    if token and not token.isprintable():
+        raise InvalidConfiguration(
+            f"the token in {place} holds a line break or another control character: it must be one line"
+        )
+    return Setting(token, place) if token else None
 
 
-def _unreadable(response: Response) -> bool:
-    """Whether a good answer is cut short: metadata services are restarted under their clients."""
-    if response.status != 200:
-        return False
-    try:
-        parse_object(response.body, origin=response.host)
-    except SourceUnavailable:
-        return True
-    return False
-
-
-def _refusal(response: Response, *, has_token: bool) -> ServiceRefused | SourceUnavailable:
+def _refusal(response: Response, url_place: str, token_place: str | None) -> ServiceRefused | SourceUnavailable:
     status, host = response.status, response.host
     if status >= 500 or status == 429:
-        return SourceUnavailable(f"{host} answered with HTTP {status}; the agent is in trouble or busy")
+        trouble = "is in trouble" if status >= 500 else "is asked too often"
+        return SourceUnavailable(f"{host} answered with HTTP {status}: it {trouble}; asking again later may help")
     try:
-        code = parse_object(response.body, origin=host).get("code", "")
+        code = error_code(parse_object(response.body, origin=host, remedy="").get("code"))
     except SourceUnavailable:
         code = ""
-    code = code[:100] if isinstance(code, str) else ""
     if status in (401, 403):
-        sent = (
-            f"the token that was sent; see {TOKEN} or {TOKEN_FILE}"
-            if has_token
-            else f"the lack of a token; set {TOKEN}"
+        remedy = (
+            f"check the token in {token_place}"
+            if token_place
+            else f"no token was sent; if it wants one, put it into {TOKEN} or {TOKEN_FILE}"
         )
-        remedy = f"it may mind {sent}"
     elif 300 <= status < 400:
-        remedy = "redirects are not followed; give the final URL"
+        remedy = f"redirects are not followed; put the final URL into {url_place}"
     else:
-        remedy = f"check the path in {RELATIVE_URI} or {FULL_URI}"
+        remedy = f"check the path in {url_place}"
     return ServiceRefused(
         f"{host} answered with HTTP {status}{f' {code}' if code else ''}: {remedy}", code=code, status=status
     )

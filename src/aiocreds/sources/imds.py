@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from datetime import timedelta
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from aiocreds.config import Section, load, profile_name
 from aiocreds.context import DEFAULT, Context
 from aiocreds.errors import CredentialsNotFound, InvalidConfiguration, ServiceRefused, SourceUnavailable
-from aiocreds.parse import parse_credentials, parse_object
+from aiocreds.parse import parse_credentials, unreadable
 from aiocreds.provider import credential_provider
 
 if TYPE_CHECKING:
@@ -22,6 +23,8 @@ TOKEN_PATH = "/latest/api/token"  # noqa: S105 - a path
 ROLES_PATH = "/latest/meta-data/iam/security-credentials/"
 TOKEN_TTL = 21600
 RETRIES_ONCE_ANSWERED = 2
+URL = re.compile(r"https?://(\[[0-9a-f:.]+\]|[\w.-]+)(:\d+)?(/[^?#\s]*)?", re.ASCII | re.IGNORECASE)
+ROLE = re.compile(r"[\w+=,.@-]+", re.ASCII)  # what IAM lets a role be called
 
 
 @credential_provider
@@ -75,12 +78,17 @@ async def from_instance_metadata(
         context=context,
     )
     token = await service.token()
-    role = settings.get("AWS_EC2_INSTANCE_PROFILE_NAME", "ec2_instance_profile_name") or await service.role(token)
-    response = await service.get(ROLES_PATH + role, token, retry_if=_unreadable)
+    setting = "AWS_EC2_INSTANCE_PROFILE_NAME", "ec2_instance_profile_name"
+    if role := settings.get(*setting):
+        place = f" of the name in {settings.place(*setting)}: correct or remove it"
+    else:
+        role, place = await service.role(token), ""
+    response = await service.get(ROLES_PATH + role, token, missing=place, retry_if=unreadable)
     return parse_credentials(
         response.body,
         provider="imds",
-        origin=f"the metadata service at {response.host}",
+        origin=service.name,
+        remedy="check what answers there",
         now=context.clock.now(),
         accept_expired=True,
     )
@@ -106,8 +114,8 @@ class _Settings(NamedTuple):
         variable, key = "AWS_EC2_METADATA_SERVICE_ENDPOINT", "ec2_metadata_service_endpoint"
         place = "endpoint" if endpoint else self.place(variable, key)
         if endpoint := endpoint or self.get(variable, key):
-            if not endpoint.startswith(("http://", "https://")) or not endpoint.isprintable():
-                raise InvalidConfiguration(f"{place} is not a URL such as {ENDPOINTS['ipv4']}")
+            if not URL.fullmatch(endpoint):
+                raise InvalidConfiguration(f"{place} is not a URL: write one such as {ENDPOINTS['ipv4']}")
             return endpoint.rstrip("/")
         variable, key = f"{variable}_MODE", f"{key}_mode"
         place = "endpoint_mode" if mode else self.place(variable, key)
@@ -135,7 +143,7 @@ class _Service(NamedTuple):
                 "PUT", TOKEN_PATH, {"X-aws-ec2-metadata-token-ttl-seconds": str(TOKEN_TTL)}
             )
         except NoAnswer as silence:
-            if not silence.connected:
+            if not silence.connected or self.context.answered.get(self.url):
                 raise self._absent(silence) from None
             await self._probe(silence)  # the token may have been lost on the way, see the hop limit
             self.context.answered[self.url] = False
@@ -143,30 +151,38 @@ class _Service(NamedTuple):
         if response.status == 200:
             token = response.body.decode("latin-1").strip()
             if not token or not token.isascii() or not token.isprintable():
-                raise SourceUnavailable(f"{self._name} answered the token request with something else than a token")
+                raise SourceUnavailable(
+                    f"{self.name} answered the request for a token with something else; check what answers there"
+                )
             return token
         if response.status in (403, 404, 405) and self.v1_allowed:
             return None
-        raise self._refusal(response, "the token request")
+        raise self._refusal(response, for_token=True)
 
     async def role(self, token: str | None) -> str:
         """The name of the instance's role."""
         response = await self.get(ROLES_PATH, token)
-        name = response.body.decode("latin-1").strip().split("\n")[0].strip()
-        if not name or not name.isprintable() or "<" in name or " " in name:
-            raise SourceUnavailable(f"{self._name} answered with something else than the name of a role")
+        name = response.body.decode("latin-1").strip().partition("\n")[0].strip()
+        if not ROLE.fullmatch(name):
+            raise SourceUnavailable(f"{self.name} answered with no name of a role; check what answers there")
         return name
 
     async def get(
-        self, path: str, token: str | None, *, retry_if: Callable[[Response], bool] | None = None
+        self,
+        path: str,
+        token: str | None,
+        *,
+        missing: str = "",
+        retry_if: Callable[[Response], bool] | None = None,
     ) -> Response:
         headers = {} if token is None else {"X-aws-ec2-metadata-token": token}
         response = await self._request("GET", path, headers, retry_if)
         if response.status == 200:
             return response
         if response.status == 404:
-            raise CredentialsNotFound(f"{self._name} knows no role: attach an instance profile to this instance")
-        raise self._refusal(response, "the request for credentials")
+            missing = missing or ": attach an instance profile to this instance"
+            raise CredentialsNotFound(f"{self.name} knows no role{missing}")
+        raise self._refusal(response)
 
     async def _probe(self, silence: NoAnswer) -> None:
         """Find out whether only the token's answer is missing."""
@@ -176,10 +192,12 @@ class _Service(NamedTuple):
             response = await self._request("GET", ROLES_PATH, {})
         except NoAnswer:
             raise self._absent(silence) from None
-        if response.status == 200 and self.v1_allowed:
+        if response.status in (200, 404) and self.v1_allowed:
             return
+        if response.status >= 500 or response.status == 429:
+            raise self._refusal(response)
         raise SourceUnavailable(
-            f"{self._name} answers, but its answer to the token request does not arrive. In a container raise the"
+            f"{self.name} answers, but its answer to the token request does not arrive: in a container, raise the"
             " instance's HttpPutResponseHopLimit to 2"
             + ("" if self.v1_allowed else "; IMDSv1, which would work, is switched off")
         )
@@ -221,30 +239,27 @@ class _Service(NamedTuple):
             f"no metadata service answers at {self.url}: this is no EC2 instance, or it is switched off"
         )
 
-    def _refusal(self, response: Response, what: str) -> ServiceRefused | SourceUnavailable:
+    def _refusal(self, response: Response, *, for_token: bool = False) -> ServiceRefused | SourceUnavailable:
         status = response.status
+        said = (
+            f"{self.name} answered the request for {'a token' if for_token else 'credentials'} with HTTP {status}"
+        )
         if status >= 500 or status == 429:
-            return SourceUnavailable(f"{self._name} answered {what} with HTTP {status}; it is in trouble or busy")
+            trouble = "is in trouble" if status >= 500 else "is asked too often"
+            return SourceUnavailable(f"{said}: it {trouble}; asking again later may help")
         if status == 401:
-            remedy = "IMDSv2 is required here, and the token was refused or none was to be had"
-        elif status in (403, 404, 405) and not self.v1_allowed:
-            remedy = "IMDSv2 is not to be had, and v1 is switched off (v1_disabled, AWS_EC2_METADATA_V1_DISABLED)"
+            remedy = "it insists on IMDSv2, and took no token; check for a firewall or proxy in between"
+        elif for_token and status in (403, 404, 405):
+            remedy = (
+                "it has no IMDSv2, and v1 is switched off; allow it in v1_disabled, AWS_EC2_METADATA_V1_DISABLED"
+                " or ec2_metadata_v1_disabled"
+            )
         elif status == 403:
-            remedy = "access to instance metadata is switched off (HttpEndpoint), or a firewall or proxy answered"
+            remedy = "check that the instance's HttpEndpoint is enabled, and for a firewall or proxy in between"
         else:
             remedy = "check AWS_EC2_METADATA_SERVICE_ENDPOINT and what answers there"
-        return ServiceRefused(f"{self._name} answered {what} with HTTP {status}: {remedy}", status=status)
+        return ServiceRefused(f"{said}: {remedy}", status=status)
 
     @property
-    def _name(self) -> str:
+    def name(self) -> str:
         return f"the metadata service at {self.url}"
-
-
-def _unreadable(response: Response) -> bool:
-    if response.status != 200:
-        return False
-    try:
-        parse_object(response.body, origin="")
-    except SourceUnavailable:
-        return True
-    return False

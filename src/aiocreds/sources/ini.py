@@ -6,7 +6,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from aiocreds.config import Section, SharedConfig, load, profile_name
-from aiocreds.config.walk import Kind, Step, walk
+from aiocreds.config.walk import SSO_KEYS, Kind, Step, walk
 from aiocreds.context import DEFAULT, Context
 from aiocreds.credentials import Credentials
 from aiocreds.errors import CredentialsNotFound, InvalidConfiguration
@@ -136,9 +136,11 @@ class _Profile:
             case Kind.ROLE:
                 return await self._role(config, section, steps[0].section, sources[0])
             case Kind.WEB_IDENTITY | Kind.SSO | Kind.LOGIN:
+                key = next(key for key in (kind.value, *SSO_KEYS) if section.get(key))
                 raise InvalidConfiguration(
-                    f"profile {section.name!r} uses {LATER[kind]} ({section.where(kind.value)}), which this version"
-                    " of aiocreds does not support yet"
+                    f"profile {section.name!r} uses {LATER[kind]} ({section.where(key)}), which this version of"
+                    " aiocreds does not support yet: use another profile, such as one whose credential_process is"
+                    f" aws configure export-credentials --profile {section.name} --format process"
                 )
 
     async def _role(
@@ -176,7 +178,7 @@ def _static(section: Section) -> Credentials:
 
 def _duration(section: Section) -> int:
     text = section.get("duration_seconds") or "3600"
-    if not (text.isascii() and text.isdigit()):
+    if not (text.isascii() and text.isdigit() and len(text) < 10):
         raise InvalidConfiguration(
             f"profile {section.name!r} has a duration_seconds that is no whole number"
             f" ({section.where('duration_seconds')}): write seconds, such as 3600"
@@ -203,5 +205,5 @@ async def _credential_source(section: Section, context: Context) -> Credentials:
     except CredentialsNotFound as nothing:
         raise InvalidConfiguration(
             f"profile {section.name!r} has credential_source = {section.get('credential_source')}"
-            f" ({section.where('credential_source')}), which has none: {nothing}"
+            f" ({section.where('credential_source')}), which has no credentials: {nothing}"
         ) from None

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import shlex
 import signal
 import sys
+from contextlib import suppress
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
@@ -22,6 +24,8 @@ if TYPE_CHECKING:
 
 LONGEST_OUTPUT = 64 * 1024
 SHELL_SIGNS = ("|", "&", ";", "<", ">", "$", "`")
+SHELL_HINT = "it looks like a shell command, and none is used: write sh -c '…'"
+BY_HAND = "run it by hand and look at what it prints"
 
 
 @credential_provider
@@ -94,27 +98,32 @@ async def run_credential_process(
     seconds = timeout.total_seconds() if isinstance(timeout, timedelta) else timeout
     words = split_command(command, place=place)
     words[0] = expand(words[0], context)
-    name = os.path.basename(words[0])  # noqa: PTH119 - pathlib is slow to load
-    exit_status, stdout, stderr = await _run(words, place=place, name=name, seconds=seconds, context=context)
-    if exit_status:
-        hint = ""
-        if any(sign in command for sign in SHELL_SIGNS):
-            hint = "; it looks like a shell command, and none is used: write sh -c '…'"
-        elif stderr:
-            hint = "; what it wrote to stderr is kept in the error's .stderr"
-        raise SourceUnavailable(
-            f"{place}: {name} ended with exit status {exit_status}{hint}",
-            exit_status=exit_status,
-            stderr=stderr,
-        )
+    # What is before an equals sign was meant for a shell, and what is behind it may be a secret.
+    name = os.path.basename(words[0].partition("=")[0])  # noqa: PTH119 - pathlib is slow to load
     origin = f"{place}: {name}"
-    version = parse_object(stdout, origin=origin).get("Version")
-    if version != 1:
-        raise SourceUnavailable(f"{origin} answered with Version {str(version)[:20]}, and only 1 is known")
+    shell = words[1:2] != ["-c"] and ("=" in words[0] or any(sign in command for sign in SHELL_SIGNS))
+    try:
+        process = await _start(words, context)
+    except (OSError, ValueError) as error:
+        remedy = SHELL_HINT if shell else "check the path and that it may be executed"
+        raise InvalidConfiguration(f"{origin} {_fault(error)}; {remedy}") from None
+    exit_status, stdout, stderr = await _finish(process, origin=origin, seconds=seconds)
+    if exit_status:
+        how = f"was killed by signal {-exit_status}" if exit_status < 0 else f"ended with exit status {exit_status}"
+        remedy = "what it wrote to stderr is kept in the error's .stderr" if stderr else "run it by hand to see why"
+        raise SourceUnavailable(
+            f"{origin} {how}; {SHELL_HINT if shell else remedy}", exit_status=exit_status, stderr=stderr
+        )
+    version = parse_object(stdout, origin=origin, remedy=SHELL_HINT if shell else BY_HAND).get("Version")
+    if type(version) is not int or version != 1:
+        raise SourceUnavailable(
+            f'{origin} printed JSON without "Version": 1, which is the only one known; {BY_HAND}'
+        )
     return parse_credentials(
         stdout,
         provider="process",
         origin=origin,
+        remedy=BY_HAND,
         now=context.clock.now(),
         token_field="SessionToken",  # noqa: S106 - the name of a field
         may_outlive_expiry=False,
@@ -131,7 +140,7 @@ def split_command(command: str, *, place: str) -> list[str]:
     try:
         words = _split_windows(command) if sys.platform == "win32" else shlex.split(command)
     except ValueError:
-        raise InvalidConfiguration(f"{place}: a quotation mark is not closed") from None
+        raise InvalidConfiguration(f"{place}: a quotation mark is not closed: close it") from None
     if not words or not words[0]:
         raise InvalidConfiguration(f"{place} is blank: write the command to run, or remove it")
     return words
@@ -151,46 +160,74 @@ def _split_windows(command: str) -> list[str]:
         windll.kernel32.LocalFree(words)
 
 
-async def _run(
-    words: list[str], *, place: str, name: str, seconds: float, context: Context
-) -> tuple[int, bytes, bytes]:
+async def _start(words: list[str], context: Context) -> Process:
+    """Start the program. A cancellation waits until there is something to kill: it may have children already."""
     import anyio  # slow to load, and few profiles run a process
 
+    start = anyio.open_process(words, stdin=None, env=dict(context.environ), start_new_session=True)
+    starting = asyncio.ensure_future(start)
     try:
-        process = await anyio.open_process(words, stdin=None, env=dict(context.environ), start_new_session=True)
-    except FileNotFoundError:
-        raise InvalidConfiguration(f"{place}: {name} is not there; give its full path or add it to PATH") from None
-    except PermissionError:
-        raise InvalidConfiguration(f"{place}: {name} may not be executed; make it executable") from None
-    except (OSError, ValueError) as error:
-        raise InvalidConfiguration(f"{place}: {name} cannot be started ({type(error).__name__})") from None
-    outputs: dict[str, bytes] = {}
+        return await asyncio.shield(starting)
+    except asyncio.CancelledError:
+        with suppress(OSError, ValueError):
+            await _end(await starting, kill=True)
+        raise
 
-    async def read(stream: ByteReceiveStream | None, key: str) -> None:
-        chunks = bytearray()
+
+async def _finish(process: Process, *, origin: str, seconds: float) -> tuple[int, bytes, bytes]:
+    """Wait for its end: the exit status, and what it wrote to stdout and stderr."""
+    import anyio
+
+    stdout, stderr = bytearray(), bytearray()
+    exit_status: int | None = None
+
+    async def read(stream: ByteReceiveStream | None, output: bytearray) -> None:
         if stream is not None:
             async for chunk in stream:
-                chunks += chunk[: LONGEST_OUTPUT + 1 - len(chunks)]
-                if key == "stdout" and len(chunks) > LONGEST_OUTPUT:
+                output += chunk[: LONGEST_OUTPUT + 1 - len(output)]
+                if output is stdout and len(output) > LONGEST_OUTPUT:
                     _kill(process)
                     break
-        outputs[key] = bytes(chunks)
 
     try:
         with anyio.fail_after(seconds):
             async with anyio.create_task_group() as tasks:
-                tasks.start_soon(read, process.stdout, "stdout")
-                tasks.start_soon(read, process.stderr, "stderr")
+                tasks.start_soon(read, process.stdout, stdout)
+                tasks.start_soon(read, process.stderr, stderr)
             exit_status = await process.wait()
     except TimeoutError:
-        raise SourceUnavailable(f"{place}: {name} did not finish within {seconds:g} s and was killed") from None
+        if process.returncode is None:
+            fault = f"did not finish within {seconds:g} s and was killed; see what it waits for, or allow more time"
+        else:
+            fault = (
+                f"ended, but a child of its still held its output open after {seconds:g} s; redirect the child's"
+            )
+        raise SourceUnavailable(f"{origin} {fault}", stderr=bytes(stderr)) from None
     finally:
+        await _end(process, kill=exit_status is None)
+    if len(stdout) > LONGEST_OUTPUT:
+        raise SourceUnavailable(
+            f"{origin} printed more than {LONGEST_OUTPUT // 1024} KiB and was killed; {BY_HAND}"
+        )
+    return exit_status or 0, bytes(stdout), bytes(stderr)
+
+
+async def _end(process: Process, *, kill: bool) -> None:
+    import anyio
+
+    if kill:
         _kill(process)
-        with anyio.CancelScope(shield=True):
-            await process.aclose()
-    if len(outputs["stdout"]) > LONGEST_OUTPUT:
-        raise SourceUnavailable(f"{place}: {name} printed more than {LONGEST_OUTPUT // 1024} KiB and was killed")
-    return exit_status, outputs["stdout"], outputs["stderr"]
+    with anyio.CancelScope(shield=True):
+        await process.aclose()
+
+
+def _fault(error: OSError | ValueError) -> str:
+    """Why a program cannot be started, as the rest of a sentence."""
+    if isinstance(error, FileNotFoundError):
+        return "is not there, or the interpreter in its first line is not"
+    if isinstance(error, PermissionError):
+        return "is not an executable file"
+    return f"cannot be started ({getattr(error, 'strerror', None) or 'not a command'})"
 
 
 def _kill(process: Process) -> None:

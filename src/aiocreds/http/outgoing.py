@@ -1,0 +1,60 @@
+"""The last look at a request on its way out: to sign it, and to know which connection to cut."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from contextvars import ContextVar
+from typing import TYPE_CHECKING
+
+import aiohttp
+
+if TYPE_CHECKING:
+    import asyncio
+
+    from aiohttp.connector import Connection
+
+# (method, url, headers, body) -> the headers to add
+Signer = Callable[[str, str, Iterable[tuple[str, str]], bytes], Mapping[str, str]]
+
+
+class Attempt:
+    """What an attempt needs to know of its request while aiohttp has it in its hands."""
+
+    __slots__ = ("sign", "wires")
+
+    def __init__(self, sign: Signer | None) -> None:
+        self.sign = sign
+        self.wires: list[asyncio.Transport] = []
+
+
+attempt_under_way: ContextVar[Attempt] = ContextVar("attempt_under_way")
+
+
+class OutgoingRequest(aiohttp.ClientRequest):
+    """Is signed behind the last middleware, and notes the connection it goes out on.
+
+    When an attempt is given up, aiohttp closes its connection politely, which over TLS means to wait half a
+    minute for a peer that may be hung. We cut it instead.
+    """
+
+    async def send(self, conn: Connection) -> aiohttp.ClientResponse:
+        """Sign, send, and note on what."""
+        attempt = attempt_under_way.get()
+        if conn.transport is not None:
+            attempt.wires.append(conn.transport)
+        if attempt.sign is not None:
+            body = await self.body.as_bytes() if self.body else b""
+            self.headers.update(attempt.sign(self.method, str(self.url), self.headers.items(), body))
+        return await super().send(conn)
+
+
+class Broken(aiohttp.ClientError):
+    """A connection that broke, under a name that aiohttp lets pass."""
+
+
+async def once(request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:
+    """Keep aiohttp from repeating a GET or PUT by itself: attempts are counted here."""
+    try:
+        return await handler(request)
+    except (aiohttp.ClientOSError, aiohttp.ServerDisconnectedError) as error:
+        raise Broken from error

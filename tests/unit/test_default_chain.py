@@ -1,0 +1,312 @@
+"""default_chain: who is asked, in which order, who stops it, and what is said when nobody has any."""
+
+from __future__ import annotations
+
+import json
+import logging
+import shlex
+import sys
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+import pytest
+import time_machine
+
+from aiocreds import (
+    ChainExhausted,
+    ClientConfig,
+    Context,
+    CredentialsNotFound,
+    InvalidConfiguration,
+    SourceUnavailable,
+    default_chain,
+)
+from tests.hush import secret
+from tests.loopback import CONTAINER_PATH, ROLE, ROLES_PATH, TOKEN_PATH, Answer, Hang, Loopback, Reset
+from tests.unit.test_provider_kit import START
+from tests.unit.test_sts import failure_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+HOUR = 3600.0
+
+
+@pytest.fixture
+def environ(aws: Loopback) -> dict[str, str]:
+    return aws.environ
+
+
+@pytest.fixture
+def clock() -> Iterator[time_machine.Traveller]:
+    with time_machine.travel(START, tick=False) as traveller:
+        yield traveller
+
+
+def set_keys(environ: dict[str, str], key: str = "AKIAENVIRONMENT0") -> None:
+    environ.update(AWS_ACCESS_KEY_ID=key, AWS_SECRET_ACCESS_KEY=secret())
+
+
+def write_profile(home: Path, name: str = "default", key: str = "AKIAPROFILE00000", more: str = "") -> None:
+    header = "[default]" if name == "default" else f"[profile {name}]"
+    keys = f"aws_access_key_id = {key}\naws_secret_access_key = {secret()}\n" if key else ""
+    with (home / ".aws" / "config").open("a") as file:
+        file.write(f"{header}\n{keys}{more}\n")
+
+
+# The order.
+
+
+async def test_each_has_its_turn(context: Context, environ: dict[str, str], home: Path, aws: Loopback) -> None:
+    """All are there; one after another is taken away."""
+    set_keys(environ)
+    write_profile(home)
+    environ["AWS_CONTAINER_CREDENTIALS_FULL_URI"] = aws.url + CONTAINER_PATH
+    assert (await default_chain(context=context)()).provider == "env"
+    del environ["AWS_ACCESS_KEY_ID"], environ["AWS_SECRET_ACCESS_KEY"]
+    assert (await default_chain(context=context)()).provider == "ini"
+    (home / ".aws" / "config").unlink()
+    assert not aws.requests
+    assert (await default_chain(context=context)()).provider == "container"
+    del environ["AWS_CONTAINER_CREDENTIALS_FULL_URI"]
+    assert [seen.path for seen in aws.requests] == [CONTAINER_PATH]
+    assert (await default_chain(context=context)()).provider == "imds"
+    assert [seen.path for seen in aws.requests[1:]] == [TOKEN_PATH, ROLES_PATH, ROLES_PATH + ROLE]
+
+
+async def test_a_profile_with_a_role_or_a_process_is_a_profile(
+    context: Context, environ: dict[str, str], home: Path, aws: Loopback
+) -> None:
+    printed = json.dumps({"Version": 1, "AccessKeyId": "AKIAPROCESS0", "SecretAccessKey": secret()})
+    command = shlex.join([sys.executable, "-c", f"print({printed!r})"])
+    write_profile(home, "p", "", f"credential_process = {command}")
+    write_profile(home, "r", "", "role_arn = arn:aws:iam::1:role/r\nsource_profile = p")
+    assert (await default_chain("p", context=context)()).provider == "process"
+    environ["AWS_PROFILE"] = "r"
+    assert (await default_chain(context=context)()).provider == "assume_role"
+    assert aws.requests[-1].signed_by == "AKIAPROCESS0"
+
+
+async def test_the_environment_is_skipped_for_a_profile_named_in_code(
+    context: Context, environ: dict[str, str], home: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    set_keys(environ)
+    write_profile(home, "a")
+    assert (await default_chain("a", context=context)()).access_key_id == "AKIAPROFILE00000"
+    del environ["AWS_ACCESS_KEY_ID"]  # half a pair is no matter either
+    assert (await default_chain("a", context=context)()).access_key_id == "AKIAPROFILE00000"
+    assert not [record for record in caplog.records if record.levelno >= logging.WARNING]
+
+
+async def test_keys_win_over_aws_profile_and_that_is_said_once(
+    context: Context, environ: dict[str, str], home: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    set_keys(environ)
+    write_profile(home, "a")
+    provider = default_chain(context=context)
+    await provider.fetch()
+    assert not caplog.records
+    environ["AWS_PROFILE"] = "a"
+    for _ in range(3):
+        assert (await provider.fetch()).provider == "env"
+    (record,) = [record for record in caplog.records if record.levelno >= logging.WARNING]
+    assert record.name.startswith("aiocreds")
+    assert "AWS_ACCESS_KEY_ID and AWS_PROFILE=a are both set" in record.getMessage()
+
+
+async def test_its_arguments_reach_whom_they_concern(
+    context: Context, environ: dict[str, str], tmp_path: Path, aws: Loopback
+) -> None:
+    for argument in ("credentials_file", "config_file"):
+        file = tmp_path / argument
+        file.write_text(f"[default]\naws_access_key_id = {argument}\naws_secret_access_key = {secret()}\n")
+    by_credentials = default_chain(credentials_file=str(tmp_path / "credentials_file"), context=context)
+    assert (await by_credentials()).access_key_id == "credentials_file"
+    by_config = default_chain(config_file=str(tmp_path / "config_file"), context=context)
+    assert (await by_config()).access_key_id == "config_file"
+    role = tmp_path / "role"
+    role.write_text(
+        (tmp_path / "config_file").read_text() + "role_arn = arn:aws:iam::1:role/r\nsource_profile = default\n"
+    )
+    await default_chain(config_file=str(role), client=ClientConfig(region="sa-east-1"), context=context)()
+    assert aws.requests[-1].signed_region == "sa-east-1"
+
+
+# Who stops it.
+
+
+@pytest.mark.parametrize("there", ["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"])
+async def test_half_a_pair_in_the_environment(
+    context: Context, environ: dict[str, str], home: Path, there: str
+) -> None:
+    environ[there] = secret()
+    write_profile(home)
+    error = await failure_of(default_chain(context=context))
+    assert isinstance(error, InvalidConfiguration)
+    assert error.provider == "from_env"
+    assert f"{there} is set but" in str(error)
+
+
+async def test_keys_that_have_expired(context: Context, environ: dict[str, str], home: Path) -> None:
+    set_keys(environ)
+    environ["AWS_CREDENTIAL_EXPIRATION"] = "2020-01-01T00:00:00Z"
+    write_profile(home)
+    error = await failure_of(default_chain(context=context))
+    assert isinstance(error, InvalidConfiguration)
+    assert "AWS_CREDENTIAL_EXPIRATION" in str(error)
+
+
+@pytest.mark.parametrize("by", ["argument", "variable"])
+async def test_a_named_profile_that_is_missing(
+    context: Context, environ: dict[str, str], by: str, aws: Loopback
+) -> None:
+    environ.update({"AWS_PROFILE": "nowhere"} if by == "variable" else {})
+    error = await failure_of(default_chain("nowhere" if by == "argument" else None, context=context))
+    assert isinstance(error, InvalidConfiguration)
+    assert "'nowhere'" in str(error)
+    assert not aws.requests
+
+
+async def test_a_broken_file(context: Context, home: Path, aws: Loopback) -> None:
+    (home / ".aws" / "config").write_text("[default\n")
+    assert isinstance(await failure_of(default_chain(context=context)), InvalidConfiguration)
+    assert not aws.requests
+
+
+async def test_web_identity_comes_later_and_says_so(
+    context: Context, environ: dict[str, str], home: Path, aws: Loopback
+) -> None:
+    environ["AWS_WEB_IDENTITY_TOKEN_FILE"] = "/token"
+    error = await failure_of(default_chain(context=context))
+    assert isinstance(error, InvalidConfiguration)
+    assert error.provider == "from_token_file"
+    assert "AWS_WEB_IDENTITY_TOKEN_FILE" in str(error)
+    assert "does not support" in str(error)
+    assert not aws.requests
+    write_profile(home)  # which comes before it
+    assert (await default_chain(context=context)()).provider == "ini"
+
+
+async def test_a_container_that_fails(context: Context, environ: dict[str, str], aws: Loopback) -> None:
+    environ["AWS_CONTAINER_CREDENTIALS_FULL_URI"] = aws.url + CONTAINER_PATH
+    aws.always(CONTAINER_PATH, Answer(500))
+    error = await failure_of(default_chain(context=context))
+    assert isinstance(error, SourceUnavailable)
+    assert [seen.path for seen in aws.requests] == [CONTAINER_PATH] * 3
+
+
+@pytest.mark.parametrize(("max_retries", "requests"), [(None, 3), (0, 1), (1, 2)])
+async def test_how_often_a_container_is_asked(
+    context: Context, environ: dict[str, str], aws: Loopback, max_retries: int | None, requests: int
+) -> None:
+    environ["AWS_CONTAINER_CREDENTIALS_FULL_URI"] = aws.url + CONTAINER_PATH
+    aws.always(CONTAINER_PATH, Reset())
+    await failure_of(default_chain(max_retries=max_retries, context=context))
+    assert aws.count(CONTAINER_PATH) == requests
+
+
+@pytest.mark.parametrize("where", ["container", "EC2"])
+async def test_how_long_metadata_may_take(
+    context: Context, environ: dict[str, str], aws: Loopback, where: str
+) -> None:
+    path = CONTAINER_PATH if where == "container" else TOKEN_PATH
+    if where == "container":
+        environ["AWS_CONTAINER_CREDENTIALS_FULL_URI"] = aws.url + path
+    aws.always(path, Hang())
+    error = await failure_of(default_chain(timeout=timedelta(milliseconds=50), max_retries=1, context=context))
+    assert "0.05 s" in str(error)
+    assert aws.count(path) == 2
+
+
+async def test_a_relative_container_uri_without_a_slash(context: Context, environ: dict[str, str]) -> None:
+    environ["AWS_CONTAINER_CREDENTIALS_RELATIVE_URI"] = "v2/credentials"
+    error = await failure_of(default_chain(context=context))
+    assert isinstance(error, InvalidConfiguration)
+    assert "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI" in str(error)
+
+
+async def test_a_profile_without_credentials_goes_on(
+    context: Context, environ: dict[str, str], home: Path, aws: Loopback
+) -> None:
+    write_profile(home, key="", more="region = eu-west-1")
+    write_profile(home, "named", key="", more="region = eu-west-1")
+    assert (await default_chain(context=context)()).provider == "imds"
+    assert (await default_chain("named", context=context)()).provider == "imds"
+    environ["AWS_PROFILE"] = "named"
+    assert (await default_chain(context=context)()).provider == "imds"
+
+
+# Nobody has any.
+
+
+async def test_every_reason_is_told(context: Context, environ: dict[str, str], home: Path) -> None:
+    environ["AWS_EC2_METADATA_DISABLED"] = "true"
+    error = await failure_of(default_chain(context=context))
+    assert isinstance(error, ChainExhausted)
+    assert [attempt.provider for attempt in error.attempts] == [
+        "from_env",
+        "from_ini",
+        "from_token_file",
+        "from_instance_metadata",
+    ]
+    assert all(type(attempt) is CredentialsNotFound for attempt in error.attempts)
+    lines = str(error).splitlines()
+    assert len(lines) == 5
+    for line, part in zip(
+        lines[1:],
+        ["AWS_ACCESS_KEY_ID", str(home), "AWS_WEB_IDENTITY_TOKEN_FILE", "AWS_EC2_METADATA_DISABLED"],
+        strict=True,
+    ):
+        assert part in line
+    error = await failure_of(default_chain("default", context=context))
+    assert isinstance(error, ChainExhausted)
+    assert error.attempts[0].provider == "from_ini"
+
+
+async def test_nothing_at_all_is_said_within_a_moment(
+    context: Context, environ: dict[str, str], unused_tcp_port: int
+) -> None:
+    environ["AWS_EC2_METADATA_SERVICE_ENDPOINT"] = f"http://127.0.0.1:{unused_tcp_port}"
+    error = await failure_of(default_chain(context=context))
+    assert isinstance(error, ChainExhausted)
+    assert f"127.0.0.1:{unused_tcp_port}" in str(error)
+
+
+# Later.
+
+
+async def test_the_winner_is_asked_again_and_nobody_else(
+    context: Context, environ: dict[str, str], home: Path, aws: Loopback, clock: time_machine.Traveller
+) -> None:
+    aws.lifetime = timedelta(hours=1)
+    environ["AWS_CONTAINER_CREDENTIALS_FULL_URI"] = aws.url + CONTAINER_PATH
+    provider = default_chain(context=context)
+    held = await provider()
+    write_profile(home)
+    set_keys(environ)
+    clock.shift(HOUR - 30)
+    refreshed = await provider()
+    assert refreshed is not held
+    assert refreshed.provider == "container"
+    aws.down(CONTAINER_PATH)
+    clock.shift(HOUR - 30)
+    assert await provider() is refreshed
+    clock.shift(60)
+    assert await provider() is refreshed  # the service decides when its keys die
+    assert aws.count(CONTAINER_PATH) == 5
+    clock.shift(601)
+    assert (await provider()).provider == "env"  # expired and gone: the chain is walked again
+
+
+async def test_a_profile_that_vanishes_does_not_change_who_we_are(
+    context: Context, environ: dict[str, str], home: Path, aws: Loopback
+) -> None:
+    write_profile(home)
+    provider = default_chain(context=context)
+    held = await provider()
+    (home / ".aws" / "config").write_text("")
+    provider.invalidate(held)
+    assert await provider() is held
+    assert isinstance(provider.status.last_error, CredentialsNotFound)
+    assert not aws.requests

@@ -1,0 +1,266 @@
+"""One provider, several event loops and threads."""
+
+# pyright: reportPrivateUsage=false
+# What is checked here cannot be seen from outside.
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any
+
+from aiocreds import Credentials, Provider
+from tests.unit.test_provider_kit import Source, issue, others
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine
+
+
+def in_threads(*mains: Callable[[], Coroutine[Any, Any, Any]]) -> list[Any]:
+    """Run each in a loop and thread of its own, all at once."""
+    start = threading.Barrier(len(mains))
+
+    def run(main: Callable[[], Coroutine[Any, Any, Any]]) -> Any:
+        start.wait()
+        return asyncio.run(main())
+
+    with ThreadPoolExecutor(len(mains)) as pool:
+        return list(pool.map(run, mains))
+
+
+class Slow:
+    """A source that lets another loop's trip begin before it answers, and notes who asked on which loop."""
+
+    def __init__(self, parties: int) -> None:
+        self.barrier = threading.Barrier(parties)
+        self.loops: list[asyncio.AbstractEventLoop] = []
+        self.lifetimes = iter(range(3600, 10**6, 60))
+        self.lock = threading.Lock()
+
+    async def __call__(self) -> Credentials:
+        loop = asyncio.get_running_loop()
+        with self.lock:
+            self.loops.append(loop)
+            lifetime = next(self.lifetimes)
+        await loop.run_in_executor(None, self.barrier.wait)
+        await asyncio.sleep(0.01)
+        assert asyncio.get_running_loop() is loop
+        return issue(lifetime)
+
+
+def test_two_loops_ask_once_each_and_end_with_the_newest_expiry() -> None:
+    source = Slow(2)
+    provider = Provider(source, name="slow")
+    ends: list[Credentials] = []
+
+    async def main() -> None:
+        got = await asyncio.gather(*(provider() for _ in range(200)))
+        assert all(isinstance(credentials, Credentials) for credentials in got)
+        await asyncio.get_running_loop().run_in_executor(None, done.wait)
+        ends.append(await provider())
+        assert not others()
+
+    done = threading.Barrier(2)
+    in_threads(main, main)
+    assert len(source.loops) == len(set(source.loops)) == 2
+    first, second = ends
+    assert first is second
+    assert provider.status.seconds_left is not None
+    assert provider.status.seconds_left > 3600 + 30
+
+
+def test_the_slower_loop_does_not_put_back_what_expires_earlier() -> None:
+    newer, older = issue(7200), issue(3600)
+    landed = threading.Event()
+    both = threading.Barrier(2)
+
+    async def source() -> Credentials:
+        loop = asyncio.get_running_loop()
+        await loop.run_in_executor(None, both.wait)
+        if threading.current_thread() is not slower[0]:
+            return newer
+        await loop.run_in_executor(None, landed.wait)
+        return older
+
+    provider = Provider(source, name="source")
+    slower: list[threading.Thread] = []
+
+    async def slow() -> Credentials:
+        slower.append(threading.current_thread())
+        return await provider()
+
+    async def fast() -> Credentials:
+        while not slower:  # noqa: ASYNC110 - the other loop appends to it
+            await asyncio.sleep(0.001)
+        got = await provider()
+        landed.set()
+        return got
+
+    assert in_threads(slow, fast) == [newer, newer]
+
+
+def test_what_was_rejected_meanwhile_is_not_put_back() -> None:
+    newer, older = issue(7200), issue(3600)
+    landed = threading.Event()
+    both = threading.Barrier(2)
+
+    async def source() -> Credentials:
+        loop = asyncio.get_running_loop()
+        await loop.run_in_executor(None, both.wait)
+        if threading.current_thread() is not slower[0]:
+            return newer
+        await loop.run_in_executor(None, landed.wait)
+        return older
+
+    provider = Provider(source, name="source")
+    slower: list[threading.Thread] = []
+
+    async def slow() -> Credentials:
+        slower.append(threading.current_thread())
+        return await provider()
+
+    async def fast() -> Credentials:
+        while not slower:  # noqa: ASYNC110 - the other loop appends to it
+            await asyncio.sleep(0.001)
+        got = await provider()
+        provider.invalidate(got)
+        landed.set()
+        return got
+
+    assert in_threads(slow, fast) == [older, newer]
+
+
+def test_a_snapshot_is_shared() -> None:
+    source = Source()
+    provider = source.provider()
+
+    async def main() -> Credentials:
+        return await provider()
+
+    assert asyncio.run(main()) is asyncio.run(main())
+    assert in_threads(main, main, main)[0] is asyncio.run(main())
+    assert source.calls == 1
+
+
+def test_rejected_in_one_thread_is_replaced_in_another() -> None:
+    source = Source()
+    provider = source.provider()
+
+    async def main() -> Credentials:
+        held = await provider()
+        rejecter = threading.Thread(target=provider.invalidate, args=(held,))
+        rejecter.start()
+        rejecter.join()
+        assert await provider() is not held
+        return await provider()
+
+    asyncio.run(main())
+    assert source.calls == 2
+
+
+def test_a_cancelled_first_load_in_one_loop_leaves_the_other_alone() -> None:
+    both = threading.Barrier(2)
+    aloft, left = threading.Event(), threading.Event()
+    cancelled = 0
+
+    async def source() -> Credentials:
+        nonlocal cancelled
+        try:
+            await asyncio.get_running_loop().run_in_executor(None, both.wait)
+            aloft.set()
+            await asyncio.get_running_loop().run_in_executor(None, left.wait)
+        except asyncio.CancelledError:
+            cancelled += 1
+            raise
+        return issue()
+
+    provider = Provider(source, name="source")
+
+    async def impatient() -> None:
+        waiter = asyncio.create_task(provider())
+        while not aloft.is_set():  # noqa: ASYNC110 - set in either thread
+            await asyncio.sleep(0.001)
+        waiter.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await waiter
+        assert not others()
+        left.set()
+
+    async def patient() -> Credentials:
+        return await provider()
+
+    assert isinstance(in_threads(impatient, patient)[1], Credentials)
+    assert cancelled == 1
+
+
+def test_what_a_dead_loop_left_in_the_air_does_not_block_another() -> None:
+    source = Source()
+    provider = source.provider()
+    dead = asyncio.new_event_loop()
+
+    async def leave() -> None:
+        source.gate = asyncio.Event()
+        waiters.append(asyncio.ensure_future(provider()))
+        await asyncio.sleep(0.01)
+
+    waiters: list[asyncio.Future[Credentials]] = []
+    dead.run_until_complete(leave())
+    left = asyncio.all_tasks(dead)
+    dead.close()
+    source.gate = None
+
+    async def main() -> Credentials:
+        async with asyncio.timeout(5):
+            return await provider()
+
+    asyncio.run(main())
+    assert source.calls == 2
+    assert dead not in provider._flights
+    for task in left:  # so that the interpreter does not complain of what this test has done to them
+        task._log_destroy_pending = False  # type: ignore[attr-defined]
+
+
+def test_many_short_lived_loops_in_many_threads() -> None:
+    source = Source(usual=lambda: issue(None))
+    provider = source.provider()
+
+    async def main() -> None:
+        for _ in range(5):
+            provider.invalidate()
+            await asyncio.gather(provider(), provider.fetch(), provider.get(min_ttl=60))
+
+    def thread() -> None:
+        for _ in range(10):
+            asyncio.run(main())
+
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-5)
+    try:
+        with ThreadPoolExecutor(8) as pool:
+            for future in [pool.submit(thread) for _ in range(8)]:
+                future.result()
+    finally:
+        sys.setswitchinterval(before)
+    assert provider.status.failures == 0
+    assert not provider._flights
+
+
+def test_it_may_be_kept_fresh_in_two_loops_at_once() -> None:
+    source = Source()
+    provider = source.provider()
+    inside = threading.Barrier(2)
+
+    async def main() -> Credentials:
+        async with provider:
+            await provider()
+            await asyncio.get_running_loop().run_in_executor(None, inside.wait)
+            got = await provider()
+        assert not others()
+        return got
+
+    first, second = in_threads(main, main)
+    assert first is second
+    assert source.calls <= 2

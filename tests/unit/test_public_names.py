@@ -1,0 +1,237 @@
+"""`import aiocreds`: the whole list of names, how they are called, and what they load."""
+
+from __future__ import annotations
+
+import inspect
+import json
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import aiocreds
+from tests.hush import secret
+
+SRC = Path(__file__).parents[2] / "src"
+
+FACTORIES = {
+    "default_chain",
+    "from_container_metadata",
+    "from_env",
+    "from_http",
+    "from_ini",
+    "from_instance_metadata",
+    "from_process",
+    "from_temporary_credentials",
+}
+ERRORS = {
+    "ChainExhausted",
+    "CredentialsError",
+    "CredentialsNotFound",
+    "InvalidConfiguration",
+    "LoginRequired",
+    "ServiceRefused",
+    "SourceUnavailable",
+}
+OTHERS = {
+    "ClientConfig",
+    "Context",
+    "Credentials",
+    "Provider",
+    "RefreshStatus",
+    "chain",
+    "credential_provider",
+}
+
+# The optional arguments of the contract, in its order; `context` is everybody's.
+ARGUMENTS = {
+    "from_env": [],
+    "from_ini": ["profile", "credentials_file", "config_file", "mfa_code", "client"],
+    "from_process": ["profile", "command", "credentials_file", "config_file", "timeout"],
+    "from_http": [
+        "full_uri",
+        "relative_uri",
+        "authorization_token",
+        "authorization_token_file",
+        "timeout",
+        "max_retries",
+    ],
+    "from_container_metadata": ["timeout", "max_retries"],
+    "from_instance_metadata": ["timeout", "max_retries", "endpoint", "endpoint_mode", "v1_disabled"],
+    "from_temporary_credentials": [
+        "role_arn",
+        "source",
+        "role_session_name",
+        "duration_seconds",
+        "external_id",
+        "policy",
+        "policy_arns",
+        "serial_number",
+        "mfa_code",
+        "tags",
+        "transitive_tag_keys",
+        "source_identity",
+        "provided_contexts",
+        "client",
+    ],
+    "default_chain": [
+        "profile",
+        "mfa_code",
+        "client",
+        "credentials_file",
+        "config_file",
+        "timeout",
+        "max_retries",
+    ],
+}
+DEFAULTS: dict[str, dict[str, object]] = {
+    "from_process": {"timeout": 60},
+    "from_http": {"timeout": 1.0, "max_retries": 3},
+    "from_container_metadata": {"timeout": 1.0, "max_retries": 0},
+    "from_instance_metadata": {"timeout": 1.0},
+    "from_temporary_credentials": {
+        "role_arn": inspect.Parameter.empty,
+        "duration_seconds": 3600,
+        "policy_arns": (),
+        "transitive_tag_keys": (),
+        "provided_contexts": (),
+    },
+    "default_chain": {"timeout": 1.0},
+}
+
+
+def test_the_list_is_the_contracts() -> None:
+    assert set(aiocreds.__all__) == FACTORIES | ERRORS | OTHERS
+    assert len(aiocreds.__all__) == len(set(aiocreds.__all__))
+
+
+@pytest.mark.parametrize("name", sorted(FACTORIES | ERRORS | OTHERS))
+def test_a_public_name_is_there_and_documented(name: str) -> None:
+    value = getattr(aiocreds, name)
+    assert inspect.getdoc(value)
+    assert name in dir(aiocreds)
+
+
+def test_a_name_that_is_not_there_is_an_attribute_error() -> None:
+    with pytest.raises(AttributeError, match="from_nowhere"):
+        getattr(aiocreds, "from_nowhere")  # noqa: B009 - type checkers know that it is not there
+
+
+@pytest.mark.parametrize("name", sorted(FACTORIES))
+def test_a_factory_takes_what_the_contract_says(name: str) -> None:
+    parameters = inspect.signature(getattr(aiocreds, name)).parameters
+    assert list(parameters) == [*ARGUMENTS[name], "context"]
+    for parameter in parameters.values():
+        positional = parameter.name == "profile"
+        kind = parameter.POSITIONAL_OR_KEYWORD if positional else parameter.KEYWORD_ONLY
+        assert parameter.kind is kind, parameter
+    found = {parameter.name: parameter.default for parameter in parameters.values()}
+    assert isinstance(found.pop("context"), aiocreds.Context)
+    assert found == {**dict.fromkeys(ARGUMENTS[name]), **DEFAULTS.get(name, {})}
+
+
+@pytest.mark.parametrize("name", sorted(FACTORIES))
+def test_a_factory_fails_at_the_call_when_called_wrongly(name: str) -> None:
+    with pytest.raises(TypeError):
+        getattr(aiocreds, name)(no_such_argument=1)
+    with pytest.raises(TypeError):
+        getattr(aiocreds, name)(None, None)
+
+
+@pytest.mark.parametrize("name", sorted(FACTORIES))
+def test_a_factory_makes_a_provider_without_asking_anybody(name: str, context: aiocreds.Context) -> None:
+    required: dict[str, Any] = {"from_temporary_credentials": {"role_arn": "arn:aws:iam::123456789012:role/x"}}
+    provider = getattr(aiocreds, name)(**required.get(name, {}), context=context)
+    assert isinstance(provider, aiocreds.Provider)
+    assert provider.status.successes == provider.status.failures == 0
+
+
+def test_client_config_has_the_fields_of_the_contract() -> None:
+    parameters = inspect.signature(aiocreds.ClientConfig).parameters
+    assert list(parameters) == [
+        "region",
+        "endpoint_url",
+        "use_fips",
+        "use_dualstack",
+        "connect_timeout",
+        "read_timeout",
+        "max_attempts",
+        "middlewares",
+    ]
+    assert parameters["max_attempts"].default == 3
+    assert parameters["middlewares"].default == ()
+
+
+def test_the_status_has_the_fields_of_the_contract() -> None:
+    assert aiocreds.RefreshStatus._fields == (
+        "expiration",
+        "seconds_left",
+        "loaded_at",
+        "last_error",
+        "successes",
+        "failures",
+        "next_attempt",
+    )
+
+
+HEAVY = ("aiohttp", "anyio", "botocore", "pathlib", "importlib.metadata", "email", "ssl")
+
+PROGRAMS = {
+    "import": "import aiocreds",
+    "from_env": """
+        import asyncio, aiocreds
+        async def main():
+            assert (await aiocreds.from_env()()).access_key_id == "AKIDEXAMPLE"
+        asyncio.run(main())
+    """,
+    "async with": """
+        import asyncio, aiocreds
+        async def main():
+            async with aiocreds.from_env() as provider:
+                assert (await provider()).access_key_id == "AKIDEXAMPLE"
+        asyncio.run(main())
+    """,
+    "chain": """
+        import asyncio, aiocreds
+        async def main():
+            provider = aiocreds.chain(aiocreds.from_env(), aiocreds.from_env())
+            assert (await provider()).access_key_id == "AKIDEXAMPLE"
+        asyncio.run(main())
+    """,
+    "default_chain": """
+        import asyncio, aiocreds
+        async def main():
+            async with aiocreds.default_chain() as provider:
+                assert (await provider()).access_key_id == "AKIDEXAMPLE"
+        asyncio.run(main())
+    """,
+}
+
+
+def loaded_by(program: str) -> set[str]:
+    told = "\nimport json, sys\nprint(json.dumps(sorted(sys.modules)))"
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", textwrap.dedent(program) + told],
+        env={
+            "PYTHONPATH": str(SRC),
+            "AWS_ACCESS_KEY_ID": "AKIDEXAMPLE",
+            "AWS_SECRET_ACCESS_KEY": secret(),
+        },
+        capture_output=True,
+        text=True,
+        timeout=20,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    return set(json.loads(done.stdout))
+
+
+@pytest.mark.parametrize("program", PROGRAMS)
+def test_keys_from_the_environment_load_nothing_heavy(program: str) -> None:
+    bare = loaded_by("import asyncio")
+    added = loaded_by(PROGRAMS[program]) - bare
+    assert not {name for name in added if name.partition(".")[0] in HEAVY or name in HEAVY}
+    assert "aiocreds" in added
