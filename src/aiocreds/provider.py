@@ -17,7 +17,8 @@ from aiocreds import refresh
 from aiocreds.context import DEFAULT, Context
 from aiocreds.credentials import Credentials, redact_key
 from aiocreds.errors import CredentialsError, InvalidConfiguration, SourceUnavailable
-from aiocreds.refresh import Action, Flight, State, Unattended
+from aiocreds.flight import Flight, Unattended, attended, current_flight
+from aiocreds.refresh import Action, State
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable
@@ -273,7 +274,7 @@ class Provider:
         loop = asyncio.get_running_loop()
         while True:
             flight = self._flights.get(loop)
-            above = refresh.current_flight()
+            above = current_flight()
             if flight is not None and above is not None and (above is flight or above.serves(flight)):
                 raise InvalidConfiguration(f"{self.name} draws its credentials from itself", provider=self.name)
             if flight is None:
@@ -283,7 +284,7 @@ class Provider:
             else:
                 seat = flight.join(behind=behind)
             await flight.wait(seat)
-            if flight.cancelled or (isinstance(flight.error, Unattended) and not behind and refresh.attended()):
+            if flight.cancelled or (isinstance(flight.error, Unattended) and not behind and attended()):
                 continue  # it ended before it could serve us: the next one starts with us aboard
             return flight
 
@@ -365,7 +366,7 @@ class Provider:
         with self._lock:
             first = self._state.credentials is None
             self._keep(refresh.failed(self._state, error, self._clock.now()))
-        if not flight.nested and not (first and refresh.attended()):  # else the caller hears it
+        if not flight.nested and not (first and attended()):  # else the caller hears it
             self._tell(flight, error)
 
     def _tell(self, flight: Flight, error: CredentialsError) -> None:

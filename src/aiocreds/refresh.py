@@ -1,4 +1,4 @@
-"""When to refresh, for how long to leave a failing source alone, and how many wait for one answer.
+"""When to refresh, and for how long to leave a failing source alone.
 
 Knows nothing of AWS. :func:`decide` is pure; the transitions (:func:`loaded`, :func:`failed`, …) return the next
 :class:`State`. All times are seconds since the epoch by the wall clock, so that a laptop that slept notices.
@@ -14,8 +14,6 @@ Knows nothing of AWS. :func:`decide` is pure; the transitions (:func:`loaded`, :
 
 from __future__ import annotations
 
-import asyncio
-import contextvars
 import threading
 from enum import Enum, auto
 from math import inf
@@ -24,8 +22,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from weakref import WeakSet
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine
-
     from aiocreds.credentials import Credentials
     from aiocreds.errors import CredentialsError
 
@@ -201,107 +197,3 @@ def spread(low: float, high: float) -> float:
     from random import uniform  # slow to load, and credentials that never expire do without
 
     return uniform(low, high)
-
-
-class Unattended(Exception):
-    """Raised by a source that needs a person, when nobody waits for it."""
-
-
-_current: contextvars.ContextVar[Flight | None] = contextvars.ContextVar("aiocreds_flight", default=None)
-_aloft: set[asyncio.Task[None]] = set()  # the loop itself holds its tasks only weakly
-
-
-def attended() -> bool:
-    """Whether a caller waits for what this source does; False for a refresh behind callers."""
-    flight = current_flight()
-    return flight is None or flight.attended()
-
-
-def current_flight() -> Flight | None:
-    """The flight this code runs in, if any; a task that a source left behind runs in none."""
-    flight = _current.get()
-    return None if flight is None or flight.landed else flight
-
-
-class Flight:
-    """One trip to the source on one loop, and those who wait for it.
-
-    A detached task in a context of its own, so that neither the cancellation nor the context variables of
-    whoever happened to come first reach the source.
-    """
-
-    __slots__ = ("_task", "_waiters", "cancelled", "credentials", "error", "first", "landed", "told")
-
-    def __init__(self, *, first: bool) -> None:
-        self.first = first
-        self.landed = False
-        self.told = False  # the log has heard of its failure
-        self.cancelled = False
-        self.credentials: Credentials | None = None
-        self.error: CredentialsError | Unattended | None = None
-        self._task: asyncio.Task[None] | None = None
-        self._waiters: dict[asyncio.Future[None], Flight | None] = {}
-
-    def start(self, trip: Coroutine[Any, Any, None], name: str, landed: Callable[[Flight], None]) -> None:
-        """Run the trip; when it ends, however it ends, call ``landed`` and wake everyone who waits."""
-        context = contextvars.Context()
-        context.run(_current.set, self)
-        self._task = asyncio.get_running_loop().create_task(trip, name=f"aiocreds {name}", context=context)
-        _aloft.add(self._task)
-        self._task.add_done_callback(lambda task: self._land(task, landed))
-
-    def _land(self, task: asyncio.Task[None], landed: Callable[[Flight], None]) -> None:
-        _aloft.discard(task)
-        self._task = None  # its context holds us: only the cycle collector would free the credentials
-        self.landed = True
-        self.cancelled = task.cancelled()
-        landed(self)
-        for waiter in self._waiters:
-            if not waiter.done():
-                waiter.set_result(None)
-
-    def join(self, *, behind: bool = False) -> asyncio.Future[None]:
-        """Take a seat; to be given to :meth:`wait`. With ``behind``, nobody waits on the ground."""
-        waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._waiters[waiter] = BEHIND if behind else current_flight()
-        return waiter
-
-    async def wait(self, waiter: asyncio.Future[None]) -> None:
-        """Wait for the landing. The last to leave a first load takes the trip down, and sees it gone."""
-        try:
-            if not self.landed:
-                await waiter
-        except asyncio.CancelledError:
-            del self._waiters[waiter]
-            if self.first and not self._waiters:
-                await self.cancel()
-            raise
-        else:
-            del self._waiters[waiter]
-
-    async def cancel(self) -> None:
-        """Stop the trip and wait until it has cleaned up."""
-        if self._task is not None and not self._task.done():
-            self._task.cancel()
-            await asyncio.wait([self._task])
-
-    def attended(self) -> bool:
-        """Whether somebody on the ground waits, here or for a flight that waits for this one."""
-        return any(parent is None or (parent is not BEHIND and parent.attended()) for parent in self.parents)
-
-    def serves(self, other: Flight) -> bool:
-        """Whether ``other`` waits, however far away, for this flight."""
-        return any(parent is other or (parent is not None and parent.serves(other)) for parent in self.parents)
-
-    @property
-    def nested(self) -> bool:
-        """Whether another flight waits for this one."""
-        return any(parent is not None and parent is not BEHIND for parent in self.parents)
-
-    @property
-    def parents(self) -> list[Flight | None]:
-        """The flights that wait for this one; None stands for a caller."""
-        return list(self._waiters.values())
-
-
-BEHIND = Flight(first=False)

@@ -11,7 +11,7 @@ import time_machine
 from aiocreds import Credentials, Provider, chain
 from aiocreds import provider as provider_module
 from aiocreds.context import Context
-from aiocreds.refresh import Unattended, attended
+from aiocreds.flight import Unattended, attended
 from tests.unit.test_provider_kit import START, issue, others, settle
 
 if TYPE_CHECKING:

@@ -227,6 +227,14 @@ async def test_throttled_for_ever(aws: Loopback, context: Context, attempts: int
     assert len(aws.requests) == attempts
 
 
+async def test_down_for_ever(aws: Loopback, context: Context) -> None:
+    provider = role(aws, context, ClientConfig(max_attempts=1))
+    aws.always("/", Answer(500, f"<html>{MARK}</html>"))
+    error = await failure_of(provider)
+    assert isinstance(error, SourceUnavailable)
+    assert "HTTP 500" in str(error)
+
+
 async def test_silence_ends_with_the_time_out(aws: Loopback, context: Context) -> None:
     client = ClientConfig(connect_timeout=timedelta(seconds=1), read_timeout=0.1, max_attempts=1)
     provider = role(aws, context, client)

@@ -174,7 +174,7 @@ class ServiceClient(NamedTuple):
                 response = await context.http.request(
                     method,
                     endpoint.url + path,
-                    provider=self.service,
+                    provider=None,
                     headers=headers,
                     body=body,
                     timeout=seconds(self.client.connect_timeout) + seconds(self.client.read_timeout),

@@ -68,7 +68,7 @@ class Http:
         method: str,
         url: str | URL,
         *,
-        provider: str,
+        provider: str | None,
         timeout: float,
         connect_timeout: float | None = None,
         read_timeout: float | None = None,
@@ -89,7 +89,7 @@ class Http:
         Args:
             method: such as ``"GET"``.
             url: http or https, without user name.
-            provider: who asks, for error messages.
+            provider: who asks, for errors; None leaves it to the provider that runs this.
             timeout: seconds for one attempt, from looking for a connection to the last byte.
             connect_timeout: seconds to connect, TLS handshake included. None: `timeout` alone holds.
             read_timeout: seconds between two pieces of the answer. None: `timeout` alone holds.

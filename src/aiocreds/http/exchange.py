@@ -71,7 +71,7 @@ class Response:
 class Call:
     """A request to be made, without a ``repr``: tracebacks that show locals show no headers and no body."""
 
-    provider: str
+    provider: str | None
     method: str
     url: URL
     headers: Mapping[str, str] | None

@@ -12,8 +12,8 @@ from aiocreds.aws import sts
 from aiocreds.aws.client import ClientConfig, ServiceClient, Surroundings, region_for, seconds, surroundings
 from aiocreds.context import DEFAULT, Context
 from aiocreds.errors import InvalidConfiguration, ServiceRefused
+from aiocreds.flight import Unattended, attended
 from aiocreds.provider import Provider
-from aiocreds.refresh import Unattended, attended
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, Sequence

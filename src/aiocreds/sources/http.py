@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import logging
-import re
 from datetime import timedelta
-from ipaddress import ip_address
-from typing import TYPE_CHECKING, NamedTuple
-from urllib.parse import urlsplit
+from typing import TYPE_CHECKING
 
+from aiocreds.aws.agents import ECS_HOST, Setting, checked_url
 from aiocreds.config import expand
 from aiocreds.config.token_file import read_token_file
 from aiocreds.context import DEFAULT, Context
@@ -26,17 +24,6 @@ RELATIVE_URI = "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI"
 FULL_URI = "AWS_CONTAINER_CREDENTIALS_FULL_URI"
 TOKEN = "AWS_CONTAINER_AUTHORIZATION_TOKEN"  # noqa: S105 - the name of a variable
 TOKEN_FILE = "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE"  # noqa: S105
-
-ECS_HOST = "http://169.254.170.2"
-PLAIN_HTTP_HOSTS = {"169.254.170.2", "169.254.170.23", "fd00:ec2::23", "::1"}
-HOST_AND_PORT = re.compile(r"(\[[0-9a-f:.]+\]|[\w.-]+)(:\d*)?", re.ASCII | re.IGNORECASE)
-
-
-class Setting(NamedTuple):
-    """A value and the argument or variable it was found in."""
-
-    value: str
-    place: str
 
 
 @credential_provider
@@ -154,49 +141,6 @@ def _url(full_uri: str | None, relative_uri: str | None, context: Context) -> Se
     if full.value:
         return checked_url(full)
     raise CredentialsNotFound(f"{RELATIVE_URI} and {FULL_URI} are not set: this is no ECS task or EKS pod")
-
-
-def checked_url(setting: Setting) -> Setting:
-    """A URL that credentials may be asked from. No name is looked up to decide.
-
-    Raises:
-        InvalidConfiguration: it is none, or plain http to another machine.
-    """
-    url, place = setting
-    if not url.isascii() or not url.isprintable() or " " in url or "\\" in url:
-        raise InvalidConfiguration(
-            f"{place} holds a character that no URL may hold: remove it or percent-encode it"
-        )
-    try:
-        parts = urlsplit(url)
-        host, port = parts.hostname or "", parts.port
-    except ValueError:
-        raise InvalidConfiguration(
-            f"{place} has a host or port that cannot be: write https://host:port/path"
-        ) from None
-    if "@" in parts.netloc or "#" in url:
-        raise InvalidConfiguration(
-            f"{place} may hold neither a user name nor a fragment: remove what is before @ or after #"
-        )
-    # More than the parser asks for: no two parsers shall find different hosts in it.
-    if parts.scheme not in ("http", "https") or port == 0 or not HOST_AND_PORT.fullmatch(parts.netloc):
-        raise InvalidConfiguration(f"{place} is not an http or https URL with a host: write https://host/path")
-    if parts.scheme == "http" and not _may_be_plain(host):
-        raise InvalidConfiguration(
-            f"{place} points to http://{host}, and plain http is for loopback and the ECS and EKS agents"
-            " (169.254.170.2, 169.254.170.23, [fd00:ec2::23]) alone: use https"
-        )
-    return setting
-
-
-def _may_be_plain(host: str) -> bool:
-    if host == "localhost" or host in PLAIN_HTTP_HOSTS:
-        return True
-    try:
-        address = ip_address(host)
-    except ValueError:
-        return False
-    return (address.version == 4 and address.is_loopback) or str(address) in PLAIN_HTTP_HOSTS
 
 
 async def _token(token: str | None, token_file: str | None, *, in_code: bool, context: Context) -> Setting | None:

@@ -6,25 +6,18 @@ import re
 from datetime import timedelta
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
+from aiocreds.aws.metadata import ROLES_PATH, MetadataService
 from aiocreds.config import Section, load, profile_name
 from aiocreds.context import DEFAULT, Context
-from aiocreds.errors import CredentialsNotFound, InvalidConfiguration, ServiceRefused, SourceUnavailable
+from aiocreds.errors import CredentialsNotFound, InvalidConfiguration
 from aiocreds.parse import parse_credentials, unreadable
 from aiocreds.provider import credential_provider
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from aiocreds.credentials import Credentials
-    from aiocreds.http import NoAnswer, Response
 
 ENDPOINTS = {"ipv4": "http://169.254.169.254", "ipv6": "http://[fd00:ec2::254]"}
-TOKEN_PATH = "/latest/api/token"  # noqa: S105 - a path
-ROLES_PATH = "/latest/meta-data/iam/security-credentials/"
-TOKEN_TTL = 21600
-RETRIES_ONCE_ANSWERED = 2
 URL = re.compile(r"https?://(\[[0-9a-f:.]+\]|[\w.-]+)(:\d+)?(/[^?#\s]*)?", re.ASCII | re.IGNORECASE)
-ROLE = re.compile(r"[\w+=,.@-]+", re.ASCII)  # what IAM lets a role be called
 
 
 @credential_provider
@@ -70,7 +63,7 @@ async def from_instance_metadata(
         raise CredentialsNotFound("switched off by AWS_EC2_METADATA_DISABLED")
     config = await load(context)
     settings = _Settings(context, config.profile(profile_name(context)))
-    service = _Service(
+    service = MetadataService(
         url=settings.url(endpoint, endpoint_mode),
         timeout=timeout.total_seconds() if isinstance(timeout, timedelta) else timeout,
         max_retries=max_retries,
@@ -123,143 +116,3 @@ class _Settings(NamedTuple):
         if mode.lower() not in ENDPOINTS:
             raise InvalidConfiguration(f"{place} is {mode[:20]!r}: write IPv4 or IPv6")
         return ENDPOINTS[mode.lower()]
-
-
-class _Service(NamedTuple):
-    """The metadata service of this instance, if there is one."""
-
-    url: str
-    timeout: float
-    max_retries: int | None
-    v1_allowed: bool
-    context: Context
-
-    async def token(self) -> str | None:
-        """A session token; None where v1 has to do."""
-        from aiocreds.http import NoAnswer  # with it comes aiohttp
-
-        try:
-            response = await self._request(
-                "PUT", TOKEN_PATH, {"X-aws-ec2-metadata-token-ttl-seconds": str(TOKEN_TTL)}
-            )
-        except NoAnswer as silence:
-            if not silence.connected or self.context.answered.get(self.url):
-                raise self._absent(silence) from None
-            await self._probe(silence)  # the token may have been lost on the way, see the hop limit
-            self.context.answered[self.url] = False
-            return None
-        if response.status == 200:
-            token = response.body.decode("latin-1").strip()
-            if not token or not token.isascii() or not token.isprintable():
-                raise SourceUnavailable(
-                    f"{self.name} answered the request for a token with something else; check what answers there"
-                )
-            return token
-        if response.status in (403, 404, 405) and self.v1_allowed:
-            return None
-        raise self._refusal(response, for_token=True)
-
-    async def role(self, token: str | None) -> str:
-        """The name of the instance's role."""
-        response = await self.get(ROLES_PATH, token)
-        name = response.body.decode("latin-1").strip().partition("\n")[0].strip()
-        if not ROLE.fullmatch(name):
-            raise SourceUnavailable(f"{self.name} answered with no name of a role; check what answers there")
-        return name
-
-    async def get(
-        self,
-        path: str,
-        token: str | None,
-        *,
-        missing: str = "",
-        retry_if: Callable[[Response], bool] | None = None,
-    ) -> Response:
-        headers = {} if token is None else {"X-aws-ec2-metadata-token": token}
-        response = await self._request("GET", path, headers, retry_if)
-        if response.status == 200:
-            return response
-        if response.status == 404:
-            missing = missing or ": attach an instance profile to this instance"
-            raise CredentialsNotFound(f"{self.name} knows no role{missing}")
-        raise self._refusal(response)
-
-    async def _probe(self, silence: NoAnswer) -> None:
-        """Find out whether only the token's answer is missing."""
-        from aiocreds.http import NoAnswer
-
-        try:
-            response = await self._request("GET", ROLES_PATH, {})
-        except NoAnswer:
-            raise self._absent(silence) from None
-        if response.status in (200, 404) and self.v1_allowed:
-            return
-        if response.status >= 500 or response.status == 429:
-            raise self._refusal(response)
-        raise SourceUnavailable(
-            f"{self.name} answers, but its answer to the token request does not arrive: in a container, raise the"
-            " instance's HttpPutResponseHopLimit to 2"
-            + ("" if self.v1_allowed else "; IMDSv1, which would work, is switched off")
-        )
-
-    async def _request(
-        self,
-        method: str,
-        path: str,
-        headers: dict[str, str],
-        retry_if: Callable[[Response], bool] | None = None,
-    ) -> Response:
-        known = self.context.answered.get(self.url, False)
-        retries = self.max_retries
-        if retries is None:
-            retries = RETRIES_ONCE_ANSWERED if known else 0
-
-        async def ask(attempts: int) -> Response:
-            response = await self.context.http.request(
-                method,
-                self.url + path,
-                provider="from_instance_metadata",
-                headers=headers,
-                timeout=self.timeout,
-                attempts=attempts,
-                retry_if=retry_if,
-            )
-            self.context.answered.setdefault(self.url, True)
-            return response
-
-        response = await ask(retries + 1)
-        if self.max_retries is None and not known and (response.status >= 500 or response.status == 429):
-            response = await ask(RETRIES_ONCE_ANSWERED)
-        return response
-
-    def _absent(self, silence: NoAnswer) -> CredentialsNotFound | SourceUnavailable:
-        if self.url in self.context.answered:
-            return silence
-        return CredentialsNotFound(
-            f"no metadata service answers at {self.url}: this is no EC2 instance, or it is switched off"
-        )
-
-    def _refusal(self, response: Response, *, for_token: bool = False) -> ServiceRefused | SourceUnavailable:
-        status = response.status
-        said = (
-            f"{self.name} answered the request for {'a token' if for_token else 'credentials'} with HTTP {status}"
-        )
-        if status >= 500 or status == 429:
-            trouble = "is in trouble" if status >= 500 else "is asked too often"
-            return SourceUnavailable(f"{said}: it {trouble}; asking again later may help")
-        if status == 401:
-            remedy = "it insists on IMDSv2, and took no token; check for a firewall or proxy in between"
-        elif for_token and status in (403, 404, 405):
-            remedy = (
-                "it has no IMDSv2, and v1 is switched off; allow it in v1_disabled, AWS_EC2_METADATA_V1_DISABLED"
-                " or ec2_metadata_v1_disabled"
-            )
-        elif status == 403:
-            remedy = "check that the instance's HttpEndpoint is enabled, and for a firewall or proxy in between"
-        else:
-            remedy = "check AWS_EC2_METADATA_SERVICE_ENDPOINT and what answers there"
-        return ServiceRefused(f"{said}: {remedy}", status=status)
-
-    @property
-    def name(self) -> str:
-        return f"the metadata service at {self.url}"

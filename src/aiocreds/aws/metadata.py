@@ -1,0 +1,185 @@
+"""The EC2 instance metadata service, versions 2 and 1.
+
+See https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/configuring-instance-metadata-service.html
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, NamedTuple
+
+from aiocreds.errors import CredentialsNotFound, ServiceRefused, SourceUnavailable
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from aiocreds.context import Context
+    from aiocreds.http import NoAnswer, Response
+
+TOKEN_PATH = "/latest/api/token"  # noqa: S105 - a path
+ROLES_PATH = "/latest/meta-data/iam/security-credentials/"
+TOKEN_TTL = 21600
+RETRIES_ONCE_ANSWERED = 2
+ROLE = re.compile(r"[\w+=,.@-]+", re.ASCII)  # what IAM lets a role be called
+
+
+class MetadataService(NamedTuple):
+    """The metadata service of this instance, if there is one.
+
+    Attributes:
+        url: where it should be.
+        timeout: seconds one attempt may take.
+        max_retries: None means none as long as it is unknown whether it is there at all, then two.
+        v1_allowed: whether to do without a token.
+        context: the HTTP session, and which services have answered before.
+    """
+
+    url: str
+    timeout: float
+    max_retries: int | None
+    v1_allowed: bool
+    context: Context
+
+    async def token(self) -> str | None:
+        """A session token; None where v1 has to do.
+
+        Raises:
+            CredentialsNotFound: there is no metadata service here.
+            ServiceRefused: it answered no.
+            SourceUnavailable: it answered before and does not now, or not with a token.
+        """
+        from aiocreds.http import NoAnswer  # with it comes aiohttp
+
+        try:
+            response = await self._request(
+                "PUT", TOKEN_PATH, {"X-aws-ec2-metadata-token-ttl-seconds": str(TOKEN_TTL)}
+            )
+        except NoAnswer as silence:
+            if not silence.connected or self.context.answered.get(self.url):
+                raise self._absent(silence) from None
+            await self._probe(silence)  # the token may have been lost on the way, see the hop limit
+            self.context.answered[self.url] = False
+            return None
+        if response.status == 200:
+            token = response.body.decode("latin-1").strip()
+            if not token or not token.isascii() or not token.isprintable():
+                raise SourceUnavailable(
+                    f"{self.name} answered the request for a token with something else; check what answers there"
+                )
+            return token
+        if response.status in (403, 404, 405) and self.v1_allowed:
+            return None
+        raise self._refusal(response, for_token=True)
+
+    async def role(self, token: str | None) -> str:
+        """The name of the instance's role."""
+        response = await self.get(ROLES_PATH, token)
+        name = response.body.decode("latin-1").strip().partition("\n")[0].strip()
+        if not ROLE.fullmatch(name):
+            raise SourceUnavailable(f"{self.name} answered with no name of a role; check what answers there")
+        return name
+
+    async def get(
+        self,
+        path: str,
+        token: str | None,
+        *,
+        missing: str = "",
+        retry_if: Callable[[Response], bool] | None = None,
+    ) -> Response:
+        """Get a page; ``missing`` ends the message of a 404.
+
+        Raises:
+            CredentialsNotFound: 404.
+            ServiceRefused: the service answered no.
+            SourceUnavailable: it did not answer.
+        """
+        headers = {} if token is None else {"X-aws-ec2-metadata-token": token}
+        response = await self._request("GET", path, headers, retry_if)
+        if response.status == 200:
+            return response
+        if response.status == 404:
+            missing = missing or ": attach an instance profile to this instance"
+            raise CredentialsNotFound(f"{self.name} knows no role{missing}")
+        raise self._refusal(response)
+
+    async def _probe(self, silence: NoAnswer) -> None:
+        """Find out whether only the token's answer is missing."""
+        from aiocreds.http import NoAnswer
+
+        try:
+            response = await self._request("GET", ROLES_PATH, {})
+        except NoAnswer:
+            raise self._absent(silence) from None
+        if response.status in (200, 404) and self.v1_allowed:
+            return
+        if response.status >= 500 or response.status == 429:
+            raise self._refusal(response)
+        raise SourceUnavailable(
+            f"{self.name} answers, but its answer to the token request does not arrive: in a container, raise the"
+            " instance's HttpPutResponseHopLimit to 2"
+            + ("" if self.v1_allowed else "; IMDSv1, which would work, is switched off")
+        )
+
+    async def _request(
+        self,
+        method: str,
+        path: str,
+        headers: dict[str, str],
+        retry_if: Callable[[Response], bool] | None = None,
+    ) -> Response:
+        known = self.context.answered.get(self.url, False)
+        retries = self.max_retries
+        if retries is None:
+            retries = RETRIES_ONCE_ANSWERED if known else 0
+
+        async def ask(attempts: int) -> Response:
+            response = await self.context.http.request(
+                method,
+                self.url + path,
+                provider="from_instance_metadata",
+                headers=headers,
+                timeout=self.timeout,
+                attempts=attempts,
+                retry_if=retry_if,
+            )
+            self.context.answered.setdefault(self.url, True)
+            return response
+
+        response = await ask(retries + 1)
+        if self.max_retries is None and not known and (response.status >= 500 or response.status == 429):
+            response = await ask(RETRIES_ONCE_ANSWERED)
+        return response
+
+    def _absent(self, silence: NoAnswer) -> CredentialsNotFound | SourceUnavailable:
+        if self.url in self.context.answered:
+            return silence
+        return CredentialsNotFound(
+            f"no metadata service answers at {self.url}: this is no EC2 instance, or it is switched off"
+        )
+
+    def _refusal(self, response: Response, *, for_token: bool = False) -> ServiceRefused | SourceUnavailable:
+        status = response.status
+        said = (
+            f"{self.name} answered the request for {'a token' if for_token else 'credentials'} with HTTP {status}"
+        )
+        if status >= 500 or status == 429:
+            trouble = "is in trouble" if status >= 500 else "is asked too often"
+            return SourceUnavailable(f"{said}: it {trouble}; asking again later may help")
+        if status == 401:
+            remedy = "it insists on IMDSv2, and took no token; check for a firewall or proxy in between"
+        elif for_token and status in (403, 404, 405):
+            remedy = (
+                "it has no IMDSv2, and v1 is switched off; allow it in v1_disabled, AWS_EC2_METADATA_V1_DISABLED"
+                " or ec2_metadata_v1_disabled"
+            )
+        elif status == 403:
+            remedy = "check that the instance's HttpEndpoint is enabled, and for a firewall or proxy in between"
+        else:
+            remedy = "check AWS_EC2_METADATA_SERVICE_ENDPOINT and what answers there"
+        return ServiceRefused(f"{said}: {remedy}", status=status)
+
+    @property
+    def name(self) -> str:
+        """What messages call it."""
+        return f"the metadata service at {self.url}"
