@@ -7,14 +7,23 @@ from __future__ import annotations
 
 import itertools
 import logging
+from pathlib import Path
+
+import aiocreds
 
 MARK = "hUsH"
+SOURCE = str(Path(aiocreds.__file__).parent)
 _numbers = itertools.count(1)
 
 
 def secret(what: str = "secret") -> str:
     """A new secret, as long as a real one."""
     return f"{MARK}-{what}-{next(_numbers):06}".ljust(40, "x")
+
+
+def is_ours(place: str) -> bool:
+    """Whether a line of a traceback leads into the library."""
+    return SOURCE in place
 
 
 class Watch(logging.Handler):

@@ -27,6 +27,7 @@ def chain(*providers: Provider | Callable[[], Awaitable[Credentials]], context: 
 
     Raises:
         ValueError: no provider was given.
+        TypeError: a factory was given instead of a provider: ``from_env`` instead of ``from_env()``.
     """
     if not providers:
         raise ValueError("chain() needs at least one provider")
@@ -68,4 +69,6 @@ class Chain(Provider):
 
 
 def _wrapped(member: Callable[[], Awaitable[Credentials]]) -> Provider:
+    if getattr(member, "__module__", "").startswith("aiocreds.sources."):
+        raise TypeError(f"a chain takes providers: write {member.__name__}(), not {member.__name__}")
     return Provider(member, name=getattr(member, "__name__", type(member).__name__))

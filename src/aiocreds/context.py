@@ -19,13 +19,17 @@ if TYPE_CHECKING:
 class Context:
     """The environment, the home folder, the clock and the HTTP session that sources use.
 
-    A program needs none of its own: the default one serves the whole process. A test passes its own and patches
-    nothing; a program that has an aiohttp session lends it. ``async with context:`` keeps the HTTP session open
-    between calls.
+    A program needs none of its own: the default one serves the whole process. A program that has an aiohttp
+    session lends it. A test passes its own and patches nothing::
+
+        Context({"AWS_EC2_METADATA_DISABLED": "true"}, home=tmp_path)
+
+    ``async with context:`` keeps the HTTP session open between calls. What is not named here is the sources' own.
 
     Args:
-        environ: the environment variables, read at each fetch.
-        home: the folder that ``~`` stands for; by default from ``HOME`` (``USERPROFILE`` on Windows).
+        environ: the environment variables, read at each fetch; by default the process's own.
+        home: the folder that ``~`` stands for; by default from ``HOME`` (``USERPROFILE`` on Windows), else the
+            account's.
         session: an open ``aiohttp.ClientSession`` whose connector is borrowed on its own loop. Its default
             headers, cookies and authentication never meet our requests, and it is never closed.
     """
@@ -34,11 +38,11 @@ class Context:
 
     def __init__(
         self,
-        environ: Mapping[str, str] = os.environ,
+        environ: Mapping[str, str] | None = None,
         home: str | os.PathLike[str] | None = None,
         session: aiohttp.ClientSession | None = None,
     ) -> None:
-        self.environ = environ
+        self.environ = os.environ if environ is None else environ
         self.home = None if home is None else os.fspath(home)
         self.session = session
         self.clock = Clock()
@@ -64,6 +68,9 @@ class Context:
     def flag(self, name: str) -> bool:
         """Whether an environment variable says ``true`` or ``1``, in any case."""
         return self.environ.get(name, "").strip().lower() in ("true", "1")
+
+    def __repr__(self) -> str:
+        return f"<Context of {'this process' if self.environ is os.environ else 'its own environment'}>"
 
     async def __aenter__(self) -> Self:
         loop = asyncio.get_running_loop()

@@ -125,7 +125,7 @@ def parse_expiration(value: object, *, origin: str) -> datetime:
     """
     try:
         expiration = datetime.fromisoformat(value if isinstance(value, str) else "")
-        return expiration.replace(tzinfo=expiration.tzinfo or UTC).astimezone(UTC)
+        return expiration.astimezone(UTC) if expiration.tzinfo else expiration.replace(tzinfo=UTC)
     except (ValueError, OverflowError):
         raise SourceUnavailable(f"{origin} is not an ISO 8601 time such as 2030-01-01T00:00:00Z") from None
 

@@ -7,6 +7,7 @@ import contextlib
 import functools
 import inspect
 import logging
+import os
 import threading
 from datetime import UTC, datetime, timedelta
 from math import inf
@@ -324,7 +325,8 @@ class Provider:
             raise
         except BaseException as error:  # noqa: BLE001 - a user's own source may raise anything; a caller sees our tree alone
             wrapped = SourceUnavailable(
-                f"raised {type(error).__name__}", try_next_link=getattr(error, "try_next_link", None)
+                f"raised {type(error).__name__} {_place(error)}; the error's __cause__ holds it",
+                try_next_link=getattr(error, "try_next_link", None),
             )
             wrapped.__cause__ = error
             self._fail(flight, wrapped)
@@ -431,13 +433,10 @@ def credential_provider(source: Callable[P, Awaitable[Credentials]]) -> Callable
     """
     if not inspect.iscoroutinefunction(source):
         raise TypeError(f"@credential_provider needs an `async def`, not {source!r}")
-    signature: inspect.Signature | None = None
+    signature = inspect.signature(source)
 
     @functools.wraps(source)
     def factory(*args: P.args, **kwargs: P.kwargs) -> Provider:
-        nonlocal signature
-        if signature is None:
-            signature = inspect.signature(source)
         arguments = signature.bind(*args, **kwargs).arguments
         context: Any = arguments.get("context")
         return Provider(
@@ -447,7 +446,19 @@ def credential_provider(source: Callable[P, Awaitable[Credentials]]) -> Callable
             inner=tuple(value for value in arguments.values() if isinstance(value, Provider)),
         )
 
+    factory.__signature__ = signature.replace(return_annotation="Provider")  # type: ignore[attr-defined]  # for help()
     return factory
+
+
+def _place(error: BaseException) -> str:
+    """Where an exception was raised, without a word of what it says."""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    if trace is None:
+        return "somewhere"
+    code = trace.tb_frame.f_code
+    return f"at {os.path.basename(code.co_filename)}:{trace.tb_lineno} in {code.co_name}"  # noqa: PTH119 - see files.py
 
 
 def _reason(flight: Flight) -> CredentialsError | Unattended:
@@ -466,9 +477,12 @@ def _consequence(state: State, now: float) -> str:
         return f"{key} has expired and is no longer served; {again}"
     if now >= state.expires_at:
         return f"{key} has expired, but its service may still accept it and it is served on; {again}"
-    left = (
-        "for as long as it is accepted" if state.expires_at == inf else f"for {state.expires_at - now:.0f} s more"
-    )
+    if state.expires_at == inf:
+        left = "for as long as it is accepted"
+    elif state.credentials.may_outlive_expiry and refresh.usable(state, inf):
+        left = f"for {state.expires_at - now:.0f} s more, and if need be on past its expiration"
+    else:
+        left = f"for {state.expires_at - now:.0f} s more"
     return f"{key} is served {left}; {again}"
 
 

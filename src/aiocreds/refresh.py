@@ -19,7 +19,7 @@ from enum import Enum, auto
 from math import inf
 from time import time
 from typing import TYPE_CHECKING, Any, NamedTuple
-from weakref import WeakSet
+from weakref import ref
 
 if TYPE_CHECKING:
     from aiocreds.credentials import Credentials
@@ -36,11 +36,12 @@ EXPIRED_BACKOFF = 1.0
 class Clock:
     """The wall clock, put right by what a service said the time was."""
 
-    __slots__ = ("_followers", "_lock", "offset")
+    __slots__ = ("_followers", "_lock", "_sweep_at", "offset")
 
     def __init__(self) -> None:
         self.offset = 0.0
-        self._followers: WeakSet[Any] = WeakSet()
+        self._followers: set[ref[Any]] = set()
+        self._sweep_at = 64
         self._lock = threading.Lock()  # providers are made in any thread
 
     def now(self) -> float:
@@ -48,17 +49,21 @@ class Clock:
         return time() + self.offset
 
     def follow(self, follower: object) -> None:
-        """Have ``follower.rearm()`` called when the offset changes."""
+        """Have ``follower.rearm()`` called when the offset changes, for as long as it lives."""
         with self._lock:
-            self._followers.add(follower)
+            self._followers.add(ref(follower))
+            if len(self._followers) > self._sweep_at:
+                self._followers = {known for known in self._followers if known() is not None}
+                self._sweep_at = 2 * len(self._followers) + 64
 
     def learn(self, offset: float) -> None:
         """Keep what a service's clock is ahead of ours, in seconds."""
         self.offset = offset
         with self._lock:
-            followers = list(self._followers)
+            followers = [known() for known in self._followers]
         for follower in followers:
-            follower.rearm()
+            if follower is not None:
+                follower.rearm()
 
 
 class State(NamedTuple):

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 import time_machine
 
-from aiocreds import Context, Credentials, Provider, chain, credential_provider
+from aiocreds import Context, Credentials, Provider, chain, credential_provider, from_env
 from aiocreds.errors import (
     ChainExhausted,
     CredentialsError,
@@ -322,3 +322,8 @@ async def test_a_chain_leaves_no_tasks_behind() -> None:
         await provider()
         await settle()
     assert not others()
+
+
+async def test_a_factory_instead_of_a_provider_is_refused_at_once() -> None:
+    with pytest.raises(TypeError, match=r"write from_env\(\), not from_env"):
+        chain(from_env)  # type: ignore[arg-type]  # the mistake itself  # pyright: ignore[reportArgumentType]

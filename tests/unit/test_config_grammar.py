@@ -13,6 +13,7 @@ from aiocreds.config import SharedConfig, load
 from aiocreds.config.grammar import Document
 from aiocreds.context import Context
 from aiocreds.errors import InvalidConfiguration
+from tests.hush import is_ours
 
 
 @pytest.fixture
@@ -211,7 +212,7 @@ async def test_a_fault_is_told_with_its_place_and_without_its_text(
         await read(folder, text)
     assert "; " in str(e.value)  # the remedy
     seen = traceback.TracebackException.from_exception(e.value, capture_locals=True)
-    ours = [frame for frame in seen.stack if "aiocreds" in frame.filename]
+    ours = [frame for frame in seen.stack if is_ours(frame.filename)]
     assert ours
     assert "hush" not in str(e.value) + repr([frame.locals for frame in ours])
     assert e.value.__cause__ is None

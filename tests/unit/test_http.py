@@ -31,6 +31,7 @@ from cryptography.x509.oid import NameOID
 
 from aiocreds.errors import InvalidConfiguration, ServiceRefused, SourceUnavailable
 from aiocreds.http import MAX_BODY, Http, NoAnswer, Response
+from tests.hush import is_ours
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Generator
@@ -563,7 +564,7 @@ async def test_cancelled(  # noqa: C901, one path through all spots
             with pytest.raises(asyncio.CancelledError) as caught:
                 await asking
             assert SECRET not in "".join(
-                line for line in shown_locals(caught.value) if "aiocreds" in line.splitlines()[0]
+                line for line in shown_locals(caught.value) if is_ours(line.splitlines()[0])
             )
             if not (spot == "resolving" and leased):  # a look-up belongs to all who wait for the name
                 assert clean()

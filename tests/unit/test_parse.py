@@ -22,7 +22,7 @@ import pytest
 
 from aiocreds.errors import CredentialsError, ServiceRefused, SourceUnavailable
 from aiocreds.parse import parse_credentials
-from tests.hush import MARK, secret
+from tests.hush import MARK, is_ours, secret
 
 if TYPE_CHECKING:
     from aiocreds.provider import Provider
@@ -41,7 +41,7 @@ def assert_quiet(error: BaseException) -> None:
     while pending:
         told = pending.pop()
         for frame in told.stack:
-            if "/aiocreds/" in frame.filename:
+            if is_ours(frame.filename):
                 assert MARK not in str(frame.locals), frame
         pending += [inner for inner in (told.__cause__, told.__context__) if inner is not None]
 

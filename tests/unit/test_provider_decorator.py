@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import re
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -106,7 +108,10 @@ async def test_a_foreign_exception_becomes_one_of_ours_and_keeps_its_cause() -> 
     with pytest.raises(CredentialsError) as caught:
         await from_vault("foreign")()
     assert type(caught.value) is SourceUnavailable
-    assert str(caught.value) == "from_vault: raised ZeroDivisionError"
+    place = rf"{re.escape(Path(__file__).name)}:\d+ in from_vault"
+    assert re.fullmatch(
+        rf"from_vault: raised ZeroDivisionError at {place}; the error's __cause__ holds it", str(caught.value)
+    )
     assert isinstance(caught.value.__cause__, ZeroDivisionError)
     assert not caught.value.try_next_link
 

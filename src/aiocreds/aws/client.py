@@ -83,10 +83,9 @@ class Surroundings(NamedTuple):
         return "" if holder is None else holder.where(key, nested)
 
     def _holder(self, key: str) -> Section | None:
-        for section in (self.section, self.outer):
-            if section is not None and section.get(key):
-                return section
-        return None
+        if self.section is not None and self.section.get(key):
+            return self.section
+        return self.outer if self.outer is not None and self.outer.get(key) else None
 
 
 async def surroundings(context: Context) -> Surroundings:

@@ -123,8 +123,8 @@ def _timestamp(at: int) -> str:
 
 def canonical_request(method: str, path: str, query: str, headers: Mapping[str, str], body_hash: str) -> str:
     """The request in the one form that both sides hash, from parts that are canonical already."""
-    lines = "".join(f"{name}:{value}\n" for name, value in headers.items())
-    return f"{method.upper()}\n{path}\n{query}\n{lines}\n{';'.join(headers)}\n{body_hash}"
+    lines = "\n".join(map(":".join, headers.items()))
+    return f"{method.upper()}\n{path}\n{query}\n{lines}\n\n{';'.join(headers)}\n{body_hash}"
 
 
 def string_to_sign(timestamp: str, scope: str, request: str) -> str:
@@ -158,17 +158,17 @@ def canonical_headers(headers: Iterable[tuple[str, str]], added: Mapping[str, st
         added: what signing adds, in place of headers of the same name.
         host: for when the request does not carry a ``Host`` yet.
     """
-    ours = {name.lower(): value for name, value in added.items()}
-    lines = {"host": host}
-    given: set[str] = set()
+    lines: dict[str, str] = {}
     for name, value in headers:
-        key = name.lower().strip()
-        if key in UNSIGNED_HEADERS or key in ours or key == "x-amz-security-token":
-            continue
-        text = " ".join(value.split())
-        lines[key] = f"{lines[key]},{text}" if key in given else text
-        given.add(key)
-    return dict(sorted((lines | ours).items()))
+        key = name.lower()
+        if key not in UNSIGNED_HEADERS:
+            text = " ".join(value.split())
+            lines[key] = f"{lines[key]},{text}" if key in lines else text
+    lines.setdefault("host", host)
+    lines.pop("x-amz-security-token", None)
+    for name, value in added.items():
+        lines[name.lower()] = value
+    return dict(sorted(lines.items()))
 
 
 def canonical_path(path: str, *, normalize: bool = True) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import stat
+from functools import partial
 from threading import Lock
 from time import sleep
 from typing import TYPE_CHECKING
@@ -45,13 +46,15 @@ async def load(
     key = (loop, credentials_file, config_file)
     look: Look | None = context.looks.get(key)
     if look is None or look.begun:
-        look = context.looks[key] = Look(context, credentials_file, config_file)
-        look.answer = loop.run_in_executor(None, look.take)
-        look.answer.add_done_callback(lambda _: context.looks.pop(key, None))
-    answer = await asyncio.shield(look.answer)
-    if isinstance(answer, InvalidConfiguration):
-        raise answer.afresh()  # others may wait for the same look
-    return answer
+        look = Look(context, credentials_file, config_file)
+        context.looks[key] = look
+        loop.run_in_executor(None, look.take).add_done_callback(partial(_tell, context, key, look))
+    waiter: asyncio.Future[None] = loop.create_future()
+    look.waiters.append(waiter)
+    await waiter
+    if isinstance(look.answer, SharedConfig):
+        return look.answer
+    raise look.answer.afresh() if isinstance(look.answer, InvalidConfiguration) else look.answer
 
 
 def profile_name(context: Context, explicit: str | None = None) -> str:
@@ -76,7 +79,7 @@ def _load(
 class Look:
     """One look at the files, shared by all who ask on a loop before it begins: none can miss an earlier edit."""
 
-    __slots__ = ("_arguments", "answer", "begun")
+    __slots__ = ("_arguments", "answer", "begun", "waiters")
 
     def __init__(
         self,
@@ -86,7 +89,8 @@ class Look:
     ) -> None:
         self._arguments = context, credentials_file, config_file
         self.begun = False
-        self.answer: asyncio.Future[SharedConfig | InvalidConfiguration]
+        self.answer: SharedConfig | BaseException
+        self.waiters: list[asyncio.Future[None]] = []
 
     def take(self) -> SharedConfig | InvalidConfiguration:
         """Look, in a worker thread."""
@@ -95,6 +99,18 @@ class Look:
             return _load(*self._arguments)
         except InvalidConfiguration as error:
             return error
+
+
+def _tell(
+    context: Context, key: object, look: Look, taken: asyncio.Future[SharedConfig | InvalidConfiguration]
+) -> None:
+    """Wake those who wait for a look, back on the loop."""
+    if context.looks.get(key) is look:
+        del context.looks[key]
+    look.answer = asyncio.CancelledError() if taken.cancelled() else taken.exception() or taken.result()
+    for waiter in look.waiters:
+        if not waiter.done():
+            waiter.set_result(None)
 
 
 class SharedFile:

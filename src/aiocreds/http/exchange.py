@@ -145,6 +145,8 @@ async def _read(response: aiohttp.ClientResponse, host: str) -> Response | Failu
     if response.headers.get("Content-Encoding", "identity").lower() != "identity":
         remedy = "check for a proxy that rewrites answers"
         return Failure("compressed its answer, which nobody asked for", remedy, retry=False)
+    if 0 < (response.content_length or 0) <= MAX_BODY:
+        return Response(response.status, response.headers, await response.read(), host)
     body = piece = b""
     try:
         async for piece in response.content.iter_any():

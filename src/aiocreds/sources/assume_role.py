@@ -81,33 +81,35 @@ def from_temporary_credentials(
         ServiceRefused: STS answered no; ``.code`` tells why.
         SourceUnavailable: STS did not answer.
         CredentialsError: whatever the source raises.
+        TypeError: at once, where a sequence of strings is meant and one string is given.
 
     See https://docs.aws.amazon.com/STS/latest/APIReference/API_AssumeRole.html
     """
+    if isinstance(policy_arns, str) or isinstance(transitive_tag_keys, str):
+        raise TypeError('policy_arns and transitive_tag_keys are sequences of strings: write ["…"]')
     if source is None:
         from aiocreds.sources.default import default_chain  # it knows this source too
 
         source = default_chain(context=context)
     elif not isinstance(source, Provider):
         source = Provider(source, name=getattr(source, "__name__", "source"), context=context)
-    given = {
-        "RoleArn": role_arn,
-        "RoleSessionName": role_session_name,
-        "DurationSeconds": int(seconds(duration_seconds)),
-        "ExternalId": external_id,
-        "Policy": policy,
-        "SourceIdentity": source_identity,
-        "SerialNumber": serial_number,
-    }
+    parameters: dict[str, str | int] = {"RoleArn": role_arn, "DurationSeconds": int(seconds(duration_seconds))}
+    optional = (
+        ("RoleSessionName", role_session_name),
+        ("ExternalId", external_id),
+        ("Policy", policy),
+        ("SourceIdentity", source_identity),
+        ("SerialNumber", serial_number),
+    )
+    parameters |= {name: value for name, value in optional if value is not None}
+    if policy_arns or tags or transitive_tag_keys or provided_contexts:
+        parameters |= sts.listed("PolicyArns", policy_arns, field="arn")
+        parameters |= sts.listed("Tags", [{"Key": key, "Value": value} for key, value in (tags or {}).items()])
+        parameters |= sts.listed("TransitiveTagKeys", transitive_tag_keys)
+        parameters |= sts.listed("ProvidedContexts", provided_contexts)
     fetch = partial(
         _role,
-        parameters={
-            **{name: value for name, value in given.items() if value is not None},
-            **sts.listed("PolicyArns", policy_arns, field="arn"),
-            **sts.listed("Tags", [{"Key": key, "Value": value} for key, value in (tags or {}).items()]),
-            **sts.listed("TransitiveTagKeys", transitive_tag_keys),
-            **sts.listed("ProvidedContexts", provided_contexts),
-        },
+        parameters=parameters,
         source=source,
         mfa_code=mfa_code,
         client=client or ClientConfig(),

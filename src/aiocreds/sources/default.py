@@ -42,7 +42,7 @@ def default_chain(
 
     1. the environment (:func:`from_env`), unless a ``profile`` is named here;
     2. the profile (:func:`from_ini`);
-    3. web identity from the environment (EKS);
+    3. web identity from the environment (EKS), which is not supported yet and stops the chain where it is set;
     4. the container's agent (:func:`from_container_metadata`) if its variables are set, else EC2 instance
        metadata (:func:`from_instance_metadata`).
 

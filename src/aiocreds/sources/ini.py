@@ -44,7 +44,8 @@ def from_ini(
     A profile may hold a role (``role_arn`` with ``source_profile``, at any depth, or with
     ``credential_source`` ``Environment``, ``Ec2InstanceMetadata`` or ``EcsContainer``; also ``external_id``,
     ``mfa_serial``, ``duration_seconds``, ``role_session_name``, ``region``), static keys (``aws_access_key_id``,
-    ``aws_secret_access_key``, ``aws_session_token``, ``aws_account_id``) or a ``credential_process``.
+    ``aws_secret_access_key``, ``aws_session_token``, ``aws_account_id``) or a ``credential_process``. Web identity,
+    IAM Identity Center (SSO) and ``aws login`` are not supported yet: such a profile is an error that says so.
 
     Args:
         profile: by default ``AWS_PROFILE``, else ``default``.
@@ -205,5 +206,6 @@ async def _credential_source(section: Section, context: Context) -> Credentials:
     except CredentialsNotFound as nothing:
         raise InvalidConfiguration(
             f"profile {section.name!r} has credential_source = {section.get('credential_source')}"
-            f" ({section.where('credential_source')}), which has no credentials: {nothing}"
+            f" ({section.where('credential_source')}), which has no credentials: {nothing}",
+            provider="from_ini",
         ) from None

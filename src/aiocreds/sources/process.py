@@ -103,7 +103,7 @@ async def run_credential_process(
     exit_status, stdout, stderr = await program.finish(process, origin=origin, seconds=seconds)
     if exit_status:
         how = f"was killed by signal {-exit_status}" if exit_status < 0 else f"ended with exit status {exit_status}"
-        remedy = "what it wrote to stderr is kept in the error's .stderr" if stderr else "run it by hand to see why"
+        remedy = "run it by hand to see why" + ("; its stderr is kept in the error's .stderr" if stderr else "")
         raise SourceUnavailable(
             f"{origin} {how}; {SHELL_HINT if shell else remedy}", exit_status=exit_status, stderr=stderr
         )
