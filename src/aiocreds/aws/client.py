@@ -40,7 +40,8 @@ class ClientConfig:
         use_fips: by default ``AWS_USE_FIPS_ENDPOINT``, else the profile's ``use_fips_endpoint``.
         use_dualstack: by default ``AWS_USE_DUALSTACK_ENDPOINT``, else the profile's ``use_dualstack_endpoint``.
         connect_timeout: seconds to connect, or a ``timedelta``.
-        read_timeout: seconds to wait for an answer, or a ``timedelta``.
+        read_timeout: seconds to wait for the whole answer, connecting included unless that alone may take longer;
+            or a ``timedelta``.
         max_attempts: how often a call is made in all, while it fails in ways that may pass.
         middlewares: aiohttp client middlewares, run before signing, so that what they add is signed.
     """
@@ -132,7 +133,7 @@ class ServiceClient(NamedTuple):
             use_fips=self.client.use_fips,
             use_dualstack=self.client.use_dualstack,
             environ=self.around.context.environ,
-            profile=self.around,
+            profile=self.around if self.around.section or self.around.outer else None,
             services=self.around.config.services,
         )
 
@@ -167,6 +168,7 @@ class ServiceClient(NamedTuple):
         if credentials is not None:
             _check_sendable(credentials)
             signer = _signer(credentials, endpoint.signing_region, self.service, context)
+        connect, read = seconds(self.client.connect_timeout), seconds(self.client.read_timeout)
         corrected = False
         try:
             while True:
@@ -176,9 +178,9 @@ class ServiceClient(NamedTuple):
                     provider=None,
                     headers=headers,
                     body=body,
-                    timeout=seconds(self.client.connect_timeout) + seconds(self.client.read_timeout),
-                    connect_timeout=seconds(self.client.connect_timeout),
-                    read_timeout=seconds(self.client.read_timeout),
+                    timeout=max(connect, read),
+                    connect_timeout=connect,
+                    read_timeout=read,
                     attempts=self.client.max_attempts,
                     retry_if=retry_if,
                     ca_bundle=self.around.get("ca_bundle"),
@@ -214,16 +216,16 @@ def _time_of(date: str) -> float | None:
 
 
 def _check_sendable(credentials: Credentials) -> None:
-    for name, value in (
-        ("access key id", credentials.access_key_id),
-        ("session token", credentials.session_token or ""),
-    ):
-        if not (value.isascii() and value.isprintable()):
-            del value  # a traceback would hold it
+    for name in ("access_key_id", "session_token"):
+        if not _is_sendable(getattr(credentials, name) or ""):
             raise InvalidConfiguration(
-                f"the {name} from {credentials.provider or 'the source'} holds a line break or another character"
-                " that no header may: look for a stray one where it is written"
+                f"the {name.replace('_', ' ')} from {credentials.provider or 'the source'} holds a line break or"
+                " another character that no header may: look for a stray one where it is written"
             )
+
+
+def _is_sendable(value: str) -> bool:
+    return value.isascii() and value.isprintable()
 
 
 def _signer(credentials: Credentials, region: str, service: str, context: Context) -> Signer:

@@ -202,13 +202,15 @@ def switched_on(variable: str, environ: Mapping[str, str], profile: Section | No
     Raises:
         InvalidConfiguration: it is neither on nor off. Taking that for "off" could lose FIPS in silence.
     """
-    key = variable.removeprefix("AWS_").lower()
     if value := environ.get(variable, "").strip().lower():
         place = variable
-    elif profile is not None and (value := (profile.get(key) or "").strip().lower()):
-        place = f"{key} ({profile.where(key)})"
-    else:
+    elif profile is None:
         return None
+    else:
+        key = variable.removeprefix("AWS_").lower()
+        if not (value := (profile.get(key) or "").strip().lower()):
+            return None
+        place = f"{key} ({profile.where(key)})"
     if value not in {"true", "1", "false", "0"}:
         raise InvalidConfiguration(f"{place} is {value!r}: write true or false")
     return place if value in {"true", "1"} else None

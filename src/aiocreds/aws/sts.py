@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from typing import TYPE_CHECKING
-from urllib.parse import urlencode
+from urllib.parse import quote_plus
 from xml.etree import ElementTree as ET
 
 from aiocreds.credentials import Credentials, redact_key
@@ -102,7 +102,8 @@ async def _ask(sts: ServiceClient, form: Mapping[str, str | int], credentials: C
         "POST",
         "/",
         headers={"Content-Type": "application/x-www-form-urlencoded; charset=utf-8"},
-        body=urlencode(form).encode(),
+        # The names are ours and need no quoting, which is half the work of urllib's urlencode.
+        body="&".join([f"{name}={quote_plus(str(value))}" for name, value in form.items()]).encode(),
         credentials=credentials,
         retry_if=_throttled,
         clock_rejected=_clock_rejected,
@@ -117,7 +118,7 @@ def listed(name: str, members: Sequence[Mapping[str, str] | str], *, field: str 
         if isinstance(member, str):
             flat[f"{prefix}.{field}" if field else prefix] = member
         else:
-            flat.update({f"{prefix}.{key}": value for key, value in member.items()})
+            flat.update({f"{prefix}.{quote_plus(key)}": value for key, value in member.items()})
     return flat
 
 

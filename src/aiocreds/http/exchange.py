@@ -230,5 +230,6 @@ def checked_url(url: str | URL) -> URL:
 
 @lru_cache(maxsize=64)
 def timeouts(total: float, connect: float | None, read: float | None) -> aiohttp.ClientTimeout:
-    """Aiohttp's time-outs, made once."""
+    """Aiohttp's time-outs, made once. A silence that only ``total`` can end needs no clock of its own."""
+    read = None if read is not None and read >= total else read
     return aiohttp.ClientTimeout(total=total, sock_connect=connect, sock_read=read)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from contextvars import ContextVar
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import aiohttp
@@ -12,6 +13,7 @@ if TYPE_CHECKING:
     import asyncio
 
     from aiohttp.connector import Connection
+    from yarl import URL
 
 # (method, url, headers, body) -> the headers to add
 Signer = Callable[[str, str, Iterable[tuple[str, str]], bytes], Mapping[str, str]]
@@ -44,8 +46,13 @@ class OutgoingRequest(aiohttp.ClientRequest):
             attempt.wires.append(conn.transport)
         if attempt.sign is not None:
             body = await self.body.as_bytes() if self.body else b""
-            self.headers.update(attempt.sign(self.method, str(self.url), self.headers.items(), body))
+            self.headers.update(attempt.sign(self.method, _text(self.url), self.headers.items(), body))
         return await super().send(conn)
+
+
+@lru_cache(maxsize=64)
+def _text(url: URL) -> str:
+    return str(url)
 
 
 class Broken(aiohttp.ClientError):
