@@ -47,7 +47,10 @@ class Credentials:
         if self.expiration is not None:
             if self.expiration.utcoffset() is None:
                 raise ValueError("expiration must be timezone-aware: datetime.now(UTC), not datetime.now()")
-            object.__setattr__(self, "expiration", self.expiration.astimezone(UTC))
+            try:
+                object.__setattr__(self, "expiration", self.expiration.astimezone(UTC))
+            except OverflowError:
+                raise ValueError("expiration is beyond what a datetime in UTC can hold") from None
 
     def __repr__(self) -> str:
         expiration = self.expiration and self.expiration.isoformat()

@@ -31,6 +31,7 @@ class CredentialsError(Exception):
         recoverable: False when asking again cannot help until somebody changes something.
     """
 
+    provider: str | None = None
     try_next_link: bool = False
     recoverable: bool = True
 
@@ -58,9 +59,11 @@ class CredentialsError(Exception):
 
     def afresh(self) -> Self:
         """A copy without this one's traceback, to be raised for one more waiter."""
-        copy = type(self).__new__(type(self))
+        copy: Self = Exception.__new__(type(self))  # whatever a subclass's own constructor wants
         copy.args = self.args
         vars(copy).update(vars(self))
+        if hasattr(self, "__notes__"):
+            copy.__notes__ = list(self.__notes__)
         copy.__cause__ = self.__cause__
         copy.__suppress_context__ = True
         return copy
@@ -150,7 +153,7 @@ class LoginRequired(CredentialsError):
 
 
 def _restore(cls: type[CredentialsError], args: tuple[Any, ...], state: dict[str, Any]) -> CredentialsError:
-    error = cls.__new__(cls)
+    error: CredentialsError = Exception.__new__(cls)
     error.args = args
     vars(error).update(state)
     return error

@@ -40,13 +40,13 @@ class Flight:
     whoever happened to come first reach the source.
     """
 
-    __slots__ = ("_task", "_waiters", "cancelled", "credentials", "error", "first", "landed", "told")
+    __slots__ = ("_task", "_waiters", "credentials", "error", "first", "landed", "recalled", "told")
 
     def __init__(self, *, first: bool) -> None:
         self.first = first
         self.landed = False
         self.told = False  # the log has heard of its failure
-        self.cancelled = False
+        self.recalled = False  # we ended it: nobody waited any more
         self.credentials: Credentials | None = None
         self.error: CredentialsError | Unattended | None = None
         self._task: asyncio.Task[None] | None = None
@@ -64,7 +64,8 @@ class Flight:
         _aloft.discard(task)
         self._task = None  # its context holds us: only the cycle collector would free the credentials
         self.landed = True
-        self.cancelled = task.cancelled()
+        if not task.cancelled():
+            task.exception()  # asyncio has raised or logged it; here it counts as a failure
         landed(self)
         for waiter in self._waiters:
             if not waiter.done():
@@ -92,16 +93,33 @@ class Flight:
     async def cancel(self) -> None:
         """Stop the trip and wait until it has cleaned up."""
         if self._task is not None and not self._task.done():
+            self.recalled = True
             self._task.cancel()
             await asyncio.wait([self._task])
 
     def attended(self) -> bool:
         """Whether somebody on the ground waits, here or for a flight that waits for this one."""
-        return any(parent is None or (parent is not BEHIND and parent.attended()) for parent in self.parents)
+        return None in self._above()
 
     def serves(self, other: Flight) -> bool:
         """Whether ``other`` waits, however far away, for this flight."""
-        return any(parent is other or (parent is not None and parent.serves(other)) for parent in self.parents)
+        return other in self._above()
+
+    def _above(self) -> set[Flight | None]:
+        """All the flights that wait for this one, directly or not, and None if a caller does."""
+        found: set[Flight | None] = set()
+        ahead: list[Flight | None] = self.parents
+        while ahead:
+            flight = ahead.pop()
+            if flight is not BEHIND and flight not in found:
+                found.add(flight)
+                ahead += flight.parents if flight is not None else ()
+        return found
+
+    @property
+    def wanted(self) -> bool:
+        """Whether anybody waits for it but a keeper."""
+        return any(parent is not BEHIND for parent in self.parents)
 
     @property
     def nested(self) -> bool:

@@ -12,11 +12,12 @@ import threading
 from datetime import UTC, datetime, timedelta
 from math import inf
 from time import time
-from typing import TYPE_CHECKING, Any, NamedTuple, ParamSpec, Self
+from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn, ParamSpec, Self
 
 from aiocreds import refresh
 from aiocreds.context import DEFAULT, Context
 from aiocreds.credentials import Credentials, redact_key
+from aiocreds.durations import seconds
 from aiocreds.errors import CredentialsError, InvalidConfiguration, SourceUnavailable
 from aiocreds.flight import Flight, Unattended, attended, current_flight
 from aiocreds.refresh import Action, State
@@ -101,7 +102,7 @@ class Provider:
         self._inner = inner
         self._expire_after: float | None = None
         self._clock = context.clock
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # a signal handler may invalidate what it interrupts
         self._state = State()
         self._credentials: Credentials | None = None
         self._fresh_until = -inf
@@ -128,19 +129,20 @@ class Provider:
         Raises:
             CredentialsError: none could be had.
         """
-        wanted = _seconds(min_ttl)
+        wanted = seconds(min_ttl, "min_ttl")
         state, now = self._state, self._clock.now()
         if (
             state.expires_at - now >= wanted
-            or now < state.next_attempt
-            or (wanted >= state.short and now < state.advisory_at)
+            or refresh.backing_off(state, now)
+            or (state.short is not None and wanted >= state.short and now < state.advisory_at)
         ):
             return await self()
         flight = await self._fly()
         if flight.credentials is not None:
             with self._lock:
                 if self._state.expires_at - self._clock.now() < wanted:
-                    self._state = self._state._replace(short=min(wanted, self._state.short))
+                    short = self._state.short
+                    self._state = self._state._replace(short=wanted if short is None else min(wanted, short))
         return self._outcome(flight)
 
     async def fetch(self) -> Credentials:
@@ -177,7 +179,7 @@ class Provider:
         Their own expiration still counts when it comes first, and is never altered.
         """
         twin = self._twin()
-        twin._expire_after = _seconds(lifetime)  # noqa: SLF001 - it is one of us
+        twin._expire_after = seconds(lifetime, "expire_after")  # noqa: SLF001 - it is one of us
         return twin
 
     @property
@@ -213,13 +215,18 @@ class Provider:
         if keeper.entered:
             return
         del self._keepers[loop]
+        flight = self._flights.get(loop)
         try:
             await keeper.stop()
-            flight = self._flights.get(loop)
-            if flight is not None and not flight.parents:
-                await flight.cancel()
         finally:
-            await keeper.leases.aclose()
+            try:
+                if flight is not None and not flight.wanted:
+                    await flight.cancel()
+            finally:
+                await keeper.leases.aclose()
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError(f"a provider belongs to its process and holds secrets: make {self.name} anew there")
 
     def __repr__(self) -> str:
         held = self._state.credentials
@@ -285,7 +292,7 @@ class Provider:
             else:
                 seat = flight.join(behind=behind)
             await flight.wait(seat)
-            if flight.cancelled or (isinstance(flight.error, Unattended) and not behind and attended()):
+            if flight.recalled or (isinstance(flight.error, Unattended) and not behind and attended()):
                 continue  # it ended before it could serve us: the next one starts with us aboard
             return flight
 
@@ -300,6 +307,9 @@ class Provider:
         def landed(flight: Flight) -> None:
             if self._flights.get(loop) is flight:
                 del self._flights[loop]
+            if flight.credentials is None and flight.error is None and not flight.recalled:
+                flight.told = True  # the log is spared: most often a loop is ending
+                self._fail(flight, SourceUnavailable("was cancelled from inside, or by the end of its loop"))
 
         flight.start(self._trip(flight), self.name, landed)
 
@@ -316,19 +326,14 @@ class Provider:
                 self._keep(refresh.declined(self._state))
         except CredentialsError as error:
             self._fail(flight, error)
-        except asyncio.CancelledError:
-            task = asyncio.current_task()
-            if task is None or task.cancelling():
-                raise
-            self._fail(flight, SourceUnavailable("cancelled itself"))
-        except (KeyboardInterrupt, SystemExit, GeneratorExit):
-            raise
+        except (asyncio.CancelledError, KeyboardInterrupt, SystemExit):
+            raise  # what becomes of the flight is settled when its task has ended
         except BaseException as error:  # noqa: BLE001 - a user's own source may raise anything; a caller sees our tree alone
             wrapped = SourceUnavailable(
                 f"raised {type(error).__name__} {_place(error)}; the error's __cause__ holds it",
                 try_next_link=getattr(error, "try_next_link", None),
             )
-            wrapped.__cause__ = error
+            wrapped.__cause__ = _without_our_frames(error)
             self._fail(flight, wrapped)
 
     def _land(self, flight: Flight, credentials: Credentials, departed: int) -> Credentials:
@@ -387,8 +392,8 @@ class Provider:
         """Refresh when due, whoever calls."""
         pause = SHORTEST_SLEEP
         while True:
-            state = self._state
-            due = max(state.advisory_at, state.next_attempt) - self._clock.now()
+            state, now = self._state, self._clock.now()
+            due = max(state.advisory_at, state.next_attempt if refresh.backing_off(state, now) else -inf) - now
             if due > 0:
                 await asyncio.sleep(min(due, LONGEST_SLEEP))
                 continue
@@ -461,6 +466,20 @@ def _place(error: BaseException) -> str:
     return f"at {os.path.basename(code.co_filename)}:{trace.tb_lineno} in {code.co_name}"  # noqa: PTH119 - see files.py
 
 
+def _without_our_frames(error: BaseException) -> BaseException:
+    """An exception of somebody else's, whose traceback shows no local variable of ours or of aiohttp's."""
+    cause: BaseException | None = error
+    while cause is not None:
+        trace = kept = cause.__traceback__
+        while trace is not None:
+            if trace.tb_frame.f_globals.get("__name__", "").partition(".")[0] in ("aiocreds", "aiohttp"):
+                kept = trace.tb_next
+            trace = trace.tb_next
+        cause.__traceback__ = kept
+        cause = cause.__cause__ or cause.__context__
+    return error
+
+
 def _reason(flight: Flight) -> CredentialsError | Unattended:
     if isinstance(flight.error, CredentialsError):
         return flight.error.afresh()
@@ -486,9 +505,8 @@ def _consequence(state: State, now: float) -> str:
     return f"{key} is served {left}; {again}"
 
 
-def _seconds(duration: float | timedelta) -> float:
-    return duration.total_seconds() if isinstance(duration, timedelta) else float(duration)
-
-
 def _when(at: float) -> datetime | None:
-    return None if abs(at) == inf else datetime.fromtimestamp(at, UTC)
+    try:
+        return None if abs(at) == inf else datetime.fromtimestamp(at, UTC)
+    except (ValueError, OverflowError, OSError):  # so far away that no calendar has it
+        return None

@@ -77,7 +77,7 @@ class State(NamedTuple):
     next_attempt: float = -inf
     error: CredentialsError | None = None
     rejected: bool = False  # invalidated: only other keys will do
-    short: float = inf  # the least life, in seconds, that somebody asked the source for in vain
+    short: float | None = None  # the least life, in seconds, that somebody asked the source for in vain
     successes: int = 0
     failures: int = 0
 
@@ -95,11 +95,16 @@ def decide(state: State, now: float) -> Action:
     """What a caller who asks at ``now`` gets."""
     if state.credentials is not None and now < state.advisory_at:
         return Action.SERVE
-    if now < state.next_attempt:
+    if backing_off(state, now):
         return Action.SERVE if usable(state, now) else Action.RAISE
     if state.credentials is not None and now < state.mandatory_at:
         return Action.SERVE_AND_REFRESH
     return Action.WAIT
+
+
+def backing_off(state: State, now: float) -> bool:
+    """Whether the source is to be left alone. A clock that was set back does not prolong that."""
+    return now < state.next_attempt <= now + SERVICE_BACKOFF[1]
 
 
 def usable(state: State, now: float) -> bool:

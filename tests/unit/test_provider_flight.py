@@ -332,7 +332,7 @@ async def test_a_source_that_cancels_itself_is_a_failure_and_not_a_cancelled_cal
     async def source() -> Credentials:
         raise asyncio.CancelledError
 
-    with pytest.raises(SourceUnavailable, match="cancelled itself"):
+    with pytest.raises(SourceUnavailable, match="was cancelled from inside"):
         await Provider(source, name="source")()
 
 

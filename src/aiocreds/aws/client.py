@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from datetime import timedelta
+from dataclasses import dataclass, field
+from datetime import UTC, timedelta
 from email.utils import parsedate_to_datetime
 from functools import lru_cache
 from typing import TYPE_CHECKING, NamedTuple
@@ -12,6 +12,7 @@ from aiocreds.aws.endpoints import Endpoint, endpoint_for
 from aiocreds.aws.partitions import home_region
 from aiocreds.aws.signing import sign
 from aiocreds.config import Section, load, profile_name
+from aiocreds.durations import time_limit
 from aiocreds.errors import InvalidConfiguration
 
 if TYPE_CHECKING:
@@ -47,7 +48,7 @@ class ClientConfig:
     """
 
     region: str | None = None
-    endpoint_url: str | None = None
+    endpoint_url: str | None = field(default=None, repr=False)  # it may hold a password
     use_fips: bool | None = None
     use_dualstack: bool | None = None
     connect_timeout: float | timedelta = 5.0
@@ -168,7 +169,8 @@ class ServiceClient(NamedTuple):
         if credentials is not None:
             _check_sendable(credentials)
             signer = _signer(credentials, endpoint.signing_region, self.service, context)
-        connect, read = seconds(self.client.connect_timeout), seconds(self.client.read_timeout)
+        connect = time_limit(self.client.connect_timeout, "connect_timeout")
+        read = time_limit(self.client.read_timeout, "read_timeout")
         corrected = False
         try:
             while True:
@@ -187,7 +189,8 @@ class ServiceClient(NamedTuple):
                     middlewares=self.client.middlewares,
                     sign=signer,
                 )
-                if not self._learn_clock(response) or not clock_rejected(response) or corrected:
+                # Only who rejects our clock is believed about the time: what else answers may be anybody.
+                if corrected or not clock_rejected(response) or not self._learn_clock(response):
                     return response
                 corrected = True
         finally:
@@ -210,8 +213,9 @@ class ServiceClient(NamedTuple):
 def _time_of(date: str) -> float | None:
     """A ``Date`` header, in seconds since the epoch."""
     try:
-        return parsedate_to_datetime(date).timestamp()
-    except (ValueError, TypeError):
+        there = parsedate_to_datetime(date)
+        return (there if there.tzinfo else there.replace(tzinfo=UTC)).timestamp()
+    except (ValueError, TypeError, OverflowError):
         return None
 
 
@@ -244,8 +248,3 @@ def _signer(credentials: Credentials, region: str, service: str, context: Contex
         )
 
     return signer
-
-
-def seconds(duration: float | timedelta) -> float:
-    """A duration as a number."""
-    return duration.total_seconds() if isinstance(duration, timedelta) else duration

@@ -12,7 +12,7 @@ from xml.etree import ElementTree as ET
 
 from aiocreds.credentials import Credentials, redact_key
 from aiocreds.errors import ServiceRefused, SourceUnavailable
-from aiocreds.parse import parse_expiration, refuse_expired
+from aiocreds.parse import error_code, parse_expiration, refuse_expired
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -136,14 +136,14 @@ def _refusal(
     key = redact_key(credentials.access_key_id)
     target = f"{target} for {key}"
     fields = _fields(response.body)
-    code = fields.get("Code", "")[:100]
+    code = error_code(fields.get("Code"))
     if code in THROTTLED or response.status == 429 or response.status >= 500:
         said = f"HTTP {response.status}{f' {code}' if code else ''}"
         return SourceUnavailable(
             f"{origin} is busy or in trouble: asked {target}, it answered {said}; asking again later may help"
         )
     # A message may run on with the canonical request, and that holds the session token.
-    message = fields.get("Message", "").split("\n")[0]
+    message = "".join(char for char in fields.get("Message", "").split("\n")[0] if char.isprintable())
     for secret in filter(None, (credentials.secret_access_key, credentials.session_token)):
         message = message.replace(secret, "****")
     message = message.replace(credentials.access_key_id, key).strip().removesuffix(".")[:500]

@@ -47,8 +47,9 @@ async def load(
     look: Look | None = context.looks.get(key)
     if look is None or look.begun:
         look = Look(context, credentials_file, config_file)
+        taking = loop.run_in_executor(None, look.take)  # may fail: no thread to be had
+        taking.add_done_callback(partial(_tell, context, key, look))
         context.looks[key] = look
-        loop.run_in_executor(None, look.take).add_done_callback(partial(_tell, context, key, look))
     waiter: asyncio.Future[None] = loop.create_future()
     look.waiters.append(waiter)
     await waiter
@@ -121,12 +122,13 @@ class SharedFile:
         name: ``"credentials"`` or ``"config"``.
     """
 
-    __slots__ = ("_lock", "_seen", "credentials", "path")
+    __slots__ = ("_lock", "_process", "_seen", "credentials", "path")
 
     def __init__(self, path: str, name: str) -> None:
         self.path = path
         self.credentials = name == "credentials"
         self._lock = Lock()
+        self._process = os.getpid()
         self._seen: tuple[Stamp | None, Document] = MISSING, Document(path)
 
     def document(self, *, named: bool) -> Document:
@@ -141,6 +143,8 @@ class SharedFile:
         """
         stamp, document = self._seen
         if stamp != self._stamp(named=named):
+            if self._process != os.getpid():  # forked, perhaps while another thread held the lock
+                self._lock, self._process = Lock(), os.getpid()
             with self._lock:
                 document = self._refreshed(named=named)
         if document.fault:
@@ -184,7 +188,7 @@ class SharedFile:
                 return MISSING
             raise self._unreadable((getattr(error, "strerror", None) or "").lower()) from None
         if stat.S_ISREG(found.st_mode):
-            return found.st_dev, found.st_ino, found.st_mtime_ns, found.st_size
+            return found.st_dev, found.st_ino, found.st_mtime_ns, found.st_ctime_ns, found.st_size
         return found.st_dev, found.st_ino  # a pipe or a device: reading it again would bring nothing, or hang
 
     def _unreadable(self, reason: str) -> InvalidConfiguration:

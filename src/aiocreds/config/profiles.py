@@ -141,7 +141,8 @@ class SharedConfig:
         """The end of a message about a profile that is not there: those with nearly its name, if any."""
         from difflib import get_close_matches  # slow to load, and for this message alone
 
-        close = get_close_matches(name, list(self.profiles), n=3)
+        alike = [known for known in self.profiles if known[:1] == name[:1] and abs(len(known) - len(name)) <= 3]
+        close = get_close_matches(name, alike[:500], n=3)  # it compares each with each
         return f"; did you mean {' or '.join(map(repr, close))}?" if close else ""
 
     def _overlooked(self, name: str) -> str | None:

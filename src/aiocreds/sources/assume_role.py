@@ -9,8 +9,9 @@ from time import time
 from typing import TYPE_CHECKING
 
 from aiocreds.aws import sts
-from aiocreds.aws.client import ClientConfig, ServiceClient, Surroundings, region_for, seconds, surroundings
+from aiocreds.aws.client import ClientConfig, ServiceClient, Surroundings, region_for, surroundings
 from aiocreds.context import DEFAULT, Context
+from aiocreds.durations import seconds
 from aiocreds.errors import InvalidConfiguration, ServiceRefused
 from aiocreds.flight import Unattended, attended
 from aiocreds.provider import Provider
@@ -93,7 +94,10 @@ def from_temporary_credentials(
         source = default_chain(context=context)
     elif not isinstance(source, Provider):
         source = Provider(source, name=getattr(source, "__name__", "source"), context=context)
-    parameters: dict[str, str | int] = {"RoleArn": role_arn, "DurationSeconds": int(seconds(duration_seconds))}
+    parameters: dict[str, str | int] = {
+        "RoleArn": role_arn,
+        "DurationSeconds": int(seconds(duration_seconds, "duration_seconds")),
+    }
     optional = (
         ("RoleSessionName", role_session_name),
         ("ExternalId", external_id),

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import logging
-from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from aiocreds.aws.agents import ECS_HOST, Setting, checked_url
 from aiocreds.config import expand
 from aiocreds.config.token_file import read_token_file
 from aiocreds.context import DEFAULT, Context
+from aiocreds.durations import time_limit
 from aiocreds.errors import CredentialsNotFound, InvalidConfiguration, ServiceRefused, SourceUnavailable
 from aiocreds.parse import error_code, parse_credentials, parse_object, unreadable
 from aiocreds.provider import credential_provider
 
 if TYPE_CHECKING:
+    from datetime import timedelta
+
     from aiocreds.credentials import Credentials
     from aiocreds.http import Response
 
@@ -110,7 +112,7 @@ async def _ask(
         url.value,
         provider=caller,
         headers={"Accept": "application/json", **({"Authorization": token.value} if token else {})},
-        timeout=timeout.total_seconds() if isinstance(timeout, timedelta) else timeout,
+        timeout=time_limit(timeout, "timeout"),
         attempts=max_retries + 1,
         retry_if=unreadable,
     )

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import re
-from datetime import timedelta
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from aiocreds.aws.metadata import ROLES_PATH, MetadataService
 from aiocreds.config import Section, load, profile_name
 from aiocreds.context import DEFAULT, Context
+from aiocreds.durations import time_limit
 from aiocreds.errors import CredentialsNotFound, InvalidConfiguration
 from aiocreds.parse import parse_credentials, unreadable
 from aiocreds.provider import credential_provider
 
 if TYPE_CHECKING:
+    from datetime import timedelta
+
     from aiocreds.credentials import Credentials
 
 ENDPOINTS = {"ipv4": "http://169.254.169.254", "ipv6": "http://[fd00:ec2::254]"}
@@ -65,7 +67,7 @@ async def from_instance_metadata(
     settings = _Settings(context, config.profile(profile_name(context)))
     service = MetadataService(
         url=settings.url(endpoint, endpoint_mode),
-        timeout=timeout.total_seconds() if isinstance(timeout, timedelta) else timeout,
+        timeout=time_limit(timeout, "timeout"),
         max_retries=max_retries,
         v1_allowed=not (settings.v1_disabled() if v1_disabled is None else v1_disabled),
         context=context,

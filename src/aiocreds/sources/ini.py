@@ -95,17 +95,19 @@ class _Profile:
         self.client = client
         self.context = context
         self.sources: list[Provider] = []
-        self.built_for: tuple[SharedConfig, str] | None = None
+        self.built: tuple[tuple[SharedConfig, str] | None, list[Provider]] = None, []
 
     async def fetch(self) -> Credentials:
         config = await load(self.context, credentials_file=self.credentials_file, config_file=self.config_file)
         name = profile_name(self.context, self.profile)
         steps = walk(config, name)
-        if self.built_for != (config, name):
+        built_for, sources = self.built
+        if built_for != (config, name):
             # Only when the files say something new: what the sources hold is still good otherwise.
-            self.built_for = (config, name)
-            self.sources[:] = self._sources(config, steps)
-        return await self._step(config, steps, 0, self.sources)
+            sources = self._sources(config, steps)
+            self.sources[:] = sources
+            self.built = (config, name), sources
+        return await self._step(config, steps, 0, sources)
 
     def _sources(self, config: SharedConfig, steps: list[Step]) -> list[Provider]:
         """A provider for each step behind the first; roles share none, since their settings may differ."""

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import os
-from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from aiocreds import program
 from aiocreds.config import Section, expand, load, profile_name
 from aiocreds.context import DEFAULT, Context
+from aiocreds.durations import time_limit
 from aiocreds.errors import CredentialsNotFound, InvalidConfiguration, SourceUnavailable
 from aiocreds.parse import parse_credentials, parse_object
 from aiocreds.provider import credential_provider
 
 if TYPE_CHECKING:
+    from datetime import timedelta
+
     from aiocreds.credentials import Credentials
 
 SHELL_SIGNS = ("|", "&", ";", "<", ">", "$", "`")
@@ -88,7 +90,7 @@ async def run_credential_process(
     account_id: str | None = None,
 ) -> Credentials:
     """Run a command and read the credentials it prints; ``place`` is what messages call it."""
-    seconds = timeout.total_seconds() if isinstance(timeout, timedelta) else timeout
+    seconds = time_limit(timeout, "timeout")
     words = program.split_command(command, place=place)
     words[0] = expand(words[0], context)
     # What is before an equals sign was meant for a shell, and what is behind it may be a secret.
