@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 import pydoc
 import subprocess
@@ -34,6 +35,5 @@ def test_help_shows_nothing_of_the_environment() -> None:
 
 @pytest.mark.parametrize("name", ["from_env", "from_ini", "from_http", "from_process", "default_chain"])
 def test_a_factory_is_shown_to_return_a_provider(name: str) -> None:
-    first = pydoc.render_doc(getattr(aiocreds, name), renderer=PLAIN).splitlines()[2]
-    assert first.startswith(f"{name}(")
-    assert first.endswith(("-> 'Provider'", "-> Provider"))
+    assert inspect.signature(getattr(aiocreds, name)).return_annotation == "Provider"
+    assert "Provider" in pydoc.render_doc(getattr(aiocreds, name), renderer=PLAIN).partition("\n\n")[2][:2000]
