@@ -86,7 +86,16 @@ async def assume_role(
     form |= parameters
     target = f"to assume {form.get('RoleArn', 'the role')}"
     try:
-        response = await _ask(sts, form, credentials)
+        response = await sts.call(
+            "POST",
+            "/",
+            headers={"Content-Type": "application/x-www-form-urlencoded; charset=utf-8"},
+            # The names are ours and need no quoting, which is half the work of urllib's urlencode.
+            body="&".join([f"{name}={quote_plus(str(value))}" for name, value in form.items()]).encode(),
+            credentials=credentials,
+            retry_if=_throttled,
+            clock_rejected=_clock_rejected,
+        )
     except SourceUnavailable as silence:
         raise SourceUnavailable(f"{silence}; asked STS {target}", provider=silence.provider) from None
     origin = f"STS ({response.host})"
@@ -95,19 +104,6 @@ async def assume_role(
     assumed = _parse(response, origin)
     refuse_expired(assumed, origin=origin, now=sts.around.context.clock.now())
     return assumed
-
-
-async def _ask(sts: ServiceClient, form: Mapping[str, str | int], credentials: Credentials) -> Response:
-    return await sts.call(
-        "POST",
-        "/",
-        headers={"Content-Type": "application/x-www-form-urlencoded; charset=utf-8"},
-        # The names are ours and need no quoting, which is half the work of urllib's urlencode.
-        body="&".join([f"{name}={quote_plus(str(value))}" for name, value in form.items()]).encode(),
-        credentials=credentials,
-        retry_if=_throttled,
-        clock_rejected=_clock_rejected,
-    )
 
 
 def listed(name: str, members: Sequence[Mapping[str, str] | str], *, field: str = "") -> dict[str, str]:

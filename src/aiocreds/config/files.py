@@ -46,10 +46,8 @@ async def load(
     key = (loop, credentials_file, config_file)
     look: Look | None = context.looks.get(key)
     if look is None or look.begun:
-        look = Look(context, credentials_file, config_file)
-        taking = loop.run_in_executor(None, look.take)  # may fail: no thread to be had
-        taking.add_done_callback(partial(_tell, context, key, look))
-        context.looks[key] = look
+        look = context.looks[key] = Look(context, credentials_file, config_file)
+        loop.call_soon(_begin, loop, context, key, look)  # when all who are awake now have asked
     waiter: asyncio.Future[None] = loop.create_future()
     look.waiters.append(waiter)
     await waiter
@@ -102,13 +100,26 @@ class Look:
             return error
 
 
+def _begin(loop: asyncio.AbstractEventLoop, context: Context, key: object, look: Look) -> None:
+    try:
+        loop.run_in_executor(None, look.take).add_done_callback(partial(_tell, context, key, look))
+    except RuntimeError as error:  # no thread is to be had
+        _answer(context, key, look, error)
+
+
 def _tell(
     context: Context, key: object, look: Look, taken: asyncio.Future[SharedConfig | InvalidConfiguration]
 ) -> None:
+    _answer(
+        context, key, look, asyncio.CancelledError() if taken.cancelled() else taken.exception() or taken.result()
+    )
+
+
+def _answer(context: Context, key: object, look: Look, answer: SharedConfig | BaseException) -> None:
     """Wake those who wait for a look, back on the loop."""
     if context.looks.get(key) is look:
         del context.looks[key]
-    look.answer = asyncio.CancelledError() if taken.cancelled() else taken.exception() or taken.result()
+    look.answer = answer
     for waiter in look.waiters:
         if not waiter.done():
             waiter.set_result(None)

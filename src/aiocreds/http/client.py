@@ -61,7 +61,8 @@ class Http:
 
     async def close_idle(self) -> None:
         """Close the running loop's session if nobody needs it."""
-        await self.lease().close_unless_needed()
+        if (lease := self.lease()).idle:
+            await lease.close()
 
     async def request(
         self,
@@ -120,10 +121,15 @@ class Http:
                 middlewares=middlewares,
                 sign=sign,
                 proxy=proxy_for(self._environ, url),
-                tls=await self._tls(url, ca_bundle),
+                tls=url.scheme != "https" or await self._tls(ca_bundle),
             )
-            async with self.lease() as lease:
+            lease = self.lease()
+            lease.hold()
+            try:
                 outcome: Response | CredentialsError = await persist(call, lease)
+            finally:
+                if lease.leave():
+                    await lease.close()
         except CredentialsError as error:
             outcome = error = error.afresh()  # without the frames that hold the request
             error.provider = error.provider or provider
@@ -133,9 +139,9 @@ class Http:
             return outcome
         raise outcome
 
-    async def _tls(self, url: URL, ca_bundle: str | None) -> ssl.SSLContext | bool:
+    async def _tls(self, ca_bundle: str | None) -> ssl.SSLContext | bool:
         path = self._environ.get("AWS_CA_BUNDLE") or ca_bundle
-        if not path or url.scheme != "https":
+        if not path:
             return True
         name = "AWS_CA_BUNDLE" if path == self._environ.get("AWS_CA_BUNDLE") else "ca_bundle"
         return await asyncio.to_thread(self._trusting, path, name)

@@ -18,7 +18,7 @@ from yarl import URL
 
 from aiocreds.errors import InvalidConfiguration
 from aiocreds.http.failures import Failure, diagnosis, to_error
-from aiocreds.http.outgoing import Attempt, Signer, attempt_under_way, once
+from aiocreds.http.outgoing import Attempt, Signer, attempt_under_way, once, url_text
 
 if TYPE_CHECKING:
     import ssl
@@ -89,6 +89,13 @@ class Call:
         """Whom messages name: ``host`` or ``host:port``."""
         return self.url.host_port_subcomponent or ""
 
+    def signed_headers(self) -> Mapping[str, str]:
+        """The headers with those that sign the request as it stands."""
+        headers = self.headers or {}
+        if self.sign is None:
+            return headers
+        return {**headers, **self.sign(self.method, url_text(self.url), headers.items(), self.body or b"")}
+
 
 async def persist(call: Call, lease: Lease) -> Response | SourceUnavailable:
     """Make up to ``call.attempts`` attempts. Failures are returned: raising them here would show `call`."""
@@ -112,14 +119,16 @@ async def persist(call: Call, lease: Lease) -> Response | SourceUnavailable:
 
 async def _attempt(call: Call, session: aiohttp.ClientSession) -> Response | Failure:
     """Send the request once and read the answer, or cut the connection."""
-    attempt = Attempt(call.sign)
+    attempt, headers = Attempt(call.sign), call.headers
+    if call.sign is not None and not call.middlewares:  # nobody changes the request on its way: sign it here
+        attempt.sign, headers = None, call.signed_headers()
     token = attempt_under_way.set(attempt)
     response = outcome = None
     try:
         response = await session.request(
             call.method,
             call.url,
-            headers=call.headers,
+            headers=headers,
             data=call.body,
             allow_redirects=False,
             timeout=call.timeout,
@@ -133,6 +142,7 @@ async def _attempt(call: Call, session: aiohttp.ClientSession) -> Response | Fai
     else:
         return outcome
     finally:
+        del headers  # a cancellation's traceback shows this frame
         attempt_under_way.reset(token)
         if not isinstance(outcome, Response):
             for wire in attempt.wires:

@@ -46,12 +46,13 @@ class OutgoingRequest(aiohttp.ClientRequest):
             attempt.wires.append(conn.transport)
         if attempt.sign is not None:
             body = await self.body.as_bytes() if self.body else b""
-            self.headers.update(attempt.sign(self.method, _text(self.url), self.headers.items(), body))
+            self.headers.update(attempt.sign(self.method, url_text(self.url), self.headers.items(), body))
         return await super().send(conn)
 
 
 @lru_cache(maxsize=64)
-def _text(url: URL) -> str:
+def url_text(url: URL) -> str:
+    """The URL as it goes on the wire."""
     return str(url)
 
 

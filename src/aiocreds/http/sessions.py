@@ -32,16 +32,30 @@ class Lease:
         self._session: aiohttp.ClientSession | None = None
 
     async def __aenter__(self) -> Self:
-        self._holders += 1
+        self.hold()
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        self._holders -= 1
-        await self.close_unless_needed()
+        if self.leave():
+            await self.close()
 
-    async def close_unless_needed(self) -> None:
-        """Close the session if nobody holds the lease any more."""
-        if not self._holders and self._session is not None and not self._kept():
+    def hold(self) -> None:
+        """Need the session; who holds leaves."""
+        self._holders += 1
+
+    def leave(self) -> bool:
+        """Need it no more; whether it is to be closed now."""
+        self._holders -= 1
+        return self.idle
+
+    @property
+    def idle(self) -> bool:
+        """Whether a session is open that nobody needs."""
+        return not self._holders and self._session is not None and not self._kept()
+
+    async def close(self) -> None:
+        """Close the session; the next who needs one opens another."""
+        if self._session is not None:
             leaving, self._session = self._session, None
             await close_session(leaving)
 
