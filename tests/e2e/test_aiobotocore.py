@@ -27,8 +27,8 @@ from moto.server import ThreadedMotoServer
 from aiocreds import ClientConfig, Context, Credentials, InvalidConfiguration, Provider, from_temporary_credentials
 from aiocreds.integrations.aiobotocore import attach
 from tests.hush import MARK, secret
+from tests.kit import START, Source, issue, settle
 from tests.loopback import Answer, Loopback, Seen, json_answer, sts_error
-from tests.unit.test_provider_kit import START, Source, issue, settle
 
 REGION = "eu-central-1"
 ONE_ATTEMPT = AioConfig(retries={"total_max_attempts": 1})

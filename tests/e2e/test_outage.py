@@ -21,8 +21,8 @@ from aiocreds import (
     from_instance_metadata,
     from_temporary_credentials,
 )
+from tests.kit import START, Source, issue
 from tests.loopback import ROLE, ROLES_PATH, Answer, Hang, Loopback
-from tests.unit.test_provider_kit import START, Source, issue
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -21,8 +21,8 @@ from aiocreds import (
     from_temporary_credentials,
 )
 from tests.hush import secret
+from tests.kit import START, Source, issue, settle
 from tests.loopback import Loopback, sts_error
-from tests.unit.test_provider_kit import START, Source, issue, settle
 from tests.unit.test_sts import failure_of
 
 if TYPE_CHECKING:
@@ -333,8 +333,8 @@ async def test_one_hundred_roles_on_an_expired_source_ask_it_once(aws: Loopback,
 
 
 async def test_a_cancelled_first_load_leaves_nothing_behind(aws: Loopback, context: Context) -> None:
+    from tests.kit import others
     from tests.loopback import Hang
-    from tests.unit.test_provider_kit import others
 
     aws.script("/", Hang())
     before = others()

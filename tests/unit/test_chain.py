@@ -18,7 +18,7 @@ from aiocreds.errors import (
     ServiceRefused,
     SourceUnavailable,
 )
-from tests.unit.test_provider_kit import START, Source, issue, others, settle
+from tests.kit import START, Source, issue, others, settle
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

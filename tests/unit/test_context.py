@@ -13,8 +13,8 @@ from yarl import URL
 
 from aiocreds import Context, InvalidConfiguration, chain, from_container_metadata, from_env, from_instance_metadata
 from tests.e2e.test_outage import Door
+from tests.kit import others
 from tests.loopback import CONTAINER_PATH, Loopback
-from tests.unit.test_provider_kit import others
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

@@ -22,8 +22,8 @@ from aiocreds import (
     default_chain,
 )
 from tests.hush import secret
+from tests.kit import START
 from tests.loopback import CONTAINER_PATH, ROLE, ROLES_PATH, TOKEN_PATH, Answer, Hang, Loopback, Reset
-from tests.unit.test_provider_kit import START
 from tests.unit.test_sts import failure_of
 
 if TYPE_CHECKING:

@@ -24,8 +24,8 @@ from aiocreds import (
     from_ini,
 )
 from tests.hush import MARK, secret
+from tests.kit import START, settle
 from tests.loopback import CONTAINER_PATH, ROLE, ROLES_PATH, Loopback, Reset, sts_error
-from tests.unit.test_provider_kit import START, settle
 from tests.unit.test_sts import failure_of
 
 if TYPE_CHECKING:

@@ -21,8 +21,8 @@ from aiocreds import (
     from_temporary_credentials,
 )
 from tests.hush import secret
+from tests.kit import START, Source, issue, settle
 from tests.loopback import Answer, Loopback, sts_error
-from tests.unit.test_provider_kit import START, Source, issue, settle
 from tests.unit.test_sts import answer, failure_of
 
 if TYPE_CHECKING:

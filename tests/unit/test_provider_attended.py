@@ -12,7 +12,7 @@ from aiocreds import Credentials, Provider, chain
 from aiocreds import provider as provider_module
 from aiocreds.context import Context
 from aiocreds.flight import Unattended, attended
-from tests.unit.test_provider_kit import START, issue, others, settle
+from tests.kit import START, issue, others, settle
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator

@@ -13,7 +13,7 @@ import pytest
 from aiocreds import Context, Credentials, Provider, credential_provider
 from aiocreds.errors import CredentialsError, CredentialsNotFound, LoginRequired, SourceUnavailable
 from tests.hush import MARK, secret
-from tests.unit.test_provider_kit import Source, issue
+from tests.kit import Source, issue
 
 
 @credential_provider

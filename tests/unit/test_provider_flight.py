@@ -16,7 +16,7 @@ import pytest
 from aiocreds import Context, Credentials, Provider, chain
 from aiocreds.errors import CredentialsError, InvalidConfiguration, LoginRequired, SourceUnavailable
 from tests.hush import secret
-from tests.unit.test_provider_kit import Source, issue, others, settle
+from tests.kit import Source, issue, others, settle
 
 CROWD = 10_000
 Ask = Callable[[], Awaitable[Credentials]]

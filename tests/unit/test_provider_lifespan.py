@@ -15,7 +15,7 @@ import time_machine
 from aiocreds import provider as provider_module
 from aiocreds.context import Context
 from aiocreds.errors import LoginRequired, SourceUnavailable
-from tests.unit.test_provider_kit import START, Source, issue, others, settle
+from tests.kit import START, Source, issue, others, settle
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -14,7 +14,7 @@ import time_machine
 from aiocreds import RefreshStatus
 from aiocreds.errors import CredentialsError, CredentialsNotFound, LoginRequired, ServiceRefused, SourceUnavailable
 from tests.hush import MARK
-from tests.unit.test_provider_kit import START, Source, issue, settle
+from tests.kit import START, Source, issue, settle
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -13,7 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 from aiocreds import Credentials, Provider
-from tests.unit.test_provider_kit import Source, issue, others
+from tests.kit import Source, issue, others
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine

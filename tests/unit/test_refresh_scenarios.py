@@ -12,7 +12,7 @@ import time_machine
 from aiocreds import refresh
 from aiocreds.errors import CredentialsError, LoginRequired, SourceUnavailable
 from aiocreds.refresh import Action, State
-from tests.unit.test_provider_kit import START, Source, issue, settle
+from tests.kit import START, Source, issue, settle
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

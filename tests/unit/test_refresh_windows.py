@@ -16,7 +16,7 @@ from aiocreds import refresh
 from aiocreds.context import Context
 from aiocreds.errors import CredentialsError, LoginRequired, SourceUnavailable
 from aiocreds.refresh import Action, Clock, State, decide, failed, invalidated, loaded, windows
-from tests.unit.test_provider_kit import START, Source, issue, settle
+from tests.kit import START, Source, issue, settle
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
