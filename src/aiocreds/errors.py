@@ -16,6 +16,7 @@ secret, a token or the body of an answer.
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Any, Self
 
 if TYPE_CHECKING:
@@ -150,6 +151,44 @@ class LoginRequired(CredentialsError):
     """A person has to sign in again; the message holds the command to run."""
 
     recoverable = False
+
+
+def foreign(error: BaseException) -> SourceUnavailable:
+    """Somebody else's exception as one of ours: its text may hold anything, so its type and place have to do.
+
+    It becomes the ``__cause__``, without the frames, and so the local variables, of ours and of aiohttp.
+    """
+    wrapped = SourceUnavailable(
+        f"raised {type(error).__name__} {_place(error)}; the error's __cause__ holds it",
+        try_next_link=getattr(error, "try_next_link", None),
+    )
+    wrapped.__cause__ = _without_our_frames(error)
+    return wrapped
+
+
+def _place(error: BaseException) -> str:
+    """Where an exception was raised, without a word of what it says."""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    if trace is None:
+        return "somewhere"
+    code = trace.tb_frame.f_code
+    return f"at {os.path.basename(code.co_filename)}:{trace.tb_lineno} in {code.co_name}"  # noqa: PTH119 - see files.py
+
+
+def _without_our_frames(error: BaseException) -> BaseException:
+    """An exception of somebody else's, whose traceback shows no local variable of ours or of aiohttp's."""
+    cause: BaseException | None = error
+    while cause is not None:
+        trace = kept = cause.__traceback__
+        while trace is not None:
+            if trace.tb_frame.f_globals.get("__name__", "").partition(".")[0] in ("aiocreds", "aiohttp"):
+                kept = trace.tb_next
+            trace = trace.tb_next
+        cause.__traceback__ = kept
+        cause = cause.__cause__ or cause.__context__
+    return error
 
 
 def _restore(cls: type[CredentialsError], args: tuple[Any, ...], state: dict[str, Any]) -> CredentialsError:

@@ -7,7 +7,6 @@ import contextlib
 import functools
 import inspect
 import logging
-import os
 import threading
 from datetime import UTC, datetime, timedelta
 from math import inf
@@ -18,7 +17,7 @@ from aiocreds import refresh
 from aiocreds.context import DEFAULT, Context
 from aiocreds.credentials import Credentials, redact_key
 from aiocreds.durations import seconds
-from aiocreds.errors import CredentialsError, InvalidConfiguration, SourceUnavailable
+from aiocreds.errors import CredentialsError, InvalidConfiguration, SourceUnavailable, foreign
 from aiocreds.flight import Flight, Unattended, attended, current_flight
 from aiocreds.refresh import Action, State
 
@@ -329,12 +328,7 @@ class Provider:
         except (asyncio.CancelledError, KeyboardInterrupt, SystemExit):
             raise  # what becomes of the flight is settled when its task has ended
         except BaseException as error:  # noqa: BLE001 - a user's own source may raise anything; a caller sees our tree alone
-            wrapped = SourceUnavailable(
-                f"raised {type(error).__name__} {_place(error)}; the error's __cause__ holds it",
-                try_next_link=getattr(error, "try_next_link", None),
-            )
-            wrapped.__cause__ = _without_our_frames(error)
-            self._fail(flight, wrapped)
+            self._fail(flight, foreign(error))
 
     def _land(self, flight: Flight, credentials: Credentials, departed: int) -> Credentials:
         """Keep what the source gave, unless it is no better than nothing or another loop was faster."""
@@ -453,31 +447,6 @@ def credential_provider(source: Callable[P, Awaitable[Credentials]]) -> Callable
 
     factory.__signature__ = signature.replace(return_annotation="Provider")  # type: ignore[attr-defined]  # for help()
     return factory
-
-
-def _place(error: BaseException) -> str:
-    """Where an exception was raised, without a word of what it says."""
-    trace = error.__traceback__
-    while trace is not None and trace.tb_next is not None:
-        trace = trace.tb_next
-    if trace is None:
-        return "somewhere"
-    code = trace.tb_frame.f_code
-    return f"at {os.path.basename(code.co_filename)}:{trace.tb_lineno} in {code.co_name}"  # noqa: PTH119 - see files.py
-
-
-def _without_our_frames(error: BaseException) -> BaseException:
-    """An exception of somebody else's, whose traceback shows no local variable of ours or of aiohttp's."""
-    cause: BaseException | None = error
-    while cause is not None:
-        trace = kept = cause.__traceback__
-        while trace is not None:
-            if trace.tb_frame.f_globals.get("__name__", "").partition(".")[0] in ("aiocreds", "aiohttp"):
-                kept = trace.tb_next
-            trace = trace.tb_next
-        cause.__traceback__ = kept
-        cause = cause.__cause__ or cause.__context__
-    return error
 
 
 def _reason(flight: Flight) -> CredentialsError | Unattended:
