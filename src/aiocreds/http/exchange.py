@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
 import random
 import re
@@ -11,7 +10,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, final
+from typing import TYPE_CHECKING, final
 
 import aiohttp
 from yarl import URL
@@ -50,18 +49,6 @@ class Response:
     headers: Mapping[str, str]
     body: bytes
     host: str
-
-    def json(self) -> Any:
-        """The body, parsed.
-
-        Raises:
-            ValueError: it is not JSON. The error holds nothing of the body, unlike the parser's own.
-        """
-        try:
-            return json.loads(self.body)
-        except (ValueError, RecursionError):
-            pass
-        raise ValueError(f"{self.host} answered with something that is not JSON")
 
     def __repr__(self) -> str:
         return f"Response({self.status} from {self.host}, {len(self.body)} bytes)"
