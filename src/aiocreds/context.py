@@ -48,7 +48,7 @@ class Context:
         self.clock = Clock()
         self.config_cache: dict[Any, Any] = {}
         self.looks: dict[Any, Any] = {}
-        self.answered: dict[str, bool] = {}  # metadata services known to be there, and whether they retry well
+        self.answered: dict[str, bool] = {}  # metadata services by URL, and whether tokens arrive
         self._http: Http | None = None
         self._held: dict[asyncio.AbstractEventLoop, int] = {}
 
