@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from anyio.abc import ByteReceiveStream, Process
 
 LONGEST_OUTPUT = 64 * 1024
+LONGEST_START = 1.0
 
 
 def split_command(command: str, *, place: str) -> list[str]:
@@ -53,6 +54,8 @@ class _Start(asyncio.Task["Process"]):
     """Sees a start through, even while asyncio.run ends: a program that was half started, nobody could kill."""
 
     def cancel(self, msg: object = None) -> bool:
+        # asyncio.run may have cancelled what asyncio itself waits for, and then the start never ends.
+        self.get_loop().call_later(LONGEST_START, super().cancel)
         return False
 
 

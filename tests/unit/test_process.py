@@ -508,6 +508,7 @@ def test_a_program_that_ends_while_it_waits_leaves_nothing(machine: Machine, con
     async def main() -> None:
         caller = asyncio.ensure_future(from_process(command="sh -c 'sleep 60 & sleep 60'", context=context)())
         await until(lambda: len(machine.processes()) == 3)
+        await asyncio.sleep(0.1)  # its start is behind us: we wait for what it prints
         assert not caller.done()
 
     asyncio.run(main())
