@@ -8,17 +8,36 @@ import shlex
 import signal
 import sys
 from contextlib import suppress
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import IO, TYPE_CHECKING, NamedTuple
 
 from aiocreds.errors import InvalidConfiguration, SourceUnavailable
+
+if sys.platform == "win32":
+    from asyncio.windows_utils import PIPE, Popen  # their pipes can be awaited
+else:
+    from subprocess import PIPE, Popen
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from anyio.abc import ByteReceiveStream, Process
-
 LONGEST_OUTPUT = 64 * 1024
-LONGEST_START = 1.0
+PIECE = 8 * 1024
+LONGEST_PAUSE = 0.05
+
+
+class Ended(NamedTuple):
+    """A program that ran to its end.
+
+    Attributes:
+        status: its exit status; negative for the signal that killed it.
+        stdout: what it printed.
+        stderr: the beginning of what it wrote there.
+    """
+
+    status: int
+    stdout: bytes
+    stderr: bytes
 
 
 def split_command(command: str, *, place: str) -> list[str]:
@@ -50,60 +69,33 @@ def _split_windows(command: str) -> list[str]:
         windll.kernel32.LocalFree(words)
 
 
-class _Start(asyncio.Task["Process"]):
-    """Sees a start through, even while asyncio.run ends: a program that was half started, nobody could kill."""
+async def run(words: list[str], environ: Mapping[str, str], *, origin: str, seconds: float) -> Ended:
+    """Run a program to its end. Whoever stops waiting for it kills it, with its children.
 
-    def cancel(self, msg: object = None) -> bool:
-        # asyncio.run may have cancelled what asyncio itself waits for, and then the start never ends.
-        self.get_loop().call_later(LONGEST_START, super().cancel)
-        return False
-
-
-async def start(words: list[str], environ: Mapping[str, str]) -> Process:
-    """Start a program. A cancellation waits until there is something to kill: it may have children already.
+    Args:
+        words: of its command line.
+        environ: its environment.
+        origin: what messages call it.
+        seconds: that it may take.
 
     Raises:
         OSError: it cannot be started; :func:`fault` says why.
         ValueError: its words hold a NUL.
-    """
-    import anyio  # slow to load, and few profiles run a process
-
-    opening = anyio.open_process(words, stdin=None, env=dict(environ), start_new_session=True)
-    starting = _Start(opening, loop=asyncio.get_running_loop())
-    try:
-        return await starting
-    except asyncio.CancelledError:
-        with suppress(OSError, ValueError):
-            await _end(starting.result(), kill=True)
-        raise
-
-
-async def finish(process: Process, *, origin: str, seconds: float) -> tuple[int, bytes, bytes]:
-    """Wait for its end: the exit status (negative for a signal), and what it wrote to stdout and stderr.
-
-    Raises:
-        SourceUnavailable: it did not end within ``seconds``, or wrote too much; it was killed with its children.
+        SourceUnavailable: it did not end in time, or wrote too much; it was killed with its children.
     """
     stdout, stderr = bytearray(), bytearray()
-    exit_status: int | None = None
-
-    async def read(stream: ByteReceiveStream | None, output: bytearray) -> None:
-        if stream is not None:
-            async for chunk in stream:
-                output += chunk[: LONGEST_OUTPUT + 1 - len(output)]
-                if output is stdout and len(output) > LONGEST_OUTPUT:
-                    _kill(process)
-                    break
-
+    process = await _start(words, environ)
+    ended = False
     try:
-        # asyncio's own: at the end of asyncio.run, which cancels everything, anyio's lose a cancellation at times.
+        # Not anyio's, which at times lose a cancellation at the end of asyncio.run.
         async with asyncio.timeout(seconds):
             async with asyncio.TaskGroup() as tasks:
-                tasks.create_task(read(process.stdout, stdout))
-                tasks.create_task(read(process.stderr, stderr))
-            exit_status = await process.wait()
+                tasks.create_task(_read(process.stdout, stdout, process))
+                tasks.create_task(_read(process.stderr, stderr, None))
+            status = await _exit_status(process)
+            ended = True
     except TimeoutError:
-        if process.returncode is None:
+        if process.poll() is None:
             fault = f"did not finish within {seconds:g} s and was killed; see what it waits for, or allow more time"
         else:
             fault = (
@@ -111,22 +103,68 @@ async def finish(process: Process, *, origin: str, seconds: float) -> tuple[int,
             )
         raise SourceUnavailable(f"{origin} {fault}", stderr=bytes(stderr)) from None
     finally:
-        await _end(process, kill=exit_status is None)
+        await _end(process, kill=not ended)
     if len(stdout) > LONGEST_OUTPUT:
         raise SourceUnavailable(
             f"{origin} printed more than {LONGEST_OUTPUT // 1024} KiB and was killed;"
             " run it by hand and look at what it prints"
         )
-    return exit_status or 0, bytes(stdout), bytes(stderr)
+    return Ended(status, bytes(stdout), bytes(stderr))
 
 
-async def _end(process: Process, *, kill: bool) -> None:
-    import anyio
+async def _start(words: list[str], environ: Mapping[str, str]) -> Popen[bytes]:
+    """Start a program. A cancellation waits until there is something to kill: it may have children already.
 
-    if kill:
-        _kill(process)
-    with anyio.CancelScope(shield=True):
-        await process.aclose()
+    Not asyncio's way, which connects the pipes in a task of its own: when asyncio.run cancels that, nobody ever
+    learns of the program that runs.
+    """
+    popen = partial(Popen[bytes], words, bufsize=0, env=dict(environ), start_new_session=True)
+    starting = asyncio.get_running_loop().run_in_executor(None, partial(popen, stdout=PIPE, stderr=PIPE))
+    try:
+        await asyncio.wait([starting])
+    except asyncio.CancelledError:
+        while not starting.done():
+            with suppress(asyncio.CancelledError):
+                await asyncio.wait([starting])
+        if starting.exception() is None:
+            await _end(starting.result(), kill=True)
+        raise
+    return starting.result()
+
+
+async def _end(process: Popen[bytes], *, kill: bool) -> None:
+    try:
+        if kill:
+            _kill(process)
+            await _exit_status(process)
+    finally:
+        for pipe in (process.stdout, process.stderr):
+            if pipe is not None:
+                pipe.close()
+
+
+async def _read(pipe: IO[bytes] | None, output: bytearray, process: Popen[bytes] | None) -> None:
+    """Read a pipe to its end, and keep no more than is allowed; a ``process`` that writes more is killed."""
+    reader = asyncio.StreamReader()
+    loop = asyncio.get_running_loop()
+    transport, _ = await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), pipe)
+    try:
+        while piece := await reader.read(PIECE):
+            output += piece[: LONGEST_OUTPUT + 1 - len(output)]
+            if process is not None and len(output) > LONGEST_OUTPUT:
+                _kill(process)
+                break
+    finally:
+        transport.close()
+
+
+async def _exit_status(process: Popen[bytes]) -> int:
+    """Wait for a process that has closed its output. Its end is near, and looking for it works everywhere."""
+    pause = 0.001
+    while (status := process.poll()) is None:
+        await asyncio.sleep(pause)
+        pause = min(2 * pause, LONGEST_PAUSE)
+    return status
 
 
 def fault(error: OSError | ValueError) -> str:
@@ -138,7 +176,7 @@ def fault(error: OSError | ValueError) -> str:
     return f"cannot be started ({getattr(error, 'strerror', None) or 'not a command'})"
 
 
-def _kill(process: Process) -> None:
+def _kill(process: Popen[bytes]) -> None:
     """Kill the process and what it started; those that ended already do not mind."""
     try:
         if sys.platform == "win32":

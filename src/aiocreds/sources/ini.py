@@ -131,7 +131,7 @@ class _Profile:
             case Kind.STATIC:
                 return _static(section)
             case Kind.PROCESS:
-                from aiocreds.sources.process import run_profile_process  # with it comes anyio
+                from aiocreds.sources.process import run_profile_process  # with it comes subprocess
 
                 return await run_profile_process(section, context=self.context)
             case Kind.CREDENTIAL_SOURCE:

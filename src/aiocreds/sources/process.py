@@ -98,24 +98,25 @@ async def run_credential_process(
     origin = f"{place}: {name}"
     shell = words[1:2] != ["-c"] and ("=" in words[0] or any(sign in command for sign in SHELL_SIGNS))
     try:
-        process = await program.start(words, context.environ)
+        ended = await program.run(words, context.environ, origin=origin, seconds=seconds)
     except (OSError, ValueError) as error:
         remedy = SHELL_HINT if shell else "check the path and that it may be executed"
         raise InvalidConfiguration(f"{origin} {program.fault(error)}; {remedy}") from None
-    exit_status, stdout, stderr = await program.finish(process, origin=origin, seconds=seconds)
-    if exit_status:
-        how = f"was killed by signal {-exit_status}" if exit_status < 0 else f"ended with exit status {exit_status}"
-        remedy = "run it by hand to see why" + ("; its stderr is kept in the error's .stderr" if stderr else "")
+    if status := ended.status:
+        how = f"was killed by signal {-status}" if status < 0 else f"ended with exit status {status}"
+        kept = "; its stderr is kept in the error's .stderr" if ended.stderr else ""
         raise SourceUnavailable(
-            f"{origin} {how}; {SHELL_HINT if shell else remedy}", exit_status=exit_status, stderr=stderr
+            f"{origin} {how}; {SHELL_HINT if shell else f'run it by hand to see why{kept}'}",
+            exit_status=status,
+            stderr=ended.stderr,
         )
-    version = parse_object(stdout, origin=origin, remedy=SHELL_HINT if shell else BY_HAND).get("Version")
+    version = parse_object(ended.stdout, origin=origin, remedy=SHELL_HINT if shell else BY_HAND).get("Version")
     if type(version) is not int or version != 1:
         raise SourceUnavailable(
             f'{origin} printed JSON without "Version": 1, which is the only one known; {BY_HAND}'
         )
     return parse_credentials(
-        stdout,
+        ended.stdout,
         provider="process",
         origin=origin,
         remedy=BY_HAND,
