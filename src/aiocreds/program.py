@@ -8,7 +8,6 @@ import shlex
 import signal
 import sys
 from contextlib import suppress
-from functools import partial
 from typing import IO, TYPE_CHECKING, NamedTuple
 
 from aiocreds.errors import InvalidConfiguration, SourceUnavailable
@@ -118,8 +117,7 @@ async def _start(words: list[str], environ: Mapping[str, str]) -> Popen[bytes]:
     Not asyncio's way, which connects the pipes in a task of its own: when asyncio.run cancels that, nobody ever
     learns of the program that runs.
     """
-    popen = partial(Popen[bytes], words, bufsize=0, env=dict(environ), start_new_session=True)
-    starting = asyncio.get_running_loop().run_in_executor(None, partial(popen, stdout=PIPE, stderr=PIPE))
+    starting = asyncio.get_running_loop().run_in_executor(None, _popen, words, dict(environ))
     try:
         await asyncio.wait([starting])
     except asyncio.CancelledError:
@@ -130,6 +128,10 @@ async def _start(words: list[str], environ: Mapping[str, str]) -> Popen[bytes]:
             await _end(starting.result(), kill=True)
         raise
     return starting.result()
+
+
+def _popen(words: list[str], environ: dict[str, str]) -> Popen[bytes]:
+    return Popen(words, stdout=PIPE, stderr=PIPE, bufsize=0, env=environ, start_new_session=True)  # noqa: S603 - as configured
 
 
 async def _end(process: Popen[bytes], *, kill: bool) -> None:
