@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from yarl import URL
 
 from aiocreds.aws import partitions
-from aiocreds.aws.endpoints import Endpoint, configured_url, endpoint_for, resolve
+from aiocreds.aws.endpoints import SERVICES, Endpoint, configured_url, endpoint_for, resolve
 from aiocreds.aws.partitions import PARTITIONS, Partition, home_region, partition_named, partition_of
 from aiocreds.errors import InvalidConfiguration
 
@@ -126,11 +126,13 @@ def test_home_region_of_an_arn(arn: str, region: str) -> None:
 # --- AWS's own endpoints -----------------------------------------------------------------------------------
 
 
-def by_botocore(region: str, fips: bool, dualstack: bool, data: dict[str, Any] = ORACLE) -> Endpoint | None:
-    provider = EndpointProvider(LOADER.load_service_model("sts", "endpoint-rule-set-1"), data)
-    parameters = {
-        "Region": region, "UseFIPS": fips, "UseDualStack": dualstack, "UseGlobalEndpoint": False
-    }  # fmt: skip
+def by_botocore(
+    region: str, fips: bool, dualstack: bool, data: dict[str, Any] = ORACLE, service: str = "sts"
+) -> Endpoint | None:
+    provider = EndpointProvider(LOADER.load_service_model(service, "endpoint-rule-set-1"), data)
+    parameters: dict[str, Any] = {"Region": region, "UseFIPS": fips, "UseDualStack": dualstack}
+    if service == "sts":
+        parameters["UseGlobalEndpoint"] = False
     try:
         answer = provider.resolve_endpoint(**parameters)
     except EndpointProviderError:
@@ -139,12 +141,13 @@ def by_botocore(region: str, fips: bool, dualstack: bool, data: dict[str, Any] =
     return Endpoint(answer.url, schemes[0].get("signingRegion", region))
 
 
+@pytest.mark.parametrize("service", list(SERVICES))
 @pytest.mark.parametrize(("fips", "dualstack"), list(product([False, True], repeat=2)))
-def test_sts_is_where_botocore_finds_it(fips: bool, dualstack: bool) -> None:
+def test_a_service_is_where_botocore_finds_it(service: str, fips: bool, dualstack: bool) -> None:
     for region in REGIONS:
-        theirs = by_botocore(region, fips, dualstack)
+        theirs = by_botocore(region, fips, dualstack, service=service)
         assert theirs is not None
-        ours = resolve("sts", region, use_fips=fips, use_dualstack=dualstack)
+        ours = resolve(service, region, use_fips=fips, use_dualstack=dualstack)
         assert ours.url == theirs.url
         assert ours.signing_region == ("us-east-1" if region == "aws-global" else theirs.signing_region)
 
@@ -280,10 +283,26 @@ def test_a_services_section_may_be_about_other_services() -> None:
     assert found(profile=profile, services=services).url == "https://profile.test"
 
 
-def test_the_variable_is_named_for_the_service() -> None:
-    setting = configured_url("sso-oidc", environ={"AWS_ENDPOINT_URL_SSO_OIDC": "https://oidc.test"})
+@pytest.mark.parametrize("service", list(SERVICES))
+def test_variable_and_key_are_named_for_the_service_as_in_botocore(service: str) -> None:
+    key = service.replace("-", "_")
+    variable = f"AWS_ENDPOINT_URL_{key.upper()}"
+    environ = {variable: f"https://{service}.test"}
+    profile = Section({"services": "local"})
+    services = {"local": Section({key: {"endpoint_url": f"https://section.{service}.test"}})}
+    for variables in (environ, {}):
+        theirs = ConfiguredEndpointProvider(
+            full_config={"services": {"local": {key: services["local"].subsection(key)}}},
+            scoped_config={"services": "local"},
+            client_name=service,
+            environ=variables,
+        ).provide()
 
-    assert setting == ("https://oidc.test", "AWS_ENDPOINT_URL_SSO_OIDC")
+        ours = configured_url(service, environ=variables, profile=profile, services=services)
+
+        assert ours is not None
+        assert ours.value == theirs
+    assert configured_url(service, environ=environ) == (f"https://{service}.test", variable)
 
 
 def test_a_blank_variable_counts_as_unset() -> None:

@@ -65,12 +65,39 @@ class Service(NamedTuple):
     exceptions: Mapping[tuple[str, tuple[bool, bool]], str]
 
 
-PLAIN, FIPS = (False, False), (True, False)
+PLAIN, FIPS, DUAL_STACK, BOTH = (False, False), (True, False), (False, True), (True, True)
 
 SERVICES = {
     "sts": Service(
         "sts",
         {("aws-global", PLAIN): "sts.amazonaws.com", ("aws-us-gov", FIPS): "sts.{region}.amazonaws.com"},
+    ),
+    "sso": Service("portal.sso", {("aws-us-gov", FIPS): "portal.sso.{region}.amazonaws.com"}),
+    "sso-oidc": Service("oidc", {("aws-us-gov", FIPS): "oidc.{region}.amazonaws.com"}),
+    "cognito-identity": Service(
+        "cognito-identity",
+        {
+            ("aws", DUAL_STACK): "cognito-identity.{region}.amazonaws.com",
+            ("us-east-1", BOTH): "cognito-identity-fips.{region}.amazonaws.com",
+            ("us-east-2", BOTH): "cognito-identity-fips.{region}.amazonaws.com",
+            ("us-west-1", BOTH): "cognito-identity-fips.{region}.amazonaws.com",
+            ("us-west-2", BOTH): "cognito-identity-fips.{region}.amazonaws.com",
+        },
+    ),
+    "signin": Service(
+        "signin",
+        {
+            ("aws", PLAIN): "{region}.signin.aws.amazon.com",
+            ("aws-cn", PLAIN): "{region}.signin.amazonaws.cn",
+            ("aws-eusc", PLAIN): "{region}.signin.amazonaws-eusc.eu",
+            ("aws-iso", PLAIN): "{region}.signin.c2shome.ic.gov",
+            ("aws-iso-b", PLAIN): "{region}.signin.sc2shome.sgov.gov",
+            ("aws-iso-e", PLAIN): "{region}.signin.csphome.adc-e.uk",
+            ("aws-iso-f", PLAIN): "{region}.signin.csphome.hci.ic.gov",
+            ("aws-us-gov", PLAIN): "{region}.signin.amazonaws-us-gov.com",
+            ("us-gov-west-1", FIPS): "signin-fips.amazonaws-us-gov.com",
+            ("aws-us-gov", FIPS): "{region}.signin-fips.amazonaws-us-gov.com",
+        },
     ),
 }
 
