@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from aiocreds.credentials import Credentials
 from aiocreds.errors import ServiceRefused, SourceUnavailable
@@ -16,6 +16,18 @@ if TYPE_CHECKING:
 _CODE = re.compile(r"[\w.:#]{1,64}", re.ASCII)
 
 
+class Names(NamedTuple):
+    """What a service calls the access key id, the secret access key and the session token."""
+
+    key: str
+    secret: str
+    token: str
+
+
+METADATA = Names("AccessKeyId", "SecretAccessKey", "Token")
+PROCESS = Names("AccessKeyId", "SecretAccessKey", "SessionToken")
+
+
 def parse_credentials(
     text: str | bytes,
     *,
@@ -23,7 +35,7 @@ def parse_credentials(
     origin: str,
     remedy: str,
     now: float,
-    token_field: str = "Token",  # noqa: S107 - the name of a field
+    names: Names = METADATA,
     may_outlive_expiry: bool = True,
     accept_expired: bool = False,
     account_id: str | None = None,
@@ -36,7 +48,7 @@ def parse_credentials(
         origin: what messages call the sender.
         remedy: what they tell the reader to do when it is no such document.
         now: the time, in seconds since the epoch, for expired ones to be refused.
-        token_field: where the session token is.
+        names: of the fields.
         may_outlive_expiry: the stamp of :class:`Credentials`.
         accept_expired: EC2 metadata decides for itself what still works.
         account_id: used when the document has no ``AccountId``.
@@ -54,27 +66,67 @@ def parse_credentials(
             code=code,
             status=200,
         )
-    key, secret = _text(document.get("AccessKeyId")), _text(document.get("SecretAccessKey"))
-    if not key or not secret:
-        missing = " and ".join(
-            name for name, value in (("AccessKeyId", key), ("SecretAccessKey", secret)) if not value
-        )
-        raise SourceUnavailable(f"{origin} answered without {missing}; {remedy}")
     expiration = document.get("Expiration")
-    credentials = Credentials(
-        key,
-        secret,
-        session_token=_text(document.get(token_field)),
+    credentials = credentials_in(
+        document,
+        names=names,
         expiration=None
         if expiration in (None, "")
         else parse_expiration(expiration, origin=f"{origin} answered with an Expiration that"),
-        account_id=_text(document.get("AccountId")) or account_id,
         provider=provider,
+        origin=origin,
+        remedy=remedy,
         may_outlive_expiry=may_outlive_expiry,
+        account_id=text_of(document.get("AccountId")) or account_id,
     )
     if not accept_expired:
         refuse_expired(credentials, origin=origin, now=now)
     return credentials
+
+
+def credentials_in(
+    document: object,
+    *,
+    names: Names,
+    expiration: datetime | None,
+    provider: str,
+    origin: str,
+    remedy: str,
+    may_outlive_expiry: bool = True,
+    account_id: str | None = None,
+    identity_id: str | None = None,
+) -> Credentials:
+    """Credentials from a part of a JSON document.
+
+    Args:
+        document: the object that holds the keys, or whatever is in its place.
+        names: of its fields.
+        expiration: of the credentials.
+        provider: what to stamp them with.
+        origin: what messages call the sender.
+        remedy: what they tell the reader to do.
+        may_outlive_expiry: the stamp of :class:`Credentials`.
+        account_id: of the credentials.
+        identity_id: of the credentials.
+
+    Raises:
+        SourceUnavailable: a key is missing.
+    """
+    fields = cast("dict[str, Any]", document) if isinstance(document, dict) else {}
+    key, secret, token = (text_of(fields.get(name)) for name in names)
+    if not key or not secret:
+        missing = " and ".join(name for name, value in zip(names, (key, secret), strict=False) if not value)
+        raise SourceUnavailable(f"{origin} answered without {missing}; {remedy}")
+    return Credentials(
+        key,
+        secret,
+        session_token=token,
+        expiration=expiration,
+        account_id=account_id,
+        provider=provider,
+        identity_id=identity_id,
+        may_outlive_expiry=may_outlive_expiry,
+    )
 
 
 def parse_object(text: str | bytes, *, origin: str, remedy: str) -> dict[str, Any]:
@@ -117,17 +169,20 @@ def error_code(value: object) -> str:
     return value if isinstance(value, str) and _CODE.fullmatch(value) else ""
 
 
-def parse_expiration(value: object, *, origin: str) -> datetime:
-    """An ISO 8601 time; one without a zone is UTC.
+def parse_expiration(value: object, *, origin: str, per_second: int | None = None) -> datetime:
+    """An ISO 8601 time, where one without a zone is UTC; or with ``per_second`` a number since the epoch.
 
     Raises:
         SourceUnavailable: it is none.
     """
     try:
+        if per_second is not None and isinstance(value, int | float):
+            return datetime.fromtimestamp(value / per_second, UTC)
         expiration = datetime.fromisoformat(value if isinstance(value, str) else "")
         return expiration.astimezone(UTC) if expiration.tzinfo else expiration.replace(tzinfo=UTC)
-    except (ValueError, OverflowError):
-        raise SourceUnavailable(f"{origin} is not an ISO 8601 time such as 2030-01-01T00:00:00Z") from None
+    except (ValueError, OverflowError, OSError):
+        expected = "an ISO 8601 time such as 2030-01-01T00:00:00Z" if per_second is None else "a time since 1970"
+        raise SourceUnavailable(f"{origin} is not {expected}") from None
 
 
 def refuse_expired(credentials: Credentials, *, origin: str, now: float) -> None:
@@ -148,5 +203,6 @@ def _json_name(value: object) -> str:
     return next((name for kind, name in names.items() if isinstance(value, kind)), "number")
 
 
-def _text(value: object) -> str | None:
+def text_of(value: object) -> str | None:
+    """A text that is not blank, stripped; None for anything else."""
     return value.strip() or None if isinstance(value, str) else None

@@ -10,7 +10,7 @@ from aiocreds.config import Section, expand, load, profile_name
 from aiocreds.context import DEFAULT, Context
 from aiocreds.durations import time_limit
 from aiocreds.errors import CredentialsNotFound, InvalidConfiguration, SourceUnavailable
-from aiocreds.parse import parse_credentials, parse_object
+from aiocreds.parse import PROCESS, parse_credentials, parse_object
 from aiocreds.provider import credential_provider
 
 if TYPE_CHECKING:
@@ -121,7 +121,7 @@ async def run_credential_process(
         origin=origin,
         remedy=BY_HAND,
         now=context.clock.now(),
-        token_field="SessionToken",  # noqa: S106 - the name of a field
+        names=PROCESS,
         may_outlive_expiry=False,
         account_id=account_id,
     )
