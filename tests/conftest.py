@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import socket
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -64,6 +65,14 @@ async def aws() -> AsyncIterator[Loopback]:
     """An AWS on loopback that behaves, until a test tells it otherwise."""
     async with Loopback() as loopback:
         yield loopback
+
+
+@pytest.fixture
+def deaf_port() -> Iterator[int]:
+    """A port of loopback that refuses connections, and that nobody else is given meanwhile."""
+    with socket.socket() as bound:
+        bound.bind(("127.0.0.1", 0))
+        yield bound.getsockname()[1]
 
 
 @pytest.fixture

@@ -266,12 +266,12 @@ async def test_every_reason_is_told(context: Context, environ: dict[str, str], h
 
 
 async def test_nothing_at_all_is_said_within_a_moment(
-    context: Context, environ: dict[str, str], unused_tcp_port: int
+    context: Context, environ: dict[str, str], deaf_port: int
 ) -> None:
-    environ["AWS_EC2_METADATA_SERVICE_ENDPOINT"] = f"http://127.0.0.1:{unused_tcp_port}"
+    environ["AWS_EC2_METADATA_SERVICE_ENDPOINT"] = f"http://127.0.0.1:{deaf_port}"
     error = await failure_of(default_chain(context=context))
     assert isinstance(error, ChainExhausted)
-    assert f"127.0.0.1:{unused_tcp_port}" in str(error)
+    assert f"127.0.0.1:{deaf_port}" in str(error)
 
 
 # Later.

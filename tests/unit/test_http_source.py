@@ -496,10 +496,9 @@ async def test_ten_megabytes(agent: Loopback, context: Context) -> None:
     assert len(agent.requests) == 1
 
 
-async def test_nothing_listens(context: Context, environ: dict[str, str]) -> None:
-    async with Loopback() as gone:
-        environ[FULL] = gone.url + CONTAINER_PATH
-    words = host(gone), "refused the connection", "check the address"
+async def test_nothing_listens(context: Context, environ: dict[str, str], deaf_port: int) -> None:
+    environ[FULL] = f"http://127.0.0.1:{deaf_port}{CONTAINER_PATH}"
+    words = f"127.0.0.1:{deaf_port}", "refused the connection", "check the address"
     await failure(from_container_metadata(context=context), NoAnswer, *words)
 
 

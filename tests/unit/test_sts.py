@@ -245,11 +245,11 @@ async def test_silence_ends_with_the_time_out(aws: Loopback, context: Context) -
     assert "127.0.0.1" in str(error)
 
 
-async def test_nobody_there(context: Context, aws: Loopback, unused_tcp_port: int) -> None:
-    nobody = f"http://127.0.0.1:{unused_tcp_port}"
+async def test_nobody_there(context: Context, aws: Loopback, deaf_port: int) -> None:
+    nobody = f"http://127.0.0.1:{deaf_port}"
     error = await failure_of(role(aws, context, ClientConfig(endpoint_url=nobody, max_attempts=1)))
     assert isinstance(error, SourceUnavailable)
-    assert f"127.0.0.1:{unused_tcp_port} refused the connection" in str(error)
+    assert f"127.0.0.1:{deaf_port} refused the connection" in str(error)
 
 
 def answer(
