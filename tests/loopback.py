@@ -1,4 +1,4 @@
-"""An AWS on loopback: EC2 metadata, a container agent and STS, which misbehave when told to.
+"""An AWS on loopback, which misbehaves when told to: EC2 metadata, a container agent, STS, what people sign in to.
 
 A test scripts what the next requests for a path get; when the script is over, the service behaves again. STS
 checks signatures with botocore's signer, tokens, expiry and clocks, as the real one does.
@@ -21,6 +21,7 @@ from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials as BotocoreCredentials
 
 from tests.hush import secret
+from tests.sign_in import OIDC, PORTAL, SIGN_IN, Refused, SignInServer
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -29,6 +30,7 @@ TOKEN_PATH = "/latest/api/token"
 ROLES_PATH = "/latest/meta-data/iam/security-credentials/"
 CONTAINER_PATH = "/v2/credentials/task"
 ROLE = "app-role"
+SERVICES = ("STS", "SSO", "SSO_OIDC", "COGNITO_IDENTITY", "SIGNIN")
 
 
 @dataclass
@@ -109,6 +111,8 @@ class Loopback:
         container_token: what the container agent wants to see in ``Authorization``.
         secrets: secret and token by access key id: whom STS knows. Empty: it knows everybody.
         expired: access key ids that STS calls expired.
+        web_tokens: the web identity tokens that STS accepts. Empty: all.
+        sign_in: what people sign in to.
     """
 
     def __init__(self) -> None:
@@ -121,6 +125,8 @@ class Loopback:
         self.container_token: str | None = None
         self.secrets: dict[str, tuple[str, str | None]] = {}
         self.expired: set[str] = set()
+        self.web_tokens: set[str] = set()
+        self.sign_in = SignInServer(now=lambda: datetime.now(UTC) + self.clock, issue=self.issue)
         self.imds_token = secret("imds-token")
         self._scripts: dict[str, deque[Script]] = defaultdict(deque)
         self._always: dict[str, Script] = {}
@@ -173,7 +179,7 @@ class Loopback:
         """Variables that point the sources here."""
         return {
             "AWS_EC2_METADATA_SERVICE_ENDPOINT": self.url,
-            "AWS_ENDPOINT_URL_STS": self.url,
+            **{f"AWS_ENDPOINT_URL_{service}": self.url for service in SERVICES},
             "AWS_REGION": "eu-central-1",
         }
 
@@ -228,9 +234,33 @@ class Loopback:
             if self.container_token is not None and seen.headers.get("Authorization") != self.container_token:
                 return json_answer({"Code": "AccessDenied", "Message": "no"}, status=401)
             return json_answer(self.credentials(seen.path))
+        if seen.path in (PORTAL, OIDC, SIGN_IN) or "X-Amz-Target" in seen.headers:
+            return self._signed_in_to(request, seen)
         if seen.method == "POST" and seen.path == "/":
             return self._sts(request, seen)
         return Answer(404)
+
+    def _signed_in_to(self, request: web.Request, seen: Seen) -> Answer:
+        try:
+            match seen.path:
+                case "/federation/credentials":
+                    document = self.sign_in.portal(seen, request.query_string)
+                case "/token":
+                    document = self.sign_in.oidc(seen)
+                case "/v1/token":
+                    document = self.sign_in.sign_in(seen, f"http://{seen.headers['Host']}{request.raw_path}")
+                case _:
+                    document = self.sign_in.cognito(seen)
+        except Refused as refused:
+            return json_error(refused.status, refused.code, **refused.fields)
+        return json_answer(document)
+
+    def issue(self, who: str) -> dict[str, str]:
+        """Credentials that STS knows from now on, if it does not know everybody."""
+        issued = self.credentials(who)
+        if self.secrets:
+            self.secrets[issued["AccessKeyId"]] = (issued["SecretAccessKey"], issued["Token"])
+        return issued
 
     def credentials(self, who: str) -> dict[str, str]:
         """Credentials as metadata services show them."""
@@ -246,24 +276,32 @@ class Loopback:
         return self._issued[who]
 
     def _sts(self, request: web.Request, seen: Seen) -> Answer:
-        if refusal := self._refuse(request, seen):
-            return sts_error(*refusal)
         form = seen.form
-        issued = self.credentials(f"sts {next(self._numbers)}")
-        if self.secrets:
-            self.secrets[issued["AccessKeyId"]] = (issued["SecretAccessKey"], issued["Token"])
+        if form["Action"] == "AssumeRoleWithWebIdentity":
+            refusal = self._refuse_token(form["WebIdentityToken"])
+        else:
+            refusal = self._refuse(request, seen)
+        if refusal:
+            return sts_error(*refusal)
+        issued = self.issue(f"sts {next(self._numbers)}")
         arn = form["RoleArn"].split(":")
         name = form["RoleArn"].rpartition("/")[2]
         assumed = f"arn:{arn[1]}:sts::{arn[4]}:assumed-role/{name}/{form['RoleSessionName']}"
         return Answer(
-            body=f"""<AssumeRoleResponse xmlns="https://sts.amazonaws.com/doc/2011-06-15/"><AssumeRoleResult>
+            body=f"""<{form["Action"]}Response xmlns="https://sts.amazonaws.com/doc/2011-06-15/">
+            <{form["Action"]}Result>
             <AssumedRoleUser><AssumedRoleId>AROA:x</AssumedRoleId><Arn>{assumed}</Arn></AssumedRoleUser>
             <Credentials><AccessKeyId>{issued["AccessKeyId"]}</AccessKeyId>
             <SecretAccessKey>{issued["SecretAccessKey"]}</SecretAccessKey>
             <SessionToken>{issued["Token"]}</SessionToken><Expiration>{issued["Expiration"]}</Expiration>
-            </Credentials></AssumeRoleResult><ResponseMetadata><RequestId>r-1</RequestId></ResponseMetadata>
-            </AssumeRoleResponse>"""
+            </Credentials></{form["Action"]}Result><ResponseMetadata><RequestId>r-1</RequestId></ResponseMetadata>
+            </{form["Action"]}Response>"""
         )
+
+    def _refuse_token(self, token: str) -> tuple[str, str] | None:
+        if self.web_tokens and token not in self.web_tokens:
+            return "InvalidIdentityToken", "The web identity token is not valid"
+        return None
 
     def _refuse(self, request: web.Request, seen: Seen) -> tuple[str, str] | None:
         """What a real STS would find wrong with a signed request."""
@@ -307,6 +345,14 @@ def json_answer(document: object, status: int = 200) -> Answer:
     import json
 
     return Answer(status, json.dumps(document), {"Content-Type": "application/json"})
+
+
+def json_error(status: int, code: str, **fields: str) -> Answer:
+    """An error as services that speak JSON tell it."""
+    import json
+
+    headers = {"Content-Type": "application/json", "x-amzn-ErrorType": f"{code}:http://internal.amazon.com/x/"}
+    return Answer(status, json.dumps({"__type": code, **fields}), headers | {"x-amzn-RequestId": "r-3"})
 
 
 def sts_error(code: str, message: str = "no", status: int = 403) -> Answer:

@@ -32,12 +32,16 @@ from aiocreds.provider import Provider, RefreshStatus, credential_provider
 if TYPE_CHECKING:
     from aiocreds.aws.client import ClientConfig
     from aiocreds.sources.assume_role import from_temporary_credentials
+    from aiocreds.sources.cognito import from_cognito_identity, from_cognito_identity_pool
     from aiocreds.sources.default import default_chain
     from aiocreds.sources.env import from_env
     from aiocreds.sources.http import from_container_metadata, from_http
     from aiocreds.sources.imds import from_instance_metadata
     from aiocreds.sources.ini import from_ini
+    from aiocreds.sources.login import from_login
     from aiocreds.sources.process import from_process
+    from aiocreds.sources.sso import from_sso
+    from aiocreds.sources.web_identity import from_token_file, from_web_token
 
 __all__ = [
     "ChainExhausted",
@@ -55,25 +59,37 @@ __all__ = [
     "chain",
     "credential_provider",
     "default_chain",
+    "from_cognito_identity",
+    "from_cognito_identity_pool",
     "from_container_metadata",
     "from_env",
     "from_http",
     "from_ini",
     "from_instance_metadata",
+    "from_login",
     "from_process",
+    "from_sso",
     "from_temporary_credentials",
+    "from_token_file",
+    "from_web_token",
 ]
 
 _SOURCES = {
     "ClientConfig": "aws.client",
     "default_chain": "sources.default",
+    "from_cognito_identity": "sources.cognito",
+    "from_cognito_identity_pool": "sources.cognito",
     "from_container_metadata": "sources.http",
     "from_env": "sources.env",
     "from_http": "sources.http",
     "from_ini": "sources.ini",
     "from_instance_metadata": "sources.imds",
+    "from_login": "sources.login",
     "from_process": "sources.process",
+    "from_sso": "sources.sso",
     "from_temporary_credentials": "sources.assume_role",
+    "from_token_file": "sources.web_identity",
+    "from_web_token": "sources.web_identity",
 }
 
 

@@ -34,7 +34,18 @@ class Context:
             headers, cookies and authentication never meet our requests, and it is never closed.
     """
 
-    __slots__ = ("_held", "_http", "answered", "clock", "config_cache", "environ", "home", "looks", "session")
+    __slots__ = (
+        "_held",
+        "_http",
+        "answered",
+        "clock",
+        "config_cache",
+        "environ",
+        "home",
+        "looks",
+        "renewals",
+        "session",
+    )
 
     def __init__(
         self,
@@ -49,6 +60,9 @@ class Context:
         self.config_cache: dict[Any, Any] = {}
         self.looks: dict[Any, Any] = {}
         self.answered: dict[str, bool] = {}  # metadata services by URL, and whether tokens arrive
+        self.renewals: dict[
+            Any, Any
+        ] = {}  # of cached sign-ins: those under way, and when one that failed may be tried
         self._http: Http | None = None
         self._held: dict[asyncio.AbstractEventLoop, int] = {}
 

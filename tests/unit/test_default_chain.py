@@ -174,20 +174,6 @@ async def test_a_broken_file(context: Context, home: Path, aws: Loopback) -> Non
     assert not aws.requests
 
 
-async def test_web_identity_comes_later_and_says_so(
-    context: Context, environ: dict[str, str], home: Path, aws: Loopback
-) -> None:
-    environ["AWS_WEB_IDENTITY_TOKEN_FILE"] = "/token"
-    error = await failure_of(default_chain(context=context))
-    assert isinstance(error, InvalidConfiguration)
-    assert error.provider == "from_token_file"
-    assert "AWS_WEB_IDENTITY_TOKEN_FILE" in str(error)
-    assert "does not support" in str(error)
-    assert not aws.requests
-    write_profile(home)  # which comes before it
-    assert (await default_chain(context=context)()).provider == "ini"
-
-
 async def test_a_container_that_fails(context: Context, environ: dict[str, str], aws: Loopback) -> None:
     environ["AWS_CONTAINER_CREDENTIALS_FULL_URI"] = aws.url + CONTAINER_PATH
     aws.always(CONTAINER_PATH, Answer(500))

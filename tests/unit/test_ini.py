@@ -455,32 +455,6 @@ async def test_a_credential_process_alone_and_as_a_source(aws: Loopback, context
     assert [seen.signed_by for seen in aws.requests] == [keys.key]
 
 
-@pytest.mark.parametrize(
-    ("settings", "line", "name"),
-    [
-        (
-            f"role_arn = {ARN.format('w')}\nweb_identity_token_file = /token",
-            "web_identity_token_file",
-            "web identity",
-        ),
-        (
-            "sso_start_url = https://x\nsso_account_id = 1\nsso_role_name = r\nsso_region = r",
-            "sso_start_url",
-            "SSO",
-        ),
-        ("sso_session = s\nsso_account_id = 1\nsso_role_name = r", "sso_session", "SSO"),
-        ("sso_role_name = r", "sso_role_name", "SSO"),
-        ("login_session = arn:aws:iam::1:user/u", "login_session", "aws login"),
-    ],
-)
-async def test_sources_that_come_later_say_so(
-    context: Context, files: Files, settings: str, line: str, name: str
-) -> None:
-    files.write(role("a", "later") + f"[profile later]\n{settings}\n", "[later]\n# nothing of it\n")
-    for provider in (from_ini("later", context=context), from_ini("a", context=context)):
-        await wrong(provider, "'later'", name, files.at(line), "does not support yet")
-
-
 # Time passes.
 
 

@@ -19,13 +19,19 @@ SRC = Path(__file__).parents[2] / "src"
 
 FACTORIES = {
     "default_chain",
+    "from_cognito_identity",
+    "from_cognito_identity_pool",
     "from_container_metadata",
     "from_env",
     "from_http",
     "from_ini",
     "from_instance_metadata",
+    "from_login",
     "from_process",
+    "from_sso",
     "from_temporary_credentials",
+    "from_token_file",
+    "from_web_token",
 }
 ERRORS = {
     "ChainExhausted",
@@ -47,8 +53,24 @@ OTHERS = {
 }
 
 # The optional arguments of the contract, in its order; `context` is everybody's.
+SSO = ["sso_start_url", "sso_account_id", "sso_region", "sso_role_name", "sso_session"]
+WEB_IDENTITY = ["provider_id", "policy_arns", "policy", "duration_seconds", "role_assumer_with_web_identity"]
 ARGUMENTS = {
     "from_env": [],
+    "from_sso": ["profile", *SSO, "credentials_file", "config_file", "client"],
+    "from_login": ["profile", "credentials_file", "config_file", "client"],
+    "from_web_token": ["role_arn", "web_identity_token", "role_session_name", *WEB_IDENTITY, "client"],
+    "from_token_file": ["web_identity_token_file", "role_arn", "role_session_name", *WEB_IDENTITY, "client"],
+    "from_cognito_identity": ["identity_id", "logins", "custom_role_arn", "client"],
+    "from_cognito_identity_pool": [
+        "identity_pool_id",
+        "account_id",
+        "cache",
+        "user_identifier",
+        "logins",
+        "custom_role_arn",
+        "client",
+    ],
     "from_ini": ["profile", "credentials_file", "config_file", "mfa_code", "client"],
     "from_process": ["profile", "command", "credentials_file", "config_file", "timeout"],
     "from_http": [
@@ -83,8 +105,16 @@ ARGUMENTS = {
         "client",
         "credentials_file",
         "config_file",
+        *SSO,
+        "web_identity_token_file",
+        "role_arn",
+        "role_session_name",
+        *WEB_IDENTITY,
         "timeout",
         "max_retries",
+        "endpoint",
+        "endpoint_mode",
+        "v1_disabled",
     ],
 }
 DEFAULTS: dict[str, dict[str, object]] = {
@@ -99,7 +129,16 @@ DEFAULTS: dict[str, dict[str, object]] = {
         "transitive_tag_keys": (),
         "provided_contexts": (),
     },
-    "default_chain": {"timeout": 1.0},
+    "from_web_token": {
+        "role_arn": inspect.Parameter.empty,
+        "web_identity_token": inspect.Parameter.empty,
+        "duration_seconds": 3600,
+        "policy_arns": (),
+    },
+    "from_token_file": {"duration_seconds": 3600, "policy_arns": ()},
+    "from_cognito_identity": {"identity_id": inspect.Parameter.empty},
+    "from_cognito_identity_pool": {"identity_pool_id": inspect.Parameter.empty},
+    "default_chain": {"timeout": 1.0, "duration_seconds": 3600, "policy_arns": ()},
 }
 
 
@@ -143,7 +182,13 @@ def test_a_factory_fails_at_the_call_when_called_wrongly(name: str) -> None:
 
 @pytest.mark.parametrize("name", sorted(FACTORIES))
 def test_a_factory_makes_a_provider_without_asking_anybody(name: str, context: aiocreds.Context) -> None:
-    required: dict[str, Any] = {"from_temporary_credentials": {"role_arn": "arn:aws:iam::123456789012:role/x"}}
+    role_arn = "arn:aws:iam::123456789012:role/x"
+    required: dict[str, Any] = {
+        "from_temporary_credentials": {"role_arn": role_arn},
+        "from_web_token": {"role_arn": role_arn, "web_identity_token": secret()},
+        "from_cognito_identity": {"identity_id": "eu-central-1:x"},
+        "from_cognito_identity_pool": {"identity_pool_id": "eu-central-1:x"},
+    }
     provider = getattr(aiocreds, name)(**required.get(name, {}), context=context)
     assert isinstance(provider, aiocreds.Provider)
     assert provider.status.successes == provider.status.failures == 0

@@ -1,38 +1,28 @@
-"""AWS STS: AssumeRole.
+"""AWS STS: AssumeRole and AssumeRoleWithWebIdentity.
 
-See https://docs.aws.amazon.com/STS/latest/APIReference/API_AssumeRole.html
+See https://docs.aws.amazon.com/STS/latest/APIReference/API_AssumeRole.html and
+https://docs.aws.amazon.com/STS/latest/APIReference/API_AssumeRoleWithWebIdentity.html
 """
 
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import quote_plus
 from xml.etree import ElementTree as ET
 
+from aiocreds.aws.refusals import THROTTLED, Told, to_error
 from aiocreds.credentials import Credentials, redact_key
 from aiocreds.errors import ServiceRefused, SourceUnavailable
 from aiocreds.parse import error_code, parse_expiration, refuse_expired
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Container, Mapping, Sequence
 
     from aiocreds.aws.client import ServiceClient
     from aiocreds.http import Response
 
-# https://docs.aws.amazon.com/STS/latest/APIReference/CommonErrors.html
-THROTTLED = {
-    "BandwidthLimitExceeded",
-    "PriorRequestNotComplete",
-    "RequestLimitExceeded",
-    "RequestThrottled",
-    "RequestThrottledException",
-    "SlowDown",
-    "ThrottledException",
-    "Throttling",
-    "ThrottlingException",
-    "TooManyRequestsException",
-}
 TOKEN_EXPIRED = {"ExpiredToken", "ExpiredTokenException"}
 CLOCK_REJECTED = {
     "InvalidSignatureException",
@@ -62,48 +52,92 @@ REMEDIES = {
     "SignatureDoesNotMatch": "the caller's secret key does not belong to its key id, or a proxy changes requests",
     "ValidationError": "correct the parameters of the role",
 }
+WEB_IDENTITY_REMEDIES = {
+    "AccessDenied": "check the role's trust policy: the identity provider, and the conditions on the token's"
+    " subject and audience",
+    "ExpiredTokenException": "the token has expired: look at what should renew it",
+    "IDPRejectedClaim": "the identity provider does not accept the token: it has expired or was revoked",
+    "InvalidIdentityToken": "check that the account has an IAM identity provider with the token's issuer and"
+    " audience, and that the token is whole",
+}
 ISSUED = ("AccessKeyId", "SecretAccessKey", "SessionToken", "Expiration")
 # What STS writes, without attributes and entities: read many times as fast as by an XML parser, which has the rest.
-PLAIN_FIELD = re.compile("<(AccessKeyId|SecretAccessKey|SessionToken|Expiration|Arn)>([^<]*)</")
+PLAIN_CREDENTIALS = re.compile(r"\s*".join(f"<{name}>(?P<{name}>[^<]+)</{name}>" for name in ISSUED))
+PLAIN_ARN = re.compile("<Arn>(?P<Arn>[^<]*)</Arn>")
 NO_REMEDY = "see https://docs.aws.amazon.com/STS/latest/APIReference/CommonErrors.html"
 
 
-async def assume_role(
-    sts: ServiceClient, parameters: dict[str, str | int], *, credentials: Credentials
+class Action(NamedTuple):
+    """A way to assume a role.
+
+    Attributes:
+        name: as the service calls it.
+        provider: what the credentials are stamped with.
+        remedies: what to do about its refusals, by code.
+        trouble: the codes, besides 5xx and 429, of what may be better next time.
+    """
+
+    name: str
+    provider: str
+    remedies: Mapping[str, str]
+    trouble: Container[str]
+
+
+ASSUME_ROLE = Action("AssumeRole", "assume_role", REMEDIES, THROTTLED)
+WITH_WEB_IDENTITY = Action(
+    "AssumeRoleWithWebIdentity",
+    "web_identity",
+    REMEDIES | WEB_IDENTITY_REMEDIES,
+    THROTTLED | {"IDPCommunicationError"},
+)
+
+
+async def assume(
+    sts: ServiceClient,
+    action: Action,
+    parameters: Mapping[str, str | int],
+    *,
+    credentials: Credentials | None = None,
+    hidden: str | None = None,
 ) -> Credentials:
-    """Call AssumeRole.
+    """Have STS issue the credentials of a role.
 
     Args:
         sts: the service.
+        action: AssumeRole, which is signed, or AssumeRoleWithWebIdentity.
         parameters: in the service's own flat names, such as ``Tags.member.1.Key``.
         credentials: the caller's.
+        hidden: what no message may show.
 
     Raises:
         ServiceRefused: STS answered no.
         SourceUnavailable: it did not answer, or not with credentials.
     """
-    form: dict[str, str | int] = {"Action": "AssumeRole", "Version": "2011-06-15"}
-    form |= parameters
-    target = f"to assume {form.get('RoleArn', 'the role')}"
+    target = f"to assume {parameters.get('RoleArn', 'the role')}"
     try:
         response = await sts.call(
             "POST",
             "/",
             headers={"Content-Type": "application/x-www-form-urlencoded; charset=utf-8"},
-            # The names are ours and need no quoting, which is half the work of urllib's urlencode.
-            body="&".join([f"{name}={quote_plus(str(value))}" for name, value in form.items()]).encode(),
+            body=_form(action.name, parameters),
             credentials=credentials,
-            retry_if=_throttled,
-            clock_rejected=_clock_rejected,
+            retry_if=partial(_tells, action.trouble),
+            clock_rejected=partial(_tells, CLOCK_REJECTED),
         )
     except SourceUnavailable as silence:
         raise SourceUnavailable(f"{silence}; asked STS {target}", provider=silence.provider) from None
     origin = f"STS ({response.host})"
     if response.status != 200:
-        raise _refusal(response, origin, target, credentials)
-    assumed = _parse(response, origin)
+        raise _refusal(response, action, origin, target, credentials, hidden)
+    assumed = _parse(response, action, origin)
     refuse_expired(assumed, origin=origin, now=sts.around.context.clock.now())
     return assumed
+
+
+def _form(action: str, parameters: Mapping[str, str | int]) -> bytes:
+    """A call in the query protocol. The names are the service's own and need no quoting."""
+    fields = [f"{name}={quote_plus(str(value))}" for name, value in parameters.items()]
+    return f"Action={action}&Version=2011-06-15&{'&'.join(fields)}".encode()
 
 
 def listed(name: str, members: Sequence[Mapping[str, str] | str], *, field: str = "") -> dict[str, str]:
@@ -118,46 +152,46 @@ def listed(name: str, members: Sequence[Mapping[str, str] | str], *, field: str 
     return flat
 
 
-def _throttled(response: Response) -> bool:
-    return response.status >= 400 and _fields(response.body).get("Code") in THROTTLED
-
-
-def _clock_rejected(response: Response) -> bool:
-    return response.status >= 400 and _fields(response.body).get("Code") in CLOCK_REJECTED
+def _tells(codes: Container[str], response: Response) -> bool:
+    """Whether an answer tells one of these error codes."""
+    return response.status >= 400 and _fields(response.body).get("Code") in codes
 
 
 def _refusal(
-    response: Response, origin: str, target: str, credentials: Credentials
+    response: Response,
+    action: Action,
+    origin: str,
+    target: str,
+    credentials: Credentials | None,
+    hidden: str | None,
 ) -> ServiceRefused | SourceUnavailable:
-    key = redact_key(credentials.access_key_id)
-    target = f"{target} for {key}"
     fields = _fields(response.body)
-    code = error_code(fields.get("Code"))
-    if code in THROTTLED or response.status == 429 or response.status >= 500:
-        said = f"HTTP {response.status}{f' {code}' if code else ''}"
-        return SourceUnavailable(
-            f"{origin} is busy or in trouble: asked {target}, it answered {said}; asking again later may help"
-        )
-    # A message may run on with the canonical request, and that holds the session token.
-    message = "".join(char for char in fields.get("Message", "").split("\n")[0] if char.isprintable())
-    for secret in filter(None, (credentials.secret_access_key, credentials.session_token)):
-        message = message.replace(secret, "****")
-    message = message.replace(credentials.access_key_id, key).strip().removesuffix(".")[:500]
-    return ServiceRefused(
-        f"{origin} refused {target}: {code or f'HTTP {response.status}'}"
-        f"{f': {message}' if message else ''}. Remedy: {REMEDIES.get(code, NO_REMEDY)}",
-        code=code,
-        message=message,
-        status=response.status,
-        request_id=fields.get("RequestId") or response.headers.get("x-amzn-RequestId"),
-        recoverable=code not in UNRECOVERABLE,
+    request_id = fields.get("RequestId") or response.headers.get("x-amzn-RequestId")
+    told = Told(error_code(fields.get("Code")), fields.get("Message", ""), request_id)
+    secrets = [(hidden, "****")]
+    if credentials is not None:
+        key = redact_key(credentials.access_key_id)
+        target = f"{target} for {key}"
+        secrets += [(credentials.secret_access_key, "****"), (credentials.session_token, "****")]
+        secrets.append((credentials.access_key_id, key))
+    return to_error(
+        response,
+        told,
+        origin=origin,
+        target=target,
+        remedy=action.remedies.get(told.code, NO_REMEDY),
+        trouble=action.trouble,
+        hidden=secrets,
+        recoverable=told.code not in UNRECOVERABLE,
     )
 
 
-def _parse(response: Response, origin: str) -> Credentials:
+def _parse(response: Response, action: Action, origin: str) -> Credentials:
     text = response.body.decode(errors="replace")
-    fields = {} if "&" in text else dict(PLAIN_FIELD.findall(text))
-    if not all(map(fields.get, ISSUED)):
+    plain, role = PLAIN_CREDENTIALS.search(text), PLAIN_ARN.search(text)
+    if plain and role and "&" not in text:
+        fields = plain.groupdict() | role.groupdict()
+    else:
         fields = _fields(response.body)
         if missing := [name for name in ISSUED if not fields.get(name)]:
             raise SourceUnavailable(f"{origin} answered without {', '.join(missing)}; is that STS?")
@@ -168,7 +202,7 @@ def _parse(response: Response, origin: str) -> Credentials:
         session_token=fields["SessionToken"],
         expiration=parse_expiration(fields["Expiration"], origin=f"the Expiration that {origin} answered with"),
         account_id=arn[4] if len(arn) > 4 and arn[4] else None,
-        provider="assume_role",
+        provider=action.provider,
         may_outlive_expiry=True,
     )
 

@@ -68,6 +68,11 @@ def walk(config: SharedConfig, name: str) -> list[Step]:
     return steps
 
 
+def is_sso(section: Section) -> bool:
+    """Whether a profile means to use IAM Identity Center."""
+    return any(section.get(key) for key in SSO_KEYS)
+
+
 def _source(config: SharedConfig, steps: list[Step]) -> Step:
     """Where the role of the last step gets the credentials to call STS with."""
     section = steps[-1].section
@@ -120,7 +125,7 @@ def _kind(section: Section) -> Kind | None:
             f"profile {section.name!r} has web_identity_token_file"
             f" ({section.where('web_identity_token_file')}) but no role_arn: add it"
         )
-    if any(section.get(key) for key in SSO_KEYS):
+    if is_sso(section):
         return Kind.SSO
     if section.get("login_session"):
         return Kind.LOGIN

@@ -155,7 +155,7 @@ async def assume(
     if serial_number and mfa_code:  # last: a code is good for half a minute
         request["TokenCode"] = await _ask_for_code(str(serial_number), mfa_code)
     try:
-        return await sts.assume_role(service, request, credentials=credentials)
+        return await sts.assume(service, sts.ASSUME_ROLE, request, credentials=credentials)
     except ServiceRefused as refused:
         if refused.code not in sts.TOKEN_EXPIRED:
             raise
@@ -165,7 +165,7 @@ async def assume(
             if source.status.last_error is None and not attended():
                 raise Unattended from None  # it did not fail: it needs a person, and so do we
             raise
-    return await sts.assume_role(service, request, credentials=other)
+    return await sts.assume(service, sts.ASSUME_ROLE, request, credentials=other)
 
 
 class _Code(str):

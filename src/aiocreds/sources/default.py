@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 import logging
-from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from aiocreds.chain import chain
 from aiocreds.context import DEFAULT, Context
-from aiocreds.errors import CredentialsNotFound, InvalidConfiguration
+from aiocreds.errors import CredentialsNotFound
 from aiocreds.provider import Provider
 from aiocreds.sources.env import from_env
 from aiocreds.sources.ini import from_ini
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from datetime import timedelta
 
     from aiocreds.aws.client import ClientConfig
     from aiocreds.credentials import Credentials
     from aiocreds.sources.assume_role import MfaCode
+    from aiocreds.sources.web_identity import RoleAssumer
 
 logger = logging.getLogger("aiocreds.sources.default")
 
@@ -32,18 +33,35 @@ def default_chain(
     client: ClientConfig | None = None,
     credentials_file: str | None = None,
     config_file: str | None = None,
+    sso_start_url: str | None = None,
+    sso_account_id: str | None = None,
+    sso_region: str | None = None,
+    sso_role_name: str | None = None,
+    sso_session: str | None = None,
+    web_identity_token_file: str | None = None,
+    role_arn: str | None = None,
+    role_session_name: str | None = None,
+    provider_id: str | None = None,
+    policy_arns: Sequence[str] = (),
+    policy: str | None = None,
+    duration_seconds: float | timedelta = 3600,
+    role_assumer_with_web_identity: RoleAssumer | None = None,
     timeout: float | timedelta = 1.0,
     max_retries: int | None = None,
+    endpoint: str | None = None,
+    endpoint_mode: Literal["IPv4", "IPv6"] | None = None,
+    v1_disabled: bool | None = None,
     context: Context = DEFAULT,
 ) -> Provider:
-    """Credentials from wherever this program runs: a laptop, an EC2 instance, a container.
+    """Credentials from wherever this program runs: a laptop, an EC2 instance, a container, a pod.
 
     Asks in this order, and the first that has credentials wins:
 
     1. the environment (:func:`from_env`), unless a ``profile`` is named here;
-    2. the profile (:func:`from_ini`);
-    3. web identity from the environment (EKS), which is not supported yet and stops the chain where it is set;
-    4. the container's agent (:func:`from_container_metadata`) if its variables are set, else EC2 instance
+    2. IAM Identity Center (:func:`from_sso`), if any of its arguments is given here;
+    3. the profile (:func:`from_ini`);
+    4. web identity (:func:`from_token_file`), which EKS sets up through the environment;
+    5. the container's agent (:func:`from_container_metadata`) if its variables are set, else EC2 instance
        metadata (:func:`from_instance_metadata`).
 
     A source that is configured but fails stops the chain: going on would run the program as somebody else.
@@ -51,11 +69,27 @@ def default_chain(
     Args:
         profile: the profile to use; by default ``AWS_PROFILE``, else ``default``.
         mfa_code: see :func:`from_ini`.
-        client: how STS is called for the profile's roles.
+        client: how services are called; see :func:`from_ini`, :func:`from_sso` and :func:`from_token_file`.
         credentials_file: by default ``AWS_SHARED_CREDENTIALS_FILE``, else ``~/.aws/credentials``.
         config_file: by default ``AWS_CONFIG_FILE``, else ``~/.aws/config``.
+        sso_start_url: see :func:`from_sso`, also for the next four.
+        sso_account_id: the account of the role.
+        sso_region: where the Identity Center is.
+        sso_role_name: the role.
+        sso_session: a session of the config file.
+        web_identity_token_file: see :func:`from_token_file`, also for the next seven.
+        role_arn: the role that the token in that file is for.
+        role_session_name: the name of its session.
+        provider_id: the host of an OAuth 2.0 provider.
+        policy_arns: managed policies for its session.
+        policy: a session policy, as JSON.
+        duration_seconds: how long its credentials live.
+        role_assumer_with_web_identity: makes that call instead.
         timeout: seconds one attempt at the container's agent or the metadata service may take.
         max_retries: of those two; by default 2 for a container, and what :func:`from_instance_metadata` says.
+        endpoint: see :func:`from_instance_metadata`, also for the next two.
+        endpoint_mode: how to reach the metadata service.
+        v1_disabled: never fall back to its version 1.
         context: the environment, the home folder, the clock and the HTTP session.
 
     Raises:
@@ -64,9 +98,60 @@ def default_chain(
 
     See https://docs.aws.amazon.com/sdkref/latest/guide/standardized-credentials.html
     """
-    environment = [] if profile else [_environment(context=context)]
-    return chain(
-        *environment,
+    # What a program on a laptop never gets to is loaded when it is asked.
+
+    async def sso() -> Credentials:
+        from aiocreds.sources.sso import from_sso
+
+        return await from_sso(
+            sso_start_url=sso_start_url,
+            sso_account_id=sso_account_id,
+            sso_region=sso_region,
+            sso_role_name=sso_role_name,
+            sso_session=sso_session,
+            credentials_file=credentials_file,
+            config_file=config_file,
+            client=client,
+            context=context,
+        ).fetch()
+
+    async def web_identity() -> Credentials:
+        if not (web_identity_token_file or context.setting("AWS_WEB_IDENTITY_TOKEN_FILE")):
+            raise CredentialsNotFound("AWS_WEB_IDENTITY_TOKEN_FILE is not set")
+        from aiocreds.sources.web_identity import from_token_file
+
+        return await from_token_file(
+            web_identity_token_file=web_identity_token_file,
+            role_arn=role_arn,
+            role_session_name=role_session_name,
+            provider_id=provider_id,
+            policy_arns=policy_arns,
+            policy=policy,
+            duration_seconds=duration_seconds,
+            role_assumer_with_web_identity=role_assumer_with_web_identity,
+            client=client,
+            context=context,
+        ).fetch()
+
+    async def remote() -> Credentials:
+        from aiocreds.sources.http import FULL_URI, RELATIVE_URI, from_container_metadata
+        from aiocreds.sources.imds import from_instance_metadata
+
+        if context.setting(RELATIVE_URI) or context.setting(FULL_URI):
+            retries = CONTAINER_RETRIES if max_retries is None else max_retries
+            return await from_container_metadata(timeout=timeout, max_retries=retries, context=context).fetch()
+        return await from_instance_metadata(
+            timeout=timeout,
+            max_retries=max_retries,
+            endpoint=endpoint,
+            endpoint_mode=endpoint_mode,
+            v1_disabled=v1_disabled,
+            context=context,
+        ).fetch()
+
+    members = [
+        _environment(context=context),
+        Provider(sso, name="from_sso", context=context),
         from_ini(
             profile,
             credentials_file=credentials_file,
@@ -75,10 +160,14 @@ def default_chain(
             client=client,
             context=context,
         ),
-        Provider(partial(_web_identity, context), name="from_token_file", context=context),
-        _remote(timeout=timeout, max_retries=max_retries, context=context),
-        context=context,
-    )
+        Provider(web_identity, name="from_token_file", context=context),
+        Provider(remote, name="remote", context=context),
+    ]
+    if not (sso_start_url or sso_account_id or sso_region or sso_role_name or sso_session):
+        del members[1]
+    if profile:
+        del members[0]
+    return chain(*members, context=context)
 
 
 def _environment(*, context: Context) -> Provider:
@@ -98,25 +187,3 @@ def _environment(*, context: Context) -> Provider:
         return credentials
 
     return Provider(environment, name="from_env", context=context)
-
-
-async def _web_identity(context: Context) -> Credentials:
-    if context.setting("AWS_WEB_IDENTITY_TOKEN_FILE"):
-        raise InvalidConfiguration(
-            "AWS_WEB_IDENTITY_TOKEN_FILE is set, and this version of aiocreds does not support web identity yet:"
-            " unset it to go on to the next source"
-        )
-    raise CredentialsNotFound("AWS_WEB_IDENTITY_TOKEN_FILE is not set")
-
-
-def _remote(*, timeout: float | timedelta, max_retries: int | None, context: Context) -> Provider:
-    async def remote() -> Credentials:
-        from aiocreds.sources.http import FULL_URI, RELATIVE_URI, from_container_metadata  # rarely reached
-        from aiocreds.sources.imds import from_instance_metadata
-
-        if context.setting(RELATIVE_URI) or context.setting(FULL_URI):
-            retries = CONTAINER_RETRIES if max_retries is None else max_retries
-            return await from_container_metadata(timeout=timeout, max_retries=retries, context=context).fetch()
-        return await from_instance_metadata(timeout=timeout, max_retries=max_retries, context=context).fetch()
-
-    return Provider(remote, name="remote", context=context)

@@ -2,26 +2,22 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
-from aiocreds.config import Section, SharedConfig, load, profile_name
-from aiocreds.config.walk import SSO_KEYS, Kind, Step, walk
+from aiocreds.config import Section, SharedConfig, expand, load, profile_name
+from aiocreds.config.walk import Kind, Step, walk
 from aiocreds.context import DEFAULT, Context
 from aiocreds.credentials import Credentials
 from aiocreds.errors import CredentialsNotFound, InvalidConfiguration
 from aiocreds.provider import Provider
 
 if TYPE_CHECKING:
-    from aiocreds.aws.client import ClientConfig
+    from aiocreds.aws.client import ClientConfig, Surroundings
     from aiocreds.sources.assume_role import MfaCode
 
 CONTAINER_RETRIES = 2
-LATER = {
-    Kind.WEB_IDENTITY: "web identity",
-    Kind.SSO: "IAM Identity Center (SSO)",
-    Kind.LOGIN: "aws login",
-}
 
 
 def from_ini(
@@ -43,9 +39,11 @@ def from_ini(
 
     A profile may hold a role (``role_arn`` with ``source_profile``, at any depth, or with
     ``credential_source`` ``Environment``, ``Ec2InstanceMetadata`` or ``EcsContainer``; also ``external_id``,
-    ``mfa_serial``, ``duration_seconds``, ``role_session_name``, ``region``), static keys (``aws_access_key_id``,
-    ``aws_secret_access_key``, ``aws_session_token``, ``aws_account_id``) or a ``credential_process``. Web identity,
-    IAM Identity Center (SSO) and ``aws login`` are not supported yet: such a profile is an error that says so.
+    ``mfa_serial``, ``duration_seconds``, ``role_session_name``, ``region``), a web identity
+    (``web_identity_token_file`` with ``role_arn``), a role in IAM Identity Center (see :func:`from_sso`), a
+    ``login_session`` (see :func:`from_login`), static keys (``aws_access_key_id``, ``aws_secret_access_key``,
+    ``aws_session_token``, ``aws_account_id``) or a ``credential_process``. Of several in one profile the first in
+    this order counts; as the source of a role, static keys come before all others.
 
     Args:
         profile: by default ``AWS_PROFILE``, else ``default``.
@@ -53,14 +51,16 @@ def from_ini(
         config_file: by default ``AWS_CONFIG_FILE``, else ``~/.aws/config``.
         mfa_code: ``async (serial_number) -> str``, asked for profiles with ``mfa_serial``; only while a caller
             waits, and one prompt at a time in a process.
-        client: how STS is called; what it leaves open comes from the environment and the profile.
+        client: how STS is called; what it leaves open comes from the environment and the profile. Its time-outs,
+            attempts and middlewares hold for all calls that the profile needs.
         context: the environment, the home folder, the clock and the HTTP session.
 
     Raises:
         CredentialsNotFound: the profile holds no credentials, or nobody named one and there is no ``default``.
         InvalidConfiguration: a profile is missing or wrong; the message names file and line.
-        ServiceRefused: STS answered no.
-        SourceUnavailable: STS or the process failed.
+        LoginRequired: a person has to sign in (again); the message holds the command to run.
+        ServiceRefused: a service answered no.
+        SourceUnavailable: a service or the process failed.
 
     See https://docs.aws.amazon.com/sdkref/latest/guide/file-format.html
     """
@@ -136,20 +136,37 @@ class _Profile:
                 return await run_profile_process(section, context=self.context)
             case Kind.CREDENTIAL_SOURCE:
                 return await _credential_source(section, self.context)
+            case _:
+                return await self._call(config, section, kind, steps[0].section, sources)
+
+    async def _call(
+        self, config: SharedConfig, section: Section, kind: Kind, outermost: Section, sources: list[Provider]
+    ) -> Credentials:
+        """The credentials of a profile whose kind has to ask a service."""
+        from aiocreds.aws.client import ClientConfig, Surroundings  # most profiles ask none
+
+        client, around = self.client or ClientConfig(), Surroundings(self.context, config, section, outermost)
+        match kind:
             case Kind.ROLE:
-                return await self._role(config, section, steps[0].section, sources[0])
-            case Kind.WEB_IDENTITY | Kind.SSO | Kind.LOGIN:
-                key = next(key for key in (kind.value, *SSO_KEYS) if section.get(key))
-                raise InvalidConfiguration(
-                    f"profile {section.name!r} uses {LATER[kind]} ({section.where(key)}), which this version of"
-                    " aiocreds does not support yet: use another profile, such as one whose credential_process is"
-                    f" aws configure export-credentials --profile {section.name} --format process"
-                )
+                return await self._role(section, sources[0], client, around)
+            case Kind.WEB_IDENTITY:
+                return await _web_identity(section, client, around)
+            case Kind.SSO:
+                from aiocreds.config.sso import of_profile
+                from aiocreds.sources.sso import role_credentials
+
+                # Region and endpoint given in code are those of STS.
+                client = replace(client, region=None, endpoint_url=None)
+                return await role_credentials(of_profile(config, section), client=client, around=around)
+            case _:
+                from aiocreds.sources.login import login_credentials
+
+                client = replace(client, region=None, endpoint_url=None)
+                return await login_credentials(section, client=client, around=around)
 
     async def _role(
-        self, config: SharedConfig, section: Section, outermost: Section, source: Provider
+        self, section: Section, source: Provider, client: ClientConfig, around: Surroundings
     ) -> Credentials:
-        from aiocreds.aws.client import ClientConfig, Surroundings  # most profiles call nothing
         from aiocreds.sources.assume_role import assume
 
         parameters = {
@@ -163,8 +180,8 @@ class _Profile:
             {name: value for name, value in parameters.items() if value is not None},
             source=source,
             mfa_code=self.mfa_code,
-            client=self.client or ClientConfig(),
-            around=Surroundings(self.context, config, section, outermost),
+            client=client,
+            around=around,
             mfa_place=f"profile {section.name!r} ({section.where('mfa_serial')})",
         )
 
@@ -177,6 +194,21 @@ def _static(section: Section) -> Credentials:
         account_id=section.get("aws_account_id"),
         provider="ini",
     )
+
+
+async def _web_identity(section: Section, client: ClientConfig, around: Surroundings) -> Credentials:
+    from aiocreds.config.token_file import read_token_file
+    from aiocreds.sources.web_identity import assume_with_token, session_name
+
+    file, where = section.get("web_identity_token_file") or "", section.where("web_identity_token_file")
+    place = f"web_identity_token_file ({where})"
+    token = await read_token_file(expand(file, around.context), place=place)
+    parameters: dict[str, str | int] = {
+        "RoleArn": section.get("role_arn") or "",
+        "RoleSessionName": section.get("role_session_name") or session_name(),
+        "DurationSeconds": _duration(section),
+    }
+    return await assume_with_token(parameters, token=token, place=place, client=client, around=around)
 
 
 def _duration(section: Section) -> int:

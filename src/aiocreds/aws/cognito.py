@@ -1,0 +1,109 @@
+"""Amazon Cognito identity pools: GetId and GetCredentialsForIdentity.
+
+See https://docs.aws.amazon.com/cognitoidentity/latest/APIReference/Welcome.html
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from aiocreds.aws.unsigned import ask
+from aiocreds.errors import SourceUnavailable
+from aiocreds.parse import Names, credentials_in, parse_expiration, refuse_expired, text_of
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from aiocreds.aws.client import ServiceClient
+    from aiocreds.credentials import Credentials
+
+NAME = "Cognito"
+FIELDS = Names("AccessKeyId", "SecretKey", "SessionToken")
+REMEDIES = {
+    "NotAuthorizedException": "check that the login tokens are fresh and their names those the pool knows; without"
+    " logins, that the pool allows guests",
+    "ResourceNotFoundException": "there is no such identity or pool: check the id, and its region",
+    "InvalidParameterException": "correct the id, the logins or the role",
+    "InvalidIdentityPoolConfigurationException": "give the pool roles that trust Cognito, and check their policies",
+    "ResourceConflictException": "the logins belong to different identities: use those of one",
+    "LimitExceededException": "the pool holds as many identities as the account may have",
+    "ExternalServiceException": "the login provider failed to answer Cognito",
+    "InternalErrorException": "ask again later",
+}
+PASSING = {"ExternalServiceException", "InternalErrorException"}
+
+
+async def get_id(
+    cognito: ServiceClient, *, identity_pool_id: str, account_id: str | None, logins: Mapping[str, str]
+) -> str:
+    """Call GetId: the identity that the logins belong to, or a new guest.
+
+    Raises:
+        ServiceRefused: Cognito answered no.
+        SourceUnavailable: it did not answer, or not with an identity.
+    """
+    answer = await _call(
+        cognito,
+        "GetId",
+        {"IdentityPoolId": identity_pool_id, "AccountId": account_id, "Logins": dict(logins)},
+        target=f"for an identity of the pool {identity_pool_id}",
+    )
+    identity_id = text_of(answer.get("IdentityId"))
+    if identity_id is None:
+        raise SourceUnavailable(
+            f"{NAME} answered without IdentityId; check the endpoint, and for a proxy in between"
+        )
+    return identity_id
+
+
+async def get_credentials(
+    cognito: ServiceClient, *, identity_id: str, logins: Mapping[str, str], custom_role_arn: str | None
+) -> Credentials:
+    """Call GetCredentialsForIdentity.
+
+    Raises:
+        ServiceRefused: Cognito answered no.
+        SourceUnavailable: it did not answer, or not with credentials.
+    """
+    answer = await _call(
+        cognito,
+        "GetCredentialsForIdentity",
+        {"IdentityId": identity_id, "Logins": dict(logins), "CustomRoleArn": custom_role_arn},
+        target=f"for the identity {identity_id}",
+    )
+    issued: Any = answer.get("Credentials")
+    credentials = credentials_in(
+        issued,
+        names=FIELDS,
+        expiration=parse_expiration(
+            issued.get("Expiration") if isinstance(issued, dict) else None,
+            origin=f"the Expiration that {NAME} answered with",
+            per_second=1,
+        ),
+        provider="cognito",
+        origin=NAME,
+        remedy="check the endpoint, and for a proxy in between",
+        identity_id=text_of(answer.get("IdentityId")) or identity_id,
+    )
+    refuse_expired(credentials, origin=NAME, now=cognito.around.context.clock.now())
+    return credentials
+
+
+async def _call(
+    cognito: ServiceClient, action: str, parameters: Mapping[str, Any], *, target: str
+) -> dict[str, Any]:
+    return await ask(
+        cognito,
+        "POST",
+        "/",
+        name=NAME,
+        target=target,
+        headers={
+            "Content-Type": "application/x-amz-json-1.1",
+            "X-Amz-Target": f"AWSCognitoIdentityService.{action}",
+        },
+        body={name: value for name, value in parameters.items() if value},
+        remedies=REMEDIES,
+        hidden=list(parameters["Logins"].values()),
+        passing=PASSING,
+    )

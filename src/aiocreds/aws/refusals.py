@@ -1,0 +1,111 @@
+"""A service's no: what it says, and whether to ask again."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from aiocreds.errors import ServiceRefused, SourceUnavailable
+from aiocreds.parse import error_code, parse_object
+
+if TYPE_CHECKING:
+    from collections.abc import Container, Iterable
+
+    from aiocreds.http import Response
+
+# https://docs.aws.amazon.com/STS/latest/APIReference/CommonErrors.html and those of the services that speak JSON
+THROTTLED = {
+    "BandwidthLimitExceeded",
+    "PriorRequestNotComplete",
+    "RequestLimitExceeded",
+    "RequestThrottled",
+    "RequestThrottledException",
+    "SlowDown",
+    "SlowDownException",
+    "ThrottledException",
+    "Throttling",
+    "ThrottlingException",
+    "TooManyRequestsError",
+    "TooManyRequestsException",
+}
+LONGEST_MESSAGE = 500
+
+
+class Told(NamedTuple):
+    """What an answer tells about an error.
+
+    Attributes:
+        code: such as ``"AccessDenied"``; blank when it tells none.
+        message: the service's own words, not yet fit to be shown.
+        request_id: what the service's support asks for.
+    """
+
+    code: str
+    message: str
+    request_id: str | None
+
+
+def told_in_json(response: Response, known: Container[str] = ()) -> Told:
+    """What a service that speaks JSON tells, in one of its dialects.
+
+    Args:
+        response: the answer.
+        known: the codes to look for first, where an answer names its error twice.
+    """
+    try:
+        document: dict[str, Any] = parse_object(response.body, origin="", remedy="")
+    except SourceUnavailable:
+        document = {}
+    named = [response.headers.get("x-amzn-ErrorType"), *map(document.get, ("__type", "code", "Code", "error"))]
+    codes = [
+        error_code(re.split("[:#]", name)[0 if ":" in name else -1]) for name in named if isinstance(name, str)
+    ]
+    code = next((code for code in codes if code in known), next(filter(None, codes), ""))
+    message = next(filter(None, map(document.get, ("message", "Message", "error_description"))), "")
+    return Told(code, message if isinstance(message, str) else "", response.headers.get("x-amzn-RequestId"))
+
+
+def to_error(
+    response: Response,
+    told: Told,
+    *,
+    origin: str,
+    target: str,
+    remedy: str,
+    trouble: Container[str] = THROTTLED,
+    hidden: Iterable[tuple[str | None, str]] = (),
+    recoverable: bool = True,
+) -> ServiceRefused | SourceUnavailable:
+    """The error to raise for an answer that is none of success.
+
+    Args:
+        response: the answer.
+        told: what it tells.
+        origin: what messages call the service.
+        target: what it was asked for, as the rest of a sentence.
+        remedy: what to do about a refusal.
+        trouble: codes that mean that the service is busy or broken, besides 5xx and 429.
+        hidden: texts that no message may hold, and what to write instead.
+        recoverable: whether asking again may help.
+    """
+    status, code = response.status, told.code
+    if code in trouble or status == 429 or status >= 500:
+        said = f"HTTP {status}{f' {code}' if code else ''}"
+        return SourceUnavailable(
+            f"{origin} is busy or in trouble: asked {target}, it answered {said}; asking again later may help"
+        )
+    # A message may run on with the canonical request, and that holds the session token.
+    message = "".join(char for char in told.message.split("\n")[0] if char.isprintable())
+    for secret, instead in hidden:
+        if secret:
+            message = message.replace(secret, instead)
+    message = message.strip().removesuffix(".")[:LONGEST_MESSAGE]
+    said = f"{code or f'HTTP {status}'}{f': {message}' if message else ''}"
+    return ServiceRefused(
+        f"{origin} refused {target}: {said}. Remedy: {remedy}",
+        code=code,
+        message=message,
+        status=status,
+        request_id=told.request_id,
+        recoverable=recoverable,
+    )

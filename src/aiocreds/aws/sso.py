@@ -1,0 +1,127 @@
+"""IAM Identity Center: the portal that hands out a role's credentials, and OIDC that renews the sign-in.
+
+See https://docs.aws.amazon.com/singlesignon/latest/PortalAPIReference/API_GetRoleCredentials.html and
+https://docs.aws.amazon.com/singlesignon/latest/OIDCAPIReference/API_CreateToken.html
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+from urllib.parse import urlencode
+
+from aiocreds.aws.unsigned import ask
+from aiocreds.errors import SourceUnavailable
+from aiocreds.parse import Names, credentials_in, parse_expiration, refuse_expired, text_of
+
+if TYPE_CHECKING:
+    from aiocreds.aws.client import ServiceClient
+    from aiocreds.config.sso import SsoSettings
+    from aiocreds.credentials import Credentials
+
+LONGEST_LIFE = 10 * 365 * 24 * 3600
+FIELDS = Names("accessKeyId", "secretAccessKey", "sessionToken")
+UNAUTHORIZED = "UnauthorizedException"
+PORTAL_REMEDIES = {
+    UNAUTHORIZED: "the sign-in has ended: sign in again",
+    "ForbiddenException": "the person who signed in has no such role there: check sso_account_id and sso_role_name,"
+    " and the assignments in the Identity Center",
+    "ResourceNotFoundException": "there is no such account or role: check sso_account_id and sso_role_name",
+    "InvalidRequestException": "check sso_account_id (12 digits) and sso_role_name",
+}
+OIDC_REMEDIES = {
+    "InvalidGrantException": "the sign-in can be renewed no more: sign in again",
+    "ExpiredTokenException": "the sign-in can be renewed no more: sign in again",
+    "InvalidClientException": "the registration has ended: sign in again",
+    "UnauthorizedClientException": "the registration may not do that: sign in again",
+    "AccessDeniedException": "the person may not sign in there any more: ask who runs the Identity Center",
+    "InvalidRequestException": "check sso_region, then sign in again",
+}
+SIGN_IN_ENDED = {
+    "InvalidGrantException",
+    "ExpiredTokenException",
+    "InvalidClientException",
+    "UnauthorizedClientException",
+    "AccessDeniedException",
+}
+
+
+async def get_role_credentials(portal: ServiceClient, settings: SsoSettings, *, access_token: str) -> Credentials:
+    """Call GetRoleCredentials.
+
+    Raises:
+        ServiceRefused: the portal answered no.
+        SourceUnavailable: it did not answer, or not with credentials.
+    """
+    query = urlencode({"role_name": settings.role_name, "account_id": settings.account_id})
+    answer = await ask(
+        portal,
+        "GET",
+        f"/federation/credentials?{query}",
+        name="the SSO portal",
+        target=f"for the role {settings.role_name} in account {settings.account_id}",
+        headers={"x-amz-sso_bearer_token": access_token},
+        remedies=PORTAL_REMEDIES,
+        hidden=[access_token],
+    )
+    issued: Any = answer.get("roleCredentials")
+    credentials = credentials_in(
+        issued,
+        names=FIELDS,
+        expiration=parse_expiration(
+            issued.get("expiration") if isinstance(issued, dict) else None,
+            origin="the expiration that the SSO portal answered with",
+            per_second=1000,
+        ),
+        provider="sso",
+        origin="the SSO portal",
+        remedy="check the endpoint, and for a proxy in between",
+        account_id=settings.account_id,
+    )
+    refuse_expired(credentials, origin="the SSO portal", now=portal.around.context.clock.now())
+    return credentials
+
+
+class Renewed(NamedTuple):
+    """What CreateToken gives.
+
+    Attributes:
+        access_token: for the portal.
+        lifetime: of it, in seconds.
+        refresh_token: for the next time; None where the old one stays good.
+    """
+
+    access_token: str
+    lifetime: int
+    refresh_token: str | None
+
+
+async def create_token(oidc: ServiceClient, *, client_id: str, client_secret: str, refresh_token: str) -> Renewed:
+    """Call CreateToken with a refresh token.
+
+    Raises:
+        ServiceRefused: OIDC answered no; the codes in `SIGN_IN_ENDED` mean that a person has to sign in again.
+        SourceUnavailable: it did not answer, or not with a token.
+    """
+    answer = await ask(
+        oidc,
+        "POST",
+        "/token",
+        name="SSO-OIDC",
+        target="to renew the sign-in",
+        headers={"Content-Type": "application/json"},
+        body={
+            "clientId": client_id,
+            "clientSecret": client_secret,
+            "grantType": "refresh_token",
+            "refreshToken": refresh_token,
+        },
+        remedies=OIDC_REMEDIES,
+        hidden=[client_secret, refresh_token],
+    )
+    access_token, lifetime = text_of(answer.get("accessToken")), answer.get("expiresIn")
+    if access_token is None or not isinstance(lifetime, int) or not 0 < lifetime < LONGEST_LIFE:
+        raise SourceUnavailable(
+            "SSO-OIDC answered without a usable accessToken and expiresIn; check the endpoint, and for a proxy in"
+            " between"
+        )
+    return Renewed(access_token, lifetime, text_of(answer.get("refreshToken")))

@@ -1,0 +1,90 @@
+"""A person's sign-in to IAM Identity Center, where AWS CLI caches it, renewed as long as that is allowed.
+
+See https://docs.aws.amazon.com/sdkref/latest/guide/feature-sso-credentials.html
+"""
+
+from __future__ import annotations
+
+import hashlib
+from math import inf
+from typing import TYPE_CHECKING
+
+from aiocreds.aws import sso
+from aiocreds.aws.client import ServiceClient
+from aiocreds.config import expand
+from aiocreds.config.token_cache import TokenCache, time_of, utc, when
+from aiocreds.errors import LoginRequired, ServiceRefused
+from aiocreds.parse import text_of
+
+if TYPE_CHECKING:
+    from aiocreds.aws.client import ClientConfig, Surroundings
+    from aiocreds.config.sso import SsoSettings
+    from aiocreds.config.token_cache import Token
+
+CACHE = "~/.aws/sso/cache"
+RENEWAL_WINDOW = 15 * 60.0
+REGISTRATION = ("clientId", "clientSecret", "refreshToken")
+
+
+class SignIn:
+    """The sign-in that some settings call for.
+
+    Args:
+        settings: what is wanted.
+        client: how SSO-OIDC is called.
+        around: the configuration it is called in.
+    """
+
+    def __init__(self, settings: SsoSettings, client: ClientConfig, around: Surroundings) -> None:
+        self._settings = settings
+        self._clock = around.context.clock
+        self._oidc = ServiceClient("sso-oidc", client, around, settings.region)
+        key = hashlib.sha1((settings.session or settings.start_url).encode(), usedforsecurity=False).hexdigest()
+        self._cache = TokenCache(f"{expand(CACHE, around.context)}/{key}.json", around.context)
+
+    async def access_token(self) -> str:
+        """The access token, renewed first if its end is near.
+
+        Raises:
+            LoginRequired: there is none, or it has ended and cannot be renewed.
+            SourceUnavailable: it has ended, and SSO-OIDC does not answer.
+        """
+        margin = RENEWAL_WINDOW if self._settings.session else 0.0
+        token = await self._cache.current(life=self._life, margin=margin, renew=self._renew)
+        access_token = None if token is None else text_of(token.get("accessToken"))
+        if access_token is None:
+            raise LoginRequired(f"there is no readable sign-in in {self._cache.path}: run {self._settings.command}")
+        return access_token
+
+    async def access_token_as_it_is(self) -> str | None:
+        """The access token that is cached now, whatever its age."""
+        return text_of((await self._cache.read() or {}).get("accessToken"))
+
+    def _life(self, token: Token) -> float:
+        ends = time_of(token.get("expiresAt")) if text_of(token.get("accessToken")) else -inf
+        return ends - self._clock.now()
+
+    async def _renew(self, token: Token) -> Token:
+        """Get a new token with the refresh token. What we do not know about the old one is kept."""
+        command, now = self._settings.command, self._clock.now()
+        client_id, client_secret, refresh_token = (text_of(token.get(name)) for name in REGISTRATION)
+        ends = f"the sign-in in {self._cache.path} {when(token.get('expiresAt'), now)}"
+        if self._settings.session is None or not (client_id and client_secret and refresh_token):
+            raise LoginRequired(f"{ends} and cannot be renewed: run {command}")
+        if time_of(token.get("registrationExpiresAt")) <= now:
+            registration = when(token.get("registrationExpiresAt"), now)
+            raise LoginRequired(f"{ends}, and the registration to renew it with {registration}: run {command}")
+        try:
+            renewed = await sso.create_token(
+                self._oidc, client_id=client_id, client_secret=client_secret, refresh_token=refresh_token
+            )
+        except ServiceRefused as refused:
+            if refused.code not in sso.SIGN_IN_ENDED:
+                raise
+            raise LoginRequired(f"{refused}. Run {command}") from None
+        return {
+            **token,
+            "accessToken": renewed.access_token,
+            "expiresAt": utc(self._clock.now() + renewed.lifetime, "%Y-%m-%dT%H:%M:%SZ"),
+            "refreshToken": renewed.refresh_token or refresh_token,
+        }

@@ -1,0 +1,109 @@
+"""What the shared config file says about IAM Identity Center (SSO).
+
+See https://docs.aws.amazon.com/sdkref/latest/guide/feature-sso-credentials.html
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from aiocreds.errors import InvalidConfiguration
+
+if TYPE_CHECKING:
+    from aiocreds.config.profiles import Section, SharedConfig
+
+
+class SsoSettings(NamedTuple):
+    """Where a person signs in, and the role that is wanted.
+
+    Attributes:
+        start_url: of the access portal.
+        region: of the Identity Center.
+        account_id: of the role.
+        role_name: the permission set.
+        session: the ``[sso-session …]`` whose sign-in is used; None for the older form without one.
+        command: what a person runs to sign in.
+    """
+
+    start_url: str
+    region: str
+    account_id: str
+    role_name: str
+    session: str | None
+    command: str
+
+
+KEYS = ("sso_start_url", "sso_region", "sso_account_id", "sso_role_name")
+
+
+def of_profile(config: SharedConfig, section: Section) -> SsoSettings:
+    """The settings of a profile, with those of the session it names.
+
+    Raises:
+        InvalidConfiguration: something is missing, or profile and session contradict each other.
+    """
+    name = section.get("sso_session")
+    holders = [section]
+    if name:
+        session = _session(
+            config, name, f"sso_session of profile {section.name!r} ({section.where('sso_session')})"
+        )
+        holders.append(session)
+        for key in session:
+            if section.get(key) and section.get(key) != session.get(key):
+                raise InvalidConfiguration(
+                    f"profile {section.name!r} and [sso-session {name}] have different values for {key}"
+                    f" ({section.where(key)} and {session.where(key)}): remove it from the profile"
+                )
+    values = {key: next(filter(None, (holder.get(key) for holder in holders)), None) for key in KEYS}
+    if missing := [key for key, value in values.items() if not value]:
+        there = next(key for key in ("sso_session", *KEYS) if section.get(key))
+        raise InvalidConfiguration(
+            f"profile {section.name!r} has {there} ({section.where(there)}) but no {' and no '.join(missing)}: add"
+            f" {'it' if len(missing) == 1 else 'them'}"
+            + (f", the start URL and region to [sso-session {name}] ({holders[-1].where()})" if name else "")
+        )
+    start_url, region, account_id, role_name = (value or "" for value in values.values())
+    command = f"aws sso login --sso-session {name}" if name else f"aws sso login --profile {section.name}"
+    return SsoSettings(start_url, region, account_id, role_name, name, command)
+
+
+def of_arguments(
+    config: SharedConfig,
+    *,
+    start_url: str | None,
+    region: str | None,
+    account_id: str | None,
+    role_name: str | None,
+    session: str | None,
+) -> SsoSettings:
+    """The settings given in code; a session of the config file supplies its start URL and region.
+
+    Raises:
+        InvalidConfiguration: something is missing, or an argument contradicts the session.
+    """
+    command = f"aws sso login, with a profile whose sso_start_url is {start_url}"
+    if session:
+        section = _session(config, session, "sso_session=")
+        command = f"aws sso login --sso-session {session}"
+        for key, value in (("sso_start_url", start_url), ("sso_region", region)):
+            if value and section.get(key) and section.get(key) != value:
+                raise InvalidConfiguration(
+                    f"{key}= differs from what [sso-session {session}] says ({section.where(key)}): leave it out"
+                )
+        start_url, region = start_url or section.get("sso_start_url"), region or section.get("sso_region")
+    values = dict(zip(KEYS, (start_url, region, account_id, role_name), strict=True))
+    if missing := [f"{key}=" for key, value in values.items() if not value]:
+        raise InvalidConfiguration(
+            f"{' and '.join(missing)} {'is' if len(missing) == 1 else 'are'} missing: give it"
+        )
+    return SsoSettings(start_url or "", region or "", account_id or "", role_name or "", session, command)
+
+
+def _session(config: SharedConfig, name: str, place: str) -> Section:
+    if name not in config.sso_sessions:
+        raise InvalidConfiguration(
+            f"{place} names an [sso-session {name}] that is not in {config.config_file}:"
+            " add it, or correct the name"
+        )
+    return config.sso_sessions[name]

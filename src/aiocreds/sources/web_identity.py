@@ -1,0 +1,213 @@
+"""Credentials of a role, assumed with the token of an identity provider: EKS, GitHub Actions, OIDC."""
+
+from __future__ import annotations
+
+from time import time
+from typing import TYPE_CHECKING
+
+from aiocreds.aws import sts
+from aiocreds.aws.client import ClientConfig, ServiceClient, Surroundings, region_for, surroundings
+from aiocreds.config import expand
+from aiocreds.config.token_file import read_token_file
+from aiocreds.context import DEFAULT, Context
+from aiocreds.durations import time_limit
+from aiocreds.errors import CredentialsNotFound, InvalidConfiguration
+from aiocreds.provider import credential_provider
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Mapping, Sequence
+    from datetime import timedelta
+
+    from aiocreds.credentials import Credentials
+
+    RoleAssumer = Callable[..., Awaitable[Credentials]]
+
+TOKEN_FILE = "AWS_WEB_IDENTITY_TOKEN_FILE"  # noqa: S105 - the name of a variable
+ROLE_ARN = "AWS_ROLE_ARN"
+SESSION_NAME = "AWS_ROLE_SESSION_NAME"
+
+
+@credential_provider
+async def from_web_token(
+    *,
+    role_arn: str,
+    web_identity_token: str | Callable[[], Awaitable[str]],
+    role_session_name: str | None = None,
+    provider_id: str | None = None,
+    policy_arns: Sequence[str] = (),
+    policy: str | None = None,
+    duration_seconds: float | timedelta = 3600,
+    role_assumer_with_web_identity: RoleAssumer | None = None,
+    client: ClientConfig | None = None,
+    context: Context = DEFAULT,
+) -> Credentials:
+    """Credentials of a role, from AWS STS AssumeRoleWithWebIdentity. The call needs no other credentials.
+
+    ::
+
+        provider = from_web_token(role_arn="arn:aws:iam::123456789012:role/app", web_identity_token=id_token)
+
+    Args:
+        role_arn: the role to assume.
+        web_identity_token: the OAuth 2.0 access token or OpenID Connect id token: a ``str``, or an
+            ``async () -> str`` that is asked at each fetch.
+        role_session_name: shows in CloudTrail; by default ``aiocreds-`` and the time in milliseconds.
+        provider_id: the host of the identity provider, for OAuth 2.0 alone: ``www.amazon.com`` or
+            ``graph.facebook.com``.
+        policy_arns: managed policies for the session.
+        policy: a session policy, as JSON.
+        duration_seconds: how long the credentials live: from 900 to the role's maximum.
+        role_assumer_with_web_identity: makes the call instead: ``async (**request) -> Credentials``, with
+            ``role_arn``, ``role_session_name``, ``web_identity_token``, ``provider_id``, ``policy_arns``,
+            ``policy`` and ``duration_seconds``.
+        client: region, endpoint, time-outs and middlewares of the STS call.
+        context: the environment, the clock and the HTTP session.
+
+    The region is ``client.region``, ``AWS_REGION``, ``AWS_DEFAULT_REGION``, the active profile's ``region``, else
+    the home region of the role's partition.
+
+    Raises:
+        InvalidConfiguration: there is no token, or the endpoint's settings contradict.
+        ServiceRefused: STS answered no; ``.code`` tells why.
+        SourceUnavailable: STS did not answer.
+        CredentialsError: the function that gives the token raised something; the error's ``__cause__`` holds it.
+
+    See https://docs.aws.amazon.com/STS/latest/APIReference/API_AssumeRoleWithWebIdentity.html
+    """
+    token = web_identity_token if isinstance(web_identity_token, str) else await web_identity_token()
+    return await _assume(
+        token,
+        place="web_identity_token",
+        role_arn=role_arn,
+        role_session_name=role_session_name,
+        provider_id=provider_id,
+        policy_arns=policy_arns,
+        policy=policy,
+        duration_seconds=duration_seconds,
+        role_assumer=role_assumer_with_web_identity,
+        client=client,
+        context=context,
+    )
+
+
+@credential_provider
+async def from_token_file(
+    *,
+    web_identity_token_file: str | None = None,
+    role_arn: str | None = None,
+    role_session_name: str | None = None,
+    provider_id: str | None = None,
+    policy_arns: Sequence[str] = (),
+    policy: str | None = None,
+    duration_seconds: float | timedelta = 3600,
+    role_assumer_with_web_identity: RoleAssumer | None = None,
+    client: ClientConfig | None = None,
+    context: Context = DEFAULT,
+) -> Credentials:
+    """Credentials of a role, from AWS STS AssumeRoleWithWebIdentity with a token that lies in a file.
+
+    That is how a pod gets its role on EKS: the three variables below are set for it, and the file is rotated. It
+    is read again at every fetch; while it is missing or empty, for about half a second more.
+
+    Args:
+        web_identity_token_file: the file; by default ``AWS_WEB_IDENTITY_TOKEN_FILE``. ``~`` is the home folder.
+        role_arn: by default ``AWS_ROLE_ARN``.
+        role_session_name: by default ``AWS_ROLE_SESSION_NAME``, else as for :func:`from_web_token`.
+        provider_id: as for :func:`from_web_token`, and so are all the others.
+        policy_arns: managed policies for the session.
+        policy: a session policy, as JSON.
+        duration_seconds: how long the credentials live.
+        role_assumer_with_web_identity: makes the call instead.
+        client: region, endpoint, time-outs and middlewares of the STS call.
+        context: the environment, the home folder, the clock and the HTTP session.
+
+    Raises:
+        CredentialsNotFound: no file is named.
+        InvalidConfiguration: there is a file but no role, or the file is not there.
+        ServiceRefused: STS answered no; ``.code`` tells why.
+        SourceUnavailable: the file stays empty, or STS did not answer.
+
+    See https://docs.aws.amazon.com/eks/latest/userguide/iam-roles-for-service-accounts.html
+    """
+    file, place = web_identity_token_file, "web_identity_token_file"
+    if not file:
+        file, place = context.setting(TOKEN_FILE), TOKEN_FILE
+    if not file:
+        raise CredentialsNotFound(f"{TOKEN_FILE} is not set")
+    role_arn = role_arn or context.setting(ROLE_ARN)
+    if not role_arn:
+        raise InvalidConfiguration(f"{place} is set but {ROLE_ARN} is not: set it to the role to assume")
+    path = expand(file, context)
+    return await _assume(
+        await read_token_file(path, place=place),
+        place=f"{place} ({path})",
+        role_arn=role_arn,
+        role_session_name=role_session_name or context.setting(SESSION_NAME),
+        provider_id=provider_id,
+        policy_arns=policy_arns,
+        policy=policy,
+        duration_seconds=duration_seconds,
+        role_assumer=role_assumer_with_web_identity,
+        client=client,
+        context=context,
+    )
+
+
+async def _assume(
+    token: str,
+    *,
+    place: str,
+    role_arn: str,
+    role_session_name: str | None,
+    provider_id: str | None,
+    policy_arns: Sequence[str],
+    policy: str | None,
+    duration_seconds: float | timedelta,
+    role_assumer: RoleAssumer | None,
+    client: ClientConfig | None,
+    context: Context,
+) -> Credentials:
+    if isinstance(policy_arns, str):
+        raise InvalidConfiguration('policy_arns is a sequence of strings: write ["…"]')
+    role_session_name = role_session_name or session_name()
+    duration = int(time_limit(duration_seconds, "duration_seconds"))
+    if role_assumer is not None:
+        return await role_assumer(
+            role_arn=role_arn,
+            role_session_name=role_session_name,
+            web_identity_token=token,
+            provider_id=provider_id,
+            policy_arns=policy_arns,
+            policy=policy,
+            duration_seconds=duration,
+        )
+    optional = {"ProviderId": provider_id, "Policy": policy}
+    parameters: dict[str, str | int] = {
+        "RoleArn": role_arn,
+        "RoleSessionName": role_session_name,
+        "DurationSeconds": duration,
+        **{name: value for name, value in optional.items() if value is not None},
+        **sts.listed("PolicyArns", policy_arns, field="arn"),
+    }
+    around = await surroundings(context)
+    return await assume_with_token(
+        parameters, token=token, place=place, client=client or ClientConfig(), around=around
+    )
+
+
+def session_name() -> str:
+    """The name of a session that nobody named."""
+    return f"aiocreds-{int(time() * 1000)}"
+
+
+async def assume_with_token(
+    parameters: Mapping[str, str | int], *, token: str, place: str, client: ClientConfig, around: Surroundings
+) -> Credentials:
+    """Assume a role with a token; ``place`` is where messages say that it came from."""
+    if not (isinstance(token, str) and token.strip()):  # type: ignore[redundant-expr]  # a user's function gave it
+        raise InvalidConfiguration(f"{place} gave no token: it must be a text that is not blank")
+    region = region_for(client, around, arn=str(parameters["RoleArn"]))
+    service = ServiceClient("sts", client, around, region)
+    token = token.strip()
+    request = {**parameters, "WebIdentityToken": token}
+    return await sts.assume(service, sts.WITH_WEB_IDENTITY, request, hidden=token)
