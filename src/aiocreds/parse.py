@@ -112,7 +112,7 @@ def credentials_in(
     Raises:
         SourceUnavailable: a key is missing.
     """
-    fields = cast("dict[str, Any]", document) if isinstance(document, dict) else {}
+    fields = object_of(document)
     key, secret, token = (text_of(fields.get(name)) for name in names)
     if not key or not secret:
         missing = " and ".join(name for name, value in zip(names, (key, secret), strict=False) if not value)
@@ -201,6 +201,11 @@ def refuse_expired(credentials: Credentials, *, origin: str, now: float) -> None
 def _json_name(value: object) -> str:
     names = {list: "array", str: "string", bool: "boolean", type(None): "null"}
     return next((name for kind, name in names.items() if isinstance(value, kind)), "number")
+
+
+def object_of(value: object) -> dict[str, Any]:
+    """A JSON object; an empty one for anything else."""
+    return cast("dict[str, Any]", value) if isinstance(value, dict) else {}
 
 
 def text_of(value: object) -> str | None:

@@ -31,13 +31,19 @@ from aiocreds import (
     chain,
     credential_provider,
     default_chain,
+    from_cognito_identity,
+    from_cognito_identity_pool,
     from_container_metadata,
     from_env,
     from_http,
     from_ini,
     from_instance_metadata,
+    from_login,
     from_process,
+    from_sso,
     from_temporary_credentials,
+    from_token_file,
+    from_web_token,
 )
 from aiocreds.integrations.aiobotocore import attach
 
@@ -52,6 +58,29 @@ async def ask_for_code(serial_number: str) -> str:
 async def my_coroutine() -> Credentials:
     """Any coroutine function will do as a source."""
     return Credentials("AKIA", "secret")
+
+
+async def id_token() -> str:
+    """A token of an identity provider."""
+    return "eyJ"
+
+
+async def assume(*, role_arn: str, web_identity_token: str, **request: object) -> Credentials:
+    """A role assumer of one's own."""
+    return await my_coroutine()
+
+
+class IdsElsewhere:
+    """A cache of identity ids."""
+
+    async def get(self, key: str) -> str | None:
+        """Look up."""
+
+    async def put(self, key: str, value: str) -> None:
+        """Keep."""
+
+    async def delete(self, key: str) -> None:
+        """Forget."""
 
 
 class MySource:
@@ -96,6 +125,33 @@ def factories(context: Context) -> None:
         Provider,
     )
     assert_type(from_temporary_credentials(role_arn=ROLE, source=my_coroutine), Provider)
+    signed_in(context)
+
+
+def signed_in(context: Context) -> None:
+    """Those that somebody signs in for."""
+    assert_type(from_sso("app", config_file="a", context=context), Provider)
+    assert_type(from_sso(sso_session="corp", sso_account_id="123456789012", sso_role_name="Developer"), Provider)
+    assert_type(from_login("me", client=ClientConfig(read_timeout=5)), Provider)
+    assert_type(from_token_file(), Provider)
+    assert_type(from_token_file(web_identity_token_file="~/token", role_arn=ROLE, policy_arns=["a"]), Provider)
+    assert_type(from_web_token(role_arn=ROLE, web_identity_token="eyJ", duration_seconds=900), Provider)
+    assert_type(from_web_token(role_arn=ROLE, web_identity_token=id_token), Provider)
+    assert_type(
+        from_web_token(role_arn=ROLE, web_identity_token=id_token, role_assumer_with_web_identity=assume), Provider
+    )
+    logins = {"graph.facebook.com": "token"}
+    assert_type(from_cognito_identity(identity_id="eu-central-1:1", logins={"google": id_token, "x": "y"}), Provider)
+    assert_type(from_cognito_identity_pool(identity_pool_id="eu-central-1:1", logins=logins), Provider)
+    assert_type(from_cognito_identity_pool(identity_pool_id="eu-central-1:1", cache=IdsElsewhere()), Provider)
+    assert_type(
+        default_chain(sso_session="corp", sso_account_id="1", sso_role_name="r", endpoint_mode="IPv4"), Provider
+    )
+
+    from_sso("app", "https://corp.awsapps.com/start")  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+    from_web_token(role_arn=ROLE)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+    from_web_token(role_arn=ROLE, web_identity_token=lambda: "eyJ")  # type: ignore[arg-type,return-value]  # pyright: ignore[reportArgumentType]
+    from_cognito_identity_pool(identity_pool_id="x", cache={})  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
 
     from_env("app")  # type: ignore[call-arg,arg-type]  # pyright: ignore[reportCallIssue]
     from_env(profile="app")  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]

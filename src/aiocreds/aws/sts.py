@@ -154,7 +154,7 @@ def listed(name: str, members: Sequence[Mapping[str, str] | str], *, field: str 
 
 def _tells(codes: Container[str], response: Response) -> bool:
     """Whether an answer tells one of these error codes."""
-    return response.status >= 400 and _fields(response.body).get("Code") in codes
+    return response.status >= 400 and _fields(response.body).get("Code", "") in codes
 
 
 def _refusal(
