@@ -1,10 +1,10 @@
-"""AWS Signature Version 4, for requests that carry the signature in a header.
+"""AWS Signature Version 4, in a header or in the URL.
 
 Pure functions, in the order in which the algorithm names them::
 
     canonical_headers ─┐
     canonical_path ────┼→ canonical_request → string_to_sign → signature → Authorization
-    canonical_query ───┘
+    canonical_query ───┘                                                     or X-Amz-Signature
 
 See https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_sigv-create-signed-request.html
 """
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from aiocreds.credentials import Credentials
 
 ALGORITHM = "AWS4-HMAC-SHA256"
+UNSIGNED_PAYLOAD = "UNSIGNED-PAYLOAD"  # in place of a body's hash, where the service takes it
 
 # What the client library, a proxy or a tracer may still add, drop or rewrite between here and the service.
 # Everything else is signed, `content-length` and what a user's middleware added included.
@@ -57,13 +58,14 @@ def sign(
     method: str,
     url: str,
     headers: Iterable[tuple[str, str]],
-    body: bytes,
+    body: bytes | None,
     *,
     credentials: Credentials,
     region: str,
     service: str,
     at: float,
     normalize_path: bool = True,
+    encode_path: bool = True,
     sign_body: bool = False,
     omit_session_token: bool = False,
 ) -> dict[str, str]:
@@ -74,12 +76,13 @@ def sign(
         url: the absolute URL, as it goes on the wire.
         headers: what the request carries, a pair for each line. Those this function returns are ignored, so
             that a request may be signed again. ``Host`` is derived from the URL when it is not among them.
-        body: the whole body.
+        body: the whole body; None leaves it unsigned, which S3 and few others accept.
         credentials: the keys to sign with.
         region: the region to sign for.
         service: the service's signing name, such as ``"sts"``.
         at: the time to sign for, in seconds since the epoch.
         normalize_path: collapse ``//``, ``/./`` and ``/../``. Every service but S3 does.
+        encode_path: percent-encode the path once more. Every service but S3 does.
         sign_body: also state the hash of the body in a header, as S3 demands.
         omit_session_token: leave the session token out of what is signed. It is added all the same.
 
@@ -90,12 +93,12 @@ def sign(
         ValueError: ``url`` is not a URL.
     """
     # What may fail goes first: no token is in a local variable when it does.
-    host, path, query = _target(url, normalize=normalize_path)
+    host, path, query = _target(url, normalize=normalize_path, encode=encode_path)
     timestamp = _timestamp(int(at))
-    body_hash = sha256(body).hexdigest()
+    body_hash = UNSIGNED_PAYLOAD if body is None else sha256(body).hexdigest()
 
     added = {"X-Amz-Date": timestamp}
-    if sign_body:
+    if sign_body or body is None:
         added["X-Amz-Content-SHA256"] = body_hash
     token = {"X-Amz-Security-Token": credentials.session_token} if credentials.session_token else {}
     signed = canonical_headers(headers, added if omit_session_token else added | token, host=host)
@@ -110,10 +113,78 @@ def sign(
     return {**added, **token, "Authorization": authorization}
 
 
+def presign(
+    method: str,
+    url: str,
+    headers: Iterable[tuple[str, str]] = (),
+    body: bytes | None = b"",
+    *,
+    credentials: Credentials,
+    region: str,
+    service: str,
+    at: float,
+    expires_in: int,
+    normalize_path: bool = True,
+    encode_path: bool = True,
+    omit_session_token: bool = False,
+) -> str:
+    """Sign a request in its URL, so that somebody else can make it.
+
+    Args:
+        method: such as ``"GET"``.
+        url: the absolute URL.
+        headers: what the request will have to carry.
+        body: the whole body that it will have to carry; None leaves that open.
+        credentials: the keys to sign with. When they end, so does the URL.
+        region: the region to sign for.
+        service: the service's signing name, such as ``"s3"``.
+        at: the time to sign for, in seconds since the epoch.
+        expires_in: seconds from then that the URL is good for.
+        normalize_path: collapse ``//``, ``/./`` and ``/../``. Every service but S3 does.
+        encode_path: percent-encode the path once more. Every service but S3 does.
+        omit_session_token: leave the session token out of what is signed. It is added all the same.
+
+    Returns:
+        The URL with what ``X-Amz-Signature`` and its kin add to the query.
+
+    Raises:
+        ValueError: ``url`` is not a URL.
+    """
+    url = url.partition("#")[0]
+    host, path, query = _target(url, normalize=normalize_path, encode=encode_path)
+    timestamp = _timestamp(int(at))
+    signed = canonical_headers(headers, {}, host=host)
+    scope = credential_scope(timestamp, region, service)
+    added = {
+        "X-Amz-Algorithm": ALGORITHM,
+        "X-Amz-Credential": f"{credentials.access_key_id}/{scope}",
+        "X-Amz-Date": timestamp,
+        "X-Amz-SignedHeaders": ";".join(signed),
+        "X-Amz-Expires": str(expires_in),
+    }
+    token = {"X-Amz-Security-Token": credentials.session_token} if credentials.session_token else {}
+    covered = _query(added if omit_session_token else added | token)
+    request = canonical_request(
+        method,
+        path,
+        canonical_query(f"{query}&{covered}"),
+        signed,
+        UNSIGNED_PAYLOAD if body is None else sha256(body).hexdigest(),
+    )
+    mac = signature(credentials.secret_access_key, scope, string_to_sign(timestamp, scope, request))
+    separator = "&" if "?" in url else "?"
+    return f"{url}{separator}{_query(added | token | {'X-Amz-Signature': mac})}"
+
+
+def _query(parameters: Mapping[str, str]) -> str:
+    return "&".join(f"{name}={quote(_encoded(value), safe='')}" for name, value in parameters.items())
+
+
 @lru_cache(maxsize=64)
-def _target(url: str, *, normalize: bool) -> tuple[str, str, str]:
+def _target(url: str, *, normalize: bool, encode: bool) -> tuple[str, str, str]:
     parts = urlsplit(url)
-    return host_header(parts), canonical_path(parts.path, normalize=normalize), canonical_query(parts.query)
+    path = canonical_path(parts.path, normalize=normalize, encode=encode)
+    return host_header(parts), path, canonical_query(parts.query)
 
 
 @lru_cache(maxsize=4)
@@ -171,8 +242,8 @@ def canonical_headers(headers: Iterable[tuple[str, str]], added: Mapping[str, st
     return dict(sorted(lines.items()))
 
 
-def canonical_path(path: str, *, normalize: bool = True) -> str:
-    """The path of a URL, percent-encoded once more than it came, as every service but S3 expects."""
+def canonical_path(path: str, *, normalize: bool = True, encode: bool = True) -> str:
+    """The path of a URL, percent-encoded once more than it came; without ``encode`` just once, as S3 expects it."""
     if normalize:
         kept: list[str] = []
         for segment in path.split("/"):
@@ -181,7 +252,7 @@ def canonical_path(path: str, *, normalize: bool = True) -> str:
             elif segment not in {"", "."}:
                 kept.append(segment)
         path = "/" + "/".join(kept) + ("/" if kept and path.endswith("/") else "")
-    return quote(path or "/")
+    return quote((path if encode else unquote_to_bytes(path)) or "/")
 
 
 def canonical_query(query: str) -> str:
