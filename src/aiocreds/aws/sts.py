@@ -64,7 +64,10 @@ REMEDIES = {
 }
 ISSUED = ("AccessKeyId", "SecretAccessKey", "SessionToken", "Expiration")
 # What STS writes, without attributes and entities: read many times as fast as by an XML parser, which has the rest.
-PLAIN_FIELD = re.compile("<(AccessKeyId|SecretAccessKey|SessionToken|Expiration|Arn)>([^<]*)</")
+PLAIN_CREDENTIALS = re.compile(r"\s*".join(f"<{name}>(?P<{name}>[^<]+)</{name}>" for name in ISSUED))
+PLAIN_ARN = re.compile("<Arn>(?P<Arn>[^<]*)</Arn>")
+# Names, numbers and ARNs: quoted many times as fast as by urllib, which has the rest.
+PLAIN_VALUE = re.compile(r"[A-Za-z0-9_.~:/-]*")
 NO_REMEDY = "see https://docs.aws.amazon.com/STS/latest/APIReference/CommonErrors.html"
 
 
@@ -82,16 +85,13 @@ async def assume_role(
         ServiceRefused: STS answered no.
         SourceUnavailable: it did not answer, or not with credentials.
     """
-    form: dict[str, str | int] = {"Action": "AssumeRole", "Version": "2011-06-15"}
-    form |= parameters
-    target = f"to assume {form.get('RoleArn', 'the role')}"
+    target = f"to assume {parameters.get('RoleArn', 'the role')}"
     try:
         response = await sts.call(
             "POST",
             "/",
             headers={"Content-Type": "application/x-www-form-urlencoded; charset=utf-8"},
-            # The names are ours and need no quoting, which is half the work of urllib's urlencode.
-            body="&".join([f"{name}={quote_plus(str(value))}" for name, value in form.items()]).encode(),
+            body=_form("AssumeRole", parameters),
             credentials=credentials,
             retry_if=_throttled,
             clock_rejected=_clock_rejected,
@@ -104,6 +104,18 @@ async def assume_role(
     assumed = _parse(response, origin)
     refuse_expired(assumed, origin=origin, now=sts.around.context.clock.now())
     return assumed
+
+
+def _form(action: str, parameters: Mapping[str, str | int]) -> bytes:
+    """A call in the query protocol. The names are the service's own and need no quoting."""
+    fields = [f"{name}={_quoted(str(value))}" for name, value in parameters.items()]
+    return f"Action={action}&Version=2011-06-15&{'&'.join(fields)}".encode()
+
+
+def _quoted(text: str) -> str:
+    if PLAIN_VALUE.fullmatch(text):
+        return text.replace(":", "%3A").replace("/", "%2F")
+    return quote_plus(text)
 
 
 def listed(name: str, members: Sequence[Mapping[str, str] | str], *, field: str = "") -> dict[str, str]:
@@ -156,8 +168,10 @@ def _refusal(
 
 def _parse(response: Response, origin: str) -> Credentials:
     text = response.body.decode(errors="replace")
-    fields = {} if "&" in text else dict(PLAIN_FIELD.findall(text))
-    if not all(map(fields.get, ISSUED)):
+    plain, role = PLAIN_CREDENTIALS.search(text), PLAIN_ARN.search(text)
+    if plain and role and "&" not in text:
+        fields = plain.groupdict() | role.groupdict()
+    else:
         fields = _fields(response.body)
         if missing := [name for name in ISSUED if not fields.get(name)]:
             raise SourceUnavailable(f"{origin} answered without {', '.join(missing)}; is that STS?")
