@@ -102,7 +102,7 @@ class Provider:
         self._expire_after: float | None = None
         self._clock = context.clock
         self._lock = threading.RLock()  # a signal handler may invalidate what it interrupts
-        self._state = State()
+        self._state = refresh.NOTHING
         self._credentials: Credentials | None = None
         self._fresh_until = -inf
         self._flights: dict[asyncio.AbstractEventLoop, Flight] = {}
