@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from datetime import UTC, timedelta
 from email.utils import parsedate_to_datetime
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import TYPE_CHECKING, NamedTuple
 
 from aiocreds.aws.endpoints import Endpoint, endpoint_for
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from aiocreds.credentials import Credentials
     from aiocreds.http import Response
     from aiocreds.http.outgoing import Signer
+    from aiocreds.refresh import Clock
 
 SKEW_TOLERATED = 240.0  # seconds; services refuse signatures from about 300 on
 
@@ -165,10 +166,10 @@ class ServiceClient(NamedTuple):
             SourceUnavailable: the service did not answer.
         """
         endpoint, context = self.endpoint, self.around.context
-        signer = None
+        signer: Signer | None = None
         if credentials is not None:
             _check_sendable(credentials)
-            signer = _signer(credentials, endpoint.signing_region, self.service, context)
+            signer = partial(_sign, credentials, endpoint.signing_region, self.service, context.clock)
         connect = time_limit(self.client.connect_timeout, "connect_timeout")
         read = time_limit(self.client.read_timeout, "read_timeout")
         corrected = False
@@ -232,19 +233,16 @@ def _is_sendable(value: str) -> bool:
     return value.isascii() and value.isprintable()
 
 
-def _signer(credentials: Credentials, region: str, service: str, context: Context) -> Signer:
-    """What signs a request after all middlewares, at each attempt anew."""
-
-    def signer(method: str, url: str, headers: Iterable[tuple[str, str]], body: bytes) -> Mapping[str, str]:
-        return sign(
-            method,
-            url,
-            headers,
-            body,
-            credentials=credentials,
-            region=region,
-            service=service,
-            at=context.clock.now(),
-        )
-
-    return signer
+def _sign(
+    credentials: Credentials,
+    region: str,
+    service: str,
+    clock: Clock,
+    method: str,
+    url: str,
+    headers: Iterable[tuple[str, str]],
+    body: bytes,
+) -> Mapping[str, str]:
+    """Sign a request after all middlewares, at each attempt anew."""
+    at = clock.now()
+    return sign(method, url, headers, body, credentials=credentials, region=region, service=service, at=at)
