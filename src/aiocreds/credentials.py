@@ -41,10 +41,11 @@ class Credentials:
     may_outlive_expiry: bool = False
 
     def __post_init__(self) -> None:
-        for name, value in (("access_key_id", self.access_key_id), ("secret_access_key", self.secret_access_key)):
-            if not value or value.isspace():
-                raise ValueError(f"Credentials need a non-empty {name}")
-        if self.expiration is not None:
+        if not self.access_key_id or self.access_key_id.isspace():
+            raise ValueError("Credentials need a non-empty access_key_id")
+        if not self.secret_access_key or self.secret_access_key.isspace():
+            raise ValueError("Credentials need a non-empty secret_access_key")
+        if self.expiration is not None and self.expiration.tzinfo is not UTC:
             if self.expiration.utcoffset() is None:
                 raise ValueError("expiration must be timezone-aware: datetime.now(UTC), not datetime.now()")
             try:

@@ -40,7 +40,7 @@ class Flight:
     whoever happened to come first reach the source.
     """
 
-    __slots__ = ("_task", "_waiters", "credentials", "error", "first", "landed", "recalled", "told")
+    __slots__ = ("_landed", "_task", "_waiters", "credentials", "error", "first", "landed", "recalled", "told")
 
     def __init__(self, *, first: bool) -> None:
         self.first = first
@@ -50,22 +50,33 @@ class Flight:
         self.credentials: Credentials | None = None
         self.error: CredentialsError | Unattended | None = None
         self._task: asyncio.Task[None] | None = None
+        self._landed: Callable[[Flight], None] | None = None
         self._waiters: dict[asyncio.Future[None], Flight | None] = {}
 
     def start(self, trip: Coroutine[Any, Any, None], name: str, landed: Callable[[Flight], None]) -> None:
-        """Run the trip; when it ends, however it ends, call ``landed`` and wake everyone who waits."""
+        """Run the trip; when it has called :meth:`land`, or ends without, call ``landed`` and wake who waits."""
+        self._landed = landed
         context = contextvars.Context()
         context.run(_current.set, self)
         self._task = asyncio.get_running_loop().create_task(trip, name=f"aiocreds {name}", context=context)
         _aloft.add(self._task)
-        self._task.add_done_callback(lambda task: self._land(task, landed))
+        self._task.add_done_callback(self._cut_short)
 
-    def _land(self, task: asyncio.Task[None], landed: Callable[[Flight], None]) -> None:
-        _aloft.discard(task)
-        self._task = None  # its context holds us: only the cycle collector would free the credentials
-        self.landed = True
+    def _cut_short(self, task: asyncio.Task[None]) -> None:
         if not task.cancelled():
             task.exception()  # asyncio has raised or logged it; here it counts as a failure
+        self.land()
+
+    def land(self) -> None:
+        """Let everyone go, as the last act of the trip: its task's end would tell them a turn of the loop later."""
+        task, landed = self._task, self._landed
+        if task is None or landed is None:
+            return
+        task.remove_done_callback(self._cut_short)
+        _aloft.discard(task)
+        # Its context holds us, and we would hold it: only the cycle collector would free the credentials.
+        self._task = self._landed = None
+        self.landed = True
         landed(self)
         for waiter in self._waiters:
             if not waiter.done():

@@ -102,7 +102,7 @@ class Provider:
         self._expire_after: float | None = None
         self._clock = context.clock
         self._lock = threading.RLock()  # a signal handler may invalidate what it interrupts
-        self._state = State()
+        self._state = refresh.NOTHING
         self._credentials: Credentials | None = None
         self._fresh_until = -inf
         self._flights: dict[asyncio.AbstractEventLoop, Flight] = {}
@@ -274,7 +274,7 @@ class Provider:
         """Start a flight that nobody waits for, unless one is under way."""
         loop = asyncio.get_running_loop()
         if loop not in self._flights:
-            self._start(loop, self._announce(loop))
+            self._start(self._announce(loop))
 
     async def _fly(self, *, behind: bool = False) -> Flight:
         """Join the flight under way or start one, and wait for its landing."""
@@ -287,7 +287,7 @@ class Provider:
             if flight is None:
                 flight = self._announce(loop)
                 seat = flight.join(behind=behind)
-                self._start(loop, flight)
+                self._start(flight)
             else:
                 seat = flight.join(behind=behind)
             await flight.wait(seat)
@@ -302,15 +302,16 @@ class Provider:
         flight = self._flights[loop] = Flight(first=self._state.credentials is None)
         return flight
 
-    def _start(self, loop: asyncio.AbstractEventLoop, flight: Flight) -> None:
-        def landed(flight: Flight) -> None:
-            if self._flights.get(loop) is flight:
-                del self._flights[loop]
-            if flight.credentials is None and flight.error is None and not flight.recalled:
-                flight.told = True  # the log is spared: most often a loop is ending
-                self._fail(flight, SourceUnavailable("was cancelled from inside, or by the end of its loop"))
+    def _start(self, flight: Flight) -> None:
+        flight.start(self._trip(flight), self.name, self._landed)
 
-        flight.start(self._trip(flight), self.name, landed)
+    def _landed(self, flight: Flight) -> None:
+        loop = asyncio.get_running_loop()
+        if self._flights.get(loop) is flight:
+            del self._flights[loop]
+        if flight.credentials is None and flight.error is None and not flight.recalled:
+            flight.told = True  # the log is spared: most often a loop is ending
+            self._fail(flight, SourceUnavailable("was cancelled from inside, or by the end of its loop"))
 
     async def _trip(self, flight: Flight) -> None:
         departed = self._state.successes
@@ -329,6 +330,7 @@ class Provider:
             raise  # what becomes of the flight is settled when its task has ended
         except BaseException as error:  # noqa: BLE001 - a user's own source may raise anything; a caller sees our tree alone
             self._fail(flight, foreign(error))
+        flight.land()
 
     def _land(self, flight: Flight, credentials: Credentials, departed: int) -> Credentials:
         """Keep what the source gave, unless it is no better than nothing or another loop was faster."""

@@ -14,14 +14,16 @@ Knows nothing of AWS. :func:`decide` is pure; the transitions (:func:`loaded`, :
 
 from __future__ import annotations
 
-import threading
 from enum import Enum, auto
+from functools import cache
 from math import inf
 from time import time
 from typing import TYPE_CHECKING, Any, NamedTuple
 from weakref import ref
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from aiocreds.credentials import Credentials
     from aiocreds.errors import CredentialsError
 
@@ -36,13 +38,12 @@ EXPIRED_BACKOFF = 1.0
 class Clock:
     """The wall clock, put right by what a service said the time was."""
 
-    __slots__ = ("_followers", "_lock", "_sweep_at", "offset")
+    __slots__ = ("_followers", "_forget", "offset")
 
     def __init__(self) -> None:
         self.offset = 0.0
-        self._followers: set[ref[Any]] = set()
-        self._sweep_at = 64
-        self._lock = threading.Lock()  # providers are made in any thread
+        self._followers: set[ref[Any]] = set()  # changed and copied in one step each: providers live in any thread
+        self._forget = self._followers.discard
 
     def now(self) -> float:
         """Seconds since the epoch, as the services count them."""
@@ -50,19 +51,13 @@ class Clock:
 
     def follow(self, follower: object) -> None:
         """Have ``follower.rearm()`` called when the offset changes, for as long as it lives."""
-        with self._lock:
-            self._followers.add(ref(follower))
-            if len(self._followers) > self._sweep_at:
-                self._followers = {known for known in self._followers if known() is not None}
-                self._sweep_at = 2 * len(self._followers) + 64
+        self._followers.add(ref(follower, self._forget))
 
     def learn(self, offset: float) -> None:
         """Keep what a service's clock is ahead of ours, in seconds."""
         self.offset = offset
-        with self._lock:
-            followers = [known() for known in self._followers]
-        for follower in followers:
-            if follower is not None:
+        for known in list(self._followers):
+            if (follower := known()) is not None:
                 follower.rearm()
 
 
@@ -80,6 +75,9 @@ class State(NamedTuple):
     short: float | None = None  # the least life, in seconds, that somebody asked the source for in vain
     successes: int = 0
     failures: int = 0
+
+
+NOTHING = State()  # is loaded yet
 
 
 class Action(Enum):
@@ -204,6 +202,11 @@ def invalidated(state: State) -> State:
 
 def spread(low: float, high: float) -> float:
     """A random number between the two, so that a fleet does not act in step."""
+    return _uniform()(low, high)
+
+
+@cache
+def _uniform() -> Callable[[float, float], float]:
     from random import uniform  # slow to load, and credentials that never expire do without
 
-    return uniform(low, high)
+    return uniform

@@ -140,6 +140,14 @@ def endpoint_for(
         if endpoint_url is None
         else Setting(endpoint_url, "endpoint_url=")
     )
+    return _endpoint(service, region, custom, fips, dualstack)
+
+
+@lru_cache(maxsize=64)  # many roles ask in one place
+def _endpoint(
+    service: str, region: str, custom: Setting | None, fips: str | None, dualstack: str | None
+) -> Endpoint:
+    """The endpoint, from what sets its URL and where FIPS and dual-stack are turned on."""
     if custom is None:
         return resolve(service, region, use_fips=bool(fips), use_dualstack=bool(dualstack))
     for kind, place in (("FIPS", fips), ("dual-stack", dualstack)):

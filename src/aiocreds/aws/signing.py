@@ -205,15 +205,17 @@ def string_to_sign(timestamp: str, scope: str, request: str) -> str:
 
 def signature(secret_access_key: str, scope: str, text: str) -> str:
     """Sign ``text`` with the key that the secret and each step of the scope yield."""
-    return hmac.digest(_key(secret_access_key, scope), _encoded(text), "sha256").hex()
+    mac = _keyed(secret_access_key, scope).copy()
+    mac.update(_encoded(text))
+    return mac.hexdigest()
 
 
 @lru_cache(maxsize=8)  # one source signs for many roles, and a key holds for a day
-def _key(secret_access_key: str, scope: str) -> bytes:
+def _keyed(secret_access_key: str, scope: str) -> hmac.HMAC:
     key = _encoded("AWS4" + secret_access_key)
     for step in scope.split("/"):
         key = hmac.digest(key, _encoded(step), "sha256")
-    return key
+    return hmac.new(key, digestmod="sha256")
 
 
 def credential_scope(timestamp: str, region: str, service: str) -> str:

@@ -64,6 +64,8 @@ ISSUED = ("AccessKeyId", "SecretAccessKey", "SessionToken", "Expiration")
 # What STS writes, without attributes and entities: read many times as fast as by an XML parser, which has the rest.
 PLAIN_CREDENTIALS = re.compile(r"\s*".join(f"<{name}>(?P<{name}>[^<]+)</{name}>" for name in ISSUED))
 PLAIN_ARN = re.compile("<Arn>(?P<Arn>[^<]*)</Arn>")
+# Names, numbers and ARNs: quoted many times as fast as by urllib, which has the rest.
+PLAIN_VALUE = re.compile(r"[A-Za-z0-9_.~:/-]*")
 NO_REMEDY = "see https://docs.aws.amazon.com/STS/latest/APIReference/CommonErrors.html"
 
 
@@ -136,8 +138,14 @@ async def assume(
 
 def _form(action: str, parameters: Mapping[str, str | int]) -> bytes:
     """A call in the query protocol. The names are the service's own and need no quoting."""
-    fields = [f"{name}={quote_plus(str(value))}" for name, value in parameters.items()]
+    fields = [f"{name}={_quoted(str(value))}" for name, value in parameters.items()]
     return f"Action={action}&Version=2011-06-15&{'&'.join(fields)}".encode()
+
+
+def _quoted(text: str) -> str:
+    if PLAIN_VALUE.fullmatch(text):
+        return text.replace(":", "%3A").replace("/", "%2F")
+    return quote_plus(text)
 
 
 def listed(name: str, members: Sequence[Mapping[str, str] | str], *, field: str = "") -> dict[str, str]:

@@ -100,7 +100,7 @@ class SharedConfig:
         services: from the config file.
     """
 
-    __slots__ = ("_documents", "config_file", "credentials_file", "profiles", "services", "sso_sessions")
+    __slots__ = ("_documents", "_met", "config_file", "credentials_file", "profiles", "services", "sso_sessions")
 
     def __init__(self, credentials: Document, config: Document) -> None:
         self.config_file = config.file
@@ -111,6 +111,7 @@ class SharedConfig:
         self.sso_sessions: Mapping[str, Section] = Sections((config, config.sso_sessions))
         self.services: Mapping[str, Section] = Sections((config, config.services))
         self._documents = credentials, config
+        self._met: dict[str, Section | None] = {}
 
     def __eq__(self, other: object) -> bool:
         """Whether both come from the same reading of the same files."""
@@ -121,7 +122,9 @@ class SharedConfig:
 
     def profile(self, name: str) -> Section | None:
         """A profile, or None when neither file has it."""
-        return self.profiles[name] if name in self.profiles else None  # noqa: SIM401 - raises nothing on the way
+        if name not in self._met:
+            self._met[name] = self.profiles[name] if name in self.profiles else None  # noqa: SIM401 - raises nothing
+        return self._met[name]
 
     def required(self, name: str) -> Section | None:
         """A profile that somebody named; only ``default`` may be missing.

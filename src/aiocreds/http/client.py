@@ -110,18 +110,18 @@ class Http:
         try:
             url = checked_url(url)
             call = Call(
-                provider=provider,
-                method=method,
-                url=url,
-                headers=checked_headers(headers),
-                body=body,
-                attempts=attempts,
-                retry_if=retry_if,
-                timeout=timeouts(timeout, connect_timeout, read_timeout),
-                middlewares=middlewares,
-                sign=sign,
-                proxy=proxy_for(self._environ, url),
-                tls=url.scheme != "https" or await self._tls(ca_bundle),
+                provider,
+                method,
+                url,
+                checked_headers(headers),
+                body,
+                attempts,
+                retry_if,
+                timeouts(timeout, connect_timeout, read_timeout),
+                middlewares,
+                sign,
+                proxy_for(self._environ, url),
+                url.scheme != "https" or await self._tls(ca_bundle),
             )
             lease = self.lease()
             lease.hold()
