@@ -208,8 +208,11 @@ class SignInServer:
             if not who or who not in self.identities:
                 self.identities[who or ((str(next(_numbers)), ""),)] = f"eu-central-1:identity-{next(_numbers)}"
             return {"IdentityId": list(self.identities.values())[-1] if not who else self.identities[who]}
-        if asked["IdentityId"] not in self.identities.values():
+        owners = [owner for owner, identity in self.identities.items() if identity == asked["IdentityId"]]
+        if not owners:
             raise Refused(400, "ResourceNotFoundException", message="Identity not found.")
+        if not logins and all(token for _, token in owners[0]):
+            raise Refused(400, "NotAuthorizedException", message="Logins don't match.")
         issued = self.issue(f"cognito {next(_numbers)}")
         return {
             "IdentityId": asked["IdentityId"],
@@ -250,7 +253,7 @@ class SignInServer:
             number.public_key().verify(der, f"{header}.{claims}".encode(), ec.ECDSA(hashes.SHA256()))
             sound = (
                 (told["typ"], told["alg"], len(both)) == ("dpop+jwt", "ES256", 64)
-                and (said["htm"], said["htu"]) == (seen.method, url)
+                and (said["htm"], said["htu"]) == (seen.method, url.partition("?")[0])
                 and abs(said["iat"] - self.now().timestamp()) < 300
                 and said["jti"] not in self.proofs
             )

@@ -7,7 +7,7 @@ import logging
 import shlex
 import sys
 from datetime import timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import time_machine
@@ -16,14 +16,19 @@ from aiocreds import (
     ChainExhausted,
     ClientConfig,
     Context,
+    Credentials,
+    CredentialsError,
     CredentialsNotFound,
     InvalidConfiguration,
+    LoginRequired,
+    ServiceRefused,
     SourceUnavailable,
     default_chain,
 )
 from tests.hush import secret
-from tests.kit import START
-from tests.loopback import CONTAINER_PATH, ROLE, ROLES_PATH, TOKEN_PATH, Answer, Hang, Loopback, Reset
+from tests.kit import START, issue
+from tests.loopback import CONTAINER_PATH, ROLE, ROLES_PATH, TOKEN_PATH, Answer, Hang, Loopback, Reset, sts_error
+from tests.sign_in import ACCOUNT, PERMISSION_SET, START_URL
 from tests.unit.test_sts import failure_of
 
 if TYPE_CHECKING:
@@ -31,6 +36,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 HOUR = 3600.0
+TOKEN_FILE = "AWS_WEB_IDENTITY_TOKEN_FILE"
 
 
 @pytest.fixture
@@ -55,24 +61,74 @@ def write_profile(home: Path, name: str = "default", key: str = "AKIAPROFILE0000
         file.write(f"{header}\n{keys}{more}\n")
 
 
+def set_web_identity(environ: dict[str, str], home: Path) -> str:
+    """What EKS sets; and the token."""
+    (home / "token").write_text(token := secret("token"))
+    environ.update({TOKEN_FILE: str(home / "token"), "AWS_ROLE_ARN": "arn:aws:iam::1:role/pod"})
+    return token
+
+
+SSO: dict[str, Any] = {
+    "sso_start_url": START_URL,
+    "sso_account_id": ACCOUNT,
+    "sso_region": "eu-central-1",
+    "sso_role_name": PERMISSION_SET,
+}
+
 # The order.
+
+
+async def test_sso_arguments_come_behind_the_environment_and_before_the_profile(
+    context: Context, environ: dict[str, str], home: Path, aws: Loopback
+) -> None:
+    aws.sign_in.sso_login(home, None)
+    write_profile(home)
+    set_keys(environ)
+    assert (await default_chain(**SSO, context=context)()).provider == "env"
+    assert (await default_chain("default", **SSO, context=context)()).provider == "sso"
+    del environ["AWS_ACCESS_KEY_ID"], environ["AWS_SECRET_ACCESS_KEY"]
+    assert (await default_chain(**SSO, context=context)()).provider == "sso"
+    assert (await default_chain(context=context)()).provider == "ini"
+
+
+@pytest.mark.parametrize("argument", SSO)
+async def test_one_sso_argument_means_sso(
+    context: Context, environ: dict[str, str], home: Path, aws: Loopback, argument: str
+) -> None:
+    write_profile(home)
+    error = await failure_of(default_chain(**{argument: SSO[argument]}, context=context))
+    assert isinstance(error, InvalidConfiguration)
+    assert error.provider == "from_sso"
+    assert not aws.requests
+
+
+async def test_web_identity_is_not_skipped_for_a_profile_without_credentials(
+    context: Context, environ: dict[str, str], home: Path
+) -> None:
+    write_profile(home, "a", key="", more="region = eu-west-1")
+    set_web_identity(environ, home)
+    assert (await default_chain("a", context=context)()).provider == "web_identity"
 
 
 async def test_each_has_its_turn(context: Context, environ: dict[str, str], home: Path, aws: Loopback) -> None:
     """All are there; one after another is taken away."""
     set_keys(environ)
     write_profile(home)
+    set_web_identity(environ, home)
     environ["AWS_CONTAINER_CREDENTIALS_FULL_URI"] = aws.url + CONTAINER_PATH
     assert (await default_chain(context=context)()).provider == "env"
     del environ["AWS_ACCESS_KEY_ID"], environ["AWS_SECRET_ACCESS_KEY"]
     assert (await default_chain(context=context)()).provider == "ini"
     (home / ".aws" / "config").unlink()
     assert not aws.requests
+    assert (await default_chain(context=context)()).provider == "web_identity"
+    del environ[TOKEN_FILE]
+    assert [seen.path for seen in aws.requests] == ["/"]
     assert (await default_chain(context=context)()).provider == "container"
     del environ["AWS_CONTAINER_CREDENTIALS_FULL_URI"]
-    assert [seen.path for seen in aws.requests] == [CONTAINER_PATH]
+    assert [seen.path for seen in aws.requests[1:]] == [CONTAINER_PATH]
     assert (await default_chain(context=context)()).provider == "imds"
-    assert [seen.path for seen in aws.requests[1:]] == [TOKEN_PATH, ROLES_PATH, ROLES_PATH + ROLE]
+    assert [seen.path for seen in aws.requests[2:]] == [TOKEN_PATH, ROLES_PATH, ROLES_PATH + ROLE]
 
 
 async def test_a_profile_with_a_role_or_a_process_is_a_profile(
@@ -133,7 +189,113 @@ async def test_its_arguments_reach_whom_they_concern(
     assert aws.requests[-1].signed_region == "sa-east-1"
 
 
+async def test_the_arguments_of_sso(
+    context: Context, environ: dict[str, str], home: Path, tmp_path: Path, aws: Loopback
+) -> None:
+    aws.sign_in.sso_login(home)
+    aws.sign_in.roles = {("111111111111", "Other")}
+    other = tmp_path / "other"
+    session = f"[sso-session corp]\nsso_start_url = {START_URL}\nsso_region = eu-central-1\n"
+    other.write_text(f"{session}[profile dev]\nendpoint_url = {aws.url}\n")
+    del environ["AWS_ENDPOINT_URL_SSO"]
+    provider = default_chain(
+        "dev",
+        sso_session="corp",
+        sso_account_id="111111111111",
+        sso_role_name="Other",
+        config_file=str(other),
+        context=context,
+    )
+    credentials = await provider()
+    assert (credentials.provider, credentials.account_id) == ("sso", "111111111111")
+
+
+async def test_the_arguments_of_web_identity(
+    context: Context, environ: dict[str, str], home: Path, aws: Loopback
+) -> None:
+    mine = issue()
+    asked: list[dict[str, Any]] = []
+
+    async def assume(**request: Any) -> Credentials:
+        asked.append(request)
+        return mine
+
+    arguments: dict[str, Any] = {
+        "role_arn": "arn:aws:iam::1:role/argument",
+        "role_session_name": "me",
+        "provider_id": "www.amazon.com",
+        "policy_arns": ["arn:aws:iam::aws:policy/A"],
+        "policy": "{}",
+        "duration_seconds": 900,
+    }
+    token = set_web_identity(environ, home)
+    del environ[TOKEN_FILE]
+    provider = default_chain(
+        web_identity_token_file="~/token", role_assumer_with_web_identity=assume, **arguments, context=context
+    )
+    assert await provider() is mine
+    assert asked == [{**arguments, "web_identity_token": token}]
+    arguments |= {"client": ClientConfig(endpoint_url=aws.url), "web_identity_token_file": "~/token"}
+    environ["AWS_ENDPOINT_URL_STS"] = "http://127.0.0.1:1"
+    await default_chain(**arguments, context=context)()
+    form = aws.requests[-1].form
+    assert (form["ProviderId"], form["PolicyArns.member.1.arn"]) == ("www.amazon.com", "arn:aws:iam::aws:policy/A")
+    assert (form["Policy"], form["DurationSeconds"], form["RoleSessionName"]) == ("{}", "900", "me")
+    assert (form["RoleArn"], form["WebIdentityToken"]) == ("arn:aws:iam::1:role/argument", token)
+
+
+async def test_the_arguments_of_ec2_metadata(context: Context, environ: dict[str, str], aws: Loopback) -> None:
+    environ["AWS_EC2_METADATA_SERVICE_ENDPOINT"] = "http://127.0.0.1:1"
+    assert (await default_chain(endpoint=aws.url, context=context)()).provider == "imds"
+    aws.v1 = True
+    aws.always(TOKEN_PATH, Answer(403))
+    assert (await default_chain(endpoint=aws.url, context=context)()).provider == "imds"
+    aws.requests.clear()
+    error = await failure_of(default_chain(endpoint=aws.url, v1_disabled=True, context=context))
+    assert error.provider == "from_instance_metadata"
+    assert {seen.path for seen in aws.requests} == {TOKEN_PATH}
+    del environ["AWS_EC2_METADATA_SERVICE_ENDPOINT"]
+    wrong: Any = "IPv5"
+    error = await failure_of(default_chain(endpoint_mode=wrong, context=context))
+    assert "endpoint_mode is 'IPv5'" in str(error)
+
+
 # Who stops it.
+
+
+@pytest.mark.parametrize("what", ["file", "role", "refusal", "silence"])
+async def test_a_web_identity_that_fails(
+    context: Context, environ: dict[str, str], home: Path, aws: Loopback, what: str
+) -> None:
+    environ["AWS_CONTAINER_CREDENTIALS_FULL_URI"] = aws.url + CONTAINER_PATH
+    set_web_identity(environ, home)
+    kind: type[CredentialsError] = InvalidConfiguration
+    match what:
+        case "file":
+            (home / "token").unlink()
+            words = "does not exist"
+        case "role":
+            del environ["AWS_ROLE_ARN"]
+            words = "AWS_ROLE_ARN"
+        case "refusal":
+            aws.always("/", sts_error("InvalidIdentityToken", status=400))
+            kind, words = ServiceRefused, "InvalidIdentityToken"
+        case _:
+            aws.always("/", Reset())
+            kind, words = SourceUnavailable, "127.0.0.1"
+    error = await failure_of(default_chain(client=ClientConfig(max_attempts=1), context=context))
+    assert isinstance(error, kind)
+    assert error.provider == "from_token_file"
+    assert words in str(error)
+    assert not aws.count(CONTAINER_PATH)
+
+
+async def test_an_sso_that_fails(context: Context, home: Path, aws: Loopback) -> None:
+    write_profile(home)
+    error = await failure_of(default_chain(**SSO, context=context))
+    assert isinstance(error, LoginRequired)
+    assert "aws sso login" in str(error)
+    assert error.provider == "from_sso"
 
 
 @pytest.mark.parametrize("there", ["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"])
@@ -297,3 +459,16 @@ async def test_a_profile_that_vanishes_does_not_change_who_we_are(
     assert await provider() is held
     assert isinstance(provider.status.last_error, CredentialsNotFound)
     assert not aws.requests
+
+
+async def test_each_refresh_reads_the_token_anew(
+    context: Context, environ: dict[str, str], home: Path, aws: Loopback, clock: time_machine.Traveller
+) -> None:
+    aws.lifetime = timedelta(hours=1)
+    provider = default_chain(context=context)
+    tokens: list[str] = []
+    for _ in range(3):
+        tokens.append(set_web_identity(environ, home))
+        assert (await provider()).provider == "web_identity"
+        clock.shift(HOUR - 30)
+    assert [seen.form["WebIdentityToken"] for seen in aws.requests] == tokens

@@ -193,14 +193,14 @@ class ServiceClient(NamedTuple):
                     sign=signer,
                 )
                 # Only who rejects our clock is believed about the time: what else answers may be anybody.
-                if corrected or not clock_rejected(response) or not self._learn_clock(response):
+                if corrected or not clock_rejected(response) or not self.learn_clock(response):
                     return response
                 corrected = True
         finally:
             del body  # it may hold an MFA code, and the traceback of a failing middleware would show it
 
-    def _learn_clock(self, response: Response) -> bool:
-        """Compare the answer's ``Date`` with our clock; whether that changed what we take for the time."""
+    def learn_clock(self, response: Response) -> bool:
+        """Believe the ``Date`` of an answer; whether that changes what we take for the time."""
         clock = self.around.context.clock
         there = _time_of(response.headers.get("Date", ""))
         if there is None:

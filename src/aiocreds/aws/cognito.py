@@ -5,7 +5,8 @@ See https://docs.aws.amazon.com/cognitoidentity/latest/APIReference/Welcome.html
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
+from urllib.parse import urlsplit
 
 from aiocreds.aws.unsigned import ask
 from aiocreds.errors import SourceUnavailable
@@ -24,12 +25,12 @@ REMEDIES = {
     " logins, that the pool allows guests",
     "ResourceNotFoundException": "there is no such identity or pool: check the id, and its region",
     "InvalidParameterException": "correct the id, the logins or the role",
+    "ValidationException": "correct the id, the logins or the role",
     "InvalidIdentityPoolConfigurationException": "give the pool roles that trust Cognito, and check their policies",
     "ResourceConflictException": "the logins belong to different identities: use those of one",
     "LimitExceededException": "the pool holds as many identities as the account may have",
-    "ExternalServiceException": "the login provider failed to answer Cognito",
-    "InternalErrorException": "ask again later",
 }
+REMEDY = "check the endpoint, and for a proxy in between"
 PASSING = {"ExternalServiceException", "InternalErrorException"}
 
 
@@ -42,7 +43,7 @@ async def get_id(
         ServiceRefused: Cognito answered no.
         SourceUnavailable: it did not answer, or not with an identity.
     """
-    answer = await _call(
+    answer, origin = await _call(
         cognito,
         "GetId",
         {"IdentityPoolId": identity_pool_id, "AccountId": account_id, "Logins": dict(logins)},
@@ -50,9 +51,7 @@ async def get_id(
     )
     identity_id = text_of(answer.get("IdentityId"))
     if identity_id is None:
-        raise SourceUnavailable(
-            f"{NAME} answered without IdentityId; check the endpoint, and for a proxy in between"
-        )
+        raise SourceUnavailable(f"{origin} answered without IdentityId; {REMEDY}")
     return identity_id
 
 
@@ -65,34 +64,35 @@ async def get_credentials(
         ServiceRefused: Cognito answered no.
         SourceUnavailable: it did not answer, or not with credentials.
     """
-    answer = await _call(
+    answer, origin = await _call(
         cognito,
         "GetCredentialsForIdentity",
         {"IdentityId": identity_id, "Logins": dict(logins), "CustomRoleArn": custom_role_arn},
         target=f"for the identity {identity_id}",
     )
-    issued: Any = answer.get("Credentials")
+    if not isinstance(answer.get("Credentials"), dict):
+        raise SourceUnavailable(f"{origin} answered without Credentials; {REMEDY}")
+    issued = cast("dict[str, Any]", answer["Credentials"])
     credentials = credentials_in(
         issued,
         names=FIELDS,
         expiration=parse_expiration(
-            issued.get("Expiration") if isinstance(issued, dict) else None,
-            origin=f"the Expiration that {NAME} answered with",
-            per_second=1,
+            issued.get("Expiration"), origin=f"the Expiration that {origin} answered with", per_second=1
         ),
         provider="cognito",
-        origin=NAME,
-        remedy="check the endpoint, and for a proxy in between",
+        origin=origin,
+        remedy=REMEDY,
         identity_id=text_of(answer.get("IdentityId")) or identity_id,
     )
-    refuse_expired(credentials, origin=NAME, now=cognito.around.context.clock.now())
+    refuse_expired(credentials, origin=origin, now=cognito.around.context.clock.now())
     return credentials
 
 
 async def _call(
     cognito: ServiceClient, action: str, parameters: Mapping[str, Any], *, target: str
-) -> dict[str, Any]:
-    return await ask(
+) -> tuple[dict[str, Any], str]:
+    """The answer, and what messages call who sent it."""
+    answer = await ask(
         cognito,
         "POST",
         "/",
@@ -107,3 +107,4 @@ async def _call(
         hidden=list(parameters["Logins"].values()),
         passing=PASSING,
     )
+    return answer, f"{NAME} ({urlsplit(cognito.endpoint.url).netloc})"

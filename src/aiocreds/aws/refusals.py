@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from aiocreds.errors import ServiceRefused, SourceUnavailable
@@ -57,9 +56,8 @@ def told_in_json(response: Response, known: Container[str] = ()) -> Told:
     except SourceUnavailable:
         document = {}
     named = [response.headers.get("x-amzn-ErrorType"), *map(document.get, ("__type", "code", "Code", "error"))]
-    codes = [
-        error_code(re.split("[:#]", name)[0 if ":" in name else -1]) for name in named if isinstance(name, str)
-    ]
+    # Such as com.amazon.coral#NotAuthorizedException or NotAuthorizedException:http://internal.amazon.com/coral/
+    codes = [error_code(name.partition(":")[0].rpartition("#")[2]) for name in named if isinstance(name, str)]
     code = next((code for code in codes if code in known), next(filter(None, codes), ""))
     message = next(filter(None, map(document.get, ("message", "Message", "error_description"))), "")
     return Told(code, message if isinstance(message, str) else "", response.headers.get("x-amzn-RequestId"))
@@ -94,11 +92,12 @@ def to_error(
         return SourceUnavailable(
             f"{origin} is busy or in trouble: asked {target}, it answered {said}; asking again later may help"
         )
-    # A message may run on with the canonical request, and that holds the session token.
-    message = "".join(char for char in told.message.split("\n")[0] if char.isprintable())
+    message = told.message
     for secret, instead in hidden:
         if secret:
             message = message.replace(secret, instead)
+    # It may run on with the canonical request, and that holds the session token.
+    message = "".join(char for char in message.split("\n")[0] if char.isprintable())
     message = message.strip().removesuffix(".")[:LONGEST_MESSAGE]
     said = f"{code or f'HTTP {status}'}{f': {message}' if message else ''}"
     return ServiceRefused(

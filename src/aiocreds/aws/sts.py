@@ -38,12 +38,14 @@ UNRECOVERABLE = {
     "MalformedPolicyDocument",
     "PackedPolicyTooLarge",
     "RegionDisabled",
+    "RegionDisabledException",
 }
 REMEDIES = {
     "": "this is no error of STS: check the endpoint, and for a proxy in between",
     "AccessDenied": "check the role's trust policy, the caller's permission for sts:AssumeRole, and the MFA code"
     " or external id if it needs one",
     "RegionDisabled": "enable the region's STS endpoint for the account, or set another region",
+    "RegionDisabledException": "enable the region's STS endpoint for the account, or set another region",
     "MalformedPolicyDocument": "correct the session policy",
     "PackedPolicyTooLarge": "shorten the session policy or the tags",
     "ExpiredToken": "renew the caller's credentials; their source had no others",
@@ -55,7 +57,9 @@ REMEDIES = {
 WEB_IDENTITY_REMEDIES = {
     "AccessDenied": "check the role's trust policy: the identity provider, and the conditions on the token's"
     " subject and audience",
+    "ExpiredToken": "the token has expired: look at what should renew it",
     "ExpiredTokenException": "the token has expired: look at what should renew it",
+    "PackedPolicyTooLarge": "shorten the session policy, or the tags inside the token",
     "IDPRejectedClaim": "the identity provider does not accept the token: it has expired or was revoked",
     "InvalidIdentityToken": "check that the account has an IAM identity provider with the token's issuer and"
     " audience, and that the token is whole",
@@ -132,7 +136,10 @@ async def assume(
     if response.status != 200:
         raise _refusal(response, action, origin, target, credentials, hidden)
     assumed = _parse(response, action, origin)
-    refuse_expired(assumed, origin=origin, now=sts.around.context.clock.now())
+    clock = sts.around.context.clock
+    if assumed.expiration is not None and assumed.expiration.timestamp() <= clock.now():
+        sts.learn_clock(response)  # an unsigned call has taught us nothing yet
+    refuse_expired(assumed, origin=origin, now=clock.now())
     return assumed
 
 

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import json
+from inspect import isawaitable
 from typing import TYPE_CHECKING, Any
 
 from aiocreds.aws.refusals import THROTTLED, to_error, told_in_json
-from aiocreds.errors import SourceUnavailable
+from aiocreds.errors import InvalidConfiguration, SourceUnavailable
 from aiocreds.parse import parse_object
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping
+    from collections.abc import Awaitable, Callable, Collection, Mapping
 
     from aiocreds.aws.client import ServiceClient
     from aiocreds.http import Response
     from aiocreds.http.outgoing import Signer
+
+    Token = str | Callable[[], Awaitable[str]]
 
 NO_SUCH_ERROR = "this is no error that the service is known for: check the endpoint, and for a proxy in between"
 
@@ -91,3 +94,39 @@ async def ask(
             recoverable=told.code not in unrecoverable,
         )
     return parse_object(response.body, origin=origin, remedy=f"is that {name}?")
+
+
+async def token_of(given: Token, *, place: str) -> str:
+    """The token that a program hands over, stripped: the text itself, or what its async function says now.
+
+    Args:
+        given: either of them.
+        place: the argument it was given as, for messages.
+
+    Raises:
+        InvalidConfiguration: it is no token.
+    """
+    said: object = given
+    if callable(given):
+        said = given()
+        if not isawaitable(said):
+            raise InvalidConfiguration(f"{place} is a function that is not async: define it with async def")
+        said = await said
+    return checked_token(said, place=place)
+
+
+def checked_token(token: object, *, place: str) -> str:
+    """The token, stripped; ``place`` is where it came from.
+
+    Raises:
+        InvalidConfiguration: it is no text, or blank, or not one line.
+    """
+    if not isinstance(token, str):
+        fault = f"is {type(token).__name__}: give a str, or an async function that returns one"
+    elif not token.strip():
+        fault = "is blank: look at what should provide it"
+    elif not token.strip().isprintable():
+        fault = "holds a line break or another control character: it must be one line"
+    else:
+        return token.strip()
+    raise InvalidConfiguration(f"the token from {place} {fault}")

@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING, Protocol, TypeVar
+from typing import TYPE_CHECKING, Protocol
 
 from aiocreds.aws import cognito
 from aiocreds.aws.client import ClientConfig, ServiceClient, region_for, surroundings
+from aiocreds.aws.unsigned import token_of
 from aiocreds.context import DEFAULT, Context
-from aiocreds.errors import CredentialsError, InvalidConfiguration
+from aiocreds.parse import text_of
 from aiocreds.provider import credential_provider
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
 
+    from aiocreds.aws.unsigned import Token
     from aiocreds.credentials import Credentials
 
-    Logins = Mapping[str, str | Callable[[], Awaitable[str]]]
+    Logins = Mapping[str, Token]
 
-T = TypeVar("T")
 logger = logging.getLogger("aiocreds.sources.cognito")
 
 GUEST = "ANONYMOUS"
@@ -73,11 +74,15 @@ async def from_cognito_identity(
 ) -> Credentials:
     """Credentials of one identity of a Cognito identity pool, from GetCredentialsForIdentity.
 
+    The call needs no other credentials. Where it goes, :class:`ClientConfig` says.
+
     ::
+
+        async def google_id_token() -> str: ...
 
         provider = from_cognito_identity(
             identity_id="eu-central-1:128d0a74-c82f-4553-916d-90053example",
-            logins={"accounts.google.com": google_id_token},  # async () -> str
+            logins={"accounts.google.com": google_id_token},
         )
 
     Args:
@@ -85,15 +90,16 @@ async def from_cognito_identity(
         logins: a token by the name of its login provider, such as ``"graph.facebook.com"``,
             ``"accounts.google.com"`` or ``"cognito-idp.<region>.amazonaws.com/<user pool>"``: a ``str``, or an
             ``async () -> str`` that is asked at each fetch. None for a guest.
-        custom_role_arn: the role to assume, where the token allows several.
-        client: endpoint, time-outs and attempts of the call. The region is by default the identity's.
+        custom_role_arn: the role to assume, where the login's token allows several.
+        client: region, endpoint, time-outs and middlewares of the call. The region is by default the one that
+            ``identity_id`` begins with, whatever ``AWS_REGION`` says.
         context: the environment, the clock and the HTTP session.
 
     Raises:
         InvalidConfiguration: a login gives no token, or the endpoint's settings contradict.
         ServiceRefused: Cognito answered no; ``.code`` tells why.
-        SourceUnavailable: Cognito did not answer.
-        CredentialsError: a login's function raised something; the error's ``__cause__`` holds it.
+        SourceUnavailable: Cognito did not answer; or a login's function raised what is none of these errors, and
+            the error's ``__cause__`` holds that.
 
     The credentials tell their ``identity_id``.
 
@@ -124,33 +130,36 @@ async def from_cognito_identity_pool(
         provider = from_cognito_identity_pool(identity_pool_id="eu-central-1:1699ebc0-7900-4099-b910-2df94f52a030")
 
     GetId finds or makes the identity, and GetCredentialsForIdentity gives its credentials. The id of a guest, and
-    of whoever has a ``user_identifier``, is kept in ``cache`` and used again; when a fetch fails it is forgotten.
+    of whoever has a ``user_identifier``, is kept in ``cache`` and used again; when a fetch fails it is forgotten,
+    and the next one asks for it anew. Without logins the pool has to allow guests. The calls need no other
+    credentials. Where they go, :class:`ClientConfig` says.
 
     Args:
         identity_pool_id: the pool, which begins with its region.
-        account_id: the account that owns the pool.
+        account_id: the account that owns the pool, where Cognito wants to be told.
         cache: three coroutines, ``get(key) -> str | None``, ``put(key, value)`` and ``delete(key)``; by default
             the memory of this process, shared by all pools. What it raises is logged and otherwise ignored.
-        user_identifier: whose id it is in the cache, for a user with logins.
+        user_identifier: whose id it is in the cache, for a user with logins; without it theirs is not kept, since
+            nothing tells one user from another.
         logins: see :func:`from_cognito_identity`.
-        custom_role_arn: the role to assume, where the token allows several.
-        client: endpoint, time-outs and attempts of the calls. The region is by default the pool's.
+        custom_role_arn: the role to assume, where the login's token allows several.
+        client: region, endpoint, time-outs and middlewares of the calls. The region is by default the one that
+            ``identity_pool_id`` begins with, whatever ``AWS_REGION`` says.
         context: the environment, the clock and the HTTP session.
 
     Raises:
         InvalidConfiguration: a login gives no token, or the endpoint's settings contradict.
         ServiceRefused: Cognito answered no; ``.code`` tells why.
-        SourceUnavailable: Cognito did not answer.
-        CredentialsError: a login's function raised something; the error's ``__cause__`` holds it.
+        SourceUnavailable: Cognito did not answer; or a login's function raised what is none of these errors, and
+            the error's ``__cause__`` holds that.
 
     The credentials tell their ``identity_id``.
 
     See https://docs.aws.amazon.com/cognitoidentity/latest/APIReference/API_GetId.html
     """
-    service = await _service(identity_pool_id, client, context)
-    tokens = await _tokens(logins)
-    ids = _Ids(SHARED if cache is None else cache, identity_pool_id, user_identifier or ("" if tokens else GUEST))
+    ids = _Ids(SHARED if cache is None else cache, identity_pool_id, user_identifier or ("" if logins else GUEST))
     try:
+        service, tokens = await _service(identity_pool_id, client, context), await _tokens(logins)
         identity_id = await ids.get()
         if identity_id is None:
             identity_id = await cognito.get_id(
@@ -160,7 +169,7 @@ async def from_cognito_identity_pool(
         return await cognito.get_credentials(
             service, identity_id=identity_id, logins=tokens, custom_role_arn=custom_role_arn
         )
-    except CredentialsError:
+    except Exception:  # a middleware or a login's function may raise anything
         await ids.forget()
         raise
 
@@ -173,19 +182,19 @@ class _Ids:
         self._key = f"aws:cognito-identity-credentials:{identity_pool_id}:{user}"
 
     async def get(self) -> str | None:
-        return None if self._cache is None else await self._quietly(self._cache.get(self._key))
+        return None if self._cache is None else text_of(await self._quietly(self._cache.get))
 
     async def put(self, identity_id: str) -> None:
         if self._cache is not None:
-            await self._quietly(self._cache.put(self._key, identity_id))
+            await self._quietly(self._cache.put, identity_id)
 
     async def forget(self) -> None:
         if self._cache is not None:
-            await self._quietly(self._cache.delete(self._key))
+            await self._quietly(self._cache.delete)
 
-    async def _quietly(self, doing: Awaitable[T]) -> T | None:
+    async def _quietly(self, doing: Callable[..., Awaitable[object]], *what: str) -> object:
         try:
-            return await doing
+            return await doing(self._key, *what)
         except Exception as error:  # noqa: BLE001 - somebody else's code
             logger.warning("The cache of identity ids raised %s: going on without it", type(error).__name__)
             return None
@@ -200,10 +209,4 @@ async def _service(identity: str, client: ClientConfig | None, context: Context)
 
 
 async def _tokens(logins: Logins | None) -> dict[str, str]:
-    tokens: dict[str, str] = {}
-    for name, token in (logins or {}).items():
-        text = token if isinstance(token, str) else await token()
-        if not text or not isinstance(text, str):  # pyright: ignore[reportUnnecessaryIsInstance] - a user's own
-            raise InvalidConfiguration(f"the login for {name} gave no token, but {type(text).__name__}: give a str")
-        tokens[name] = text
-    return tokens
+    return {name: await token_of(token, place=f"the login {name!r}") for name, token in (logins or {}).items()}

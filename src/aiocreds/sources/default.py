@@ -104,6 +104,7 @@ def default_chain(
         from aiocreds.sources.sso import from_sso
 
         return await from_sso(
+            profile,
             sso_start_url=sso_start_url,
             sso_account_id=sso_account_id,
             sso_region=sso_region,
@@ -149,9 +150,10 @@ def default_chain(
             context=context,
         ).fetch()
 
-    members = [
-        _environment(context=context),
-        Provider(sso, name="from_sso", context=context),
+    members = [] if profile else [_environment(context=context)]
+    if sso_start_url or sso_account_id or sso_region or sso_role_name or sso_session:
+        members.append(Provider(sso, name="from_sso", context=context))
+    members += [
         from_ini(
             profile,
             credentials_file=credentials_file,
@@ -163,10 +165,6 @@ def default_chain(
         Provider(web_identity, name="from_token_file", context=context),
         Provider(remote, name="remote", context=context),
     ]
-    if not (sso_start_url or sso_account_id or sso_region or sso_role_name or sso_session):
-        del members[1]
-    if profile:
-        del members[0]
     return chain(*members, context=context)
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from aiocreds.aws import sts
 from aiocreds.aws.client import ClientConfig, ServiceClient, Surroundings, region_for, surroundings
+from aiocreds.aws.unsigned import checked_token, token_of
 from aiocreds.config import expand
 from aiocreds.config.token_file import read_token_file
 from aiocreds.context import DEFAULT, Context
@@ -45,21 +46,24 @@ async def from_web_token(
 
     ::
 
+        async def id_token() -> str: ...  # from wherever this program signs in
+
         provider = from_web_token(role_arn="arn:aws:iam::123456789012:role/app", web_identity_token=id_token)
 
     Args:
-        role_arn: the role to assume.
+        role_arn: the role to assume; it has to trust the identity provider.
         web_identity_token: the OAuth 2.0 access token or OpenID Connect id token: a ``str``, or an
-            ``async () -> str`` that is asked at each fetch.
+            ``async () -> str`` that is asked at each fetch. Tokens live for minutes or hours, so a program that
+            runs longer needs the latter.
         role_session_name: shows in CloudTrail; by default ``aiocreds-`` and the time in milliseconds.
         provider_id: the host of the identity provider, for OAuth 2.0 alone: ``www.amazon.com`` or
             ``graph.facebook.com``.
         policy_arns: managed policies for the session.
         policy: a session policy, as JSON.
-        duration_seconds: how long the credentials live: from 900 to the role's maximum.
+        duration_seconds: how long the credentials live: from 900 to the role's maximum; or a ``timedelta``.
         role_assumer_with_web_identity: makes the call instead: ``async (**request) -> Credentials``, with
             ``role_arn``, ``role_session_name``, ``web_identity_token``, ``provider_id``, ``policy_arns``,
-            ``policy`` and ``duration_seconds``.
+            ``policy`` and ``duration_seconds``. ``client`` is then of no use.
         client: region, endpoint, time-outs and middlewares of the STS call.
         context: the environment, the clock and the HTTP session.
 
@@ -67,16 +71,16 @@ async def from_web_token(
     the home region of the role's partition.
 
     Raises:
-        InvalidConfiguration: there is no token, or the endpoint's settings contradict.
+        InvalidConfiguration: there is no token, another argument cannot be used, or the endpoint's settings
+            contradict.
         ServiceRefused: STS answered no; ``.code`` tells why.
-        SourceUnavailable: STS did not answer.
-        CredentialsError: the function that gives the token raised something; the error's ``__cause__`` holds it.
+        SourceUnavailable: STS did not answer; or a function of yours raised what is none of these errors, and the
+            error's ``__cause__`` holds that.
 
     See https://docs.aws.amazon.com/STS/latest/APIReference/API_AssumeRoleWithWebIdentity.html
     """
-    token = web_identity_token if isinstance(web_identity_token, str) else await web_identity_token()
     return await _assume(
-        token,
+        await token_of(web_identity_token, place="web_identity_token"),
         place="web_identity_token",
         role_arn=role_arn,
         role_session_name=role_session_name,
@@ -106,8 +110,18 @@ async def from_token_file(
 ) -> Credentials:
     """Credentials of a role, from AWS STS AssumeRoleWithWebIdentity with a token that lies in a file.
 
-    That is how a pod gets its role on EKS: the three variables below are set for it, and the file is rotated. It
-    is read again at every fetch; while it is missing or empty, for about half a second more.
+    That is how a pod gets its role on EKS, which sets the first two variables below and rotates the file. It is
+    read again at every fetch; while it is missing or empty, which it may be for a moment when it is rotated, for
+    about half a second more. Without arguments::
+
+        provider = from_token_file()
+
+    What a profile says, :func:`from_ini` reads::
+
+        [profile app]
+        web_identity_token_file = /var/run/secrets/token
+        role_arn = arn:aws:iam::123456789012:role/app
+        role_session_name = app
 
     Args:
         web_identity_token_file: the file; by default ``AWS_WEB_IDENTITY_TOKEN_FILE``. ``~`` is the home folder.
@@ -121,9 +135,12 @@ async def from_token_file(
         client: region, endpoint, time-outs and middlewares of the STS call.
         context: the environment, the home folder, the clock and the HTTP session.
 
+    The region is that of :func:`from_web_token`.
+
     Raises:
         CredentialsNotFound: no file is named.
-        InvalidConfiguration: there is a file but no role, or the file is not there.
+        InvalidConfiguration: a file is named but no role, the file is not there or cannot be read, or another
+            argument cannot be used.
         ServiceRefused: STS answered no; ``.code`` tells why.
         SourceUnavailable: the file stays empty, or STS did not answer.
 
@@ -136,7 +153,9 @@ async def from_token_file(
         raise CredentialsNotFound(f"{TOKEN_FILE} is not set")
     role_arn = role_arn or context.setting(ROLE_ARN)
     if not role_arn:
-        raise InvalidConfiguration(f"{place} is set but {ROLE_ARN} is not: set it to the role to assume")
+        raise InvalidConfiguration(
+            f"{place} names a token file, but there is no role for it: set {ROLE_ARN} or pass role_arn="
+        )
     path = expand(file, context)
     return await _assume(
         await read_token_file(path, place=place),
@@ -175,7 +194,7 @@ async def _assume(
         return await role_assumer(
             role_arn=role_arn,
             role_session_name=role_session_name,
-            web_identity_token=token,
+            web_identity_token=checked_token(token, place=place),
             provider_id=provider_id,
             policy_arns=policy_arns,
             policy=policy,
@@ -204,10 +223,8 @@ async def assume_with_token(
     parameters: Mapping[str, str | int], *, token: str, place: str, client: ClientConfig, around: Surroundings
 ) -> Credentials:
     """Assume a role with a token; ``place`` is where messages say that it came from."""
-    if not (isinstance(token, str) and token.strip()):  # type: ignore[redundant-expr]  # a user's function gave it
-        raise InvalidConfiguration(f"{place} gave no token: it must be a text that is not blank")
+    token = checked_token(token, place=place)
     region = region_for(client, around, arn=str(parameters["RoleArn"]))
     service = ServiceClient("sts", client, around, region)
-    token = token.strip()
     request = {**parameters, "WebIdentityToken": token}
     return await sts.assume(service, sts.WITH_WEB_IDENTITY, request, hidden=token)
