@@ -44,12 +44,12 @@ class Told(NamedTuple):
     request_id: str | None
 
 
-def told_in_json(response: Response, known: Container[str] = ()) -> Told:
+def told_in_json(response: Response, known: Iterable[str] = ()) -> Told:
     """What a service that speaks JSON tells, in one of its dialects.
 
     Args:
         response: the answer.
-        known: the codes to look for first, where an answer names its error twice.
+        known: the codes to prefer, in this order, where an answer names its error twice.
     """
     try:
         document: dict[str, Any] = parse_object(response.body, origin="", remedy="")
@@ -58,7 +58,7 @@ def told_in_json(response: Response, known: Container[str] = ()) -> Told:
     named = [response.headers.get("x-amzn-ErrorType"), *map(document.get, ("__type", "code", "Code", "error"))]
     # Such as com.amazon.coral#NotAuthorizedException or NotAuthorizedException:http://internal.amazon.com/coral/
     codes = [error_code(name.partition(":")[0].rpartition("#")[2]) for name in named if isinstance(name, str)]
-    code = next((code for code in codes if code in known), next(filter(None, codes), ""))
+    code = next((code for code in known if code in codes), next(filter(None, codes), ""))
     message = next(filter(None, map(document.get, ("message", "Message", "error_description"))), "")
     return Told(code, message if isinstance(message, str) else "", response.headers.get("x-amzn-RequestId"))
 

@@ -1,19 +1,17 @@
 """AWS Sign-In: what renews the short-lived credentials that ``aws login`` brings.
 
-See https://docs.aws.amazon.com/signin/latest/APIReference/API_CreateOAuth2Token.html and, for the proof that the
-private key is ours, https://datatracker.ietf.org/doc/html/rfc9449 (DPoP).
+See https://docs.aws.amazon.com/signin/latest/APIReference/API_CreateOAuth2Token.html
 """
 
 from __future__ import annotations
 
-import json
-import uuid
-from base64 import urlsafe_b64encode
-from typing import TYPE_CHECKING, Any, NamedTuple
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
+from aiocreds.aws.dpop import dpop_proof
 from aiocreds.aws.unsigned import ask
-from aiocreds.errors import InvalidConfiguration, SourceUnavailable
-from aiocreds.parse import text_of
+from aiocreds.errors import SourceUnavailable
+from aiocreds.parse import Names, object_of, text_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -21,26 +19,28 @@ if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
 
     from aiocreds.aws.client import ServiceClient
-    from aiocreds.refresh import Clock
 
-LONGEST_LIFE = 24 * 3600
+KEYS = Names("accessKeyId", "secretAccessKey", "sessionToken")
+LONGEST_LIFE = 24 * 3600  # seconds; the real ones live for 15 minutes
+# Every refusal is an AccessDeniedException or a ValidationException; its reason stands beside that.
 SIGN_IN_ENDED = {
-    "TOKEN_EXPIRED": "the session has ended: sign in again",
-    "USER_CREDENTIALS_CHANGED": "the password or another credential of the person has changed: sign in again",
-    "AUTHCODE_EXPIRED": "the sign-in was not finished in time: sign in again",
+    "TOKEN_EXPIRED": "the session has ended, sign in again",
+    "USER_CREDENTIALS_CHANGED": "the password or another credential of the person has changed, sign in again",
+    "AUTHCODE_EXPIRED": "the sign-in was not finished in time, sign in again",
 }
 NO_PERMISSION = "INSUFFICIENT_PERMISSIONS"
 REMEDIES = {
     **SIGN_IN_ENDED,
     NO_PERMISSION: "the identity that signed in needs the permission for signin:CreateOAuth2Token",
-    "INVALID_REQUEST": "check this machine's clock, then sign in again",
-    "AccessDeniedException": "sign in again",
-    "ValidationException": "sign in again",
+    "INVALID_REQUEST": "check this machine's clock; if it is right, sign in again with aws login",
+    "AccessDeniedException": "sign in again with aws login",
 }
+UNTIMELY = {"INVALID_REQUEST", "ValidationException"}  # a proof from another time among them
 
 
-class Renewed(NamedTuple):
-    """What CreateOAuth2Token gives.
+@dataclass(frozen=True, slots=True, repr=False)
+class Renewed:
+    """What CreateOAuth2Token gives, without a ``repr``.
 
     Attributes:
         keys: an object with ``accessKeyId``, ``secretAccessKey`` and ``sessionToken``.
@@ -61,6 +61,7 @@ async def create_token(
     Raises:
         ServiceRefused: it answered no; the codes in `SIGN_IN_ENDED` mean that a person has to sign in again.
         SourceUnavailable: it did not answer, or not with keys.
+        InvalidConfiguration: the endpoint's settings cannot be used.
     """
     clock = signin.around.context.clock
 
@@ -78,61 +79,16 @@ async def create_token(
         remedies=REMEDIES,
         hidden=[refresh_token],
         unrecoverable={NO_PERMISSION},
+        untimely=UNTIMELY,
         proof=proof,
     )
-    keys, lifetime, next_token = answer.get("accessToken"), answer.get("expiresIn"), answer.get("refreshToken")
+    lifetime, keys = answer.get("expiresIn"), object_of(answer.get("accessToken"))
     if (
-        not isinstance(keys, dict)
-        or not isinstance(lifetime, int)
+        not all(text_of(keys.get(name)) for name in KEYS)
+        or type(lifetime) is not int  # nor a boolean
         or not 0 < lifetime < LONGEST_LIFE
-        or not all(text_of(keys.get(name)) for name in ("accessKeyId", "secretAccessKey", "sessionToken"))
     ):
         raise SourceUnavailable(
-            "AWS Sign-In answered without usable keys and expiresIn; check the endpoint, and for a proxy in between"
+            "AWS Sign-In answered without usable keys and expiresIn: check the endpoint, and for a proxy in between"
         )
-    return Renewed(keys, lifetime, text_of(next_token) or refresh_token)
-
-
-def private_key(pem: str) -> EllipticCurvePrivateKey:
-    """The key that ``aws login`` made.
-
-    Raises:
-        InvalidConfiguration: the extra ``login`` is not installed.
-        ValueError: it is no P-256 key in PEM.
-    """
-    try:
-        from cryptography.hazmat.primitives.asymmetric import ec  # an extra
-        from cryptography.hazmat.primitives.serialization import load_pem_private_key
-    except ImportError:
-        raise InvalidConfiguration(
-            "renewing what aws login brought needs the library cryptography: pip install 'aiocreds[login]'"
-        ) from None
-    try:
-        key = load_pem_private_key(pem.encode(), password=None)
-    except (TypeError, ValueError):  # TypeError: it wants a password
-        key = None
-    if isinstance(key, ec.EllipticCurvePrivateKey) and isinstance(key.curve, ec.SECP256R1):
-        return key
-    raise ValueError("no P-256 key")
-
-
-def dpop_proof(key: EllipticCurvePrivateKey, method: str, url: str, clock: Clock) -> str:
-    """A signed statement that whoever holds the key makes this request now (RFC 9449)."""
-    from cryptography.hazmat.primitives.asymmetric import ec, utils  # an extra
-    from cryptography.hazmat.primitives.hashes import SHA256
-
-    point = key.public_key().public_numbers()
-    jwk = {"kty": "EC", "crv": "P-256", "x": _base64(_octets(point.x)), "y": _base64(_octets(point.y))}
-    header = {"typ": "dpop+jwt", "alg": "ES256", "jwk": jwk}
-    claims = {"jti": str(uuid.uuid4()), "htm": method, "htu": url, "iat": int(clock.now())}
-    statement = f"{_base64(json.dumps(header).encode())}.{_base64(json.dumps(claims).encode())}"
-    r, s = utils.decode_dss_signature(key.sign(statement.encode(), ec.ECDSA(SHA256())))
-    return f"{statement}.{_base64(_octets(r) + _octets(s))}"
-
-
-def _octets(number: int) -> bytes:
-    return number.to_bytes(32, "big")
-
-
-def _base64(data: bytes) -> str:
-    return urlsafe_b64encode(data).rstrip(b"=").decode()
+    return Renewed(keys, lifetime, text_of(answer.get("refreshToken")) or refresh_token)

@@ -35,6 +35,7 @@ async def ask(
     hidden: Collection[str],
     passing: Collection[str] = (),
     unrecoverable: Collection[str] = (),
+    untimely: Collection[str] = (),
     proof: Signer | None = None,
 ) -> dict[str, Any]:
     """Make a call and return the JSON object it is answered with.
@@ -51,6 +52,7 @@ async def ask(
         hidden: what no message may show.
         passing: error codes, besides throttling, that are worth another attempt.
         unrecoverable: error codes that asking again cannot mend.
+        untimely: error codes that a wrong clock may explain.
         proof: makes the headers that prove something about the request.
 
     Raises:
@@ -63,7 +65,7 @@ async def ask(
         return response.status >= 400 and told_in_json(response).code in trouble
 
     def clock_rejected(response: Response) -> bool:
-        return proof is not None and response.status in (400, 401, 403)
+        return response.status >= 400 and told_in_json(response, untimely).code in untimely
 
     try:
         response = await service.call(

@@ -2,28 +2,20 @@
 
 from __future__ import annotations
 
-import hashlib
-from string import Template
-from typing import TYPE_CHECKING, Any, cast
+import asyncio
+from typing import TYPE_CHECKING
 
-from aiocreds.aws import signin
-from aiocreds.aws.client import ClientConfig, ServiceClient, Surroundings, region_for
-from aiocreds.config import expand, load, profile_name
-from aiocreds.config.token_cache import TokenCache, time_of, utc, when
+from aiocreds.aws import dpop
+from aiocreds.aws.client import ClientConfig, Surroundings
+from aiocreds.aws.login_session import LoginSession
+from aiocreds.config import load, profile_name
 from aiocreds.context import DEFAULT, Context
-from aiocreds.errors import CredentialsNotFound, LoginRequired, ServiceRefused
-from aiocreds.parse import Names, credentials_in, parse_expiration, refuse_expired, text_of
+from aiocreds.errors import CredentialsNotFound, InvalidConfiguration
 from aiocreds.provider import credential_provider
 
 if TYPE_CHECKING:
     from aiocreds.config import Section
-    from aiocreds.config.token_cache import Token
     from aiocreds.credentials import Credentials
-
-CACHE = "~/.aws/login/cache"
-RENEWAL_WINDOW = 5 * 60.0
-FIELDS = Names("accessKeyId", "secretAccessKey", "sessionToken")
-NEEDED = ("clientId", "refreshToken", "dpopKey")
 
 
 @credential_provider
@@ -43,8 +35,11 @@ async def from_login(
         login_session = arn:aws:iam::123456789012:user/me
 
     They live for a quarter of an hour and are renewed from five minutes before their end, until the session of up
-    to 12 hours is over; one process at a time, and for all that share the file. AWS CLI keeps them in
-    ``~/.aws/login/cache``, or where ``AWS_LOGIN_CACHE_DIRECTORY`` says. Renewing needs the extra ``login``.
+    to 12 hours is over; by one process at a time, and for all that share the file. AWS CLI keeps them in
+    ``~/.aws/login/cache``, or where ``AWS_LOGIN_CACHE_DIRECTORY`` says.
+
+    Renewing needs the library ``cryptography``: ``pip install 'aiocreds[login]'``. Where it is missing the first
+    fetch says so, however long the cached keys are good for, so that a mistake in a deployment shows at once.
 
     Args:
         profile: by default ``AWS_PROFILE``, else ``default``; the key read is ``login_session``, which ``aws
@@ -58,8 +53,8 @@ async def from_login(
     Raises:
         CredentialsNotFound: the profile has no ``login_session``.
         InvalidConfiguration: a profile that was named is missing, or the extra ``login`` is not installed.
-        LoginRequired: nobody has signed in, the session has ended or the password has changed; the message holds
-            the command to run.
+        LoginRequired: nobody has signed in, what is cached is incomplete, the session has ended or the password
+            has changed; the message holds the command to run.
         ServiceRefused: AWS Sign-In answered no, such as for want of a permission.
         SourceUnavailable: it did not answer.
 
@@ -76,67 +71,9 @@ async def from_login(
 
 async def login_credentials(section: Section, *, client: ClientConfig, around: Surroundings) -> Credentials:
     """The credentials of a profile with a ``login_session``, renewed first if their end is near."""
-    session = _Session(section, client, around)
-    token = await session.cache.current(life=session.life, margin=RENEWAL_WINDOW, renew=session.renew)
-    if token is None:
-        raise LoginRequired(f"there is no readable sign-in in {session.cache.path}: run {session.command}")
-    origin, keys = f"the sign-in in {session.cache.path}", _keys(token)
-    credentials = credentials_in(
-        keys,
-        names=FIELDS,
-        expiration=parse_expiration(keys.get("expiresAt"), origin=f"the expiresAt of {origin}"),
-        provider="login",
-        origin=origin,
-        remedy=f"run {session.command}",
-        account_id=text_of(keys.get("accountId")),
-    )
-    refuse_expired(credentials, origin=origin, now=around.context.clock.now())
-    return credentials
-
-
-class _Session:
-    """A session that ``aws login`` began, as AWS CLI caches it."""
-
-    def __init__(self, section: Section, client: ClientConfig, around: Surroundings) -> None:
-        self.command = f"aws login --profile {section.name}"
-        self.client = client
-        self.around = around
-        context = around.context
-        folder = Template(context.setting("AWS_LOGIN_CACHE_DIRECTORY") or CACHE).safe_substitute(context.environ)
-        name = hashlib.sha256((section.get("login_session") or "").encode()).hexdigest()
-        self.cache = TokenCache(f"{expand(folder, context)}/{name}.json", context)
-
-    def life(self, token: Token) -> float:
-        """Seconds that the keys have left."""
-        return time_of(_keys(token).get("expiresAt")) - self.around.context.clock.now()
-
-    async def renew(self, token: Token) -> Token:
-        """Get other keys with the refresh token. What we do not know about the old ones is kept."""
-        clock = self.around.context.clock
-        client_id, refresh_token, pem = (text_of(token.get(name)) for name in NEEDED)
-        ends = f"the sign-in in {self.cache.path} {when(_keys(token).get('expiresAt'), clock.now())}"
-        if not (client_id and refresh_token and pem):
-            missing = " and ".join(name for name in NEEDED if not text_of(token.get(name)))
-            raise LoginRequired(f"{ends} and cannot be renewed without {missing}: run {self.command}")
-        try:
-            key = signin.private_key(pem)
-        except ValueError:
-            raise LoginRequired(
-                f"{ends} and cannot be renewed, since its dpopKey is no P-256 key: run {self.command}"
-            ) from None
-        region = self.client.region or text_of(token.get("signInRegion")) or region_for(self.client, self.around)
-        service = ServiceClient("signin", self.client, self.around, region)
-        try:
-            renewed = await signin.create_token(service, client_id=client_id, refresh_token=refresh_token, key=key)
-        except ServiceRefused as refused:
-            if refused.code not in signin.SIGN_IN_ENDED:
-                raise
-            raise LoginRequired(f"{refused}. Run {self.command}") from None
-        expires_at = utc(clock.now() + renewed.lifetime, "%Y-%m-%dT%H:%M:%SZ")
-        keys = {**_keys(token), **{name: renewed.keys[name] for name in FIELDS}, "expiresAt": expires_at}
-        return {**token, "accessToken": keys, "refreshToken": renewed.refresh_token}
-
-
-def _keys(token: Token) -> dict[str, Any]:
-    keys = token.get("accessToken")
-    return cast("dict[str, Any]", keys) if isinstance(keys, dict) else {}
+    if not await asyncio.to_thread(dpop.can_prove):
+        raise InvalidConfiguration(
+            f"profile {section.name!r} has a login_session ({section.where('login_session')}), and what aws login"
+            f" brought is renewed with the library cryptography, which is not installed: {dpop.INSTALL}"
+        )
+    return await LoginSession(section, client, around).credentials()

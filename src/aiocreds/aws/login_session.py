@@ -1,0 +1,123 @@
+"""A session that ``aws login`` began, where AWS CLI caches it, its keys renewed as long as it lasts.
+
+See https://docs.aws.amazon.com/sdkref/latest/guide/feature-login-credentials.html
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from datetime import UTC, datetime
+from math import inf
+from string import Template
+from typing import TYPE_CHECKING
+
+from aiocreds.aws import signin
+from aiocreds.aws.client import ServiceClient, region_for
+from aiocreds.aws.dpop import private_key
+from aiocreds.config import expand
+from aiocreds.config.token_cache import TokenCache, time_of, utc, when
+from aiocreds.errors import LoginRequired, ServiceRefused
+from aiocreds.parse import credentials_in, object_of, text_of
+
+if TYPE_CHECKING:
+    from aiocreds.aws.client import ClientConfig, Surroundings
+    from aiocreds.config import Section
+    from aiocreds.config.token_cache import Token
+    from aiocreds.credentials import Credentials
+
+CACHE = "~/.aws/login/cache"
+RENEWAL_WINDOW = 5 * 60.0
+NEEDED = ("clientId", "refreshToken", "dpopKey")
+
+
+class LoginSession:
+    """The session of a profile.
+
+    Args:
+        section: the profile.
+        client: how AWS Sign-In is called.
+        around: the configuration it is called in.
+    """
+
+    def __init__(self, section: Section, client: ClientConfig, around: Surroundings) -> None:
+        self._command = f"aws login --profile {section.name}"
+        self._client = client
+        self._around = around
+        context = around.context
+        folder = Template(context.setting("AWS_LOGIN_CACHE_DIRECTORY") or CACHE).safe_substitute(context.environ)
+        name = hashlib.sha256((section.get("login_session") or "").encode()).hexdigest()
+        self._cache = TokenCache(f"{expand(folder, context)}/{name}.json", context)
+
+    async def credentials(self) -> Credentials:
+        """The keys that are cached, renewed first if their end is near.
+
+        Raises:
+            LoginRequired: there are none, or they have ended and cannot be renewed.
+            ServiceRefused: they have ended, and AWS Sign-In answered no.
+            SourceUnavailable: they have ended, and AWS Sign-In does not answer.
+        """
+        token = await self._cache.current(life=self._life, margin=RENEWAL_WINDOW, renew=self._renew)
+        if token is None:
+            raise LoginRequired(f"there is no readable sign-in in {self._cache.path}: run {self._command}")
+        self._check(token)
+        keys = object_of(token["accessToken"])
+        return credentials_in(
+            keys,
+            names=signin.KEYS,
+            expiration=datetime.fromtimestamp(time_of(keys["expiresAt"]), UTC),
+            provider="login",
+            origin=f"the sign-in in {self._cache.path}",
+            remedy=f"run {self._command}",
+            account_id=text_of(keys.get("accountId")),
+        )
+
+    def _life(self, token: Token) -> float:
+        """Seconds that the keys have left; -inf where they are incomplete, for others to be got."""
+        keys = object_of(token.get("accessToken"))
+        if not all(text_of(keys.get(name)) for name in signin.KEYS):
+            return -inf
+        return time_of(keys.get("expiresAt")) - self._around.context.clock.now()
+
+    def _check(self, token: Token) -> None:
+        """Refuse a sign-in that lacks what AWS CLI writes: better now than when its keys have ended.
+
+        Raises:
+            LoginRequired: it does.
+        """
+        missing = [name for name in NEEDED if not text_of(token.get(name))]
+        if not object_of(token.get("accessToken")):
+            missing.append("accessToken")
+        if missing:
+            raise LoginRequired(
+                f"the sign-in in {self._cache.path} has no usable {' and no '.join(missing)}: run {self._command}"
+            )
+
+    async def _renew(self, token: Token) -> Token:
+        """Get other keys with the refresh token. What we do not know about the old ones is kept."""
+        self._check(token)
+        clock = self._around.context.clock
+        client_id, refresh_token, pem = (text_of(token[name]) or "" for name in NEEDED)
+        try:
+            key = await asyncio.to_thread(private_key, pem)
+        except ValueError:
+            ends = when(object_of(token.get("accessToken")).get("expiresAt"), clock.now())
+            raise LoginRequired(
+                f"the sign-in in {self._cache.path} {ends} and cannot be renewed, since its dpopKey is no P-256 key"
+                f" that can be read: run {self._command}"
+            ) from None
+        region = self._client.region or text_of(token.get("signInRegion")) or region_for(self._client, self._around)
+        service = ServiceClient("signin", self._client, self._around, region)
+        try:
+            renewed = await signin.create_token(service, client_id=client_id, refresh_token=refresh_token, key=key)
+        except ServiceRefused as refused:
+            if refused.code not in signin.SIGN_IN_ENDED:
+                raise
+            raise LoginRequired(f"{refused}: {self._command}") from None
+        expires_at = utc(clock.now() + renewed.lifetime, "%Y-%m-%dT%H:%M:%SZ")
+        keys = {
+            **object_of(token.get("accessToken")),
+            **{name: renewed.keys[name] for name in signin.KEYS},
+            "expiresAt": expires_at,
+        }
+        return {**token, "accessToken": keys, "refreshToken": renewed.refresh_token}
