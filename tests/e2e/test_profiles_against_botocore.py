@@ -1,319 +1,512 @@
-"""The same folders of shared files, resolved by us and by botocore: same keys, same questions to STS."""
+"""The same folders of shared files, resolved by us and by botocore: same keys, same questions to the services."""
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import copy
 import json
 import os
 import random
-from typing import TYPE_CHECKING, Any, NamedTuple, cast
+import shutil
+from pathlib import Path
+from typing import Any, NamedTuple, cast
+from urllib.parse import parse_qs
 
 import botocore.session
 import pytest
+from botocore.credentials import SSOProvider
 from botocore.exceptions import BotoCoreError, ClientError
 from botocore.loaders import Loader
+from botocore.tokens import SSOTokenProvider
 
 from aiocreds import Context, CredentialsError, from_ini
+from tests.e2e.folders import (
+    CORP,
+    FOLDERS,
+    JWT,
+    LEGACY,
+    LOGIN,
+    ON_ENVIRONMENT,
+    OPTIONS,
+    PEOPLE,
+    SECRET,
+    SSO,
+    TOKEN,
+    WEB,
+    Folder,
+    keys,
+    process,
+    role,
+    without,
+)
 from tests.hush import secret
-from tests.loopback import CONTAINER_PATH, Loopback, Seen
-
-if TYPE_CHECKING:
-    from pathlib import Path
+from tests.loopback import CONTAINER_PATH, ROLE, ROLES_PATH, Loopback, Seen
+from tests.sign_in import OIDC, PORTAL, SIGN_IN, SignInServer
 
 LOADER: Any = Loader()  # botocore's data files, read once for all sessions
-REGION = "eu-central-1"
-SECRET, TOKEN = secret(), secret("token")
+KNOWN = ("A", "B", "C", "D", "BASE", "CONFIG", "CREDENTIALS", "ENVIRONMENT")
+ERROR, KEYS, PROCESS = "an error", "keys", "a process"
+CACHES = ".aws/*/cache/*.json"
+NO_ERROR_OF_ITS_OWN = (FileNotFoundError, KeyError, RuntimeError, ValueError)  # which botocore lets through
+
+
+class Difference(NamedTuple):
+    """Where we differ, on purpose.
+
+    Attributes:
+        why: as the README says it.
+        ours: what the credentials come from with us.
+        theirs: what they come from with botocore.
+        folders: where that shows.
+    """
+
+    why: str
+    ours: str
+    theirs: str
+    folders: tuple[str, ...]
+
+
+DIFFERENCES = (
+    Difference(
+        "A role with a source comes before a web identity in the same profile.",
+        KEYS,
+        "web identity",
+        (
+            "a source and web identity",
+            "a source in the config file, web identity in the credentials file",
+            "web identity in the config file, a source in the credentials file",
+            "a role on a source and web identity",
+            "credential_source and web identity",
+            "credential_source in the config file, web identity in the credentials file",
+            "web identity in the config file, credential_source in the credentials file",
+            "a role on credential_source and web identity",
+        ),
+    ),
+    Difference(
+        "`aws login` comes before static keys, whichever file they are in.",
+        "login",
+        KEYS,
+        ("login in the config file, keys in the credentials file",),
+    ),
+    Difference(
+        "Static keys come before a process, whichever file they are in.",
+        KEYS,
+        PROCESS,
+        ("a process and keys", "keys in the config file, a process in the credentials file"),
+    ),
+    *(
+        Difference(
+            "As the source of a role, static keys come before all else that a profile has.", KEYS, theirs, folders
+        )
+        for theirs, folders in (
+            ("web identity", ("a role on keys and web identity",)),
+            ("SSO", ("a role on SSO and keys", "a role on SSO, older form and keys")),
+            ("login", ("a role on keys and login",)),
+            (PROCESS, ("a role on a process and keys",)),
+        )
+    ),
+    Difference(
+        "Both files are merged key by key, as the SDK reference says.", KEYS, ERROR, ("a pair in two halves",)
+    ),
+    *(
+        Difference("Half an SSO profile is a mistake, and is told.", ERROR, theirs, folders)
+        for theirs, folders in (
+            (
+                KEYS,
+                (
+                    "a portal alone beside keys",
+                    "an sso_session alone and keys",
+                    "an sso_session alone in the config file, keys in the credentials file",
+                    "keys in the config file, an sso_session alone in the credentials file",
+                ),
+            ),
+            (
+                PROCESS,
+                (
+                    "a process and an sso_session alone",
+                    "a process in the config file, an sso_session alone in the credentials file",
+                    "an sso_session alone in the config file, a process in the credentials file",
+                    "a role on a process and an sso_session alone",
+                ),
+            ),
+            (
+                "login",
+                (
+                    "an sso_session alone and login",
+                    "an sso_session alone in the config file, login in the credentials file",
+                    "login in the config file, an sso_session alone in the credentials file",
+                    "a role on an sso_session alone and login",
+                ),
+            ),
+        )
+    ),
+    Difference("Half a key pair is a mistake, and is told.", ERROR, PROCESS, ("half a pair beside a process",)),
+    Difference(
+        "A `duration_seconds` that is no number is an error; botocore drops it in silence.",
+        ERROR,
+        KEYS,
+        ("a duration that is none",),
+    ),
+    Difference(
+        "`duration_seconds` counts for a web identity, too.",
+        "web identity",
+        "web identity",
+        ("web identity with a duration",),
+    ),
+    *(
+        Difference("A blank value counts as unset.", ours, ERROR, folders)
+        for ours, folders in (
+            (
+                KEYS,
+                (
+                    "a blank role_arn beside keys",
+                    "a role with a blank credential_source",
+                    "a role with a blank web_identity_token_file",
+                ),
+            ),
+            (PROCESS, ("a blank login_session beside a process",)),
+            ("SSO", ("a blank sso_session",)),
+        )
+    ),
+    Difference("`credential_source` is taken in any case.", KEYS, ERROR, ("a credential source in lower case",)),
+    Difference(
+        "A source profile may consist of `credential_source` alone.",
+        KEYS,
+        ERROR,
+        ("a source of credential_source alone",),
+    ),
+    Difference(
+        "`~` is the home folder in `web_identity_token_file`, and in the first word of a process.",
+        "web identity",
+        ERROR,
+        ("web identity with a file in ~",),
+    ),
+    Difference(
+        "`~` is the home folder in `web_identity_token_file`, and in the first word of a process.",
+        PROCESS,
+        ERROR,
+        ("a process in ~",),
+    ),
+    Difference(
+        "The line break at the end of a token file is no part of the token.",
+        "web identity",
+        ERROR,
+        ("web identity with a line break after the token",),
+    ),
+    Difference(
+        "Each role of a chain is asked for in the region of the profile that names it.",
+        KEYS,
+        KEYS,
+        ("a role on a role in a region of its own",),
+    ),
+    *(
+        Difference("Without a region anywhere, the home region of the partition serves.", ours, ERROR, folders)
+        for ours, folders in (
+            (KEYS, ("a role without a region anywhere",)),
+            ("login", ("login without a region anywhere",)),
+        )
+    ),
+    Difference(
+        "What cannot be renewed just now is used until it ends, what `aws login` brought, too.",
+        "login",
+        ERROR,
+        ("login, about to end, and the session",),
+    ),
+    Difference(
+        "A cached sign-in that has lost its end, but not what renews it, is renewed.",
+        "SSO",
+        ERROR,
+        ("SSO, no end but what renews it",),
+    ),
+    Difference(
+        "An `[sso-session]` may hold account and role, too.",
+        "SSO",
+        ERROR,
+        ("SSO with account and role in the session",),
+    ),
+    Difference(
+        "What other programs wrote into a cached sign-in stays there.",
+        "SSO",
+        "SSO",
+        (
+            "SSO, fields that nobody knows",
+            "SSO, fields that nobody knows; in the credentials file",
+            "a role on SSO, fields that nobody knows",
+            "a role on a role on SSO, fields that nobody knows",
+        ),
+    ),
+    Difference(
+        "The name of a profile holds no blanks, as in the reference cases of the SDKs.",
+        ERROR,
+        KEYS,
+        ("a role on a profile with a space in its name",),
+    ),
+)
+DIFFERENT = {name: difference for difference in DIFFERENCES for name in difference.folders}
 
 
 class Outcome(NamedTuple):
     """What came of a profile.
 
     Attributes:
-        keys: static ones, with token and account; of a role only its account.
-        asked: what STS was asked, in order.
+        keys: static ones, with token and account; of issued ones which it was, and the account.
+        asked: the questions to STS, the portal, OIDC and sign-in, in order.
+        renewed: the fields of the cached sign-ins that are not what they were.
+        error: why there are no keys.
     """
 
-    keys: tuple[str | None, ...]
-    asked: list[dict[str, str]]
+    keys: tuple[str | None, ...] = ()
+    asked: tuple[dict[str, str], ...] = ()
+    renewed: tuple[str, ...] = ()
+    error: str = ""
+
+    @property
+    def alike(self) -> object:
+        """What has to be the same on both sides; of failures, only that they are."""
+        return ERROR if self.error else self
+
+    @property
+    def begins(self) -> str | None:
+        """What the credentials come from in the end."""
+        if self.error:
+            return ERROR
+        first = self.asked[0]["by"] if self.asked else self.keys[0]
+        return {"AKIA": KEYS, "ASIA": PROCESS}.get((first or "")[:4], first)
 
 
-NONE = Outcome((), [])
+class Watched(SignInServer):
+    """The sign-in server as it was, which also writes down what the portal is asked."""
+
+    def __init__(self, before: SignInServer) -> None:
+        super().__init__(now=before.now, issue=before.issue)
+        vars(self).update({k: copy.deepcopy(v) for k, v in vars(before).items() if k not in ("now", "issue")})
+        self.queries: list[str] = []
+
+    def portal(self, seen: Seen, query: str) -> dict[str, Any]:
+        self.queries.append(query)
+        return super().portal(seen, query)
 
 
-def role(name: str, more: str = "") -> str:
-    return f"role_arn = arn:aws:iam::123456789012:role/{name}\n{more}\n"
+class Machine:
+    """A folder, and the services it leads to: twice the same, for us and for botocore."""
+
+    def __init__(self, aws: Loopback, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.aws = aws
+        self.path = path
+        self.monkeypatch = monkeypatch
+        self.home = path / "home"
+        self.home.mkdir()
+        self.environ = {
+            "BOTO_CONFIG": str(path / "nothing"),
+            "AWS_CONFIG_FILE": str(path / "config"),
+            "AWS_SHARED_CREDENTIALS_FILE": str(path / "credentials"),
+            **aws.environ,
+            "AWS_ACCESS_KEY_ID": "AKIAENVIRONMENT",
+            "AWS_SECRET_ACCESS_KEY": SECRET,
+        }
+        # STS knows these and what the services issue, and nobody else.
+        aws.secrets.update({f"AKIA{name}": (SECRET, None) for name in KNOWN})
+        aws.secrets.update({f"ASIA{name}": (SECRET, TOKEN) for name in "ABCDP"})
+        aws.secrets["AKIATOKEN"] = SECRET, TOKEN
+        aws.web_tokens.add(JWT)
+        aws.rotate = False  # so that both get the same from the container and from EC2
+        for place in (CONTAINER_PATH, ROLES_PATH + ROLE):
+            aws.issue(place)
+
+    def prepare(self, folder: Folder) -> None:
+        """Write the files, and have the person sign in."""
+        for file, text in (("config", folder.config), ("credentials", folder.credentials)):
+            (self.path / file).write_text(text.replace("HOME", str(self.home)))
+        for file, text in (("token", JWT), ("line", JWT + "\n"), ("empty", ""), ("wrong", secret("jwt"))):
+            (self.home / file).write_text(text)
+        (self.home / "echo").symlink_to("/bin/echo")
+        for variable in ("AWS_REGION", "AWS_DEFAULT_REGION"):
+            self.environ[variable] = folder.region
+        # Only where they are meant: botocore falls back to them where a profile has nothing.
+        if "EcsContainer" in folder.config + folder.credentials:
+            self.environ["AWS_CONTAINER_CREDENTIALS_FULL_URI"] = self.aws.url + CONTAINER_PATH
+        if "Ec2InstanceMetadata" not in folder.config + folder.credentials:
+            self.environ["AWS_EC2_METADATA_DISABLED"] = "true"
+        PEOPLE[folder.person](self.aws.sign_in, self.home)
+        self.signed_in = self.aws.sign_in
+
+    async def ours(self, profile: str) -> Outcome:
+        """What we make of it."""
+        environ = self._visit("ours")
+        before = self._labels()
+        try:
+            found = await from_ini(profile, mfa_code=code, context=Context(environ=environ))()
+        except CredentialsError as error:
+            return Outcome(error=str(error))
+        keys = found.access_key_id, found.secret_access_key, found.session_token, found.account_id
+        return self._outcome(environ["HOME"], before, keys)
+
+    async def theirs(self, profile: str) -> Outcome:
+        """What botocore makes of it."""
+        environ = self._visit("theirs")
+        before = self._labels()
+        with self.monkeypatch.context() as patch:
+            for name in os.environ:
+                if name.startswith(("AWS_", "BOTO_")):
+                    patch.delenv(name)
+            for name, value in environ.items():
+                if value:  # a blank region is one to botocore
+                    patch.setenv(name, value)
+            for provider in (SSOProvider, SSOTokenProvider):  # it asks for the home folder when it is imported
+                patch.setattr(provider, "_SSO_TOKEN_CACHE_DIR", f"{environ['HOME']}/.aws/sso/cache")
+            try:
+                keys = await asyncio.to_thread(resolve_with_botocore, profile)
+            except (BotoCoreError, ClientError, *NO_ERROR_OF_ITS_OWN) as error:
+                return Outcome(error=repr(error))
+        return self._outcome(environ["HOME"], before, keys) if keys else Outcome(error="no credentials")
+
+    def _visit(self, name: str) -> dict[str, str]:
+        """A copy of the home folder, and services that nobody has asked yet."""
+        home = self.path / name
+        shutil.rmtree(home, ignore_errors=True)
+        shutil.copytree(self.home, home, symlinks=True)
+        self.aws.sign_in = Watched(self.signed_in)
+        self.aws.requests.clear()
+        return {**self.environ, "HOME": str(home)}
+
+    def _labels(self) -> dict[str, str]:
+        """The secrets of the cached sign-ins, and what to call them: they differ from one run to the next."""
+        found = {key: key for key in self.aws.secrets}
+        for path in sorted(self.home.glob(CACHES)):
+            for name, value in cached(path).items():
+                if isinstance(value, dict):
+                    found[value["accessKeyId"]] = "login"
+                else:
+                    found[value] = f"the {name} in the cache"
+        return found
+
+    def _outcome(self, home: str, labels: dict[str, str], found: tuple[str | None, ...]) -> Outcome:
+        labels = labels | {
+            key: f"issued key {n}" for n, key in enumerate((k for k in self.aws.secrets if k not in labels), 1)
+        }
+        queries = iter(cast("Watched", self.aws.sign_in).queries)
+        asked: list[dict[str, str]] = []
+        for seen in self.aws.requests:
+            if seen.path == "/":
+                asked.append(to_sts(seen, labels))
+            elif seen.path == PORTAL:
+                bearer = labels.get(seen.headers["x-amz-sso_bearer_token"], "another")
+                query = {name: values[0] for name, values in parse_qs(next(queries)).items()}
+                asked.append({"by": "SSO", "bearer": bearer, **query})
+            elif seen.path in (OIDC, SIGN_IN):
+                body: dict[str, str] = json.loads(seen.body)
+                said = {name: labels.get(value, value) for name, value in body.items()}
+                asked.append({"by": "SSO" if seen.path == OIDC else "login", **said})
+        key, secret_key, token, account = found
+        label = labels.get(key or "", key)
+        keys = (label, account) if (label or "").startswith("issued") else (label, secret_key, token, account)
+        renewed = (
+            f"{path.name}: {name}"
+            for path in sorted(self.home.glob(CACHES))
+            for name, value in cached(path).items()
+            if cached(Path(home) / path.relative_to(self.home)).get(name) != value
+        )
+        return Outcome(keys, tuple(asked), tuple(renewed))
 
 
-def keys(name: str, more: str = "") -> str:
-    return f"aws_access_key_id = AKIA{name}\naws_secret_access_key = {SECRET}\n{more}\n"
+def cached(path: Path) -> dict[str, Any]:
+    """What a cache file holds, without what is below the first level; nothing when it is broken."""
+    with contextlib.suppress(ValueError, AttributeError):
+        token: dict[str, Any] = json.loads(path.read_text())
+        return dict(token.items())
+    return {}
 
 
-def process(name: str) -> str:
-    printed = {"Version": 1, "AccessKeyId": f"ASIA{name}", "SecretAccessKey": SECRET, "SessionToken": TOKEN}
-    return f"credential_process = /bin/echo '{json.dumps(printed)}'\n"
-
-
-BASE = f"[profile base]\n{keys('BASE')}"
-A_ROLE = f"[profile a]\n{role('a', 'source_profile = base')}"
-
-# The profile asked for is `a`.
-ALIKE: dict[str, tuple[str, str]] = {
-    "keys": (f"[profile a]\n{keys('A')}", ""),
-    "keys with a token": (f"[profile a]\n{keys('A', f'aws_session_token = {TOKEN}')}", ""),
-    "keys with an account": (f"[profile a]\n{keys('A', 'aws_account_id = 123456789012')}", ""),
-    "keys in the credentials file": ("", f"[a]\n{keys('A', f'aws_session_token = {TOKEN}')}"),
-    "keys in both files": (f"[profile a]\n{keys('CONFIG')}", f"[a]\n{keys('CREDENTIALS')}"),
-    "comments": ("[profile a]\n; x\n", f"# x\n[a]   # x\n{keys('A')}"),
-    "quotation marks stay": (f"[profile a]\n{keys('A')}aws_session_token = '{TOKEN}'\n", ""),
-    "a region only": ("[profile a]\nregion = x\n", ""),
-    "nothing": ("", ""),
-    "an unknown profile": (BASE, ""),
-    "half a pair": ("[profile a]\naws_access_key_id = AKIAA\n", ""),
-    "half a pair in the credentials file": ("", "[a]\naws_access_key_id = AKIAA\n"),
-    "a process": (f"[profile a]\n{process('P')}", ""),
-    "a process, and keys in the credentials file": (f"[profile a]\n{process('P')}", f"[a]\n{keys('A')}"),
-    "a process that fails": ("[profile a]\ncredential_process = /bin/false\n", ""),
-    "a role": (A_ROLE + BASE, ""),
-    "a role of the credentials file": ("", f"[a]\n{role('a', 'source_profile = base')}[base]\n{keys('BASE')}"),
-    "a role with all there is": (
-        A_ROLE + "external_id = x+y\nrole_session_name = me@work\nduration_seconds = 900\n" + BASE,
-        "",
-    ),
-    "a role with MFA": (A_ROLE + "mfa_serial = arn:aws:iam::1:mfa/me\n" + BASE, ""),
-    "a role on a process": (f"{A_ROLE}[profile base]\n{process('P')}", ""),
-    "a role on a role": (f"{A_ROLE}[profile base]\n{role('b', 'source_profile = c')}[profile c]\n{keys('C')}", ""),
-    "a role on a role with keys": (
-        f"{A_ROLE}[profile base]\n{role('b', 'source_profile = c')}{keys('B')}[profile c]\n{keys('C')}",
-        "",
-    ),
-    "a role on itself": (f"[profile a]\n{role('a', 'source_profile = a')}{keys('A')}", ""),
-    "a role on itself, without keys": (f"[profile a]\n{role('a', 'source_profile = a')}", ""),
-    "a circle": (f"{A_ROLE}[profile base]\n{role('b', 'source_profile = a')}", ""),
-    "a circle with keys": (f"{A_ROLE}{keys('A')}[profile base]\n{role('b', 'source_profile = a')}", ""),
-    "a role without a source": (f"[profile a]\n{role('a')}", ""),
-    "a role without a source, with keys": (f"[profile a]\n{role('a')}{keys('A')}", ""),
-    "a role with two sources": (f"{A_ROLE}credential_source = Environment\n{BASE}", ""),
-    "a role on nothing": (f"{A_ROLE}[profile base]\nregion = x\n", ""),
-    "a role on a missing profile": (A_ROLE, ""),
-    "a role on half a pair": (f"{A_ROLE}[profile base]\naws_access_key_id = AKIAB\n", ""),
-    "a role on the environment": (f"[profile a]\n{role('a', 'credential_source = Environment')}", ""),
-    "a role on the container": (f"[profile a]\n{role('a', 'credential_source = EcsContainer')}", ""),
-    "a role on EC2": (f"[profile a]\n{role('a', 'credential_source = Ec2InstanceMetadata')}", ""),
-    "an unknown credential source": (f"[profile a]\n{role('a', 'credential_source = Ec2')}", ""),
-    "a role on a role on the environment": (
-        f"{A_ROLE}[profile base]\n{role('b', 'credential_source = Environment')}",
-        "",
-    ),
-    "a role in a region of its own": (f"{A_ROLE}region = us-west-2\n{BASE}", ""),
-    "web identity without a role": ("[profile a]\nweb_identity_token_file = /nothing\n", ""),
-    "a binary file": ("[profile a]\n\0\0", ""),
-}
-
-# Where we differ, on purpose: what we make of it, what botocore makes of it, and why.
-ERROR, ANSWER = "an error", "an answer"
-DIFFERENT: dict[str, tuple[str, str, str, str, str]] = {
-    "a pair in two halves": (
-        "[profile a]\naws_access_key_id = AKIAA\n",
-        f"[a]\naws_secret_access_key = {SECRET}\n",
-        ANSWER,
-        ERROR,
-        "both files are merged key by key, as the SDK reference says; botocore reads keys from one file at a time",
-    ),
-    "a source of credential_source alone": (
-        f"{A_ROLE}[profile base]\ncredential_source = Environment\n",
-        "",
-        ANSWER,
-        ERROR,
-        "it is clear what is meant, and other SDKs take it",
-    ),
-    "a duration that is none": (
-        f"{A_ROLE}duration_seconds = 1h\n{BASE}",
-        "",
-        ERROR,
-        ANSWER,
-        "botocore drops it in silence, and the session is not as long as its user believes",
-    ),
-    "keys and a process in the config file": (
-        f"[profile a]\n{keys('A')}{process('P')}",
-        "",
-        "AKIAA",
-        "ASIAP",
-        "static keys come before a process in whichever file they stand",
-    ),
-    "half a pair beside a process": (
-        f"[profile a]\naws_access_key_id = AKIAA\n{process('P')}",
-        "",
-        ERROR,
-        ANSWER,
-        "half a pair is a mistake, and is told",
-    ),
-    "a blank source": (
-        f"[profile a]\n{role('a', 'source_profile = base')}credential_source =\n{BASE}",
-        "",
-        ANSWER,
-        ERROR,
-        "blank values count as unset",
-    ),
-    "a credential source in lower case": (
-        f"[profile a]\n{role('a', 'credential_source = environment')}",
-        "",
-        ANSWER,
-        ERROR,
-        "it is taken in any case",
-    ),
-    "half an SSO profile beside keys": (
-        f"[profile a]\n{keys('A')}sso_start_url = https://x\n",
-        "",
-        ERROR,
-        ANSWER,
-        "half an SSO profile is a mistake, and is told",
-    ),
-}
-
-
-@pytest.fixture
-def environ(aws: Loopback, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
-    """An environment for both, in which nothing leads out of this machine."""
-    for name in os.environ:
-        if name.startswith(("AWS_", "BOTO_")):
-            monkeypatch.delenv(name)
-    aws.rotate = False  # so that both get the same from the container and from EC2
-    environ = {
-        "HOME": str(tmp_path),
-        "BOTO_CONFIG": str(tmp_path / "nothing"),
-        "AWS_CONFIG_FILE": str(tmp_path / "config"),
-        "AWS_SHARED_CREDENTIALS_FILE": str(tmp_path / "credentials"),
-        "AWS_ENDPOINT_URL_STS": aws.url,
-        "AWS_EC2_METADATA_SERVICE_ENDPOINT": aws.url,
-        "AWS_REGION": REGION,
-        "AWS_DEFAULT_REGION": REGION,
-        "AWS_ACCESS_KEY_ID": "AKIAENVIRONMENT",
-        "AWS_SECRET_ACCESS_KEY": SECRET,
-    }
-    for name, value in environ.items():
-        monkeypatch.setenv(name, value)
-    return environ
-
-
-def write(tmp_path: Path, config: str, credentials: str) -> None:
-    (tmp_path / "config").write_text(config)
-    (tmp_path / "credentials").write_text(credentials)
-
-
-def asked(seen: Seen) -> dict[str, str]:
+def to_sts(seen: Seen, labels: dict[str, str]) -> dict[str, str]:
     """A question to STS, without what is each library's own business."""
     form = {"DurationSeconds": "3600", **seen.form, "region": seen.signed_region}
     if form["RoleSessionName"].startswith(("botocore-session-", "aiocreds-")):
         form["RoleSessionName"] = "its own"
-    form["by"] = "an issued key" if seen.signed_by.startswith("ASIALOOPBACK") else seen.signed_by
-    return form
-
-
-def outcome(aws: Loopback, found: tuple[str | None, ...]) -> Outcome:
-    questions = [asked(seen) for seen in aws.requests if seen.path == "/"]
-    return Outcome(found[3:] if questions else found, questions)
+    if "WebIdentityToken" in form:
+        return {**form, "by": "web identity"}
+    return {**form, "by": labels.get(seen.signed_by, seen.signed_by)}
 
 
 async def code(serial_number: str) -> str:
     return "123456"
 
 
-async def ours(aws: Loopback, environ: dict[str, str], profile: str) -> Outcome:
-    aws.requests.clear()
-    try:
-        found = await from_ini(profile, mfa_code=code, context=Context(environ=environ))()
-    except CredentialsError:
-        return NONE
-    return outcome(aws, (found.access_key_id, found.secret_access_key, found.session_token, found.account_id))
+def enter_code(prompt: str) -> str:
+    return "123456"
 
 
-async def theirs(aws: Loopback, profile: str) -> Outcome:
-    aws.requests.clear()
-
-    def person(prompt: str) -> str:
-        return "123456"
-
-    def resolve() -> tuple[str | None, ...] | None:
-        session = cast("Any", botocore.session.Session(profile=profile))
-        session.register_component("data_loader", LOADER)
-        try:
-            resolver = session.get_component("credential_provider")
-            resolver.get_provider("assume-role")._prompter = person
-            credentials = session.get_credentials()
-            found = credentials and credentials.get_frozen_credentials()
-        except (BotoCoreError, ClientError):
-            return None
-        return found and (found.access_key, found.secret_key, found.token, found.account_id)
-
-    found = await asyncio.to_thread(resolve)
-    return NONE if found is None else outcome(aws, found)
+def resolve_with_botocore(profile: str) -> tuple[str | None, ...] | None:
+    session = cast("Any", botocore.session.Session(profile=profile))
+    session.register_component("data_loader", LOADER)
+    resolver = session.get_component("credential_provider")
+    resolver.get_provider("assume-role")._prompter = enter_code
+    credentials = session.get_credentials()
+    found = credentials and credentials.get_frozen_credentials()
+    return found and (found.access_key, found.secret_key, found.token, found.account_id)
 
 
-@pytest.mark.parametrize("name", ALIKE)
-async def test_alike(
-    aws: Loopback, environ: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
-) -> None:
-    write(tmp_path, *ALIKE[name])
-    if "container" in name:
-        environ["AWS_CONTAINER_CREDENTIALS_FULL_URI"] = aws.url + CONTAINER_PATH
-    if "EC2" not in name:
-        environ["AWS_EC2_METADATA_DISABLED"] = "true"
-    for variable, value in environ.items():
-        monkeypatch.setenv(variable, value)
-    assert await ours(aws, environ, "a") == await theirs(aws, "a")
+@pytest.fixture
+def machine(aws: Loopback, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Machine:
+    return Machine(aws, tmp_path, monkeypatch)
+
+
+async def test_the_family_is_large_and_each_folder_in_it_is_another() -> None:
+    assert len({folder[:4] for folder in FOLDERS.values()}) == len(FOLDERS) >= 300
+
+
+@pytest.mark.parametrize("name", [name for name in FOLDERS if name not in DIFFERENT])
+async def test_alike(machine: Machine, name: str) -> None:
+    folder = FOLDERS[name]
+    machine.prepare(folder)
+    ours, theirs = await machine.ours("a"), await machine.theirs("a")
+    assert ours.alike == theirs.alike
+    assert folder.works in (None, not ours.error), ours.error
 
 
 @pytest.mark.parametrize("name", DIFFERENT)
-async def test_different_on_purpose(
-    aws: Loopback, environ: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
-) -> None:
-    config, credentials, we, they, why = DIFFERENT[name]
-    assert why
-    environ["AWS_EC2_METADATA_DISABLED"] = "true"
-    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
-    write(tmp_path, config, credentials)
-    for expected, found in ((we, await ours(aws, environ, "a")), (they, await theirs(aws, "a"))):
-        if expected in (ERROR, ANSWER):
-            assert (found == NONE) == (expected == ERROR)
-        else:
-            assert found.keys[0] == expected
+async def test_different_on_purpose(machine: Machine, name: str) -> None:
+    machine.prepare(FOLDERS[name])
+    ours, theirs = await machine.ours("a"), await machine.theirs("a")
+    difference = DIFFERENT[name]
+    assert (ours.begins, theirs.begins) == (difference.ours, difference.theirs), difference.why
+    assert ours.alike != theirs.alike
 
 
-def a_folder(seed: int) -> tuple[str, str]:
+def a_folder(seed: int) -> Folder:
     """Some profiles at random, that may or may not lead to credentials."""
     chance = random.Random(seed)
-    texts = {"config": "", "credentials": ""}
+    texts = {"config": CORP, "credentials": ""}
     for name in "abcd":
         source = f"source_profile = {chance.choice(['a', 'b', 'c', 'd', 'd', 'nowhere'])}\n"
-        options = "".join(
-            option
-            for option in ("external_id = xyz\n", "duration_seconds = 1200\n", "role_session_name = me\n")
-            if chance.random() < 0.3
-        )
+        options = "".join(option for option in OPTIONS.values() if chance.random() < 0.3)
+        kinds = {
+            "keys": keys(name.upper()),
+            "role": role(name, source + options),
+            "role with keys": role(name, source + options) + keys(name.upper()),
+            "environment": role(name, ON_ENVIRONMENT + options),
+            "process": process(name.upper()),
+            "SSO": SSO + options,
+            "older SSO": LEGACY + options,
+            "web identity": WEB + without(options, "duration_seconds"),
+            "login": LOGIN + options,
+            "nothing": "output = json\n",
+        }
+        kind = chance.choice([*kinds, "role", "role", "role"])
         where = chance.choice(["config", "credentials"])
-        match chance.choice(["keys", "role", "role", "role with keys", "environment", "process", "nothing"]):
-            case "keys":
-                text = keys(name.upper())
-            case "role":
-                text = role(name, source + options)
-            case "role with keys":
-                text = role(name, source + options) + keys(name.upper())
-            case "environment":
-                text = role(name, f"credential_source = Environment\n{options}")
-            case "process":
-                text, where = process(name.upper()), "config"
-            case _:
-                text = "output = json\n"
-        texts[where] += f"[{'profile ' if where == 'config' else ''}{name}]\n{text}"
-    return texts["config"], texts["credentials"]
+        texts[where] += f"[{'profile ' if where == 'config' else ''}{name}]\n{kinds[kind]}"
+    return Folder(texts["config"], texts["credentials"], "everywhere")
 
 
 @pytest.mark.parametrize("seed", range(40))
-async def test_alike_at_random(
-    aws: Loopback, environ: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seed: int
-) -> None:
-    environ["AWS_EC2_METADATA_DISABLED"] = "true"
-    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
-    write(tmp_path, *a_folder(seed))
+async def test_alike_at_random(machine: Machine, seed: int) -> None:
+    machine.prepare(a_folder(seed))
     for profile in "abcd":
-        assert (profile, await ours(aws, environ, profile)) == (profile, await theirs(aws, profile))
+        assert (profile, (await machine.ours(profile)).alike) == (profile, (await machine.theirs(profile)).alike)
+
+
+def test_the_readme_lists_the_differences() -> None:
+    readme = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
+    table = readme.partition("| | here | botocore |")[2].partition("\n\n")[0]
+    listed = [row.split("|")[1].strip() for row in table.splitlines()[2:]]
+    assert sorted(listed) == sorted({difference.why for difference in DIFFERENCES})

@@ -10,6 +10,7 @@ import sys
 from datetime import timedelta
 from typing import TYPE_CHECKING, NamedTuple
 
+import aiohttp
 import pytest
 import time_machine
 
@@ -18,14 +19,17 @@ from aiocreds import (
     Context,
     CredentialsNotFound,
     InvalidConfiguration,
+    LoginRequired,
     ServiceRefused,
     SourceUnavailable,
     chain,
+    default_chain,
     from_ini,
 )
 from tests.hush import MARK, secret
 from tests.kit import START, settle
 from tests.loopback import CONTAINER_PATH, ROLE, ROLES_PATH, Loopback, Reset, sts_error
+from tests.sign_in import ACCOUNT, LOGIN_SESSION, OIDC, PERMISSION_SET, PORTAL, SIGN_IN, START_URL
 from tests.unit.test_sts import failure_of
 
 if TYPE_CHECKING:
@@ -453,6 +457,346 @@ async def test_a_credential_process_alone_and_as_a_source(aws: Loopback, context
     assert (alone.access_key_id, alone.account_id, alone.provider) == (keys.key, "42", "process")
     await from_ini("a", context=context)()
     assert [seen.signed_by for seen in aws.requests] == [keys.key]
+
+
+# Every kind, alone and as the source of a role.
+
+
+class Kind(NamedTuple):
+    """A way for a profile to have credentials.
+
+    Attributes:
+        lines: of the profile; ``HOME`` stands for the home folder.
+        stamp: the `provider` of what it gives, alone.
+        account: its `account_id`.
+        asked: the paths that are asked for it, the first time.
+        again: and the next times, an hour later; None when it gives the same.
+        more: what else the config file holds.
+    """
+
+    lines: str
+    stamp: str
+    account: str | None
+    asked: tuple[str, ...] = ()
+    again: tuple[str, ...] | None = None
+    more: str = ""
+
+
+SSO_ROLE = f"sso_account_id = {ACCOUNT}\nsso_role_name = {PERMISSION_SET}\n"
+CORP = f"sso_start_url = {START_URL}\nsso_region = eu-central-1\n"
+SSO = f"sso_session = corp\n{SSO_ROLE}"
+SESSION = f"[sso-session corp]\n{CORP}"
+LOGIN = f"login_session = {LOGIN_SESSION}\n"
+STS = "/"
+BASE = pair()
+KINDS = {
+    "keys": Kind(BASE.lines + "aws_account_id = 42\n", "ini", "42"),
+    "process": Kind("credential_process = cat HOME/printed\n", "process", None, again=()),
+    "web identity": Kind(
+        f"web_identity_token_file = HOME/token\nrole_arn = {ARN.format('web')}\n",
+        "web_identity",
+        ACCOUNT,
+        (STS,),
+        (STS,),
+    ),
+    "SSO": Kind(SSO, "sso", ACCOUNT, (PORTAL,), (OIDC, PORTAL), SESSION),
+    "SSO, older form": Kind(CORP + SSO_ROLE, "sso", ACCOUNT, (PORTAL,), (PORTAL,)),
+    "login": Kind(LOGIN, "login", ACCOUNT, (), (SIGN_IN,)),
+    "role": Kind(
+        f"role_arn = {ARN.format('far')}\nsource_profile = far\n",
+        "assume_role",
+        ACCOUNT,
+        (STS,),
+        (STS,),
+        f"[profile far]\n{BASE.lines}",
+    ),
+    "role on the container": Kind(
+        f"role_arn = {ARN.format('near')}\ncredential_source = EcsContainer\n",
+        "assume_role",
+        ACCOUNT,
+        (CONTAINER_PATH, STS),
+        (CONTAINER_PATH, STS),
+    ),
+}
+
+
+class People:
+    """What lies in the home folder besides the shared files: a token, sign-ins, what a process prints."""
+
+    def __init__(self, aws: Loopback, context: Context, home: Path, clock: time_machine.Traveller) -> None:
+        self.aws = aws
+        self.clock = clock
+        self.home = home
+        aws.lifetime = timedelta(hours=1)
+        at_sts(aws, context, BASE)
+        assert isinstance(context.environ, dict)
+        context.environ["AWS_CONTAINER_CREDENTIALS_FULL_URI"] = aws.url + CONTAINER_PATH
+        context.environ["PATH"] = os.environ["PATH"]
+        aws.sign_in.sso_login(home)
+        aws.sign_in.token_life = timedelta(hours=12)  # the older form cannot be renewed
+        aws.sign_in.sso_login(home, None)
+        aws.sign_in.token_life = timedelta(hours=1)
+        aws.sign_in.keys_life = timedelta(hours=1)
+        aws.sign_in.login(home)
+        self.rotate()
+
+    def pass_time(self, seconds: float) -> None:
+        """Let time pass, also for what others write."""
+        self.clock.shift(seconds)
+        self.rotate()
+
+    def rotate(self) -> None:
+        """Write another token and other output of the process."""
+        token = secret("jwt")
+        self.aws.web_tokens.add(token)
+        (self.home / "token").write_text(token)
+        issued = self.aws.issue(f"process {token}")
+        printed = {"Version": 1, **issued, "SessionToken": issued["Token"]}
+        (self.home / "printed").write_text(json.dumps(printed))
+
+    def config(self, kind: Kind) -> str:
+        """A profile ``a`` of this kind, a role ``on`` it, and a role ``onon`` that."""
+        if "EcsContainer" in kind.lines:
+            self.aws.secrets.clear()  # STS knows everybody: it has never heard of the container's keys
+        text = f"[profile a]\n{kind.lines}{role('on', 'a')}{role('onon', 'on')}{kind.more}"
+        return text.replace("HOME", str(self.home))
+
+    def asked(self) -> tuple[str, ...]:
+        """The paths that were asked since the last time."""
+        paths = tuple(seen.path for seen in self.aws.requests)
+        self.aws.requests.clear()
+        return paths
+
+
+@pytest.fixture
+def people(clock: time_machine.Traveller, aws: Loopback, context: Context, home: Path) -> People:
+    return People(aws, context, home, clock)
+
+
+@pytest.mark.parametrize("kind", KINDS.values(), ids=KINDS)
+async def test_each_kind_alone(context: Context, files: Files, people: People, kind: Kind) -> None:
+    files.write(people.config(kind))
+    provider = from_ini("a", context=context)
+    credentials = await provider()
+    assert (credentials.provider, credentials.account_id) == (kind.stamp, kind.account)
+    assert people.asked() == kind.asked
+    assert provider.name == "from_ini"
+    held = [credentials.access_key_id]
+    for _ in range(2):
+        people.pass_time(HOUR - 30)
+        held.append((await provider()).access_key_id)
+        assert people.asked() == (kind.again or ())
+    assert len(set(held)) == (1 if kind.again is None else 3)
+
+
+@pytest.mark.parametrize("kind", KINDS.values(), ids=KINDS)
+@pytest.mark.parametrize("name", ["on", "onon"])
+async def test_each_kind_as_the_source_of_a_role(
+    aws: Loopback, context: Context, files: Files, people: People, kind: Kind, name: str
+) -> None:
+    files.write(people.config(kind))
+    roles = ("on", "onon") if name == "onon" else ("on",)
+    provider = from_ini(name, context=context)
+    held: set[str] = set()
+    for asked in (kind.asked, kind.again or (), kind.again or ()):
+        credentials = await provider()
+        held.add(credentials.access_key_id)
+        assert (credentials.provider, credentials.account_id) == ("assume_role", ACCOUNT)
+        at_roles = aws.requests[len(asked) :]
+        assert [seen.form["RoleArn"] for seen in at_roles] == [ARN.format(role) for role in roles]
+        assert people.asked() == (*asked, *(STS for _ in roles))
+        people.pass_time(HOUR - 30)
+    assert len(held) == 3
+
+
+async def test_a_role_on_sso_with_mfa_asks_the_person_last(
+    aws: Loopback, context: Context, files: Files, people: People
+) -> None:
+    happened: list[str] = []
+
+    async def code(serial_number: str) -> str:
+        happened.extend(people.asked())
+        happened.append(serial_number)
+        return "123456"
+
+    files.write(f"[profile a]\n{SSO}{role('b', 'a', 'mfa_serial = mfa/me')}{SESSION}")
+    await from_ini("b", mfa_code=code, context=context)()
+    assert happened == [PORTAL, "mfa/me"]
+    assert (aws.requests[0].form["SerialNumber"], aws.requests[0].form["TokenCode"]) == ("mfa/me", "123456")
+
+
+async def test_what_a_web_identity_asks_of_sts(
+    aws: Loopback, context: Context, files: Files, people: People
+) -> None:
+    lines = KINDS["web identity"].lines.replace("HOME", str(people.home))
+    files.write(f"[profile a]\n{lines}role_session_name = it-is-me\nduration_seconds = 900\nexternal_id = x\n")
+    await from_ini("a", context=context)()
+    assert aws.requests[0].form == {
+        "Action": "AssumeRoleWithWebIdentity",
+        "Version": "2011-06-15",
+        "RoleArn": ARN.format("web"),
+        "RoleSessionName": "it-is-me",
+        "DurationSeconds": "900",
+        "WebIdentityToken": (people.home / "token").read_text(),
+    }
+    files.write(f"[profile a]\n{lines}")
+    await from_ini("a", context=context)()
+    form = aws.requests[1].form
+    assert form["RoleSessionName"].startswith("aiocreds-")
+    assert form["DurationSeconds"] == "3600"
+
+
+async def test_the_region_of_a_web_identity(context: Context, files: Files, home: Path) -> None:
+    """Nobody signs that call, so that its host has to tell."""
+    hosts: list[str | None] = []
+
+    async def note(request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:
+        hosts.append(request.url.host)
+        raise aiohttp.ClientConnectionError
+
+    async def host(name: str, region: str | None = None) -> str | None:
+        client = ClientConfig(region=region, middlewares=[note], max_attempts=1)
+        assert isinstance(await failure_of(from_ini(name, client=client, context=context)), SourceUnavailable)
+        return hosts.pop()
+
+    (home / "token").write_text(secret("jwt"))
+    web = f"web_identity_token_file = ~/token\nrole_arn = {ARN.format('web')}\n"
+    files.write(
+        f"[profile a]\n{web}region = eu-west-1\n[profile b]\n{web}[profile c]\n{web.replace(':aws:', ':aws-cn:')}"
+        + role("on-a", "a", "region = eu-west-2")
+        + role("on-b", "b", "region = eu-west-2")
+    )
+    assert await host("a") == "sts.eu-west-1.amazonaws.com"
+    assert await host("on-a") == "sts.eu-west-1.amazonaws.com"
+    assert await host("on-b") == "sts.eu-west-2.amazonaws.com"
+    assert await host("b") == "sts.us-east-1.amazonaws.com"
+    assert await host("c") == "sts.cn-northwest-1.amazonaws.com.cn"
+    assert isinstance(context.environ, dict)
+    for variable, region in (("AWS_DEFAULT_REGION", "ap-south-1"), ("AWS_REGION", "ap-south-2")):
+        context.environ[variable] = region
+        assert await host("a") == f"sts.{region}.amazonaws.com"
+    assert await host("a", "sa-east-1") == "sts.sa-east-1.amazonaws.com"
+
+
+@pytest.mark.parametrize("kind", ["web identity", "SSO", "login", "role"])
+async def test_middlewares_run_for_every_call_that_a_profile_makes(
+    aws: Loopback, context: Context, files: Files, people: People, kind: str
+) -> None:
+    async def mark(request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:
+        request.headers["X-Mark"] = "here"
+        return await handler(request)
+
+    files.write(people.config(KINDS[kind]))
+    people.pass_time(HOUR - 60)  # so that sign-ins are renewed
+    await from_ini("onon", client=ClientConfig(middlewares=[mark]), context=context)()
+    assert {seen.path for seen in aws.requests} == {STS, *(KINDS[kind].again or ())}
+    for seen in aws.requests:
+        assert seen.headers["X-Mark"] == "here"
+        if seen.signed_by:
+            assert "x-mark" in seen.signed_headers
+
+
+async def test_profiles_that_share_a_sign_in_renew_it_once(
+    aws: Loopback, context: Context, files: Files, people: People
+) -> None:
+    more = {"a": SSO, "b": SSO, "c": LOGIN, "d": LOGIN}
+    texts = [f"[profile {name}]\n{lines}{role('on-' + name, name)}" for name, lines in more.items()]
+    files.write("".join(texts) + SESSION)
+    people.pass_time(HOUR)
+    providers = [from_ini(f"{on}{name}", context=context) for name in more for on in ("", "on-")]
+    held = await asyncio.gather(*(provider() for provider in providers))
+    assert (aws.count(OIDC), aws.count(SIGN_IN), aws.count(PORTAL), aws.count(STS)) == (1, 1, 4, 4)
+    assert len({credentials.access_key_id for credentials in held}) == 7  # c and d hold what the sign-in brought
+
+
+@pytest.mark.parametrize("kind", ["SSO", "login"])
+async def test_region_and_endpoint_given_in_code_are_those_of_sts(
+    aws: Loopback, context: Context, files: Files, people: People, kind: str
+) -> None:
+    files.write(people.config(KINDS[kind]))
+    people.pass_time(HOUR - 60)
+    async with Loopback() as sts:
+        client = ClientConfig(region="sa-east-1", endpoint_url=sts.url)
+        await from_ini("on", client=client, context=context)()
+        assert [(seen.path, seen.signed_region) for seen in sts.requests] == [(STS, "sa-east-1")]
+    assert people.asked() == KINDS[kind].again
+
+
+async def test_the_hosts_of_sso_and_sign_in_are_not_in_the_region_given_in_code(
+    context: Context, files: Files, people: People
+) -> None:
+    hosts: list[str | None] = []
+
+    async def note(request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:
+        hosts.append(request.url.host)
+        raise aiohttp.ClientConnectionError
+
+    assert isinstance(context.environ, dict)
+    for variable in [name for name in context.environ if name.startswith("AWS_")]:
+        del context.environ[variable]
+    files.write(f"[profile a]\n{SSO}[profile b]\n{LOGIN}region = eu-west-1\n{SESSION}")
+    client = ClientConfig(region="sa-east-1", middlewares=[note], max_attempts=1)
+    await failure_of(from_ini("a", client=client, context=context))
+    assert hosts == ["portal.sso.eu-central-1.amazonaws.com"]
+    people.pass_time(HOUR)
+    hosts.clear()
+    await failure_of(from_ini("a", client=client, context=context))
+    await failure_of(from_ini("b", client=client, context=context))
+    assert hosts == ["oidc.eu-central-1.amazonaws.com", "eu-west-1.signin.aws.amazon.com"]
+
+
+@pytest.mark.parametrize(
+    ("config", "start", "words"),
+    [
+        (f"[profile a]\n{SSO}", "sso_session", "add it, or correct the name"),
+        (f"[profile a]\nsso_session = corp\n{SESSION}", "sso_session", "add them"),
+        (f"[profile a]\n{SSO}sso_region = x\n{SESSION}", "sso_region = x", "remove it from the profile"),
+        (f"[profile a]\n{SSO}role_arn = x\n{SESSION}", "role_arn = x", "name that one here as source_profile"),
+        ("[profile a]\nweb_identity_token_file = x\n", "web_identity", "no role_arn: add it"),
+        ("[profile a]\nrole_arn = x\nweb_identity_token_file = ~/no\n", "web_identity", "correct the path, or"),
+        ("[profile a]\naws_access_key_id = AKIA\n", "aws_access_key_id", "add it"),
+        ("[profile a]\nrole_arn = x\nsource_profile = no\n", "source_profile = no", "no such profile"),
+        ("[profile a]\nrole_arn = x\ncredential_source = no\n", "credential_source", "write Environment"),
+        ("[profile a]\ncredential_process = /no/such\n", "credential_process", "check the path"),
+    ],
+)
+async def test_each_mistake_is_told_with_its_line_and_the_fix(
+    aws: Loopback, context: Context, files: Files, config: str, start: str, words: str
+) -> None:
+    """Alone and in the profile of a source; before anything is asked for."""
+    at_sts(aws, context)
+    files.write(config + role("on", "a"))
+    for name in ("a", "on"):
+        error = await wrong(from_ini(name, context=context), files.at(start), words)
+        assert str(error).count("profile 'a'") <= 1 + ("source_profile = a" in str(error))
+    assert not aws.requests
+
+
+@pytest.mark.parametrize(
+    ("lines", "command"),
+    [
+        (SSO, "aws sso login --sso-session corp"),
+        (CORP + SSO_ROLE, "aws sso login --profile a"),
+        (LOGIN, "aws login --profile a"),
+    ],
+    ids=["SSO", "SSO, older form", "login"],
+)
+async def test_who_has_to_sign_in_stops_the_chain(
+    aws: Loopback, context: Context, files: Files, environ: dict[str, str], lines: str, command: str
+) -> None:
+    """Behind the profile there would be web identity and the container."""
+    at_sts(aws, context)
+    environ["AWS_CONTAINER_CREDENTIALS_FULL_URI"] = aws.url + CONTAINER_PATH
+    environ["AWS_ROLE_ARN"] = ARN.format("other")
+    environ["AWS_WEB_IDENTITY_TOKEN_FILE"] = str(files.config)
+    files.write(f"[profile a]\n{lines}{SESSION}{role('on', 'a')}")
+    for name in ("a", "on"):
+        environ["AWS_PROFILE"] = name
+        for provider in (default_chain(context=context), default_chain(name, context=context)):
+            error = await failure_of(provider)
+            assert type(error) is LoginRequired
+            assert command in str(error)
+    assert not aws.requests
 
 
 # Time passes.

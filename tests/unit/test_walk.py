@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import TYPE_CHECKING
 
 import pytest
@@ -23,6 +24,7 @@ PROCESS = {"credential_process": "vend"}
 ON_EC2 = {"credential_source": "Ec2InstanceMetadata"}
 WEB = {"web_identity_token_file": "/token"}
 SSO = {"sso_session": "s", "sso_account_id": "1", "sso_role_name": "r"}
+SESSION = "[sso-session s]\nsso_region = eu-central-1\nsso_start_url = https://x\n"
 LOGIN = {"login_session": "arn:aws:iam::1:user/u"}
 
 
@@ -35,9 +37,8 @@ def files(profiles: Mapping[str, Mapping[str, str]], credentials: str = "") -> S
         f"[profile {name}]\n" + "".join(f"{key} = {value}\n" for key, value in settings.items())
         for name, settings in profiles.items()
     )
-    return SharedConfig(
-        Document("credentials", credentials.encode(), credentials=True), Document("config", text.encode())
-    )
+    config = Document("config", (text + SESSION).encode())
+    return SharedConfig(Document("credentials", credentials.encode(), credentials=True), config)
 
 
 def way(profiles: Mapping[str, Mapping[str, str]], name: str = "a") -> list[tuple[str, str]]:
@@ -80,6 +81,41 @@ def test_the_way(profiles: dict[str, dict[str, str]], expected: list[tuple[str, 
     assert way(profiles) == expected
 
 
+OF_ROLES = {"ROLE": of("base"), "CREDENTIAL_SOURCE": ON_EC2, "WEB_IDENTITY": WEB}
+BESIDE = OF_ROLES | {"SSO": SSO, "LOGIN": LOGIN, "STATIC": KEYS, "PROCESS": PROCESS}
+ALL_BUT_TWO_SOURCES = [pair for pair in itertools.combinations(BESIDE, 2) if pair != ("ROLE", "CREDENTIAL_SOURCE")]
+
+
+@pytest.mark.parametrize(("first", "second"), ALL_BUT_TWO_SOURCES)
+@pytest.mark.parametrize("turned", [False, True])
+@pytest.mark.parametrize("apart", [False, True])
+def test_of_two_kinds_the_first_counts_in_whichever_order_and_file(
+    first: str, second: str, turned: bool, apart: bool
+) -> None:
+    """`BESIDE` is in the order that counts; as the source of a role, keys come before all others."""
+    both = [BESIDE[first], BESIDE[second]]
+    if first in OF_ROLES:
+        both[0] = ROLE | both[0]
+    one, other = reversed(both) if turned else both
+    in_credentials = "".join(f"{key} = {value}\n" for key, value in other.items())
+    config = files(
+        {"a": one if apart else one | other, "base": KEYS, "on": ROLE | of("a")},
+        f"[a]\n{in_credentials}" if apart else "",
+    )
+    alone = {"ROLE": ["ROLE", "STATIC"], "CREDENTIAL_SOURCE": ["ROLE", "CREDENTIAL_SOURCE"]}.get(first, [first])
+    assert [step.kind.name for step in walk(config, "a")] == alone
+    as_source = ["STATIC"] if "STATIC" in (first, second) else alone
+    assert [step.kind.name for step in walk(config, "on")] == ["ROLE", *as_source]
+
+
+@pytest.mark.parametrize("kind", ["WEB_IDENTITY", "SSO", "LOGIN", "STATIC", "PROCESS", "CREDENTIAL_SOURCE"])
+def test_any_kind_is_a_source_at_any_depth(kind: str) -> None:
+    settings = (ROLE if kind == "WEB_IDENTITY" else {}) | BESIDE[kind]
+    profiles = {"a": ROLE | of("b"), "b": ROLE | of("c"), "c": settings}
+    assert way(profiles, "b") == [("b", "ROLE"), ("c", kind)]
+    assert way(profiles) == [("a", "ROLE"), ("b", "ROLE"), ("c", kind)]
+
+
 @pytest.mark.parametrize("value", ["Environment", "ENVIRONMENT", "ec2instancemetadata", "eCsCoNtAiNeR"])
 def test_a_credential_source_in_any_case(value: str) -> None:
     assert way({"a": ROLE | {"credential_source": value}})[-1] == ("a", "CREDENTIAL_SOURCE")
@@ -119,7 +155,19 @@ def test_any_depth(depth: int) -> None:
         ({"a": ROLE | of("b"), "b": {"aws_secret_access_key": secret()}}, ["'b'", "config:5"]),
         ({"a": ROLE | {"credential_source": "Ec2"}}, ["config:3", "Environment, Ec2InstanceMetadata or EcsCon"]),
         ({"a": ROLE | of("b"), "b": {"credential_source": secret()}}, ["'b'", "config:5", "unknown"]),
-        ({"a": WEB}, ["'a'", "config:2", "role_arn"]),
+        ({"a": WEB}, ["'a'", "config:2", "no role_arn", "add it"]),
+        ({"a": ROLE | of("b"), "b": WEB}, ["'b'", "config:5", "no role_arn"]),
+        # A role without a source, beside what might be one.
+        ({"a": ROLE | KEYS}, ["add source_profile = a ", "keys beside it"]),
+        ({"a": ROLE | SSO}, ["config:2", "move sso_session (config:3)", "another profile", "source_profile"]),
+        ({"a": ROLE | {"sso_start_url": "https://x"}}, ["move sso_start_url (config:3)"]),
+        ({"a": ROLE | LOGIN}, ["move login_session (config:3)"]),
+        ({"a": ROLE | PROCESS}, ["move credential_process (config:3)"]),
+        # What only shows in the settings of a kind, before anything is asked for.
+        ({"a": ROLE | of("b") | {"duration_seconds": "1h"}, "b": KEYS}, ["'a'", "config:4", "such as 3600"]),
+        ({"a": ROLE | of("b"), "b": ROLE | WEB | {"duration_seconds": "-1"}}, ["'b'", "config:7"]),
+        ({"a": ROLE | of("b"), "b": {"sso_session": "s"}}, ["'b'", "config:5", "no sso_account_id and no sso_ro"]),
+        ({"a": SSO | {"sso_session": "t"}}, ["'a'", "config:2", "[sso-session t]"]),
     ],
 )
 def test_every_mistake_is_told_with_its_line(profiles: dict[str, dict[str, str]], parts: list[str]) -> None:
@@ -164,6 +212,10 @@ SETTINGS = st.fixed_dictionaries(
         "credential_process": st.just("vend"),
         "web_identity_token_file": st.just("/token"),
         "sso_session": st.just("s"),
+        "sso_account_id": st.just("1"),
+        "sso_role_name": st.just("r"),
+        "login_session": st.just("arn"),
+        "duration_seconds": st.sampled_from(["900", "1h"]),
     },
 )
 

@@ -33,7 +33,8 @@ class SsoSettings(NamedTuple):
     command: str
 
 
-KEYS = ("sso_start_url", "sso_region", "sso_account_id", "sso_role_name")
+PORTAL = ("sso_start_url", "sso_region")
+ROLE = ("sso_account_id", "sso_role_name")
 
 
 def of_profile(config: SharedConfig, section: Section) -> SsoSettings:
@@ -42,29 +43,31 @@ def of_profile(config: SharedConfig, section: Section) -> SsoSettings:
     Raises:
         InvalidConfiguration: something is missing, or profile and session contradict each other.
     """
-    name = section.get("sso_session")
-    holders = [section]
+    name, session = section.get("sso_session"), None
     if name:
-        session = _session(
-            config, name, f"sso_session of profile {section.name!r} ({section.where('sso_session')})"
-        )
-        holders.append(session)
+        place = f"sso_session of profile {section.name!r} ({section.where('sso_session')})"
+        session = _session(config, name, place)
         for key in session:
-            if section.get(key) and section.get(key) != session.get(key):
+            if section.get(key) and session.get(key) and section.get(key) != session.get(key):
                 raise InvalidConfiguration(
                     f"profile {section.name!r} and [sso-session {name}] have different values for {key}"
                     f" ({section.where(key)} and {session.where(key)}): remove it from the profile"
                 )
-    values = {key: next(filter(None, (holder.get(key) for holder in holders)), None) for key in KEYS}
+        if missing := [key for key in PORTAL if not session.get(key)]:
+            raise InvalidConfiguration(
+                f"profile {section.name!r} has sso_session = {name} ({section.where('sso_session')}), and"
+                f" [sso-session {name}] ({session.where()}) has no {' and no '.join(missing)}: add"
+                f" {_it(missing)} there, where aws sso login looks for {_it(missing)}, too"
+            )
+    values = {key: section.get(key) or (session and session.get(key)) or "" for key in (*PORTAL, *ROLE)}
     if missing := [key for key, value in values.items() if not value]:
-        there = next(key for key in ("sso_session", *KEYS) if section.get(key))
+        there = next(key for key in ("sso_session", *values) if section.get(key))
         raise InvalidConfiguration(
-            f"profile {section.name!r} has {there} ({section.where(there)}) but no {' and no '.join(missing)}: add"
-            f" {'it' if len(missing) == 1 else 'them'}"
-            + (f", the start URL and region to [sso-session {name}] ({holders[-1].where()})" if name else "")
+            f"profile {section.name!r} has {there} ({section.where(there)}) but no {' and no '.join(missing)}:"
+            f" add {_it(missing)}"
         )
-    start_url, region, account_id, role_name = (value or "" for value in values.values())
     command = f"aws sso login --sso-session {name}" if name else f"aws sso login --profile {section.name}"
+    start_url, region, account_id, role_name = values.values()
     return SsoSettings(start_url, region, account_id, role_name, name, command)
 
 
@@ -92,10 +95,10 @@ def of_arguments(
                     f"{key}= differs from what [sso-session {session}] says ({section.where(key)}): leave it out"
                 )
         start_url, region = start_url or section.get("sso_start_url"), region or section.get("sso_region")
-    values = dict(zip(KEYS, (start_url, region, account_id, role_name), strict=True))
+    values = dict(zip((*PORTAL, *ROLE), (start_url, region, account_id, role_name), strict=True))
     if missing := [f"{key}=" for key, value in values.items() if not value]:
         raise InvalidConfiguration(
-            f"{' and '.join(missing)} {'is' if len(missing) == 1 else 'are'} missing: give it"
+            f"{' and '.join(missing)} {'is' if len(missing) == 1 else 'are'} missing: pass {_it(missing)}, too"
         )
     return SsoSettings(start_url or "", region or "", account_id or "", role_name or "", session, command)
 
@@ -107,3 +110,7 @@ def _session(config: SharedConfig, name: str, place: str) -> Section:
             " add it, or correct the name"
         )
     return config.sso_sessions[name]
+
+
+def _it(keys: list[str]) -> str:
+    return "it" if len(keys) == 1 else "them"

@@ -1,6 +1,6 @@
 """From a profile to its credentials: which kinds it holds, and whose credentials it needs first.
 
-Pure: it reads the parsed files and nothing else, so that every mistake shows before anything is asked for.
+Pure: it reads the parsed files and nothing else, so that every mistake in them shows before anything is asked for.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ class Kind(Enum):
     ROLE = "role_arn"
     CREDENTIAL_SOURCE = "credential_source"
     WEB_IDENTITY = "web_identity_token_file"
-    SSO = "sso_start_url"
+    SSO = "sso_session"
     LOGIN = "login_session"
     STATIC = "aws_access_key_id"
     PROCESS = "credential_process"
@@ -45,7 +45,7 @@ def walk(config: SharedConfig, name: str) -> list[Step]:
     """The way from a profile to the credentials it begins with, outermost first.
 
     Inside one profile a role comes first, then web identity, SSO, login, static keys and a process. The walk
-    ends at the first source profile with static keys, which win over its own role.
+    ends at the first source profile with static keys, which win over all else that it has.
 
     Raises:
         CredentialsNotFound: the profile holds no credentials at all.
@@ -65,12 +65,42 @@ def walk(config: SharedConfig, name: str) -> list[Step]:
     steps = [Step(section, kind)]
     while steps[-1].kind is Kind.ROLE:
         steps.append(_source(config, steps))
+    for step in steps:
+        _check(config, step)
     return steps
 
 
 def is_sso(section: Section) -> bool:
     """Whether a profile means to use IAM Identity Center."""
     return any(section.get(key) for key in SSO_KEYS)
+
+
+def duration(section: Section) -> int:
+    """The seconds that a role's credentials are asked for; an hour when the profile does not say.
+
+    Raises:
+        InvalidConfiguration: what it says is no whole number.
+    """
+    text = section.get("duration_seconds") or "3600"
+    if not (text.isascii() and text.isdigit() and len(text) < 10):
+        raise InvalidConfiguration(
+            f"profile {section.name!r} has a duration_seconds that is no whole number"
+            f" ({section.where('duration_seconds')}): write seconds, such as 3600"
+        )
+    return int(text)
+
+
+def _check(config: SharedConfig, step: Step) -> None:
+    """Find what is wrong with the settings of a step."""
+    match step.kind:
+        case Kind.ROLE | Kind.WEB_IDENTITY:
+            duration(step.section)
+        case Kind.SSO:
+            from aiocreds.config.sso import of_profile  # most profiles have nothing to do with it
+
+            of_profile(config, step.section)
+        case _:
+            pass
 
 
 def _source(config: SharedConfig, steps: list[Step]) -> Step:
@@ -87,7 +117,7 @@ def _source(config: SharedConfig, steps: list[Step]) -> Step:
     if not name:
         raise InvalidConfiguration(
             f"profile {section.name!r} has role_arn ({section.where('role_arn')}) but no source for it:"
-            " add source_profile, credential_source or web_identity_token_file"
+            f" {_remedy(section)}"
         )
     source = config.profile(name)
     if source is None:
@@ -113,6 +143,21 @@ def _source(config: SharedConfig, steps: list[Step]) -> Step:
     return Step(source, kind)
 
 
+def _remedy(section: Section) -> str:
+    """What to do about a role without a source."""
+    match beside := _kind_beside_roles(section):
+        case None:
+            return "add source_profile, credential_source or web_identity_token_file"
+        case Kind.STATIC:
+            return f"add source_profile = {section.name} to call with the keys beside it"
+        case _:
+            there = next(key for key in (beside.value, *SSO_KEYS) if section.get(key))
+            return (
+                f"move {there} ({section.where(there)}) and what belongs to it to another profile, and name that"
+                " one here as source_profile"
+            )
+
+
 def _kind(section: Section) -> Kind | None:
     if section.get("role_arn"):
         if section.get("web_identity_token_file") and not (
@@ -125,6 +170,10 @@ def _kind(section: Section) -> Kind | None:
             f"profile {section.name!r} has web_identity_token_file"
             f" ({section.where('web_identity_token_file')}) but no role_arn: add it"
         )
+    return _kind_beside_roles(section)
+
+
+def _kind_beside_roles(section: Section) -> Kind | None:
     if is_sso(section):
         return Kind.SSO
     if section.get("login_session"):

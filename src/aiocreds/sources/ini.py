@@ -6,8 +6,8 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
-from aiocreds.config import Section, SharedConfig, expand, load, profile_name
-from aiocreds.config.walk import Kind, Step, walk
+from aiocreds.config import Section, SharedConfig, load, profile_name
+from aiocreds.config.walk import Kind, Step, duration, walk
 from aiocreds.context import DEFAULT, Context
 from aiocreds.credentials import Credentials
 from aiocreds.errors import CredentialsNotFound, InvalidConfiguration
@@ -146,23 +146,23 @@ class _Profile:
         from aiocreds.aws.client import ClientConfig, Surroundings  # most profiles ask none
 
         client, around = self.client or ClientConfig(), Surroundings(self.context, config, section, outermost)
+        of_others = replace(client, region=None, endpoint_url=None)  # those given in code are of STS
         match kind:
             case Kind.ROLE:
                 return await self._role(section, sources[0], client, around)
             case Kind.WEB_IDENTITY:
-                return await _web_identity(section, client, around)
+                from aiocreds.sources.web_identity import profile_credentials
+
+                return await profile_credentials(section, client=client, around=around)
             case Kind.SSO:
                 from aiocreds.config.sso import of_profile
                 from aiocreds.sources.sso import role_credentials
 
-                # Region and endpoint given in code are those of STS.
-                client = replace(client, region=None, endpoint_url=None)
-                return await role_credentials(of_profile(config, section), client=client, around=around)
+                return await role_credentials(of_profile(config, section), client=of_others, around=around)
             case _:
                 from aiocreds.sources.login import login_credentials
 
-                client = replace(client, region=None, endpoint_url=None)
-                return await login_credentials(section, client=client, around=around)
+                return await login_credentials(section, client=of_others, around=around)
 
     async def _role(
         self, section: Section, source: Provider, client: ClientConfig, around: Surroundings
@@ -172,7 +172,7 @@ class _Profile:
         parameters = {
             "RoleArn": section.get("role_arn"),
             "RoleSessionName": section.get("role_session_name"),
-            "DurationSeconds": _duration(section),
+            "DurationSeconds": duration(section),
             "ExternalId": section.get("external_id"),
             "SerialNumber": section.get("mfa_serial"),
         }
@@ -194,31 +194,6 @@ def _static(section: Section) -> Credentials:
         account_id=section.get("aws_account_id"),
         provider="ini",
     )
-
-
-async def _web_identity(section: Section, client: ClientConfig, around: Surroundings) -> Credentials:
-    from aiocreds.config.token_file import read_token_file
-    from aiocreds.sources.web_identity import assume_with_token, session_name
-
-    file, where = section.get("web_identity_token_file") or "", section.where("web_identity_token_file")
-    place = f"web_identity_token_file ({where})"
-    token = await read_token_file(expand(file, around.context), place=place)
-    parameters: dict[str, str | int] = {
-        "RoleArn": section.get("role_arn") or "",
-        "RoleSessionName": section.get("role_session_name") or session_name(),
-        "DurationSeconds": _duration(section),
-    }
-    return await assume_with_token(parameters, token=token, place=place, client=client, around=around)
-
-
-def _duration(section: Section) -> int:
-    text = section.get("duration_seconds") or "3600"
-    if not (text.isascii() and text.isdigit() and len(text) < 10):
-        raise InvalidConfiguration(
-            f"profile {section.name!r} has a duration_seconds that is no whole number"
-            f" ({section.where('duration_seconds')}): write seconds, such as 3600"
-        )
-    return int(text)
 
 
 async def _credential_source(section: Section, context: Context) -> Credentials:

@@ -10,6 +10,7 @@ from aiocreds.aws.client import ClientConfig, ServiceClient, Surroundings, regio
 from aiocreds.aws.unsigned import checked_token, token_of
 from aiocreds.config import expand
 from aiocreds.config.token_file import read_token_file
+from aiocreds.config.walk import duration
 from aiocreds.context import DEFAULT, Context
 from aiocreds.durations import time_limit
 from aiocreds.errors import CredentialsNotFound, InvalidConfiguration
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, Sequence
     from datetime import timedelta
 
+    from aiocreds.config import Section
     from aiocreds.credentials import Credentials
 
     RoleAssumer = Callable[..., Awaitable[Credentials]]
@@ -172,6 +174,19 @@ async def from_token_file(
     )
 
 
+async def profile_credentials(section: Section, *, client: ClientConfig, around: Surroundings) -> Credentials:
+    """The credentials of a profile with a ``web_identity_token_file``."""
+    place = f"web_identity_token_file ({section.where('web_identity_token_file')})"
+    file = expand(section.get("web_identity_token_file") or "", around.context)
+    parameters: dict[str, str | int] = {
+        "RoleArn": section.get("role_arn") or "",
+        "RoleSessionName": section.get("role_session_name") or session_name(),
+        "DurationSeconds": duration(section),
+    }
+    token = await read_token_file(file, place=place)
+    return await assume_with_token(parameters, token=token, place=place, client=client, around=around)
+
+
 async def _assume(
     token: str,
     *,
@@ -189,7 +204,7 @@ async def _assume(
     if isinstance(policy_arns, str):
         raise InvalidConfiguration('policy_arns is a sequence of strings: write ["…"]')
     role_session_name = role_session_name or session_name()
-    duration = int(time_limit(duration_seconds, "duration_seconds"))
+    lifetime = int(time_limit(duration_seconds, "duration_seconds"))
     if role_assumer is not None:
         return await role_assumer(
             role_arn=role_arn,
@@ -198,13 +213,13 @@ async def _assume(
             provider_id=provider_id,
             policy_arns=policy_arns,
             policy=policy,
-            duration_seconds=duration,
+            duration_seconds=lifetime,
         )
     optional = {"ProviderId": provider_id, "Policy": policy}
     parameters: dict[str, str | int] = {
         "RoleArn": role_arn,
         "RoleSessionName": role_session_name,
-        "DurationSeconds": duration,
+        "DurationSeconds": lifetime,
         **{name: value for name, value in optional.items() if value is not None},
         **sts.listed("PolicyArns", policy_arns, field="arn"),
     }
