@@ -60,9 +60,7 @@ class Context:
         self.config_cache: dict[Any, Any] = {}
         self.looks: dict[Any, Any] = {}
         self.answered: dict[str, bool] = {}  # metadata services by URL, and whether tokens arrive
-        self.renewals: dict[
-            Any, Any
-        ] = {}  # of cached sign-ins: those under way, and when one that failed may be tried
+        self.renewals: dict[str, Any] = {}  # what is known of cached sign-ins, by path
         self._http: Http | None = None
         self._held: dict[asyncio.AbstractEventLoop, int] = {}
 

@@ -6,8 +6,9 @@ https://docs.aws.amazon.com/singlesignon/latest/OIDCAPIReference/API_CreateToken
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
-from urllib.parse import urlencode
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, cast
+from urllib.parse import urlencode, urlsplit
 
 from aiocreds.aws.unsigned import ask
 from aiocreds.errors import SourceUnavailable
@@ -18,11 +19,12 @@ if TYPE_CHECKING:
     from aiocreds.config.sso import SsoSettings
     from aiocreds.credentials import Credentials
 
-LONGEST_LIFE = 10 * 365 * 24 * 3600
+LONGEST_LIFE = 10 * 365 * 24 * 3600  # seconds; the real ones live for an hour
+PORTAL, OIDC = "the SSO portal", "SSO-OIDC"
+REMEDY = "check the endpoint, and for a proxy in between"
 FIELDS = Names("accessKeyId", "secretAccessKey", "sessionToken")
-UNAUTHORIZED = "UnauthorizedException"
 PORTAL_REMEDIES = {
-    UNAUTHORIZED: "the sign-in has ended: sign in again",
+    "UnauthorizedException": "the sign-in has ended: sign in again",
     "ForbiddenException": "the person who signed in has no such role there: check sso_account_id and sso_role_name,"
     " and the assignments in the Identity Center",
     "ResourceNotFoundException": "there is no such account or role: check sso_account_id and sso_role_name",
@@ -57,32 +59,34 @@ async def get_role_credentials(portal: ServiceClient, settings: SsoSettings, *, 
         portal,
         "GET",
         f"/federation/credentials?{query}",
-        name="the SSO portal",
+        name=PORTAL,
         target=f"for the role {settings.role_name} in account {settings.account_id}",
         headers={"x-amz-sso_bearer_token": access_token},
         remedies=PORTAL_REMEDIES,
         hidden=[access_token],
     )
-    issued: Any = answer.get("roleCredentials")
+    origin, held = _origin(PORTAL, portal), answer.get("roleCredentials")
+    issued = cast("dict[str, Any]", held) if isinstance(held, dict) else {}
+    if text_of(issued.get(FIELDS.token)) is None:
+        raise SourceUnavailable(f"{origin} answered without a {FIELDS.token} in roleCredentials; {REMEDY}")
     credentials = credentials_in(
         issued,
         names=FIELDS,
         expiration=parse_expiration(
-            issued.get("expiration") if isinstance(issued, dict) else None,
-            origin="the expiration that the SSO portal answered with",
-            per_second=1000,
+            issued.get("expiration"), origin=f"the expiration that {origin} answered with", per_second=1000
         ),
         provider="sso",
-        origin="the SSO portal",
-        remedy="check the endpoint, and for a proxy in between",
+        origin=origin,
+        remedy=REMEDY,
         account_id=settings.account_id,
     )
-    refuse_expired(credentials, origin="the SSO portal", now=portal.around.context.clock.now())
+    refuse_expired(credentials, origin=origin, now=portal.around.context.clock.now())
     return credentials
 
 
-class Renewed(NamedTuple):
-    """What CreateToken gives.
+@dataclass(frozen=True, slots=True, repr=False)
+class Renewed:
+    """What CreateToken gives, without a ``repr``.
 
     Attributes:
         access_token: for the portal.
@@ -91,7 +95,7 @@ class Renewed(NamedTuple):
     """
 
     access_token: str
-    lifetime: int
+    lifetime: float
     refresh_token: str | None
 
 
@@ -106,7 +110,7 @@ async def create_token(oidc: ServiceClient, *, client_id: str, client_secret: st
         oidc,
         "POST",
         "/token",
-        name="SSO-OIDC",
+        name=OIDC,
         target="to renew the sign-in",
         headers={"Content-Type": "application/json"},
         body={
@@ -119,9 +123,13 @@ async def create_token(oidc: ServiceClient, *, client_id: str, client_secret: st
         hidden=[client_secret, refresh_token],
     )
     access_token, lifetime = text_of(answer.get("accessToken")), answer.get("expiresIn")
-    if access_token is None or not isinstance(lifetime, int) or not 0 < lifetime < LONGEST_LIFE:
+    if access_token is None or not isinstance(lifetime, int | float) or not 0 < lifetime < LONGEST_LIFE:
         raise SourceUnavailable(
-            "SSO-OIDC answered without a usable accessToken and expiresIn; check the endpoint, and for a proxy in"
-            " between"
+            f"{_origin(OIDC, oidc)} answered without a usable accessToken and expiresIn; {REMEDY}"
         )
     return Renewed(access_token, lifetime, text_of(answer.get("refreshToken")))
+
+
+def _origin(name: str, service: ServiceClient) -> str:
+    """What messages call a service that has answered."""
+    return f"{name} ({urlsplit(service.endpoint.url).netloc})"

@@ -51,21 +51,25 @@ class SignIn:
         """
         margin = RENEWAL_WINDOW if self._settings.session else 0.0
         token = await self._cache.current(life=self._life, margin=margin, renew=self._renew)
-        access_token = None if token is None else text_of(token.get("accessToken"))
+        access_token = _access_token(token)
         if access_token is None:
-            raise LoginRequired(f"there is no readable sign-in in {self._cache.path}: run {self._settings.command}")
+            raise self._none_there()
         return access_token
 
     async def access_token_as_it_is(self) -> str | None:
         """The access token that is cached now, whatever its age."""
-        return text_of((await self._cache.read() or {}).get("accessToken"))
+        return _access_token(await self._cache.read())
+
+    def _none_there(self) -> LoginRequired:
+        return LoginRequired(f"there is no readable sign-in in {self._cache.path}: run {self._settings.command}")
 
     def _life(self, token: Token) -> float:
-        ends = time_of(token.get("expiresAt")) if text_of(token.get("accessToken")) else -inf
-        return ends - self._clock.now()
+        return time_of(token.get("expiresAt")) - self._clock.now() if _access_token(token) else -inf
 
     async def _renew(self, token: Token) -> Token:
         """Get a new token with the refresh token. What we do not know about the old one is kept."""
+        if _access_token(token) is None:
+            raise self._none_there()
         command, now = self._settings.command, self._clock.now()
         client_id, client_secret, refresh_token = (text_of(token.get(name)) for name in REGISTRATION)
         ends = f"the sign-in in {self._cache.path} {when(token.get('expiresAt'), now)}"
@@ -88,3 +92,7 @@ class SignIn:
             "expiresAt": utc(self._clock.now() + renewed.lifetime, "%Y-%m-%dT%H:%M:%SZ"),
             "refreshToken": renewed.refresh_token or refresh_token,
         }
+
+
+def _access_token(token: Token | None) -> str | None:
+    return None if token is None else text_of(token.get("accessToken"))

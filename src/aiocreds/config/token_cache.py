@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
-import json
 import logging
-import os
-from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import partial
 from math import inf
 from typing import TYPE_CHECKING, Any
 
-from aiocreds.config.file_lock import FileLock
-from aiocreds.errors import CredentialsError, InvalidConfiguration
+from aiocreds.config import json_file
+from aiocreds.config.file_lock import locked
+from aiocreds.errors import CredentialsError
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Coroutine
 
     from aiocreds.context import Context
 
@@ -24,10 +24,22 @@ logger = logging.getLogger("aiocreds.config.token_cache")
 
 Token = dict[str, Any]
 
-LARGEST = 1024 * 1024
-ATTEMPTS, PAUSE = 5, 0.05  # at a file that is being written: AWS CLI writes in place
-LOCK_PAUSE, LONGEST_LOCK = 0.05, 60.0  # longer than an honest renewal takes, with all its attempts
 HOLD = 30.0  # seconds that a renewal which failed is left alone while the token is still good
+
+
+@dataclass(slots=True, repr=False)
+class Memory:
+    """What this process knows about a cached token besides its file.
+
+    Attributes:
+        renewals: those under way, by loop.
+        held_until: when one that failed may be tried again.
+        unwritten: a token that the file could not be made to hold, and what the file holds instead.
+    """
+
+    renewals: dict[asyncio.AbstractEventLoop, asyncio.Task[Token | None]] = field(default_factory=dict)  # pyright: ignore[reportUnknownVariableType] - annotated
+    held_until: float = -inf
+    unwritten: tuple[Token, Token] | None = None
 
 
 class TokenCache:
@@ -40,34 +52,19 @@ class TokenCache:
 
     def __init__(self, path: str, context: Context) -> None:
         self.path = path
-        self._context = context
+        self._clock = context.clock
+        self._memory: Memory = context.renewals.setdefault(path, Memory())
 
     async def read(self) -> Token | None:
-        """What the file holds; None when it is missing, or holds no JSON object.
+        """The token; None when the file is missing, or holds no JSON object.
 
         Raises:
-            InvalidConfiguration: this user may not read it.
+            InvalidConfiguration: this user may not read the file.
         """
-        loop = asyncio.get_running_loop()
-        for attempt in range(ATTEMPTS):
-            if attempt:
-                await asyncio.sleep(PAUSE)
-            try:
-                data = await loop.run_in_executor(None, _read, self.path)
-                token: Any = json.loads(data)
-            except (FileNotFoundError, NotADirectoryError):
-                return None
-            except OSError as error:
-                raise InvalidConfiguration(
-                    f"the cached sign-in {self.path} cannot be read ({(error.strerror or '').lower()}):"
-                    " let this user read it"
-                ) from None
-            except (ValueError, RecursionError):
-                continue  # half-written, perhaps
-            finally:
-                data = b""  # the frame of an error that is shown with its locals holds no token
-            return token if isinstance(token, dict) else None
-        return None
+        token = await json_file.read(self.path)
+        if self._memory.unwritten is not None and token == self._memory.unwritten[1]:
+            return self._memory.unwritten[0]
+        return token
 
     async def current(
         self, *, life: Callable[[Token], float], margin: float, renew: Callable[[Token], Awaitable[Token]]
@@ -76,74 +73,96 @@ class TokenCache:
 
         One renewal at a time on a machine: the others wait for it and take what it brought. A renewal goes on
         when its caller is cancelled, since the token it brings may be the only good one left. When it fails, a
-        token that is still good is used on.
+        token that is still good is used on. Where the file cannot be written, the new token is kept in memory.
 
         Args:
             life: seconds that a token has left.
-            margin: renew when there are fewer than these.
+            margin: renew when there are no more than these.
             renew: gets a new token with the old one.
 
         Raises:
             CredentialsError: what `renew` raised, when the old token is no good any more.
         """
         token = await self.read()
-        if token is None or life(token) >= margin:
+        if token is None or life(token) > margin:
             return token
-        if life(token) > 0 and self._context.renewals.get(self.path, -inf) > self._context.clock.now():
+        if life(token) > 0 and 0 < self._memory.held_until - self._clock.now() <= HOLD:
             return token
+        renewal = self._shared(partial(self._renew, token, life, margin, renew))
+        await asyncio.wait([renewal])
         try:
-            return await asyncio.shield(self._renewal(life, margin, renew))
+            return renewal.result()
         except CredentialsError as error:
             raise error.afresh() from None
 
-    def _renewal(
-        self, life: Callable[[Token], float], margin: float, renew: Callable[[Token], Awaitable[Token]]
-    ) -> asyncio.Task[Token | None]:
+    def _shared(self, renew: Callable[[], Coroutine[Any, Any, Token | None]]) -> asyncio.Task[Token | None]:
         """The renewal under way on this loop, or a new one."""
-        loop, renewals = asyncio.get_running_loop(), self._context.renewals
-        key = (loop, self.path)
-        task: asyncio.Task[Token | None] | None = renewals.get(key)
+        loop, renewals = asyncio.get_running_loop(), self._memory.renewals
+        for other in list(renewals):  # other threads add theirs meanwhile
+            if other.is_closed():
+                renewals.pop(other, None)
+        task = renewals.get(loop)
         if task is None:
 
             def ended(task: asyncio.Task[Token | None]) -> None:
-                del renewals[key]
+                renewals.pop(loop, None)
                 if not task.cancelled():
                     task.exception()  # whoever still waits raises it
 
-            renewal = self._renew(life, margin, renew)
-            task = loop.create_task(renewal, name="aiocreds token renewal", context=contextvars.Context())
-            renewals[key] = task
+            task = loop.create_task(renew(), name="aiocreds token renewal", context=contextvars.Context())
+            renewals[loop] = task
             task.add_done_callback(ended)
         return task
 
     async def _renew(
-        self, life: Callable[[Token], float], margin: float, renew: Callable[[Token], Awaitable[Token]]
+        self,
+        seen: Token,
+        life: Callable[[Token], float],
+        margin: float,
+        renew: Callable[[Token], Awaitable[Token]],
     ) -> Token | None:
-        async with _locked(self.path):
-            token = await self.read()  # another process may have been faster
-            if token is None or life(token) >= margin:
-                return token
+        async with locked(self.path.removesuffix(".json") + ".lock") as lock:
+            token = await self.read()
+            if token is None or life(token) > margin or (token != seen and life(token) > 0):
+                return token  # another process was faster
             try:
-                fresh = await renew(token)
+                fresh = json_file.Document(await renew(token))
             except CredentialsError as error:
-                other = await self.read()  # so may one that takes no lock, such as AWS CLI
-                if other is not None and life(other) >= margin:
+                other = await self.read()  # so may one have been that takes no lock, such as AWS CLI
+                if other is not None and other != token and life(other) > 0:
                     return other
                 if (left := life(token)) <= 0:
                     raise
-                self._context.renewals[self.path] = self._context.clock.now() + HOLD
+                self._memory.held_until = self._clock.now() + HOLD
                 level = logging.WARNING if error.recoverable else logging.ERROR
                 logger.log(level, "%s. The token in %s is used on for %.0f s", error, self.path, left)
                 return token
-            await asyncio.get_running_loop().run_in_executor(None, _write, self.path, fresh)
+            loop, write = asyncio.get_running_loop(), partial(self._write, fresh, token)
+            await asyncio.shield(loop.run_in_executor(None, lock.during, write))
             return fresh
+
+    def _write(self, token: Token, old: Token) -> None:
+        """Put a token into the file; keep it in memory if that cannot be."""
+        memory = self._memory
+        try:
+            json_file.replace(self.path, token)
+            memory.unwritten = None
+        except OSError as error:
+            in_file = memory.unwritten[1] if memory.unwritten is not None and old == memory.unwritten[0] else old
+            memory.unwritten = token, in_file
+            logger.warning(
+                "The renewed sign-in cannot be kept in %s (%s): other programs may have to sign in again; let this"
+                " user write there",
+                self.path,
+                (error.strerror or type(error).__name__).lower(),
+            )
 
 
 def time_of(value: object) -> float:
     """A time as AWS CLI writes it, in seconds since the epoch; -inf for what is none."""
     try:
         time = datetime.fromisoformat(value.replace("UTC", "Z") if isinstance(value, str) else "")
-        return time.replace(tzinfo=time.tzinfo or UTC).timestamp()
+        return time.replace(tzinfo=time.tzinfo or UTC).astimezone(UTC).timestamp()
     except (ValueError, OverflowError):
         return -inf
 
@@ -159,55 +178,3 @@ def when(value: object, now: float) -> str:
     if at == -inf:
         return "does not say when it ends"
     return f"{'ended' if at <= now else 'ends'} at {utc(at)}"
-
-
-@asynccontextmanager
-async def _locked(path: str) -> AsyncIterator[None]:
-    """Hold the lock beside a file; where there can be none, or nobody gives it up, go without."""
-    loop, lock = asyncio.get_running_loop(), FileLock(path.removesuffix(".json") + ".lock")
-    taking: asyncio.Future[bool] | None = None
-    try:
-        give_up = loop.time() + LONGEST_LOCK
-        while loop.time() < give_up:
-            taking = loop.run_in_executor(None, lock.take)
-            if await asyncio.shield(taking):
-                break
-            await asyncio.sleep(LOCK_PAUSE)
-        else:
-            logger.warning("%s has been locked for %.0f s: going on without the lock", lock.path, LONGEST_LOCK)
-        yield
-    finally:
-        if taking is None or taking.done():
-            lock.release()
-        else:  # cancelled while a thread is at it
-            taking.add_done_callback(lambda _: lock.release())
-
-
-def _read(path: str) -> bytes:
-    with open(path, "rb") as file:  # noqa: PTH123 - pathlib is slow to load
-        return file.read(LARGEST)
-
-
-def _write(path: str, token: Token) -> None:
-    """Put a token in the place of the old one. Whoever reads, whenever we are killed, finds one of the two."""
-    from tempfile import mkstemp  # slow to load, and tokens are seldom renewed
-
-    path = os.path.realpath(path)  # of a link, what it leads to
-    temporary = None
-    try:
-        descriptor, temporary = mkstemp(".tmp", dir=os.path.dirname(path))  # noqa: PTH120 - its mode is 0600
-        with os.fdopen(descriptor, "w") as file:
-            json.dump(token, file)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)  # noqa: PTH105
-    except OSError as error:
-        logger.warning(
-            "The renewed sign-in cannot be kept in %s (%s): others will have to renew it again; let this user write"
-            " there",
-            path,
-            (error.strerror or "").lower(),
-        )
-        if temporary is not None:
-            with suppress(OSError):
-                os.unlink(temporary)  # noqa: PTH108

@@ -87,12 +87,15 @@ async def close_session(session: aiohttp.ClientSession) -> None:
     """Close a session and wait for its connections to be gone, even while being cancelled."""
     closing = asyncio.create_task(session.close())
     cancelled: asyncio.CancelledError | None = None
+    given_up = False
     while not closing.done():
         try:
             if not (await asyncio.wait({closing}, timeout=SECONDS_TO_CLOSE))[0]:
-                closing.cancel()
+                given_up = closing.cancel()
         except asyncio.CancelledError as error:
             cancelled = error
+        if closing.cancelled() and not given_up:  # by the end of asyncio.run, perhaps before it had begun
+            closing = asyncio.create_task(session.close())
     if cancelled is not None:
         raise cancelled
 

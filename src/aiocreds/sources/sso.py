@@ -98,14 +98,14 @@ async def role_credentials(settings: SsoSettings, *, client: ClientConfig, aroun
     """Ask the portal for the role with the sign-in that is cached, renewed first if its end is near."""
     sign_in = SignIn(settings, client, around)
     portal = ServiceClient("sso", client, around, settings.region)
-    access_token = await sign_in.access_token()
-    try:
-        return await sso.get_role_credentials(portal, settings, access_token=access_token)
-    except ServiceRefused as refused:
-        if refused.code != sso.UNAUTHORIZED:
-            raise
-        other = await sign_in.access_token_as_it_is()
-        if other is None or other == access_token:
-            raise LoginRequired(f"{refused}. Run {settings.command}", provider=refused.provider) from None
-    # Somebody has signed in, or renewed the sign-in, since we looked.
-    return await sso.get_role_credentials(portal, settings, access_token=other)
+    access_token, once_more = await sign_in.access_token(), True
+    while True:
+        try:
+            return await sso.get_role_credentials(portal, settings, access_token=access_token)
+        except ServiceRefused as refused:
+            if refused.status != 401:
+                raise
+            other = await sign_in.access_token_as_it_is() if once_more else None
+            if other is None or other == access_token:
+                raise LoginRequired(f"{refused}. Run {settings.command}", provider=refused.provider) from None
+        access_token, once_more = other, False  # somebody has signed in, or renewed it, since we looked
