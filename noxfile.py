@@ -59,6 +59,14 @@ def tests(session: nox.Session) -> None:
     session.run("pytest", *(session.posargs or ["-n", "2"]))
 
 
+@nox.session(python="3.12" if "3.12" in interpreters() else None)
+def lake(session: nox.Session) -> None:
+    """Polars, Delta tables and PyIceberg, which weigh half a gigabyte."""
+    session.install("--quiet", ".", *dependencies("lake"))
+    files = ("tests/e2e/test_polars.py", "tests/e2e/test_delta.py", "tests/e2e/test_pyiceberg.py")
+    session.run("pytest", "-n", "2", *files, *session.posargs)
+
+
 @nox.session
 def lint(session: nox.Session) -> None:
     """Style, and imports that point one way."""

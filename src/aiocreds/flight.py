@@ -89,13 +89,13 @@ class Flight:
         return waiter
 
     async def wait(self, waiter: asyncio.Future[None]) -> None:
-        """Wait for the landing. The last to leave a first load takes the trip down, and sees it gone."""
+        """Wait for the landing. The last to leave a first load, or to be taken down itself, takes the trip down."""
         try:
             if not self.landed:
                 await waiter
         except asyncio.CancelledError:
-            del self._waiters[waiter]
-            if self.first and not self._waiters:
+            parent = self._waiters.pop(waiter)
+            if not self._waiters and (self.first or (parent is not None and parent.recalled)):
                 await self.cancel()
             raise
         else:

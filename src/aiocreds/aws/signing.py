@@ -68,6 +68,7 @@ def sign(
     encode_path: bool = True,
     sign_body: bool = False,
     omit_session_token: bool = False,
+    body_hash: str | None = None,
 ) -> dict[str, str]:
     """Sign a request.
 
@@ -85,6 +86,7 @@ def sign(
         encode_path: percent-encode the path once more. Every service but S3 does.
         sign_body: also state the hash of the body in a header, as S3 demands.
         omit_session_token: leave the session token out of what is signed. It is added all the same.
+        body_hash: what to sign in place of the hash of ``body``, which then does not matter.
 
     Returns:
         The headers to set on the request, in place of any that are there.
@@ -95,10 +97,11 @@ def sign(
     # What may fail goes first: no token is in a local variable when it does.
     host, path, query = _target(url, normalize=normalize_path, encode=encode_path)
     timestamp = _timestamp(int(at))
-    body_hash = UNSIGNED_PAYLOAD if body is None else sha256(body).hexdigest()
+    if body_hash is None:
+        body_hash = UNSIGNED_PAYLOAD if body is None else sha256(body).hexdigest()
 
     added = {"X-Amz-Date": timestamp}
-    if sign_body or body is None:
+    if sign_body or body_hash == UNSIGNED_PAYLOAD:
         added["X-Amz-Content-SHA256"] = body_hash
     token = {"X-Amz-Security-Token": credentials.session_token} if credentials.session_token else {}
     signed = canonical_headers(headers, added if omit_session_token else added | token, host=host)
@@ -264,6 +267,22 @@ def canonical_query(query: str) -> str:
     """
     pairs = (pair.partition("=") for pair in query.split("&") if pair)
     return "&".join(f"{name}={value}" for name, value in sorted((_recoded(k), _recoded(v)) for k, _, v in pairs))
+
+
+@lru_cache(maxsize=64)
+def unambiguous(url: str, *, encode_path: bool = True) -> str:
+    """The URL in the spelling that AWS reads in one way only, and without a fragment.
+
+    A ``+`` in a query means a blank to who wrote it, but not to every service: it becomes ``%20``. With
+    ``encode_path`` off, as for S3, which is as uncertain about a ``+`` in a path, that is spelled out too.
+    """
+    address, mark, query = url.partition("#")[0].partition("?")
+    if not encode_path:
+        scheme, separator, rest = address.partition("://")
+        host, slash, path = rest.partition("/")
+        address = scheme + separator + host + canonical_path(slash + path, normalize=False, encode=False)
+    pairs = (pair.replace("+", "%20").split("=", 1) for pair in query.split("&"))
+    return address + mark + "&".join("=".join(map(_recoded, pair)) for pair in pairs)
 
 
 def host_header(url: SplitResult) -> str:

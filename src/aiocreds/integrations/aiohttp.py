@@ -1,0 +1,210 @@
+"""aiohttp: requests to any AWS service, signed with a provider's current credentials.
+
+::
+
+    signed = SigV4Auth(default_chain(), service="es", region="eu-central-1")
+    async with aiohttp.ClientSession(middlewares=[signed]) as session:
+        async with session.get("https://search-books-abc.eu-central-1.es.amazonaws.com/_cat/indices") as answer:
+            print(await answer.text())
+"""
+
+from __future__ import annotations
+
+import warnings
+from contextvars import ContextVar
+from functools import partial
+from hashlib import sha256
+from typing import TYPE_CHECKING, NamedTuple, cast
+
+import aiohttp
+from aiohttp import payload
+from yarl import URL
+
+from aiocreds.integrations.sigv4 import (
+    LONGEST_REFUSAL,
+    REFUSALS,
+    SIGNED_URL,
+    STATED_HASH,
+    SigV4,
+    logger,
+    says_expired,
+)
+
+if TYPE_CHECKING:
+    from aiohttp.abc import AbstractStreamWriter
+
+    from aiocreds.credentials import Credentials
+
+__all__ = ["SigV4Auth"]
+
+REDIRECTS = frozenset({301, 302, 303, 307, 308})  # those that aiohttp follows
+FORM = "application/octet-stream"
+
+
+class _Redirect(NamedTuple):
+    """What the last answer of a task asked for.
+
+    Attributes:
+        by: whose request it was.
+        start: the origin where the request began; None once it has been sent elsewhere.
+        target: the origin where it is sent; None when that cannot be told.
+    """
+
+    by: SigV4Auth
+    start: URL | None
+    target: URL | None
+
+
+# aiohttp follows redirects in the task of the caller, and calls its middlewares anew without a word about it.
+_redirect: ContextVar[_Redirect | None] = ContextVar("_redirect", default=None)
+
+
+class SigV4Auth(SigV4):
+    """An aiohttp client middleware that signs (Signature Version 4).
+
+    ``aiohttp.ClientSession(middlewares=[..., SigV4Auth(...)])``, or ``middlewares=`` of one request. It must come
+    last: what a middleware behind it changes does not match the signature.
+
+    - **Bodies**: bytes, text, JSON and forms are signed. S3 and VPC Lattice take streams, files and multipart
+      unsigned. For other services files and multipart are read once more, to be hashed; a stream that can be read
+      only once, and one that aiohttp compresses, raise `InvalidConfiguration`, unless the request states the
+      hash in ``X-Amz-Content-SHA256``.
+    - **The URL** is sent in the one spelling that AWS does not misread: a blank as ``%20``, say. yarl resolves
+      ``..`` before that; an S3 key that holds such needs ``yarl.URL(..., encoded=True)``. A URL that is signed
+      already is left alone.
+    - **Expired**: when the service answers 400, 401 or 403 with ``ExpiredToken``, ``ExpiredTokenException``,
+      ``RequestExpired`` or ``InvalidToken``, the credentials that signed are invalidated, and the request is
+      sent once more with others, if there are any and its body is no stream. Answers to ``HEAD`` do not say so.
+    - **Redirects** to the same scheme, host and port are signed. All others are followed unsigned, with a warning,
+      to the end. So is the next request of a task to where it was redirected, if it did not have that followed.
+
+    Args:
+        provider: where credentials come from, at each request.
+        service: the service's signing name: ``"execute-api"`` (API Gateway), ``"es"`` and ``"aoss"`` (OpenSearch),
+            ``"bedrock"``, ``"s3"``, ``"lambda"``, …
+        region: the region to sign for.
+        context: whose clock tells the time.
+
+    Raises:
+        CredentialsError: out of a request, when there are no credentials.
+
+    See https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_sigv.html
+    """
+
+    async def __call__(
+        self, request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType
+    ) -> aiohttp.ClientResponse:
+        """Sign a request and send it."""
+        if SIGNED_URL in request.url.raw_query_string:
+            return await handler(request)
+        origin = request.url.origin()
+        start: URL | None = origin
+        redirect = _redirect.get()
+        if redirect is not None:
+            _redirect.set(None)
+            if redirect.by is self and redirect.target in (origin, None):
+                start = redirect.start
+        if origin == start:
+            answer = await self._sign_and_send(request, handler)
+        else:
+            logger.warning("not signed: a request was redirected from another host to %s", origin)
+            start = None  # whoever answers there decides nothing about what is signed
+            answer = await handler(request)
+        if answer.status in REDIRECTS:
+            _redirect.set(_Redirect(self, start, _target(request, answer)))
+        return answer
+
+    async def _sign_and_send(
+        self, request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType
+    ) -> aiohttp.ClientResponse:
+        url = self._spelled(str(request.url))
+        request.url = URL(url, encoded=True)
+        if request.method in request.POST_METHODS and "Content-Type" not in request.skip_auto_headers:
+            request.headers.setdefault("Content-Type", FORM)  # as aiohttp does after us
+        body_hash = await self._hash_of(request)
+        credentials = await self._provider()
+        self._set_signature(request, credentials, url, body_hash)
+        answer = await handler(request)
+        if answer.status not in REFUSALS or not await _says_expired(answer):
+            return answer
+        self._provider.invalidate(credentials)
+        if not _repeatable(request.body):
+            return answer
+        try:
+            others = await self._others(credentials)
+        except BaseException:
+            answer.close()
+            raise
+        if others is None:
+            return answer
+        async with answer:  # lets go of its connection, once nobody reads the body any more
+            self._set_signature(request, others, url, body_hash)
+        return await handler(request)
+
+    def _set_signature(
+        self, request: aiohttp.ClientRequest, credentials: Credentials, url: str, body_hash: str
+    ) -> None:
+        request.headers.pop("X-Amz-Security-Token", None)
+        request.headers.update(self._sign(credentials, request.method, url, request.headers.items(), body_hash))
+
+    async def _hash_of(self, request: aiohttp.ClientRequest) -> str:
+        body, stated = request.body, request.headers.get(STATED_HASH)
+        if not body:
+            return await self._body_hash(b"", stated, None)
+        if request.compress or not _repeatable(body):
+            return await self._body_hash(None, stated, None)
+        if isinstance(body, payload.BytesPayload):
+            return await self._body_hash(await body.as_bytes(), stated, None)
+        length = request.headers.get("Content-Length")
+        return await self._body_hash(None, stated, partial(_read, body, int(length) if length else None))
+
+
+class _Hash:
+    """Stands where a body is written to."""
+
+    def __init__(self) -> None:
+        self.sum = sha256()
+
+    async def write(self, chunk: bytes) -> None:
+        self.sum.update(chunk)
+
+
+async def _read(body: payload.Payload, length: int | None) -> str:
+    """The hash of a body that is not in memory; files are read in threads, by the piece."""
+    writer = _Hash()
+    await body.write_with_length(cast("AbstractStreamWriter", writer), length)
+    return writer.sum.hexdigest()
+
+
+def _repeatable(body: payload.Payload | bytes) -> bool:
+    """Whether a body can be read more than once."""
+    if isinstance(body, aiohttp.MultipartWriter):
+        return all(_repeatable(part) for part, _, _ in body)
+    if isinstance(body, payload.IOBasePayload):
+        return body.size is not None and not body.consumed  # a pipe has no size
+    return isinstance(body, payload.BytesPayload | bytes)
+
+
+async def _says_expired(answer: aiohttp.ClientResponse) -> bool:
+    if says_expired(answer.status, answer.headers, b""):
+        return True
+    seen = b""
+    try:
+        while len(seen) < LONGEST_REFUSAL and (piece := await answer.content.read(LONGEST_REFUSAL - len(seen))):
+            seen += piece
+    except aiohttp.ClientError:
+        return False  # it broke off, as whoever reads it is told again
+    if seen:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)  # nothing else puts back what was not ours to take
+            answer.content.unread_data(seen)
+    return says_expired(answer.status, answer.headers, seen)
+
+
+def _target(request: aiohttp.ClientRequest, answer: aiohttp.ClientResponse) -> URL | None:
+    """The origin that an answer redirects to; None when that cannot be told."""
+    location = answer.headers.get("Location") or answer.headers.get("URI") or ""
+    try:
+        return request.url.join(URL(location)).origin()
+    except ValueError:
+        return None

@@ -1,0 +1,206 @@
+"""httpx: requests to any AWS service, signed with a provider's current credentials.
+
+::
+
+    signed = SigV4Auth(default_chain(), service="execute-api", region="eu-central-1")
+    async with httpx.AsyncClient(auth=signed) as client:
+        answer = await client.get("https://abc123.execute-api.eu-central-1.amazonaws.com/prod/books")
+
+Install with ``pip install 'aiocreds[httpx]'``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from functools import partial
+from hashlib import sha256
+from typing import TYPE_CHECKING, Any, NoReturn
+
+try:
+    import httpx
+except ModuleNotFoundError as error:
+    raise ModuleNotFoundError(
+        "aiocreds.integrations.httpx needs httpx: pip install 'aiocreds[httpx]'", name=error.name
+    ) from error
+
+from aiocreds.integrations.sigv4 import (
+    LONGEST_REFUSAL,
+    REFUSALS,
+    SIGNED_URL,
+    STATED_HASH,
+    SigV4,
+    logger,
+    says_expired,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+
+    from aiocreds.credentials import Credentials
+
+__all__ = ["SigV4Auth"]
+
+
+class SigV4Auth(SigV4, httpx.Auth):
+    """Signs the requests of an ``httpx.AsyncClient`` (Signature Version 4).
+
+    ``httpx.AsyncClient(auth=SigV4Auth(...))``, or ``auth=`` of one request.
+
+    - **Bodies**: bytes, text, JSON and forms are signed. S3 and VPC Lattice take streams and multipart unsigned.
+      For other services multipart is read once more, to be hashed; a stream raises `InvalidConfiguration`,
+      unless the request states its hash in ``X-Amz-Content-SHA256``.
+    - **The URL** is sent in the one spelling that AWS does not misread: a blank as ``%20``, say. httpx resolves
+      ``..`` before that. A URL that is signed already is left alone.
+    - **Expired**: when the service answers 400, 401 or 403 with ``ExpiredToken``, ``ExpiredTokenException``,
+      ``RequestExpired`` or ``InvalidToken``, the credentials that signed are invalidated, and the request is
+      sent once more with others, if there are any and its body is no stream. Answers to ``HEAD`` do not say so.
+    - **Redirects**, which httpx follows only with ``follow_redirects=True``, are followed unsigned, with a warning:
+      a signature is good for one URL. For that, the signature is taken off the request once httpx's own
+      transport has sent it; with a transport of another make, leave redirects unfollowed.
+
+    Args:
+        provider: where credentials come from, at each request.
+        service: the service's signing name: ``"execute-api"`` (API Gateway), ``"es"`` and ``"aoss"`` (OpenSearch),
+            ``"bedrock"``, ``"s3"``, ``"lambda"``, …
+        region: the region to sign for.
+        context: whose clock tells the time.
+
+    Raises:
+        CredentialsError: out of a request, when there are no credentials.
+
+    See https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_sigv.html
+    """
+
+    def sync_auth_flow(self, request: httpx.Request) -> NoReturn:
+        """Refuse: credentials are awaited.
+
+        Raises:
+            RuntimeError: always.
+        """
+        raise RuntimeError("SigV4Auth awaits credentials: use it with httpx.AsyncClient, not with httpx.Client")
+
+    async def async_auth_flow(self, request: httpx.Request) -> AsyncGenerator[httpx.Request, httpx.Response]:
+        """Sign a request and send it."""
+        if SIGNED_URL.encode() in request.url.query:
+            yield request
+            return
+        url = self._spelled(given := str(request.url))
+        if url != given:
+            request.url = httpx.URL(url)
+        body_hash = await self._hash_of(request)
+        credentials = await self._provider()
+        self._set_signature(request, credentials, url, body_hash)
+        extensions = request.extensions
+        request.extensions = {**extensions, "trace": _Forget(request.headers, extensions.get("trace"))}
+        try:
+            answer = yield request
+            if answer.request is not request:
+                to = answer.request.url.host
+                logger.warning("not signed: the service at %s redirects a request to %s", request.url.host, to)
+                return
+            if answer.status_code not in REFUSALS or not await _says_expired(answer):
+                return
+            self._provider.invalidate(credentials)
+            if _bytes(request) is None and _multipart(request) is None:
+                return
+            others = await self._others(credentials)
+            if others is not None:
+                self._set_signature(request, others, url, body_hash)
+                yield request
+        finally:
+            request.extensions = extensions
+
+    def _set_signature(self, request: httpx.Request, credentials: Credentials, url: str, body_hash: str) -> None:
+        request.headers.pop("X-Amz-Security-Token", None)
+        headers = request.headers.multi_items()
+        request.headers.update(self._sign(credentials, request.method, url, headers, body_hash))
+
+    async def _hash_of(self, request: httpx.Request) -> str:
+        stated = request.headers.get(STATED_HASH)
+        files = _multipart(request)
+        return await self._body_hash(_bytes(request), stated, partial(_hash, files) if files is not None else None)
+
+
+class _Forget:
+    """Takes the signature off a request that has been sent, for httpx makes the next one from it.
+
+    See https://www.python-httpx.org/advanced/extensions/#trace
+    """
+
+    def __init__(self, headers: httpx.Headers, then: Callable[[str, Any], Awaitable[None]] | None) -> None:
+        self._headers = headers
+        self._then = then
+
+    async def __call__(self, event: str, info: Any) -> None:
+        if event.endswith("send_request_headers.complete"):
+            self._headers.pop("Authorization", None)
+            self._headers.pop("X-Amz-Security-Token", None)
+        if self._then is not None:
+            await self._then(event, info)
+
+
+class _PutBack(httpx.AsyncByteStream):
+    """The body of an answer, of which some pieces have been seen."""
+
+    def __init__(self, stream: httpx.AsyncByteStream) -> None:
+        self._stream = stream
+        self._rest = aiter(stream)
+        self.seen = b""
+
+    async def see(self, length: int) -> bytes:
+        """What the body begins with."""
+        while len(self.seen) < length and (piece := await anext(self._rest, None)) is not None:
+            self.seen += piece
+        return self.seen[:length]
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        yield self.seen
+        async for piece in self._rest:
+            yield piece
+
+    async def aclose(self) -> None:
+        await self._stream.aclose()
+
+
+async def _says_expired(answer: httpx.Response) -> bool:
+    try:
+        body = answer.content  # a hook of the client's has read it
+    except httpx.ResponseNotRead:
+        body = await _look(answer)
+    return says_expired(answer.status_code, answer.headers, body)
+
+
+async def _look(answer: httpx.Response) -> bytes:
+    """What a body begins with, which stays there to be read."""
+    if answer.is_stream_consumed or not isinstance(answer.stream, httpx.AsyncByteStream):
+        return b""
+    answer.stream = stream = _PutBack(answer.stream)
+    seen = await stream.see(LONGEST_REFUSAL)
+    try:
+        return httpx.Response(answer.status_code, headers=answer.headers, content=seen).content  # unpacked
+    except httpx.DecodingError:
+        return b""
+
+
+def _bytes(request: httpx.Request) -> bytes | None:
+    """The body, where it is in memory."""
+    return b"".join(request.stream) if isinstance(request.stream, httpx.ByteStream) else None
+
+
+def _multipart(request: httpx.Request) -> httpx.SyncByteStream | None:
+    """The body if it is httpx's own multipart, of files that can be read again."""
+    headers, stream = request.headers, request.stream
+    known = "Content-Length" in headers and headers.get("Content-Type", "").startswith("multipart/form-data")
+    return stream if known and isinstance(stream, httpx.SyncByteStream) else None
+
+
+async def _hash(body: httpx.SyncByteStream) -> str:
+    """The hash of a body that is not in memory, read in a thread by the piece."""
+
+    def read() -> str:
+        found = sha256()
+        for piece in body:
+            found.update(piece)
+        return found.hexdigest()
+
+    return await asyncio.to_thread(read)

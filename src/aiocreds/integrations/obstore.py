@@ -1,0 +1,97 @@
+"""obstore: a store signs with a provider's current credentials.
+
+::
+
+    from obstore.store import S3Store
+
+    store = S3Store("my-bucket", region="eu-central-1", credential_provider=credential_provider(default_chain()))
+    await store.put_async("hello.txt", b"hello")
+
+Install with ``pip install 'aiocreds[obstore]'``.
+"""
+
+from __future__ import annotations
+
+import functools
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, NotRequired, TypedDict
+
+from aiocreds.integrations import _background
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine
+    from typing import Any
+
+    from aiocreds.credentials import Credentials
+    from aiocreds.provider import Provider
+
+# A store asks again once less than five minutes are left, at most every 0.1 s; past the expiration, before every
+# request, one request at a time. So it is told no more than this, and asks once a minute what is current, ...
+LONGEST = timedelta(minutes=6)
+# ... and no less than this: a provider that serves credentials past their expiration knows why.
+SHORTEST = timedelta(seconds=5)
+
+
+class S3Credential(TypedDict):
+    """What a store takes; obstore has its own under this name, for type checkers only."""
+
+    access_key_id: str
+    secret_access_key: str
+    token: NotRequired[str | None]
+    expires_at: datetime | None
+
+
+def credential_provider(provider: Provider) -> Callable[[], Coroutine[Any, Any, S3Credential]]:
+    """Make a ``credential_provider=`` for ``obstore.store.S3Store`` out of ``provider``.
+
+    The store asks it about once a minute, and is answered from memory: so a store may live for days, and follows
+    refreshes and ``invalidate`` within a minute. Only keys that never expire are asked for just once. Several
+    stores, on several loops, may share one.
+
+    It serves obstore's asynchronous methods (``get_async``, ``put_async``, ``async for … in store.list()``), on
+    the loop that calls them. For the synchronous ones, take :func:`sync_credential_provider`: with this one they
+    raise ``RuntimeError: no running event loop``.
+
+    Args:
+        provider: where credentials come from. What it raises, the store raises as
+            ``obstore.exceptions.UnauthenticatedError``, with the message in it.
+
+    Returns:
+        A coroutine function without arguments.
+    """
+    return functools.partial(_current, provider)
+
+
+def sync_credential_provider(provider: Provider) -> Callable[[], S3Credential]:
+    """The same for programs that call obstore's synchronous methods (``get``, ``put``), or both kinds.
+
+    Refreshes run on one loop in the background, as in :mod:`aiocreds.integrations.boto3`; credentials that are
+    held cost no change of threads. A source that is bound to your own loop (an HTTP client made there, say) needs
+    :func:`credential_provider`.
+
+    Args:
+        provider: where credentials come from; errors as above.
+
+    Returns:
+        A function without arguments, for any thread.
+    """
+    return functools.partial(_current_in_any_thread, provider)
+
+
+async def _current(provider: Provider) -> S3Credential:
+    return _as_obstore_has_it(await provider(), provider)
+
+
+def _current_in_any_thread(provider: Provider) -> S3Credential:
+    return _as_obstore_has_it(_background.current(provider), provider)
+
+
+def _as_obstore_has_it(credentials: Credentials, provider: Provider) -> S3Credential:
+    left = provider.status.seconds_left  # by the services' clock, and as expire_after() counts it
+    told = None if left is None else min(max(timedelta(seconds=left), SHORTEST), LONGEST)
+    return {
+        "access_key_id": credentials.access_key_id,
+        "secret_access_key": credentials.secret_access_key,
+        "token": credentials.session_token,
+        "expires_at": None if told is None else datetime.now(UTC) + told,
+    }

@@ -1,0 +1,51 @@
+"""Polars: queries on S3 sign with a provider's current credentials.
+
+::
+
+    ask = credential_provider(provider)
+    frame = pl.scan_parquet("s3://my-bucket/*.parquet", credential_provider=ask).collect()
+
+Install with ``pip install 'aiocreds[polars]'``.
+"""
+
+from __future__ import annotations
+
+import functools
+from time import time
+from typing import TYPE_CHECKING
+
+from aiocreds.integrations import _background
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from aiocreds.provider import Provider
+
+# Polars fails with what has expired, though its service may accept it, and waits when less than 7 s are left.
+SHORTEST = 15.0
+EARLY = 60.0  # it asks again so long before the end: what is on its way must still arrive
+
+
+def credential_provider(provider: Provider) -> Callable[[], tuple[dict[str, str], int | None]]:
+    """Make a ``credential_provider=`` for Polars' ``scan_…``, ``read_…``, ``sink_…`` and ``write_…``.
+
+    It may be asked in any thread; refreshes run on one loop in the background, as in
+    :mod:`aiocreds.integrations.boto3`. Polars remembers, for each that is made, what it was told until a minute
+    before that expires: to have an ``invalidate`` followed, make one for each query.
+
+    Args:
+        provider: where credentials come from. What it raises, the query raises.
+
+    Returns:
+        A function without arguments that gives keys, and when they expire in seconds since the epoch.
+    """
+    return functools.partial(_current, provider)
+
+
+def _current(provider: Provider) -> tuple[dict[str, str], int | None]:
+    credentials = _background.current(provider)
+    keys = {"aws_access_key_id": credentials.access_key_id, "aws_secret_access_key": credentials.secret_access_key}
+    if credentials.session_token is not None:
+        keys["aws_session_token"] = credentials.session_token
+    left = provider.status.seconds_left
+    return keys, None if left is None else int(time() + max(left - EARLY, SHORTEST))

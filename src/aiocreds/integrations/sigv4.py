@@ -1,0 +1,211 @@
+"""What signing for aiohttp and for httpx has in common: how each service wants it, and who says "expired"."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import re
+from hashlib import sha256
+from typing import TYPE_CHECKING, NamedTuple
+
+from aiocreds.aws.refusals import told_in_json
+from aiocreds.aws.signing import UNSIGNED_PAYLOAD, presign, sign, unambiguous
+from aiocreds.context import DEFAULT, Context
+from aiocreds.durations import seconds
+from aiocreds.errors import InvalidConfiguration
+from aiocreds.http import Response
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Iterable, Mapping
+    from datetime import timedelta
+
+    from aiocreds.credentials import Credentials
+    from aiocreds.provider import Provider
+
+logger = logging.getLogger("aiocreds.sigv4")
+
+STATED_HASH = "X-Amz-Content-SHA256"
+SIGNED_URL = "X-Amz-Signature="
+EXPIRED = frozenset({"ExpiredToken", "ExpiredTokenException", "RequestExpired", "InvalidToken"})
+REFUSALS = frozenset({400, 401, 403})
+LONGEST_REFUSAL = 2**16  # bytes of an answer that are looked at
+LARGE = 2**20  # bytes that take about a millisecond to hash
+LONGEST_LIFE = 7 * 24 * 3600
+
+_CODE_IN_XML = re.compile(rb"<Code>\s*(\w+)\s*</Code>")
+
+
+class Rules(NamedTuple):
+    """How a service departs from the rules of Signature Version 4.
+
+    Attributes:
+        path_as_is: paths are signed in the one encoding they are sent in, and ``//`` and ``..`` mean something.
+        hash_stated: the hash of the body is to stand in a header.
+        streams: a body whose hash is not known may go unsigned.
+        bodies: bodies are signed at all.
+        left_out: headers that are not to be signed.
+    """
+
+    path_as_is: bool = False
+    hash_stated: bool = False
+    streams: bool = False
+    bodies: bool = True
+    left_out: frozenset[str] = frozenset()
+
+
+# https://docs.aws.amazon.com/AmazonS3/latest/API/sig-v4-header-based-auth.html
+S3 = Rules(path_as_is=True, hash_stated=True, streams=True)
+RULES = {
+    "s3": S3,
+    "s3-object-lambda": S3,
+    "s3-outposts": S3,
+    "s3express": S3,
+    # https://docs.aws.amazon.com/opensearch-service/latest/developerguide/serverless-clients.html
+    "aoss": Rules(hash_stated=True, left_out=frozenset({"content-length"})),
+    # https://docs.aws.amazon.com/amazonglacier/latest/dev/amazon-glacier-signing-requests.html
+    "glacier": Rules(hash_stated=True),
+    # https://docs.aws.amazon.com/vpc-lattice/latest/ug/sigv4-authenticated-requests.html
+    "vpc-lattice-svcs": Rules(streams=True, bodies=False),
+}
+
+
+class SigV4:
+    """What signs for one service in one region, with what a provider gives at that moment."""
+
+    def __init__(self, provider: Provider, *, service: str, region: str, context: Context = DEFAULT) -> None:
+        self._provider = provider
+        self._service = service
+        self._region = region
+        self._clock = context.clock
+        self._rules = RULES.get(service, Rules())
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} for {self._service} in {self._region}: {self._provider!r}>"
+
+    async def presign(
+        self,
+        method: str,
+        url: str,
+        *,
+        expires_in: float | timedelta = 900,
+        headers: Iterable[tuple[str, str]] = (),
+    ) -> str:
+        """Sign a request in its URL, so that somebody without credentials can make it.
+
+        The credentials are asked to live as long as the URL; where the source cannot give such, the URL ends
+        with them. Whoever sends it must not spell it anew: ``yarl.URL(url, encoded=True)`` for aiohttp.
+
+        Args:
+            method: such as ``"GET"``.
+            url: the absolute URL.
+            expires_in: seconds that the URL is good for, up to 7 days; or a ``timedelta``.
+            headers: what the request will have to carry besides ``Host``.
+
+        Returns:
+            The URL. Treat it as the secret it is for as long as it lives.
+
+        Raises:
+            ValueError: ``expires_in`` is not between 1 s and 7 days, or ``url`` is none.
+            CredentialsError: there are no credentials.
+        """
+        lifetime = seconds(expires_in, "expires_in")
+        if not 1 <= lifetime <= LONGEST_LIFE:
+            raise ValueError(f"expires_in must be from 1 to {LONGEST_LIFE} seconds (7 days), not {lifetime:g}")
+        url = self._spelled(url)
+        credentials = await self._provider.get(min_ttl=lifetime)
+        return presign(
+            method,
+            url,
+            headers,
+            None if self._rules.streams else b"",
+            credentials=credentials,
+            region=self._region,
+            service=self._service,
+            at=self._clock.now(),
+            expires_in=int(lifetime),
+            normalize_path=not self._rules.path_as_is,
+            encode_path=not self._rules.path_as_is,
+        )
+
+    def _spelled(self, url: str) -> str:
+        """The URL as it is to be sent."""
+        return unambiguous(url, encode_path=not self._rules.path_as_is)
+
+    async def _body_hash(
+        self, body: bytes | None, stated: str | None, read: Callable[[], Awaitable[str]] | None
+    ) -> str:
+        """What to sign of a body, which is left as it was.
+
+        Args:
+            body: where it is in memory.
+            stated: what the request itself says.
+            read: hashes a body that is not in memory and can be read more than once.
+
+        Raises:
+            InvalidConfiguration: the service wants a hash, and there is no way to have one.
+        """
+        if not self._rules.bodies:
+            return UNSIGNED_PAYLOAD
+        if stated is not None and (body is None or stated.startswith(("UNSIGNED-", "STREAMING-"))):
+            return stated
+        if body is not None:
+            return await asyncio.to_thread(_hash, body) if len(body) > LARGE else _hash(body)
+        if self._rules.streams:
+            return UNSIGNED_PAYLOAD
+        if read is None:
+            raise InvalidConfiguration(
+                f"{self._service} wants the body signed, and its hash cannot be known before it is sent: pass bytes"
+                f" instead of a stream, or a file that can be read twice, or state the hash in {STATED_HASH}"
+            )
+        return await read()
+
+    def _sign(
+        self, credentials: Credentials, method: str, url: str, headers: Iterable[tuple[str, str]], body_hash: str
+    ) -> dict[str, str]:
+        """The headers that make the request a signed one."""
+        _check_sendable(credentials)
+        rules = self._rules
+        if rules.left_out:
+            headers = [(name, value) for name, value in headers if name.lower() not in rules.left_out]
+        return sign(
+            method,
+            url,
+            headers,
+            None,
+            credentials=credentials,
+            region=self._region,
+            service=self._service,
+            at=self._clock.now(),
+            normalize_path=not rules.path_as_is,
+            encode_path=not rules.path_as_is,
+            sign_body=rules.hash_stated,
+            body_hash=body_hash,
+        )
+
+    async def _others(self, rejected: Credentials) -> Credentials | None:
+        """Other credentials than those that were rejected; None when the provider has no others."""
+        others = await self._provider()
+        return None if others.access_key_id == rejected.access_key_id else others
+
+
+def says_expired(status: int, headers: Mapping[str, str], body: bytes) -> bool:
+    """Whether an answer says that the credentials of its request have expired."""
+    found = _CODE_IN_XML.search(body)
+    if found is not None:
+        return found[1].decode() in EXPIRED
+    return told_in_json(Response(status, headers, body, host=""), EXPIRED).code in EXPIRED
+
+
+def _hash(body: bytes) -> str:
+    return sha256(body).hexdigest()
+
+
+def _check_sendable(credentials: Credentials) -> None:
+    # A client library would quote what no header may hold in its error.
+    holder = credentials.provider or "the source"
+    for what, text in (("access key id", credentials.access_key_id), ("session token", credentials.session_token)):
+        if text and not (text.isascii() and text.isprintable()):
+            raise InvalidConfiguration(
+                f"the {what} from {holder} holds a line break or another character that no header may: look for a"
+                " stray one where it is written"
+            )
