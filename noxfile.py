@@ -59,6 +59,28 @@ def tests(session: nox.Session) -> None:
     session.run("pytest", *(session.posargs or ["-n", "2"]))
 
 
+AIOBOTOCORE = {  # oldest, middle (the one that aioboto3 wants), newest
+    "oldest": ["aiobotocore==2.13.0", "boto3"],
+    "middle": ["aiobotocore[httpx]==2.25.1", "aioboto3==15.5.0", "s3fs"],
+    "newest": ["aiobotocore[httpx2]>=3.10", "boto3", "s3fs"],
+}
+
+
+@nox.session
+@nox.parametrize("which", list(AIOBOTOCORE), ids=list(AIOBOTOCORE))
+def aiobotocore(session: nox.Session, which: str) -> None:
+    """attach() on the oldest, a middle and the newest aiobotocore, with what is built on it."""
+    wanted = AIOBOTOCORE[which]
+    harness = ("blockbuster", "cryptography", "moto[s3,server]>=5.1", "pytest", "pytest-asyncio", "pytest-timeout")
+    session.install("--quiet", ".", *wanted, *harness, "time-machine")
+    version = wanted[0].partition("==")[2]
+    session.run(
+        "pytest",
+        *("tests/e2e/test_aiobotocore_range.py", "tests/e2e/test_aioboto3_s3fs.py", "tests/e2e/test_boto3.py"),
+        env={"AIOCREDS_TEST_AIOBOTOCORE": version} if version else {},
+    )
+
+
 @nox.session(python="3.12" if "3.12" in interpreters() else None)
 def lake(session: nox.Session) -> None:
     """Polars, Delta tables and PyIceberg, which weigh half a gigabyte."""

@@ -15,6 +15,7 @@ memory     bytes that Python holds for one more provider, against one more clien
 config_files  a large config file read through the public interface, against botocore's parser alone; the gap is
            the longest between two ticks of a loop that wants to tick each millisecond: the median of the rounds
 refreshing who waits while a slow source refreshes
+attach     signed requests a second of CPU time, against the same client with static keys; who waits meanwhile
 ========== ==================================================================================================
 """
 
@@ -34,7 +35,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from tests.benchmarks.report import Row
 
-TOPICS = ("hot_path", "start_up", "crowd", "roles", "memory", "config_files", "refreshing")
+TOPICS = ("hot_path", "start_up", "crowd", "roles", "memory", "config_files", "refreshing", "attach")
 HEAD = ("what", "ours", "peer", "ratio", "rounds", "must reach", "ok?")
 
 

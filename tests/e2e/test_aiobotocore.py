@@ -6,14 +6,17 @@ import asyncio
 import json
 import logging
 import re
+import subprocess
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, urlsplit
 
 import aiohttp
+import botocore.session
 import pytest
 import time_machine
 from aiobotocore.config import AioConfig
@@ -22,10 +25,13 @@ from botocore import UNSIGNED
 from botocore.auth import SigV4Auth
 from botocore.awsrequest import AWSRequest
 from botocore.exceptions import ClientError
+from examples.presigned_urls import presign
 from moto.server import ThreadedMotoServer
 
 from aiocreds import ClientConfig, Context, Credentials, InvalidConfiguration, Provider, from_temporary_credentials
 from aiocreds.integrations.aiobotocore import attach
+from tests.e2e.test_examples import EXAMPLES, keys, run
+from tests.e2e.test_sts_moto import arn, check_after, client, policy
 from tests.hush import MARK, secret
 from tests.kit import START, Source, issue, settle
 from tests.loopback import Answer, Loopback, Seen, json_answer, sts_error
@@ -37,6 +43,9 @@ S3_LISTING = """<?xml version="1.0"?><ListAllMyBucketsResult xmlns="http://s3.am
 OK = Answer(body=S3_LISTING)
 
 LOADER: Any = get_session().get_component("data_loader")
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 Connect = Callable[..., Awaitable[Any]]
 
@@ -123,6 +132,12 @@ def queried(url: str) -> dict[str, str]:
 # Signing
 
 
+@pytest.mark.parametrize("wrong", [None, botocore.session.get_session()], ids=["None", "botocore"])
+def test_what_is_no_session_of_aiobotocore_is_refused(wrong: Any) -> None:
+    with pytest.raises(TypeError, match=r"attach\(\) takes an aiobotocore.session.AioSession, not \w+;"):
+        attach(wrong, Source().provider())
+
+
 async def test_the_session_comes_back_and_nothing_is_fetched_before_a_request(
     aws: Loopback, connect: Connect
 ) -> None:
@@ -202,6 +217,51 @@ async def test_keys_without_a_token_send_none(aws: Loopback, connect: Connect) -
     await s3.list_buckets()
     assert signers(aws) == ["AKIALONGTERM00001"]
     assert "X-Amz-Security-Token" not in aws.requests[0].headers
+
+
+async def test_fifty_tasks_keep_calling_s3_while_their_role_rotates(moto: str, connect: Connect) -> None:
+    """Moto checks every signature, the token, and what the role may do."""
+    user = await asyncio.to_thread(a_user_and_a_role, moto)
+    used: list[str] = []
+    try:
+        role = from_temporary_credentials(
+            role_arn=arn("rotating"),
+            source=Source(user).provider(),
+            client=ClientConfig(region=REGION, endpoint_url=moto),
+            context=Context(environ={}),
+        ).expire_after(3)
+        config = AioConfig(retries={"total_max_attempts": 1}, max_pool_connections=50)
+        s3 = await connect(attach(a_session(), role), endpoint_url=moto, config=config)
+        await s3.create_bucket(Bucket="rotating", CreateBucketConfiguration={"LocationConstraint": REGION})
+
+        async def caller(number: int) -> None:
+            while role.status.successes <= 3:
+                await s3.put_object(Bucket="rotating", Key=str(number), Body=b"x")
+                used.append((await role()).access_key_id)
+            await s3.head_object(Bucket="rotating", Key=str(number))
+
+        async with asyncio.timeout(40), asyncio.TaskGroup() as tasks:
+            for number in range(50):
+                tasks.create_task(caller(number))
+        wrong = await connect(attach(a_session(), Source().provider()), endpoint_url=moto, config=config)
+        with pytest.raises(ClientError, match="InvalidAccessKeyId"):
+            await wrong.list_objects_v2(Bucket="rotating")  # moto does check
+    finally:
+        await asyncio.to_thread(check_after, moto, "inf")
+    assert len(set(used)) >= 3
+    assert role.status.failures == 0
+
+
+def a_user_and_a_role(moto: str) -> Credentials:
+    """A user of moto's who may assume a role that may use S3; from here on, moto checks who calls."""
+    iam = client(moto, "iam", Credentials("AKIANOBODY", "nobody"))
+    iam.create_user(UserName="rotating")
+    iam.put_user_policy(UserName="rotating", PolicyName="roles", PolicyDocument=policy("sts:AssumeRole"))
+    iam.create_role(RoleName="rotating", AssumeRolePolicyDocument=policy("sts:AssumeRole", Principal={"AWS": "*"}))
+    iam.put_role_policy(RoleName="rotating", PolicyName="s3", PolicyDocument=policy("s3:*"))
+    key = iam.create_access_key(UserName="rotating")["AccessKey"]
+    check_after(moto, "0")
+    return Credentials(key["AccessKeyId"], key["SecretAccessKey"])
 
 
 # Rejections
@@ -351,15 +411,18 @@ async def test_two_sessions_with_two_providers_do_not_mix(aws: Loopback, connect
 
 
 async def test_unsigned_clients_are_left_alone(aws: Loopback, connect: Connect) -> None:
-    source = Source(InvalidConfiguration("must not be asked"))
+    source = Source(issue(), usual=lambda: InvalidConfiguration("must not be asked"))
+    provider = source.provider()
+    held = await provider()
     config = AioConfig(signature_version=UNSIGNED, retries={"total_max_attempts": 1})
-    s3 = await connect(attach(a_session(), source.provider()), config=config)
+    s3 = await connect(attach(a_session(), provider), config=config)
     aws.script("/", OK, s3_error("ExpiredToken"))
     await s3.list_buckets()
     with pytest.raises(ClientError, match="ExpiredToken"):
         await s3.list_buckets()
     assert signers(aws) == [None, None]
-    assert source.calls == 0
+    assert await provider() is held
+    assert source.calls == 1
 
 
 async def test_clients_with_keys_of_their_own_are_left_alone(aws: Loopback, connect: Connect) -> None:
@@ -435,6 +498,42 @@ async def test_presigned_urls_and_forms_work(moto: str, connect: Connect) -> Non
     again = await s3.generate_presigned_url("get_object", {"Bucket": "signed", "Key": "x"})
     assert queried(again)["X-Amz-Credential"].startswith(f"{(await provider()).access_key_id}/")
     assert held.access_key_id not in again
+
+
+async def test_a_presigned_url_outlives_its_promise_when_asked_to(connect: Connect) -> None:
+    with time_machine.travel(START, tick=True) as clock:
+        nearly_over, long = issue(3600), issue(7200)
+        source = Source(nearly_over, long)
+        provider = source.provider()
+        await provider()
+        clock.shift(3600 - 16 * 60)  # no refresh is due yet
+        s3 = await connect(attach(a_session(), provider), config=AioConfig(signature_version="s3v4"))
+        alone = await s3.generate_presigned_url("get_object", {"Bucket": "b", "Key": "k"}, ExpiresIn=1800)
+        assert queried(alone)["X-Amz-Credential"].startswith(nearly_over.access_key_id)  # promises what it can't
+        url, end = await presign(provider, s3, "b", "k", timedelta(minutes=30))
+        assert queried(url)["X-Amz-Credential"].startswith(long.access_key_id)
+        assert queried(url)["X-Amz-Expires"] == "1800"
+        assert long.expiration is not None
+        assert end.timestamp() == pytest.approx(datetime.now(UTC).timestamp() + 1800, abs=10)
+        assert end < long.expiration
+        assert source.calls == 2
+        _, end = await presign(provider, s3, "b", "k", timedelta(hours=3))
+        assert source.calls == 3  # asked, and nobody has that much: the example says so
+        assert end < datetime.now(UTC) + timedelta(hours=1, minutes=1)
+
+
+async def test_the_example_of_presigning_gives_a_url_that_works(moto: str, connect: Connect, home: Path) -> None:
+    s3 = await connect(attach(a_session(), Source().provider()), endpoint_url=moto)
+    await s3.create_bucket(Bucket="shared", CreateBucketConfiguration={"LocationConstraint": REGION})
+    await s3.put_object(Bucket="shared", Key="a.csv", Body=b"a,b\n")
+    example = EXAMPLES / "presigned_urls.py"
+    ended = await run(example, "shared", "a.csv", "5", home=home, AWS_ENDPOINT_URL_S3=moto, **keys())
+    assert ended.status == 0, ended.err
+    url = ended.out.strip()
+    assert queried(url)["X-Amz-Expires"] == "300"
+    assert re.fullmatch(r"It ends at 20[-\d]+ [:\d]+ UTC\.\n", ended.err)
+    async with aiohttp.ClientSession() as http, http.get(url) as answer:
+        assert await answer.read() == b"a,b\n"
 
 
 async def test_database_tokens_are_signed_with_the_provider(connect: Connect) -> None:
@@ -562,12 +661,15 @@ async def test_the_log_of_a_rejection_shows_no_secret(
     assert MARK not in caplog.text
 
 
-def test_the_module_itself_needs_no_aiobotocore(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in [name for name in sys.modules if name.partition(".")[0] in {"aiobotocore", "botocore"}]:
-        monkeypatch.delitem(sys.modules, name)
+def test_without_aiobotocore_the_import_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "aiobotocore", None)
-    monkeypatch.setitem(sys.modules, "botocore", None)
     monkeypatch.delitem(sys.modules, "aiocreds.integrations.aiobotocore")
-    import aiocreds.integrations.aiobotocore as module
+    with pytest.raises(ModuleNotFoundError, match=r"not installed: pip install 'aiocreds\[aiobotocore\]'"):
+        import_module("aiocreds.integrations.aiobotocore")
 
-    assert module.attach is not attach
+
+def test_the_import_loads_no_aiobotocore() -> None:
+    code = "import sys, aiocreds.integrations.aiobotocore, aiocreds.integrations.boto3; print(*sys.modules)"
+    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+    assert "aiocreds.integrations.aiobotocore" in loaded
+    assert not {"aiobotocore", "boto3", "botocore", "aiohttp"} & set(loaded)

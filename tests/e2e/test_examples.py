@@ -202,3 +202,9 @@ async def test_the_demo_keeps_its_promises(home: Path) -> None:
     assert int(sets) >= 2
     assert "demo-secret" not in ended.out
     assert "demo-token" not in ended.out
+
+
+async def test_signed_requests_work_without_an_sdk(home: Path) -> None:
+    ended = await run(EXAMPLES / "signed_requests.py", home=home)
+    out = "aiohttp lists: True\nhttpx reads: ['a,b', '1,2']\nanybody may read it: 200\n"
+    assert ended == (0, out, "")

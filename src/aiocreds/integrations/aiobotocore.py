@@ -8,31 +8,25 @@
     async with session.create_client("s3", region_name="eu-central-1") as s3:
         await s3.list_buckets()
 
-Install with ``pip install aiocreds[aiobotocore]``.
+Install with ``pip install 'aiocreds[aiobotocore]'``.
 """
 
 from __future__ import annotations
 
-import re
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeVar
+import inspect
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from aiocreds.integrations import _botocore
+from aiocreds.integrations._botocore import Frozen
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Mapping
+    from collections.abc import Awaitable, Callable
 
-    from aiocreds.credentials import Credentials
     from aiocreds.provider import Provider
 
-EXPIRED = {"ExpiredToken", "ExpiredTokenException", "RequestExpired", "InvalidToken"}
-SIGNED_WITH = "aiocreds_access_key_id"
-SIGNER = re.compile(r"AWS4-\S+ Credential=([^/]+)/|AWS ([^:]+):")  # the second is what S3 had before SigV4
+_botocore.require("aiobotocore", "aiobotocore")
 
-
-class _Session(Protocol):
-    def register_component(self, name: str, component: Any) -> None: ...
-    def register(self, event_name: str, handler: Any) -> None: ...
-
-
-S = TypeVar("S", bound=_Session)
+S = TypeVar("S", bound=_botocore.Session)
 
 
 def attach(session: S, provider: Provider) -> S:
@@ -47,24 +41,20 @@ def attach(session: S, provider: Provider) -> S:
         provider: where credentials come from.
 
     Returns:
-        The same session.
+        The same session. What is built on aiobotocore takes it too:
+        ``aioboto3.Session(botocore_session=session)``, ``s3fs.S3FileSystem(session=session)``.
+
+    Raises:
+        TypeError: it is another kind of session.
     """
+    if not inspect.iscoroutinefunction(getattr(session, "get_credentials", None)):
+        raise TypeError(
+            f"attach() takes an aiobotocore.session.AioSession, not {type(session).__qualname__}; aioboto3 takes "
+            "one as botocore_session=, s3fs as session=; for boto3 there is aiocreds.integrations.boto3"
+        )
     session.register_component("credential_provider", _Resolver(provider))
-    session.register("request-created", _note_signer)
-    session.register("response-received", _Rejections(provider).note)
+    _botocore.watch_rejections(session, provider)
     return session
-
-
-class _Frozen(NamedTuple):
-    """What a botocore signer reads."""
-
-    access_key: str
-    secret_key: str
-    token: str | None
-    account_id: str | None
-
-    def __repr__(self) -> str:
-        return "_Frozen()"
 
 
 class _Resolver:
@@ -89,9 +79,8 @@ class _SessionCredentials:
     def __init__(self, provider: Provider) -> None:
         self._provider = provider
 
-    async def get_frozen_credentials(self) -> _Frozen:
-        current: Credentials = await self._provider()
-        return _Frozen(current.access_key_id, current.secret_access_key, current.session_token, current.account_id)
+    async def get_frozen_credentials(self) -> Frozen:
+        return Frozen.of(await self._provider())
 
     async def get_access_key(self) -> str:
         return (await self._provider()).access_key_id
@@ -116,27 +105,3 @@ class _SessionCredentials:
 
     def __getattr__(self, name: str) -> Any:
         raise AttributeError(f"no {name!r} here: await get_frozen_credentials(), and read it there")
-
-
-class _Rejections:
-    """Takes note when a service rejects the credentials of a request."""
-
-    def __init__(self, provider: Provider) -> None:
-        self._provider = provider
-
-    async def note(
-        self, parsed_response: Mapping[str, Any] | None, context: Mapping[str, Any], **_: object
-    ) -> None:
-        error: Mapping[str, Any] = (parsed_response or {}).get("Error") or {}
-        access_key_id = context.get(SIGNED_WITH)
-        if access_key_id and error.get("Code") in EXPIRED:
-            self._provider.invalidate(access_key_id)
-
-
-async def _note_signer(request: Any, **_: object) -> None:
-    """After signing, at each attempt: keep the access key id where the handler of the answer finds it."""
-    authorization = request.headers.get("Authorization", "")
-    if isinstance(authorization, bytes):
-        authorization = authorization.decode("latin-1")
-    signer = SIGNER.match(authorization)
-    request.context[SIGNED_WITH] = signer and (signer[1] or signer[2])
