@@ -59,6 +59,13 @@ def tests(session: nox.Session) -> None:
     session.run("pytest", *(session.posargs or ["-n", "2"]))
 
 
+@nox.session
+def bare(session: nox.Session) -> None:
+    """aiocreds alone: nothing needs an extra but what is named for it."""
+    session.install("--quiet", ".")
+    session.run("python", "tests/e2e/bare_install.py")
+
+
 AIOBOTOCORE = {  # oldest, middle (the one that aioboto3 wants), newest
     "oldest": ["aiobotocore==2.13.0", "boto3"],
     "middle": ["aiobotocore[httpx]==2.25.1", "aioboto3==15.5.0", "s3fs"],

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 if TYPE_CHECKING:
@@ -44,16 +43,6 @@ class Frozen(NamedTuple):
             credentials.session_token,
             credentials.account_id,
         )
-
-
-def require(package: str, extra: str) -> None:
-    """See that a package is there, without loading it.
-
-    Raises:
-        ModuleNotFoundError: it is not; the message holds the command that installs it.
-    """
-    if find_spec(package) is None:
-        raise ModuleNotFoundError(f"{extra} is not installed: pip install 'aiocreds[{extra}]'", name=package)
 
 
 def watch_rejections(session: Session, provider: Provider) -> None:

@@ -18,13 +18,14 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from aiocreds.integrations import _botocore
 from aiocreds.integrations._botocore import Frozen
+from aiocreds.integrations._extras import require
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from aiocreds.provider import Provider
 
-_botocore.require("aiobotocore", "aiobotocore")
+require("aiobotocore", "aiobotocore")
 
 S = TypeVar("S", bound=_botocore.Session)
 

@@ -17,13 +17,14 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from aiocreds.integrations import _background, _botocore
 from aiocreds.integrations._botocore import Frozen
+from aiocreds.integrations._extras import require
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from aiocreds.provider import Provider
 
-_botocore.require("botocore", "boto3")
+require("botocore", "boto3")
 
 
 class _BotocoreSession(_botocore.Session, Protocol):

@@ -17,6 +17,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, NotRequired, TypedDict
 
 from aiocreds.integrations import _background
+from aiocreds.integrations._extras import require
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 
     from aiocreds.credentials import Credentials
     from aiocreds.provider import Provider
+
+require("obstore", "obstore")
 
 # A store asks again once less than five minutes are left, at most every 0.1 s; past the expiration, before every
 # request, one request at a time. So it is told no more than this, and asks once a minute what is current, ...

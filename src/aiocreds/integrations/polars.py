@@ -15,11 +15,14 @@ from time import time
 from typing import TYPE_CHECKING
 
 from aiocreds.integrations import _background
+from aiocreds.integrations._extras import require
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from aiocreds.provider import Provider
+
+require("polars", "polars")
 
 # Polars fails with what has expired, though its service may accept it, and waits when less than 7 s are left.
 SHORTEST = 15.0

@@ -1,0 +1,42 @@
+"""What works where nothing but aiocreds is installed: ``nox -s bare`` runs this there, no test runner included."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+import sys
+
+EXTRAS = {
+    "aiobotocore": "aiobotocore",
+    "boto3": "boto3",
+    "httpx": "httpx",
+    "obstore": "obstore",
+    "polars": "polars",
+}
+
+
+async def main() -> None:
+    import aiocreds
+    from aiocreds.integrations.aiohttp import SigV4Auth
+
+    keys = {"AWS_ACCESS_KEY_ID": "AKIDEXAMPLE", "AWS_SECRET_ACCESS_KEY": "x", "AWS_EC2_METADATA_DISABLED": "true"}
+    provider = aiocreds.default_chain(context=aiocreds.Context(keys, home="/nonexistent"))
+    assert (await provider()).provider == "env"
+    url = await SigV4Auth(provider, service="s3", region="eu-central-1").presign(
+        "GET", "https://b.s3.amazonaws.com/k"
+    )
+    assert "X-Amz-Signature=" in url
+    for name in aiocreds.__all__:
+        getattr(aiocreds, name)
+    for module, extra in EXTRAS.items():
+        try:
+            importlib.import_module(f"aiocreds.integrations.{module}")
+        except ModuleNotFoundError as error:
+            assert f"pip install 'aiocreds[{extra}]'" in str(error), error
+        else:
+            raise SystemExit(f"{extra} is installed here")
+    assert not {"botocore", "cryptography"} & set(sys.modules)
+    print("aiocreds alone works; each missing extra says what to install")
+
+
+asyncio.run(main())
