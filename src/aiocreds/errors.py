@@ -148,9 +148,17 @@ class ServiceRefused(CredentialsError):
 
 
 class LoginRequired(CredentialsError):
-    """A person has to sign in again; the message holds the command to run."""
+    """A person has to sign in again.
+
+    Attributes:
+        command: what they run; the message ends with it.
+    """
 
     recoverable = False
+
+    def __init__(self, message: str, *, command: str = "", provider: str | None = None) -> None:
+        super().__init__(f"{message}: run {command}" if command else message, provider=provider)
+        self.command = command
 
 
 def foreign(error: BaseException) -> SourceUnavailable:

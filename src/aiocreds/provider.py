@@ -438,7 +438,11 @@ def credential_provider(source: Callable[P, Awaitable[Credentials]]) -> Callable
 
     @functools.wraps(source)
     def factory(*args: P.args, **kwargs: P.kwargs) -> Provider:
-        arguments = signature.bind(*args, **kwargs).arguments
+        try:
+            arguments = signature.bind(*args, **kwargs).arguments
+        except TypeError:
+            source(*args, **kwargs).close()  # raises the same in Python's own words, which name the function
+            raise
         context: Any = arguments.get("context")
         return Provider(
             functools.partial(source, *args, **kwargs),

@@ -141,7 +141,9 @@ def signed_in(context: Context) -> None:
         from_web_token(role_arn=ROLE, web_identity_token=id_token, role_assumer_with_web_identity=assume), Provider
     )
     logins = {"graph.facebook.com": "token"}
-    assert_type(from_cognito_identity(identity_id="eu-central-1:1", logins={"google": id_token, "x": "y"}), Provider)
+    assert_type(
+        from_cognito_identity(identity_id="eu-central-1:1", logins={"google": id_token, "x": "y"}), Provider
+    )
     assert_type(from_cognito_identity_pool(identity_pool_id="eu-central-1:1", logins=logins), Provider)
     assert_type(from_cognito_identity_pool(identity_pool_id="eu-central-1:1", cache=IdsElsewhere()), Provider)
     assert_type(

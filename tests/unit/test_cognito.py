@@ -45,7 +45,7 @@ from aiocreds.sources import cognito as source
 from tests.hush import MARK, secret
 from tests.kit import START
 from tests.loopback import Answer, Hang, Loopback, Reset, Script, json_answer, json_error
-from tests.unit.test_parse import failure
+from tests.unit.test_parse import assert_quiet, failure
 from tests.unit.test_process import cancelled_at, until
 
 if TYPE_CHECKING:
@@ -675,3 +675,27 @@ async def test_a_cancelled_fetch_keeps_the_id(aws: Loopback, context: Context) -
         await caller
     await until(lambda: not aws.open_connections)
     assert cache.ids
+
+
+async def test_an_argument_that_is_no_text_shows_no_login(aws: Loopback, context: Context) -> None:
+    provider = from_cognito_identity(
+        identity_id="eu-central-1:x",
+        logins={"google": secret("login")},
+        custom_role_arn=cast("Any", b"arn"),
+        context=context,
+    )
+    error = await failure(provider, InvalidConfiguration, "an argument is no text")
+    assert_quiet(error)
+
+
+@pytest.mark.parametrize(("wrong", "words"), [(["x"], "logins is a mapping"), ("tok", "logins is a mapping")])
+async def test_logins_that_are_no_mapping(context: Context, wrong: Any, words: str) -> None:
+    await failure(
+        from_cognito_identity(identity_id="eu-central-1:x", logins=wrong, context=context),
+        InvalidConfiguration,
+        words,
+    )
+
+
+async def test_a_blank_id(context: Context) -> None:
+    await failure(from_cognito_identity(identity_id="", context=context), InvalidConfiguration, "the id is blank")

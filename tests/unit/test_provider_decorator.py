@@ -10,7 +10,14 @@ from typing import Any
 
 import pytest
 
-from aiocreds import Context, Credentials, Provider, credential_provider
+from aiocreds import (
+    Context,
+    Credentials,
+    Provider,
+    credential_provider,
+    from_cognito_identity_pool,
+    from_web_token,
+)
 from aiocreds.errors import CredentialsError, CredentialsNotFound, LoginRequired, SourceUnavailable
 from tests.hush import MARK, secret
 from tests.kit import Source, issue
@@ -139,3 +146,12 @@ async def test_providers_among_the_arguments_are_reached_by_invalidate() -> None
     held = await base()
     role.invalidate(held)
     assert await base() is not held
+
+
+def test_a_wrong_call_is_told_in_pythons_own_words() -> None:
+    with pytest.raises(TypeError, match=r"from_web_token\(\) takes 0 positional arguments but 2 were given"):
+        from_web_token("arn", "token")  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+    with pytest.raises(
+        TypeError, match=r"from_cognito_identity_pool\(\) got an unexpected keyword argument 'pool'"
+    ):
+        from_cognito_identity_pool(pool="x")  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]

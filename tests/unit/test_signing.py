@@ -3,6 +3,7 @@
 import traceback
 from collections.abc import Iterable
 from datetime import UTC, datetime
+from typing import Any
 from unittest import mock
 from urllib.parse import quote, urlencode, urlsplit
 
@@ -39,7 +40,7 @@ def signed(
     *,
     credentials: Credentials = KEYS,
     at: float = AT.timestamp(),
-    **options: bool,
+    **options: Any,
 ) -> dict[str, str]:
     return sign(
         method,

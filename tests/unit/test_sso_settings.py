@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from typing import Any
 
 import pytest
@@ -21,6 +22,7 @@ WANTED = SsoSettings(
     role_name="Developer",
     session="corp",
     command="aws sso login --sso-session corp",
+    place="profile 'a' (config:1)",
 )
 OLDER_FORM = WANTED._replace(session=None, command="aws sso login --profile a")
 
@@ -59,8 +61,10 @@ def test_the_older_form(lines: str) -> None:
 
 
 def test_from_both_files() -> None:
-    assert settings(ROLE, SESSION, "[a]\nsso_session = corp\n") == WANTED
-    assert settings(PORTAL + "sso_account_id = 1\n", "", f"[a]\n{ROLE}") == OLDER_FORM
+    place = "profile 'a' (credentials:1)"
+    assert settings(ROLE, SESSION, "[a]\nsso_session = corp\n") == WANTED._replace(place=place)
+    older = settings(PORTAL + "sso_account_id = 123456789012\n", "", f"[a]\n{ROLE}")
+    assert older == OLDER_FORM._replace(place=place)
 
 
 @pytest.mark.parametrize(
@@ -97,17 +101,21 @@ def test_from_both_files() -> None:
         (
             f"sso_session = corp\n{ROLE}sso_start_url = https://y\n",
             SESSION,
-            ["[sso-session corp]", "for sso_start_url (config:5 and config:7)", "remove it from the profile"],
+            [
+                "[sso-session corp]",
+                "for sso_start_url: https://y (config:5) and https://x (config:7)",
+                "remove it from the profile",
+            ],
         ),
         (
             f"sso_region = us-east-1\nsso_session = corp\n{ROLE}",
             SESSION,
-            ["different values for sso_region (config:2 and config:8)"],
+            ["different values for sso_region: us-east-1 (config:2) and eu-central-1 (config:8)"],
         ),
         (
             f"sso_session = corp\n{ROLE}",
             f"{SESSION}sso_account_id = 2\n",
-            ["different values for sso_account_id (config:3 and config:9)"],
+            ["different values for sso_account_id: 123456789012 (config:3) and 2 (config:9)"],
         ),
     ],
 )
@@ -119,7 +127,9 @@ def test_every_mistake_is_told_with_its_line_and_the_fix(lines: str, more: str, 
 
 
 def test_a_line_of_the_credentials_file_is_named() -> None:
-    with pytest.raises(InvalidConfiguration, match=r"sso_region \(credentials:3 and config:6\)"):
+    with pytest.raises(
+        InvalidConfiguration, match=r"sso_region: us-east-1 \(credentials:3\) and eu-central-1 \(config:6\)"
+    ):
         settings(ROLE, SESSION, "[a]\nsso_session = corp\nsso_region = us-east-1\n")
 
 
@@ -148,7 +158,8 @@ def test_all_given_in_code() -> None:
 
 @pytest.mark.parametrize("left_out", [{}, {"start_url": None}, {"start_url": "", "region": None}])
 def test_a_session_given_in_code_supplies_the_rest(left_out: dict[str, str | None]) -> None:
-    assert of_arguments(files(SESSION), **(ARGUMENTS | {"session": "corp"} | left_out)) == WANTED
+    found = of_arguments(files(SESSION), **(ARGUMENTS | {"session": "corp"} | left_out))
+    assert found == WANTED._replace(place="code")
 
 
 @pytest.mark.parametrize(
@@ -167,3 +178,30 @@ def test_what_is_wrong_in_code(arguments: dict[str, str | None], parts: list[str
         of_arguments(files(SESSION), **(ARGUMENTS | arguments))
     for part in parts:
         assert part in str(caught.value), str(caught.value)
+
+
+@pytest.mark.parametrize("header", ['sso-session "corp"', "sso-session 'corp'", "sso_session corp", "corp"])
+def test_a_session_that_is_nearly_there(header: str) -> None:
+    with pytest.raises(InvalidConfiguration) as caught:
+        settings(f"sso_session = corp\n{ROLE}", f"[{header}]\n{PORTAL}")
+    assert "the section at config:5 has to be [sso-session corp] in this file" in str(caught.value)
+
+
+def test_the_region_is_one() -> None:
+    with pytest.raises(
+        InvalidConfiguration, match=r"sso_region \(config:7\) is 'eu central 1'.* such as eu-central-1"
+    ):
+        settings(f"sso_session = corp\n{ROLE}", SESSION.replace("eu-central-1", "eu central 1"))
+
+
+@pytest.mark.parametrize("path", ["/etc/app/config", "/etc/my app/config"])
+def test_a_person_signs_in_with_the_same_file(path: str) -> None:
+    config = SharedConfig(
+        Document("credentials", credentials=True),
+        Document(path, f"[profile a]\nsso_session = corp\n{ROLE}{SESSION}".encode()),
+        elsewhere=True,
+    )
+    command = of_profile(config, config.profiles["a"]).command
+    variable, *words = shlex.split(command)
+    assert variable == f"AWS_CONFIG_FILE={path}"
+    assert words == ["aws", "sso", "login", "--sso-session", "corp"]

@@ -122,3 +122,20 @@ async def test_cancelled_in_the_middle(file: Path) -> None:
     with pytest.raises(asyncio.CancelledError):
         await reading
     assert asyncio.all_tasks() == {asyncio.current_task()}
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes with names on Windows")
+async def test_a_pipe_is_refused_at_once(file: Path) -> None:
+    os.mkfifo(file)
+    async with asyncio.timeout(2):
+        with pytest.raises(
+            InvalidConfiguration, match=r"token \(from here\) cannot be read \(not a regular file\)"
+        ):
+            await read_token_file(str(file), place="here")
+
+
+async def test_asyncios_debug_log_shows_no_token(file: Path) -> None:
+    file.write_text(secret("token"))
+    read = asyncio.ensure_future(read_token_file(str(file), place="here"))
+    await read
+    assert MARK not in repr(read)

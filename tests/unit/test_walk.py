@@ -233,3 +233,35 @@ def test_every_way_ends(profiles: dict[str, dict[str, str]]) -> None:
     assert {step.kind for step in steps[:-1]} <= {Kind.ROLE}
     assert len(set(roles)) == len(roles)
     assert all("role_arn" in profiles[name] for name in roles)
+
+
+def test_a_profile_named_by_a_variable() -> None:
+    config = SharedConfig(Document("credentials", credentials=True), Document("config"))
+    with pytest.raises(InvalidConfiguration, match=r"profile 'ghost' \(from AWS_PROFILE\) .* or unset AWS_PROFILE"):
+        walk(config, "ghost", "AWS_PROFILE")
+
+
+@pytest.mark.parametrize(
+    ("text", "hint"),
+    [
+        ("[profile app]\nregion = x\n", "there is 'app': name one in AWS_PROFILE or in code"),
+        (
+            "".join(f"[profile p{number}]\nregion = x\n" for number in range(9)),
+            "there are 'p0', 'p1', 'p2', …: name",
+        ),
+    ],
+)
+def test_no_default_but_others(text: str, hint: str) -> None:
+    config = SharedConfig(Document("credentials", credentials=True), Document("config", text.encode()))
+    with pytest.raises(CredentialsNotFound) as caught:
+        walk(config, "default")
+    assert hint in str(caught.value)
+
+
+@pytest.mark.parametrize("header", ['[profile "app"]', "[profile 'app']"])
+def test_a_quoted_profile(header: str) -> None:
+    config = SharedConfig(
+        Document("credentials", credentials=True), Document("config", f"{header}\nregion = x\n".encode())
+    )
+    with pytest.raises(InvalidConfiguration, match=r"the section at config:1 has to be \[profile app\]"):
+        walk(config, "app")

@@ -217,9 +217,11 @@ def _time_of(date: str) -> float | None:
     """A ``Date`` header, in seconds since the epoch."""
     try:
         there = parsedate_to_datetime(date)
-        return (there if there.tzinfo else there.replace(tzinfo=UTC)).timestamp()
     except (ValueError, TypeError, OverflowError):
         return None
+    if not 2020 <= there.year < 2100:  # no service lives then
+        return None
+    return (there if there.tzinfo else there.replace(tzinfo=UTC)).timestamp()
 
 
 def _check_sendable(credentials: Credentials) -> None:

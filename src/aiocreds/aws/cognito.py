@@ -24,7 +24,8 @@ REMEDIES = {
     "NotAuthorizedException": "check that the login tokens are fresh and their names those the pool knows; without"
     " logins, that the pool allows guests",
     "ResourceNotFoundException": "there is no such identity or pool: check the id, and its region",
-    "InvalidParameterException": "correct the id, the logins or the role",
+    "InvalidParameterException": "correct the id (an identity pool's looks like eu-central-1:1699ebc0-…, and a user"
+    " pool's is none), the logins or the role",
     "ValidationException": "correct the id, the logins or the role",
     "InvalidIdentityPoolConfigurationException": "give the pool roles that trust Cognito, and check their policies",
     "ResourceConflictException": "the logins belong to different identities: use those of one",

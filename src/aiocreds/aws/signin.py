@@ -24,9 +24,9 @@ KEYS = Names("accessKeyId", "secretAccessKey", "sessionToken")
 LONGEST_LIFE = 24 * 3600  # seconds; the real ones live for 15 minutes
 # Every refusal is an AccessDeniedException or a ValidationException; its reason stands beside that.
 SIGN_IN_ENDED = {
-    "TOKEN_EXPIRED": "the session has ended, sign in again",
-    "USER_CREDENTIALS_CHANGED": "the password or another credential of the person has changed, sign in again",
-    "AUTHCODE_EXPIRED": "the sign-in was not finished in time, sign in again",
+    "TOKEN_EXPIRED": "the session has ended",
+    "USER_CREDENTIALS_CHANGED": "the password or another credential of the person has changed",
+    "AUTHCODE_EXPIRED": "the sign-in was not finished in time",
 }
 NO_PERMISSION = "INSUFFICIENT_PERMISSIONS"
 REMEDIES = {

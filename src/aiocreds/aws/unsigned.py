@@ -72,7 +72,7 @@ async def ask(
             method,
             path,
             headers=headers,
-            body=b"" if body is None else json.dumps(body).encode(),
+            body=_encoded(body),
             credentials=None,
             proof=proof,
             retry_if=worth_another,
@@ -96,6 +96,13 @@ async def ask(
             recoverable=told.code not in unrecoverable,
         )
     return parse_object(response.body, origin=origin, remedy=f"is that {name}?")
+
+
+def _encoded(body: Mapping[str, Any] | None) -> bytes:
+    try:
+        return b"" if body is None else json.dumps(body).encode()
+    except TypeError as error:  # raised among frames that hold the body
+        raise InvalidConfiguration(f"an argument is no text: {str(error)[:80]}") from None
 
 
 async def token_of(given: Token, *, place: str) -> str:

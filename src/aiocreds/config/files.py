@@ -61,18 +61,24 @@ def profile_name(context: Context, explicit: str | None = None) -> str:
     return (explicit or "").strip() or context.environ.get("AWS_PROFILE", "").strip() or "default"
 
 
+def profile_place(context: Context, explicit: str | None = None) -> str:
+    """The variable that names the profile to use; blank when it is named in code, or nowhere."""
+    return "" if (explicit or "").strip() or not context.setting("AWS_PROFILE") else "AWS_PROFILE"
+
+
 def _load(
     context: Context,
     credentials_file: str | os.PathLike[str] | None,
     config_file: str | os.PathLike[str] | None,
 ) -> SharedConfig:
     documents: list[Document] = []
+    named = False
     for name, given in (("credentials", credentials_file), ("config", config_file)):
         path, named = locate(name, context.environ, given=given, home=context.home)
         key = (name, path)
         file = context.config_cache.get(key) or context.config_cache.setdefault(key, SharedFile(path, name))
         documents.append(file.document(named=named))
-    return SharedConfig(*documents)
+    return SharedConfig(*documents, elsewhere=named)
 
 
 class Look:
@@ -103,7 +109,7 @@ class Look:
 def _begin(loop: asyncio.AbstractEventLoop, context: Context, key: object, look: Look) -> None:
     try:
         loop.run_in_executor(None, look.take).add_done_callback(partial(_tell, context, key, look))
-    except RuntimeError as error:  # no thread is to be had
+    except Exception as error:  # noqa: BLE001 - such as when no thread is to be had; whoever waits has to hear it
         _answer(context, key, look, error)
 
 

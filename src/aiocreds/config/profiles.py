@@ -100,9 +100,18 @@ class SharedConfig:
         services: from the config file.
     """
 
-    __slots__ = ("_documents", "_met", "config_file", "credentials_file", "profiles", "services", "sso_sessions")
+    __slots__ = (
+        "_documents",
+        "_elsewhere",
+        "_met",
+        "config_file",
+        "credentials_file",
+        "profiles",
+        "services",
+        "sso_sessions",
+    )
 
-    def __init__(self, credentials: Document, config: Document) -> None:
+    def __init__(self, credentials: Document, config: Document, *, elsewhere: bool = False) -> None:
         self.config_file = config.file
         self.credentials_file = credentials.file
         self.profiles: Mapping[str, Section] = Sections(
@@ -111,6 +120,7 @@ class SharedConfig:
         self.sso_sessions: Mapping[str, Section] = Sections((config, config.sso_sessions))
         self.services: Mapping[str, Section] = Sections((config, config.services))
         self._documents = credentials, config
+        self._elsewhere = elsewhere  # somebody chose where the config file lies
         self._met: dict[str, Section | None] = {}
 
     def __eq__(self, other: object) -> bool:
@@ -126,19 +136,41 @@ class SharedConfig:
             self._met[name] = self.profiles[name] if name in self.profiles else None  # noqa: SIM401 - raises nothing
         return self._met[name]
 
-    def required(self, name: str) -> Section | None:
+    def required(self, name: str, place: str = "") -> Section | None:
         """A profile that somebody named; only ``default`` may be missing.
+
+        Args:
+            name: the profile.
+            place: the variable that names it, for messages.
 
         Raises:
             InvalidConfiguration: neither file has it.
         """
         section = self.profile(name)
         if section is None and name != "default":
+            told = f" (from {place})" if place else ""
+            unset = f", or unset {place}" if place else ""
             raise InvalidConfiguration(
-                f"profile {name!r} is neither in {self.config_file} nor in {self.credentials_file}: "
-                + (self._overlooked(name) or f"correct the name, or add the profile{self.suggestion(name)}")
+                f"profile {name!r}{told} is neither in {self.config_file} nor in {self.credentials_file}: "
+                + (self.overlooked(name) or f"correct the name{unset}, or add the profile{self.suggestion(name)}")
             )
         return section
+
+    def command(self, words: str) -> str:
+        """What a person types to have AWS CLI do something with this config file."""
+        if not self._elsewhere:
+            return words
+        from shlex import quote  # for messages alone
+
+        return f"AWS_CONFIG_FILE={quote(self.config_file)} {words}"
+
+    def others(self) -> str:
+        """The end of a message about a ``default`` that is not there: the profiles that are."""
+        names = [repr(name) for name, _ in zip(self.profiles, range(4), strict=False)]
+        if not names:
+            return ""
+        shown = ", ".join(names[:3]) + (", …" if len(names) > 3 else "")
+        return f"; there {'is' if len(names) == 1 else 'are'} {shown}: name one in AWS_PROFILE or in code"
 
     def suggestion(self, name: str) -> str:
         """The end of a message about a profile that is not there: those with nearly its name, if any."""
@@ -148,14 +180,15 @@ class SharedConfig:
         close = get_close_matches(name, alike[:500], n=3)  # it compares each with each
         return f"; did you mean {' or '.join(map(repr, close))}?" if close else ""
 
-    def _overlooked(self, name: str) -> str | None:
-        """What to do about a section that was probably meant to be this profile."""
+    def overlooked(self, name: str, kind: str = "profile") -> str | None:
+        """What to do about a section that was probably meant to be this profile, or another kind of section."""
         credentials, config = self._documents
-        for document, right, wrong in (
-            (config, f"profile {name}", name),
-            (credentials, name, f"profile {name}"),
-        ):
-            if line := document.ignored.get(wrong if is_name(name) else right):
+        right = f"{kind} {name}"
+        meant = [(config, right, [name, right, right.replace("-", "_"), f'{kind} "{name}"', f"{kind} '{name}'"])]
+        if kind == "profile":
+            meant.append((credentials, name, [right, name, f'"{name}"', f"'{name}'"]))
+        for document, right, headers in meant:
+            for line in filter(None, map(document.ignored.get, headers)):
                 remedy = f"has to be [{right}] in this file"
                 if not is_name(name):
                     remedy = "is ignored for the characters in its name: rename it"

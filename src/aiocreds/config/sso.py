@@ -5,6 +5,7 @@ See https://docs.aws.amazon.com/sdkref/latest/guide/feature-sso-credentials.html
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, NamedTuple
 
 from aiocreds.errors import InvalidConfiguration
@@ -23,6 +24,7 @@ class SsoSettings(NamedTuple):
         role_name: the permission set.
         session: the ``[sso-session …]`` whose sign-in is used; None for the older form without one.
         command: what a person runs to sign in.
+        place: where all that is said, for messages: a profile with its ``file:line``, or code.
     """
 
     start_url: str
@@ -31,8 +33,10 @@ class SsoSettings(NamedTuple):
     role_name: str
     session: str | None
     command: str
+    place: str
 
 
+REGION = re.compile(r"(?!-)[A-Za-z0-9-]{1,63}(?<!-)")
 PORTAL = ("sso_start_url", "sso_region")
 ROLE = ("sso_account_id", "sso_role_name")
 
@@ -50,8 +54,9 @@ def of_profile(config: SharedConfig, section: Section) -> SsoSettings:
         for key in session:
             if section.get(key) and session.get(key) and section.get(key) != session.get(key):
                 raise InvalidConfiguration(
-                    f"profile {section.name!r} and [sso-session {name}] have different values for {key}"
-                    f" ({section.where(key)} and {session.where(key)}): remove it from the profile"
+                    f"profile {section.name!r} and [sso-session {name}] have different values for {key}:"
+                    f" {section.get(key)} ({section.where(key)}) and {session.get(key)} ({session.where(key)}):"
+                    " remove it from the profile"
                 )
         if missing := [key for key in PORTAL if not session.get(key)]:
             raise InvalidConfiguration(
@@ -68,7 +73,14 @@ def of_profile(config: SharedConfig, section: Section) -> SsoSettings:
         )
     command = f"aws sso login --sso-session {name}" if name else f"aws sso login --profile {section.name}"
     start_url, region, account_id, role_name = values.values()
-    return SsoSettings(start_url, region, account_id, role_name, name, command)
+    if not REGION.fullmatch(region):
+        holder = section if section.get("sso_region") else session or section
+        raise InvalidConfiguration(
+            f"sso_region ({holder.where('sso_region')}) is {region!r}, which is no region: write one such as"
+            " eu-central-1"
+        )
+    place = f"profile {section.name!r} ({section.where()})"
+    return SsoSettings(start_url, region, account_id, role_name, name, config.command(command), place)
 
 
 def of_arguments(
@@ -98,16 +110,18 @@ def of_arguments(
     values = dict(zip((*PORTAL, *ROLE), (start_url, region, account_id, role_name), strict=True))
     if missing := [f"{key}=" for key, value in values.items() if not value]:
         raise InvalidConfiguration(
-            f"{' and '.join(missing)} {'is' if len(missing) == 1 else 'are'} missing: pass {_it(missing)}, too"
+            f"{' and '.join(missing)} {'is' if len(missing) == 1 else 'are'} missing: pass {_it(missing)}, too (no"
+            " profile is read when one of these is given; sso_session= brings start URL and region)"
         )
-    return SsoSettings(start_url or "", region or "", account_id or "", role_name or "", session, command)
+    command = config.command(command) if session else command
+    return SsoSettings(start_url or "", region or "", account_id or "", role_name or "", session, command, "code")
 
 
 def _session(config: SharedConfig, name: str, place: str) -> Section:
     if name not in config.sso_sessions:
+        remedy = config.overlooked(name, "sso-session") or "add it, or correct the name"
         raise InvalidConfiguration(
-            f"{place} names an [sso-session {name}] that is not in {config.config_file}:"
-            " add it, or correct the name"
+            f"{place} names an [sso-session {name}] that is not in {config.config_file}: {remedy}"
         )
     return config.sso_sessions[name]
 

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import errno
+import os
+import stat
 
 from aiocreds.errors import InvalidConfiguration, SourceUnavailable
 
@@ -55,9 +58,22 @@ async def read_token_file(path: str, *, place: str) -> str:
     raise SourceUnavailable(f"the token file {path} (from {place}) is empty: look at what should write it")
 
 
+class _Token(str):
+    """A token, which hides from asyncio's debug log: that shows what threads bring."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return "****"
+
+
 def _read(path: str) -> str:
-    with open(path, "rb") as file:  # noqa: PTH123 - pathlib is slow to load
+    # A pipe would be waited for by a thread that nobody can cancel.
+    descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
+    with os.fdopen(descriptor, "rb") as file:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise OSError(errno.EINVAL, "not a regular file")
         data = file.read(LONGEST_TOKEN + 1)
     if len(data) > LONGEST_TOKEN:
         raise ValueError
-    return data.decode().strip()
+    return _Token(data.decode().strip())

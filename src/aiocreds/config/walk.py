@@ -41,17 +41,22 @@ class Step(NamedTuple):
     kind: Kind
 
 
-def walk(config: SharedConfig, name: str) -> list[Step]:
+def walk(config: SharedConfig, name: str, place: str = "") -> list[Step]:
     """The way from a profile to the credentials it begins with, outermost first.
 
     Inside one profile a role comes first, then web identity, SSO, login, static keys and a process. The walk
     ends at the first source profile with static keys, which win over all else that it has.
 
+    Args:
+        config: the files.
+        name: of the profile.
+        place: the variable that names it, for messages.
+
     Raises:
         CredentialsNotFound: the profile holds no credentials at all.
         InvalidConfiguration: a profile on the way is missing, wrong, or needs itself.
     """
-    section = config.required(name)
+    section = config.required(name, place)
     kind = None if section is None else _kind(section)
     if section is None or kind is None:
         raise CredentialsNotFound(
@@ -59,7 +64,7 @@ def walk(config: SharedConfig, name: str) -> list[Step]:
             + (
                 f" ({section.where()})"
                 if section
-                else f": it is neither in {config.config_file} nor in {config.credentials_file}"
+                else f": it is neither in {config.config_file} nor in {config.credentials_file}{config.others()}"
             )
         )
     steps = [Step(section, kind)]

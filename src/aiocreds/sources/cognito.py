@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Protocol
 
 from aiocreds.aws import cognito
 from aiocreds.aws.client import ClientConfig, ServiceClient, region_for, surroundings
 from aiocreds.aws.unsigned import token_of
 from aiocreds.context import DEFAULT, Context
+from aiocreds.errors import InvalidConfiguration
 from aiocreds.parse import text_of
 from aiocreds.provider import credential_provider
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Mapping
+    from collections.abc import Awaitable, Callable
 
     from aiocreds.aws.unsigned import Token
     from aiocreds.credentials import Credentials
@@ -28,15 +30,15 @@ GUEST = "ANONYMOUS"
 class IdentityCache(Protocol):
     """Where identity ids are kept, so that a guest is the same one next time."""
 
-    async def get(self, key: str) -> str | None:
+    async def get(self, key: str, /) -> str | None:
         """The id, or None."""
         ...
 
-    async def put(self, key: str, value: str) -> object:
+    async def put(self, key: str, value: str, /) -> object:
         """Keep an id."""
         ...
 
-    async def delete(self, key: str) -> object:
+    async def delete(self, key: str, /) -> object:
         """Forget an id; no matter if there is none."""
         ...
 
@@ -201,6 +203,10 @@ class _Ids:
 
 
 async def _service(identity: str, client: ClientConfig | None, context: Context) -> ServiceClient:
+    if not identity:
+        raise InvalidConfiguration(
+            "the id is blank: give one such as eu-central-1:1699ebc0-7900-4099-b910-2df94f52a030"
+        )
     around, client = await surroundings(context), client or ClientConfig()
     region, colon, _ = identity.partition(":")
     if client.region or not colon:
@@ -209,4 +215,6 @@ async def _service(identity: str, client: ClientConfig | None, context: Context)
 
 
 async def _tokens(logins: Logins | None) -> dict[str, str]:
+    if logins is not None and not isinstance(logins, Mapping):  # pyright: ignore[reportUnnecessaryIsInstance] - a user's
+        raise InvalidConfiguration('logins is a mapping: write {"accounts.google.com": token}')
     return {name: await token_of(token, place=f"the login {name!r}") for name, token in (logins or {}).items()}

@@ -6,7 +6,7 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
-from aiocreds.config import Section, SharedConfig, load, profile_name
+from aiocreds.config import Section, SharedConfig, load, profile_name, profile_place
 from aiocreds.config.walk import Kind, Step, duration, walk
 from aiocreds.context import DEFAULT, Context
 from aiocreds.credentials import Credentials
@@ -100,7 +100,7 @@ class _Profile:
     async def fetch(self) -> Credentials:
         config = await load(self.context, credentials_file=self.credentials_file, config_file=self.config_file)
         name = profile_name(self.context, self.profile)
-        steps = walk(config, name)
+        steps = walk(config, name, profile_place(self.context, self.profile))
         built_for, sources = self.built
         if built_for != (config, name):
             # Only when the files say something new: what the sources hold is still good otherwise.

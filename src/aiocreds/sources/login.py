@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from aiocreds.aws import dpop
 from aiocreds.aws.client import ClientConfig, Surroundings
 from aiocreds.aws.login_session import LoginSession
-from aiocreds.config import load, profile_name
+from aiocreds.config import load, profile_name, profile_place
 from aiocreds.context import DEFAULT, Context
 from aiocreds.errors import CredentialsNotFound, InvalidConfiguration
 from aiocreds.provider import credential_provider
@@ -62,7 +62,7 @@ async def from_login(
     """
     config = await load(context, credentials_file=credentials_file, config_file=config_file)
     name = profile_name(context, profile)
-    section = config.required(name)
+    section = config.required(name, profile_place(context, profile))
     if section is None or not section.get("login_session"):
         raise CredentialsNotFound(f"profile {name!r} has no login_session")
     around = Surroundings(context, config, section)

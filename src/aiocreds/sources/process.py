@@ -6,7 +6,7 @@ import os
 from typing import TYPE_CHECKING
 
 from aiocreds import program
-from aiocreds.config import Section, expand, load, profile_name
+from aiocreds.config import Section, expand, load, profile_name, profile_place
 from aiocreds.context import DEFAULT, Context
 from aiocreds.durations import time_limit
 from aiocreds.errors import CredentialsNotFound, InvalidConfiguration, SourceUnavailable
@@ -62,7 +62,7 @@ async def from_process(
     if command is not None:
         return await run_credential_process(command, place="command", timeout=timeout, context=context)
     config = await load(context, credentials_file=credentials_file, config_file=config_file)
-    section = config.required(profile_name(context, profile))
+    section = config.required(profile_name(context, profile), profile_place(context, profile))
     if section is None or not (command := section.get("credential_process")):
         raise CredentialsNotFound(f"profile {profile_name(context, profile)!r} has no credential_process")
     return await run_profile_process(section, timeout=timeout, context=context)

@@ -203,6 +203,8 @@ async def _assume(
 ) -> Credentials:
     if isinstance(policy_arns, str):
         raise InvalidConfiguration('policy_arns is a sequence of strings: write ["…"]')
+    if not role_arn.strip():
+        raise InvalidConfiguration("role_arn is blank: give the ARN of the role to assume")
     role_session_name = role_session_name or session_name()
     lifetime = int(time_limit(duration_seconds, "duration_seconds"))
     if role_assumer is not None:
