@@ -122,7 +122,9 @@ def then(person: Person, event: Callable[[SignInServer], object]) -> Person:
 
 
 def revoked(server: SignInServer) -> None:
+    """An administrator has ended the session, with what could renew it."""
     server.access_tokens.clear()
+    no_renewal(server)
 
 
 def no_roles(server: SignInServer) -> None:

@@ -70,6 +70,11 @@ def environ(aws: Loopback) -> dict[str, str]:
     return dict(aws.environ)
 
 
+@pytest.fixture(autouse=True)
+def _fast(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("aiocreds.config.token_renewal.PAUSE", 0.005)
+
+
 @pytest.fixture
 def sign_in(aws: Loopback, home: Path) -> SignIn:
     return SignIn(aws, home)
@@ -187,6 +192,15 @@ async def test_times_as_tools_have_written_them(sign_in: SignIn, context: Contex
     sign_in.write(token)
     assert (await from_login("me", context=context)()).expiration == ends
     assert not sign_in.renewals()
+
+
+@pytest.mark.parametrize("ends", ["9999-12-31T23:59:59.999999Z", "9999-12-31T23:59:59Z"])
+async def test_keys_that_never_end(sign_in: SignIn, context: Context, ends: str) -> None:
+    sign_in(left=15 * MINUTE)
+    token = sign_in.token
+    token["accessToken"]["expiresAt"] = ends
+    sign_in.write(token)
+    assert (await from_login("me", context=context)()).expiration == datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC)
 
 
 # What is missing.
@@ -853,7 +867,8 @@ async def test_cancelled_at_any_moment(sign_in: SignIn, context: Context) -> Non
     assert number > 10
 
 
-async def test_cancelled_while_it_fails(sign_in: SignIn, context: Context) -> None:
+async def test_cancelled_while_it_fails(sign_in: SignIn, context: Context, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("aiocreds.config.token_renewal.REFUSED", (0.0, 0.0))
     number = 0
     for number in itertools.count(1):
         sign_in()

@@ -9,8 +9,9 @@ nobody has signed in, or the file holds no sign-in    LoginRequired: the command
 the sign-in has ended and cannot be renewed           LoginRequired: since when, and the command to run
 OIDC: invalid grant or client                         LoginRequired, or a warning while the token is good
 OIDC: down, garbage                                   SourceUnavailable, or a warning while the token is good
-portal: 401                                           LoginRequired, unless somebody else has just signed in
-portal: 403, 404, 400, another code                   ServiceRefused: account, role and what to check
+portal: UnauthorizedException                         LoginRequired, unless the sign-in can be renewed, or
+                                                      somebody has just signed in
+portal: another 401, 403, 404, 400, another code                   ServiceRefused: account, role and what to check
 portal: 429, 5xx, garbage, too much, or expired       SourceUnavailable, after three attempts where that helps
 portal: resets, breaks off, or never answers          SourceUnavailable, after three attempts
 ====================================================  =========================================================
@@ -77,6 +78,7 @@ def environ(aws: Loopback) -> dict[str, str]:
 def _fast(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("aiocreds.http.exchange.BACKOFF", 0.001)
     monkeypatch.setattr("aiocreds.config.json_file.PAUSE", 0.01)
+    monkeypatch.setattr("aiocreds.config.token_renewal.PAUSE", 0.005)
 
 
 @pytest.fixture(autouse=True)
@@ -279,7 +281,10 @@ async def test_no_such_profile(context: Context, config: Path) -> None:
         (f"[profile app]\nsso_session = cor\n{ROLE}{SESSION}", ("({file}:2)", "[sso-session cor]", "add it")),
         (
             APP.replace("[sso-session", "sso_region = us-east-1\n[sso-session"),
-            ("different values for sso_region ({file}:5 and {file}:7)", "remove it from the profile"),
+            (
+                "different values for sso_region: us-east-1 ({file}:5) and eu-central-1 ({file}:7)",
+                "remove it from the profile",
+            ),
         ),
     ],
     ids=["half an old one", "an account alone", "no role", "half a session", "unknown session", "conflict"],
@@ -315,6 +320,20 @@ async def test_an_argument_is_missing(context: Context, name: str) -> None:
 async def test_an_argument_is_wrong(context: Context, name: str, value: str, words: tuple[str, ...]) -> None:
     arguments: dict[str, Any] = {"sso_session": "corp", "sso_account_id": "1", "sso_role_name": "x", name: value}
     await failure(from_sso(**arguments, context=context), InvalidConfiguration, *words)
+
+
+@pytest.mark.parametrize("name", ["sso_account_id", "sso_role_name"])
+@pytest.mark.parametrize("value", ["x\r\nEvil: 1", "x\ud800"])
+async def test_an_argument_that_is_no_line_of_text(
+    aws: Loopback, context: Context, home: Path, name: str, value: str
+) -> None:
+    aws.sign_in.sso_login(home, None)
+    arguments: dict[str, Any] = ARGUMENTS | {name: value}
+    error = await failure(
+        from_sso(**arguments, context=context), InvalidConfiguration, f"{name} is {value!r}", "one line"
+    )
+    assert str(error).isprintable()
+    assert not aws.requests
 
 
 # When a person has to sign in.
@@ -438,7 +457,7 @@ async def test_oidc_renews_no_more(
     token = cached(next((home / ".aws/sso/cache").glob("*.json")))
     words = {"error": "invalid_x", "error_description": f"no: {token['refreshToken']} {token['clientSecret']}"}
     aws.always(OIDC, json_error(status, code, **words))
-    error = await failure(from_sso("app", context=context), LoginRequired, host(aws), code, f"Run {COMMAND}")
+    error = await failure(from_sso("app", context=context), LoginRequired, host(aws), code, f"run {COMMAND}")
     assert not error.recoverable
     assert aws.count(OIDC) == 1
 
@@ -448,25 +467,43 @@ async def test_a_refresh_token_that_was_used_is_an_invalid_grant(
 ) -> None:
     aws.sign_in.sso_login(home, refreshToken=secret("refresh"))
     clock.shift(HOUR)
-    await failure(from_sso("app", context=context), LoginRequired, "InvalidGrantException", f"Run {COMMAND}")
+    await failure(from_sso("app", context=context), LoginRequired, "InvalidGrantException", f"run {COMMAND}")
 
 
 @pytest.mark.parametrize(("name", "command"), [("app", COMMAND), ("old", "aws sso login --profile old")])
-@pytest.mark.parametrize("answer", ["service", "bare"])
 async def test_the_portal_knows_no_such_sign_in(
-    aws: Loopback, context: Context, home: Path, name: str, command: str, answer: str
+    aws: Loopback, context: Context, home: Path, name: str, command: str
 ) -> None:
-    token = cached(aws.sign_in.sso_login(home, "corp" if name == "app" else None))["accessToken"]
-    if answer == "bare":
-        aws.always(PORTAL, Answer(401, token))
+    aws.sign_in.sso_login(home, "corp" if name == "app" else None)
     aws.sign_in.access_tokens.clear()
-    words = f"the SSO portal ({host(aws)})", ACCOUNT, PERMISSION_SET, "sign in again", f"Run {command}"
-    error = await failure(
-        from_sso(name, context=context), LoginRequired, *words if answer == "service" else words[:3]
-    )
-    assert str(error).endswith(f"Run {command}")
+    aws.sign_in.registrations.clear()
+    words = f"the SSO portal ({host(aws)})", ACCOUNT, PERMISSION_SET, "the sign-in has ended"
+    error = await failure(from_sso(name, context=context), LoginRequired, *words)
+    assert str(error).endswith(f"run {command}")
     assert not error.recoverable
     assert aws.count(PORTAL) == 1
+
+
+async def test_a_sign_in_that_has_ended_there_is_renewed(aws: Loopback, context: Context, home: Path) -> None:
+    """Such as by a clock that is behind."""
+    file = aws.sign_in.sso_login(home)
+    aws.sign_in.access_tokens.clear()
+    provider = from_sso("app", context=context)
+    assert (await provider()).account_id == ACCOUNT
+    assert [seen.path for seen in aws.requests] == [PORTAL, OIDC, PORTAL]
+    assert aws.requests[-1].headers["x-amz-sso_bearer_token"] == cached(file)["accessToken"]
+    aws.sign_in.access_tokens.clear()
+    aws.always(OIDC, Answer(503))
+    await failure(from_sso("app", context=context), SourceUnavailable, "SSO-OIDC")
+
+
+@pytest.mark.parametrize("answer", [Answer(401, "<html>"), Answer(401), json_error(401, "AccessDeniedException")])
+async def test_a_401_that_is_not_the_portals(aws: Loopback, context: Context, home: Path, answer: Answer) -> None:
+    aws.sign_in.sso_login(home)
+    aws.always(PORTAL, answer)
+    error = await failure(from_sso("app", context=context), ServiceRefused, host(aws), "a proxy in between")
+    assert error.status == 401
+    assert [seen.path for seen in aws.requests] == [PORTAL]
 
 
 async def test_somebody_signs_in_while_the_portal_says_no(aws: Loopback, context: Context, home: Path) -> None:
@@ -495,8 +532,9 @@ async def test_the_other_sign_in_is_tried_once(aws: Loopback, context: Context, 
         return await handler(request)
 
     provider = from_sso("app", client=ClientConfig(middlewares=[meanwhile]), context=context)
-    await failure(provider, LoginRequired, f"Run {COMMAND}")
+    await failure(provider, LoginRequired, f"run {COMMAND}")
     assert aws.count(PORTAL) == 2
+    assert aws.count(OIDC) == 0
 
 
 async def test_signing_in_mends_it(aws: Loopback, context: Context, home: Path) -> None:
@@ -623,12 +661,16 @@ OIDC_TROUBLE: dict[str, tuple[Script, str]] = {
     },
     "no token": (json_answer({"expiresIn": 3600, "refreshToken": secret()}), "without a usable accessToken"),
     "a number for a token": (json_answer({"expiresIn": 3600, "accessToken": 5}), "without a usable accessToken"),
+    "a token that no header can hold": (
+        json_answer({"expiresIn": 3600, "accessToken": f"{secret()}\r\nX: y"}),
+        "without a usable accessToken",
+    ),
     **{
         f"expiresIn {lifetime!r}": (
             json_answer({"expiresIn": lifetime, "accessToken": secret()}),
             "without a usable accessToken and expiresIn",
         )
-        for lifetime in NO_LIFETIME
+        for lifetime in [*NO_LIFETIME, True]
     },
 }
 

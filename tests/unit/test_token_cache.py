@@ -5,9 +5,13 @@ what happens                                      the caller gets
 ================================================  ================================================================
 the token nears its end                           a new one, from 15 minutes before
 a renewal fails                                   the old token, as long as it is good; no other attempt for 30 s
+OIDC hangs, or the lock is never given up         the old token after 3 s, if it is good for another minute
+a refresh token is refused, the token has ended   LoginRequired, not asked again for 1 to 5 s
+a person signs in or out meanwhile                what that person did
 the file is half-written                          what it holds a moment later
-the file cannot be written                        the new token, kept in memory, and a warning
-the file cannot be read, or is a folder           InvalidConfiguration
+the file cannot be written                        the new token, kept in memory until it can, and a warning
+the file cannot be read, or is none               InvalidConfiguration
+the machine cannot read it just now               SourceUnavailable
 several want a new token at once                  one renewal, in one process or in many
 another program renews it without the lock        the other's token
 the lock is never given up                        a renewal without it after a minute, and a warning
@@ -25,7 +29,8 @@ import json
 import logging
 import os
 import threading
-from contextlib import asynccontextmanager
+import time
+from contextlib import asynccontextmanager, nullcontext
 from datetime import timedelta
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -36,6 +41,8 @@ import time_machine
 
 from aiocreds import ClientConfig, Context, InvalidConfiguration, LoginRequired, SourceUnavailable, from_sso
 from aiocreds.config.file_lock import FileLock
+from aiocreds.config.times import time_of, utc
+from aiocreds.http import sessions
 from tests.hush import secret
 from tests.kit import START, others
 from tests.loopback import Answer, Hang, Loopback, json_answer
@@ -46,7 +53,7 @@ from tests.unit.test_sso import APP, COMMAND, HOUR, cached, rewrite, warnings, w
 from tests.unit.test_token_file import unreadable
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Iterator
+    from collections.abc import AsyncGenerator, Callable, Iterator
 
     import aiohttp
 
@@ -66,6 +73,7 @@ def _fast(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("aiocreds.http.exchange.BACKOFF", 0.001)
     monkeypatch.setattr("aiocreds.config.json_file.PAUSE", 0.02)
     monkeypatch.setattr("aiocreds.config.file_lock.PAUSE", 0.01)
+    monkeypatch.setattr("aiocreds.config.token_renewal.PAUSE", 0.005)
 
 
 @pytest.fixture(autouse=True)
@@ -244,7 +252,7 @@ async def test_who_cannot_renew_a_good_token_uses_it_on(
     [record] = [record for record in caplog.records if record.levelno >= logging.WARNING]
     assert record.levelno == logging.ERROR
     assert "InvalidGrantException" in record.getMessage()
-    assert f"Run {COMMAND}" in record.getMessage()
+    assert f"run {COMMAND}" in record.getMessage()
 
 
 async def test_another_program_was_faster_without_the_lock(
@@ -263,6 +271,137 @@ async def test_another_program_was_faster_without_the_lock(
     provider = from_sso("app", client=ClientConfig(middlewares=[meanwhile]), context=context)
     assert await sent(provider, aws) == cached(file)["accessToken"]
     assert aws.count(OIDC) == 1
+
+
+async def test_who_has_used_the_refresh_token_may_write_a_moment_later(
+    aws: Loopback, context: Context, file: Path, home: Path, clock: time_machine.Traveller
+) -> None:
+    """As AWS CLI, which takes no lock."""
+    clock.shift(HOUR)
+    aws.sign_in.registrations[cached(file)["clientId"]].refresh_tokens.clear()
+    fetching = asyncio.create_task(sent(from_sso("app", context=context), aws))
+    await until(lambda: aws.count(OIDC) == 1)
+    await asyncio.sleep(0.02)
+    assert not fetching.done()
+    await asyncio.to_thread(aws.sign_in.sso_login, home)
+    assert await fetching == cached(file)["accessToken"]
+    assert aws.count(OIDC) == 1
+
+
+async def test_a_refusal_is_left_alone_until_the_file_changes(
+    aws: Loopback, environ: dict[str, str], home: Path, file: Path, clock: time_machine.Traveller
+) -> None:
+    clock.shift(HOUR)
+    aws.sign_in.registrations[cached(file)["clientId"]].refresh_tokens.clear()
+    context = Context(environ, home=home)
+    errors = [await failure(from_sso("app", context=context), LoginRequired, "InvalidGrant") for _ in range(5)]
+    assert aws.count(OIDC) == 1
+    assert len(set(map(id, errors))) == 5
+    clock.shift(5)
+    await failure(from_sso("app", context=context), LoginRequired, "InvalidGrant")
+    assert aws.count(OIDC) == 2
+    aws.sign_in.sso_login(home)
+    assert (await from_sso("app", context=context)()).account_id == ACCOUNT
+
+
+async def test_tokens_that_live_for_less_than_the_window(
+    aws: Loopback, context: Context, file: Path, clock: time_machine.Traveller
+) -> None:
+    clock.shift(HOUR)
+    aws.sign_in.token_life = 10 * MINUTE
+    provider = from_sso("app", context=context)
+    for later, count in ((0, 1), (60, 1), (239, 1), (1, 2), (299, 2)):
+        clock.shift(later)
+        await sent(provider, aws)
+        assert aws.count(OIDC) == count
+
+
+async def test_a_middleware_that_raises_takes_no_good_token_away(
+    aws: Loopback,
+    context: Context,
+    file: Path,
+    clock: time_machine.Traveller,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async def fail(request: aiohttp.ClientRequest, handler: Any) -> Any:
+        if request.url.path == OIDC:
+            raise ValueError
+        return await handler(request)
+
+    provider = from_sso("app", client=ClientConfig(middlewares=[fail]), context=context)
+    clock.shift(WINDOW)
+    assert await sent(provider, aws) == cached(file)["accessToken"]
+    [warning] = warnings(caplog)
+    assert "raised ValueError" in warning
+    clock.shift(HOUR)
+    error = await failure(
+        from_sso("app", client=ClientConfig(middlewares=[fail]), context=context), SourceUnavailable
+    )
+    assert isinstance(error.__cause__, ValueError)
+
+
+@pytest.mark.parametrize("life", [300, 9e9, 1e300])
+def test_any_end_can_be_written(life: float) -> None:
+    assert time_of(utc(START + life, "%Y-%m-%dT%H:%M:%SZ")) == min(START + life, 253402300799)
+
+
+# What a person does meanwhile.
+
+
+def while_oidc_answers(work: Callable[[], object]) -> ClientConfig:
+    async def meanwhile(request: aiohttp.ClientRequest, handler: Any) -> Any:
+        response = await handler(request)
+        if request.url.path == OIDC:
+            await asyncio.to_thread(work)
+        return response
+
+    return ClientConfig(middlewares=[meanwhile])
+
+
+@pytest.mark.parametrize("left", [0, 10], ids=["ended", "good"])
+async def test_a_person_signs_in_meanwhile(
+    aws: Loopback, context: Context, file: Path, home: Path, clock: time_machine.Traveller, left: int
+) -> None:
+    clock.shift(HOUR - left * MINUTE)
+    client = while_oidc_answers(lambda: aws.sign_in.sso_login(home, somebody="else"))
+    assert await sent(from_sso("app", client=client, context=context), aws) == cached(file)["accessToken"]
+    assert cached(file)["somebody"] == "else"
+    assert aws.count(OIDC) == 1
+
+
+async def test_a_new_sign_in_that_is_being_written(
+    aws: Loopback, context: Context, file: Path, home: Path, clock: time_machine.Traveller
+) -> None:
+    clock.shift(HOUR)
+
+    def work() -> None:
+        aws.sign_in.sso_login(home, somebody="else")
+        whole = file.read_text()
+        file.write_text(whole[:100])
+        threading.Timer(0.03, file.write_text, [whole]).start()
+
+    provider = from_sso("app", client=while_oidc_answers(work), context=context)
+    assert await sent(provider, aws) == cached(file)["accessToken"]
+    assert cached(file)["somebody"] == "else"
+
+
+@pytest.mark.parametrize("left", [0, 10], ids=["ended", "good"])
+async def test_a_person_signs_out_meanwhile(
+    aws: Loopback, context: Context, file: Path, clock: time_machine.Traveller, left: int
+) -> None:
+    clock.shift(HOUR - left * MINUTE)
+    provider = from_sso("app", client=while_oidc_answers(file.unlink), context=context)
+    await failure(provider, LoginRequired, f"no readable sign-in in {file}")
+    assert {path.suffix for path in file.parent.iterdir()} == {".lock"}
+
+
+async def test_what_has_ended_meanwhile_is_replaced(
+    aws: Loopback, context: Context, file: Path, home: Path, clock: time_machine.Traveller
+) -> None:
+    clock.shift(HOUR)
+    client = while_oidc_answers(lambda: rewrite(file, other=True))
+    assert await sent(from_sso("app", client=client, context=context), aws) == cached(file)["accessToken"]
+    assert cached(file)["expiresAt"] == "2027-01-15T10:00:00Z"
 
 
 # Files on bad days.
@@ -285,7 +424,7 @@ async def test_half_written_under_the_lock(
     clock.shift(HOUR)
     whole = file.read_text()
     lock = FileLock(str(lock_of(file)))
-    assert lock.take()
+    assert await asyncio.to_thread(lock.take)
     waiting = asyncio.create_task(from_sso("app", context=context)())
     await asyncio.sleep(0.1)
     file.write_text(whole[:100])
@@ -341,6 +480,69 @@ async def test_a_file_that_cannot_be_written(
     await failure(from_sso("app", context=context), LoginRequired, f"run {COMMAND}")  # nothing stays in memory
 
 
+async def test_it_is_written_once_there_is_room(
+    aws: Loopback,
+    context: Context,
+    file: Path,
+    clock: time_machine.Traveller,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    clock.shift(HOUR)
+    provider, writes = from_sso("app", context=context), itertools.count(1)
+
+    def full(*args: object) -> None:
+        next(writes)
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "replace", full)
+        token = await sent(provider, aws)
+        clock.shift(29)
+        await sent(provider, aws)
+        assert next(writes) == 2
+        clock.shift(1)
+        for _ in range(3):
+            assert await sent(provider, aws) == token
+        assert next(writes) == 4
+    assert await sent(provider, aws) == token != cached(file)["accessToken"]
+    clock.shift(30)
+    assert await sent(provider, aws) == token == cached(file)["accessToken"]
+    assert aws.count(OIDC) == len(warnings(caplog)) == 1
+
+
+async def test_whatever_fails_the_token_is_kept(
+    aws: Loopback,
+    context: Context,
+    file: Path,
+    clock: time_machine.Traveller,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def fail(*args: object) -> None:
+        raise RecursionError
+
+    clock.shift(HOUR)
+    monkeypatch.setattr("aiocreds.config.json_file.replace", fail)
+    provider = from_sso("app", context=context)
+    token = await sent(provider, aws)
+    assert await sent(provider, aws) == token != cached(file)["accessToken"]
+    [warning] = warnings(caplog)
+    assert "(recursionerror)" in warning
+
+
+async def test_what_a_killed_process_left_is_removed(
+    aws: Loopback, context: Context, file: Path, clock: time_machine.Traveller
+) -> None:
+    old, young, other = (file.with_name(f"{name}.tmp") for name in (f"{file.name}.1", f"{file.name}.2", "other"))
+    for path in (old, young, other):
+        path.write_text(secret())
+    for path in (old, other):
+        os.utime(path, (0, 0))
+    clock.shift(HOUR)
+    await from_sso("app", context=context)()
+    assert set(file.parent.iterdir()) == {file, lock_of(file), young, other}
+
+
 async def test_a_new_sign_in_goes_before_what_is_in_memory(
     aws: Loopback,
     context: Context,
@@ -373,8 +575,79 @@ async def test_a_lock_that_cannot_be_made(
 async def test_a_folder_in_its_place(context: Context, file: Path) -> None:
     file.unlink()
     file.mkdir()
-    words = str(file), "cannot be read (is a directory)", "remove it and sign in again"
+    words = str(file), "cannot be read (no file, but a folder, pipe or device)", "remove it and sign in again"
     await failure(from_sso("app", context=context), InvalidConfiguration, *words)
+
+
+@pytest.mark.parametrize("what", ["pipe", "device"])
+async def test_what_can_never_be_read_to_its_end(
+    environ: dict[str, str], home: Path, file: Path, what: str
+) -> None:
+    file.unlink()
+    os.mkfifo(file) if what == "pipe" else file.symlink_to("/dev/zero")
+    context = Context(environ, home=home)
+    words = str(file), "cannot be read (no file, but a folder, pipe or device)"
+    await failure(from_sso("app", context=context), InvalidConfiguration, *words)
+
+
+@pytest.mark.parametrize("number", [errno.EMFILE, errno.ENFILE, errno.EIO, errno.ESTALE])
+async def test_a_machine_in_trouble(
+    aws: Loopback, context: Context, file: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    provider, opened = from_sso("app", context=context), os.open
+    await provider()
+
+    def fail(path: str, flags: int, *args: Any) -> int:
+        if path == str(file):
+            raise OSError(number, os.strerror(number))
+        return opened(path, flags, *args)
+
+    monkeypatch.setattr(os, "open", fail)
+    words = f"{file} cannot be read just now ({os.strerror(number).lower()})"
+    await failure(from_sso("app", context=context), SourceUnavailable, words)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may give files away")
+async def test_root_renews_a_users_sign_in(
+    aws: Loopback, context: Context, home: Path, file: Path, clock: time_machine.Traveller
+) -> None:
+    """In a container that has the user's folder, or by sudo."""
+    for path in (file.parent, file):
+        os.chown(path, 65534, 65534)
+    clock.shift(HOUR)
+    token = await sent(from_sso("app", context=context), aws)
+    assert cached(file)["accessToken"] == token
+    for path in (file, lock_of(file)):
+        stat = path.stat()
+        assert (stat.st_uid, stat.st_gid, stat.st_mode & 0o777) == (65534, 65534, 0o600)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may give files away")
+def test_root_gives_away_no_file_that_was_there(tmp_path: Path) -> None:
+    """A user could have made the lock a link to anything."""
+    target = tmp_path / "target"
+    target.touch()
+    (tmp_path / "lock").symlink_to(target)
+    os.chown(tmp_path, 65534, 65534)
+    lock = FileLock(str(tmp_path / "lock"))
+    assert lock.take()
+    lock.release()
+    assert target.stat().st_uid == 0
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may be somebody else")
+def test_a_lock_of_somebody_else(caplog: pytest.LogCaptureFixture) -> None:
+    with TemporaryDirectory() as folder:  # within reach of other users
+        path = Path(folder, "lock")
+        path.touch(0o600)
+        Path(folder).chmod(0o777)
+        with unreadable(path):
+            for _ in range(2):
+                lock = FileLock(str(path))
+                assert lock.take()
+                lock.release()
+    [warning] = warnings(caplog)
+    assert f"{path} is not for this user" in warning
 
 
 async def test_not_for_this_user(aws: Loopback, context: Context) -> None:
@@ -470,7 +743,7 @@ async def test_all_hear_of_a_failure(
 async def held(file: Path) -> AsyncGenerator[FileLock]:
     """Somebody holds the lock of a cache file."""
     lock = FileLock(str(lock_of(file)))
-    assert lock.take()
+    assert await asyncio.to_thread(lock.take)
     try:
         yield lock
     finally:
@@ -509,6 +782,57 @@ async def test_a_lock_that_is_never_given_up(
     assert "look for a process that hangs" in warning
 
 
+async def test_who_waits_leaves_when_somebody_has_been_faster(
+    aws: Loopback, context: Context, file: Path, home: Path, clock: time_machine.Traveller
+) -> None:
+    """Though the lock is held still, by a process that hangs or by hundreds, one after another."""
+    clock.shift(HOUR)
+    async with held(file):
+        waiting = asyncio.create_task(sent(from_sso("app", context=context), aws))
+        await asyncio.sleep(0.05)
+        aws.sign_in.sso_login(home)
+        assert await asyncio.wait_for(waiting, 3) == cached(file)["accessToken"]
+    assert aws.count(OIDC) == 0
+
+
+@pytest.mark.parametrize("what", ["lock", "OIDC"])
+async def test_a_good_token_is_not_withheld(
+    aws: Loopback,
+    context: Context,
+    file: Path,
+    clock: time_machine.Traveller,
+    monkeypatch: pytest.MonkeyPatch,
+    what: str,
+) -> None:
+    """The renewal goes on behind."""
+    monkeypatch.setattr("aiocreds.config.token_cache.PATIENCE", 0.2)
+    if what == "OIDC":
+        aws.script(OIDC, Answer(503, delay=0.5))
+    provider, old = from_sso("app", context=context), cached(file)["accessToken"]
+    clock.shift(HOUR - timedelta(seconds=61))
+    async with held(file) if what == "lock" else nullcontext():
+        assert await asyncio.wait_for(sent(provider, aws), 5) == old
+        before = time.perf_counter()
+        assert await asyncio.wait_for(sent(provider, aws), 5) == old
+        assert time.perf_counter() - before < 0.2  # the next one has no patience left
+        assert not is_free(file)
+    await until(lambda: cached(file)["accessToken"] != old)
+    assert await sent(provider, aws) == cached(file)["accessToken"]
+
+
+async def test_a_token_about_to_end_is_not_used_on(
+    aws: Loopback, context: Context, file: Path, clock: time_machine.Traveller, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("aiocreds.config.token_cache.PATIENCE", 0.05)
+    clock.shift(HOUR - MINUTE)
+    old = cached(file)["accessToken"]
+    async with held(file):
+        fetching = asyncio.create_task(sent(from_sso("app", context=context), aws))
+        await asyncio.sleep(0.2)
+        assert not fetching.done()
+    assert await fetching == cached(file)["accessToken"] != old
+
+
 async def test_a_lock_file_left_behind_is_no_lock(
     aws: Loopback, context: Context, file: Path, clock: time_machine.Traveller
 ) -> None:
@@ -532,6 +856,22 @@ def test_a_lock_is_given_up_though_a_forked_process_has_the_file_open(tmp_path: 
         other.release()
 
 
+def test_a_forked_process_keeps_no_lock(tmp_path: Path) -> None:
+    """It would outlive the parent, if that is killed."""
+    lock, other = FileLock(str(tmp_path / "lock")), FileLock(str(tmp_path / "lock"))
+    assert lock.take()
+    child = os.fork()
+    if not child:
+        held = any(os.path.realpath(entry) == lock.path for entry in Path("/proc/self/fd").iterdir())
+        lock.release()  # whoever cleans up there takes nothing from the parent
+        os._exit(held)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    assert not other.take()
+    lock.release()
+    assert other.take()
+    other.release()
+
+
 def test_a_lock_given_up_while_it_is_being_taken(tmp_path: Path) -> None:
     lock, other = FileLock(str(tmp_path / "lock")), FileLock(str(tmp_path / "lock"))
     lock.release()
@@ -544,6 +884,8 @@ def test_a_lock_given_up_while_it_is_being_taken(tmp_path: Path) -> None:
 
 
 def is_free(file: Path) -> bool:
+    if not lock_of(file).exists():
+        return True
     lock = FileLock(str(lock_of(file)))
     taken = lock.take()
     lock.release()
@@ -606,6 +948,26 @@ async def test_cancelled_at_any_moment(
     assert number > 15
     assert renewed > 5
     await until(lambda: not aws.open_connections)
+
+
+async def test_cancelled_while_the_session_closes(
+    aws: Loopback, context: Context, file: Path, clock: time_machine.Traveller, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As by the end of asyncio.run: what the used refresh token brought is in the file by then."""
+    clock.shift(HOUR)
+    before, close = cached(file), sessions.close_session
+
+    async def cancelled(session: aiohttp.ClientSession) -> None:
+        task = asyncio.current_task()
+        if task is not None and task.get_name() == "aiocreds token renewal":
+            asyncio.get_running_loop().call_soon(task.cancel)
+        await close(session)
+
+    monkeypatch.setattr(sessions, "close_session", cancelled)
+    caller = asyncio.create_task(from_sso("app", context=context)())
+    await asyncio.wait([caller])
+    assert aws.count(OIDC) == 1
+    assert cached(file)["refreshToken"] != before["refreshToken"]
 
 
 async def test_cancelled_while_it_waits_for_the_lock(

@@ -16,14 +16,15 @@ from aiocreds.aws import signin
 from aiocreds.aws.client import ServiceClient, region_for
 from aiocreds.aws.dpop import private_key
 from aiocreds.config import expand
-from aiocreds.config.token_cache import TokenCache, time_of, utc, when
+from aiocreds.config.times import time_of, utc, when
+from aiocreds.config.token_cache import TokenCache
 from aiocreds.errors import LoginRequired, ServiceRefused
 from aiocreds.parse import credentials_in, object_of, text_of
 
 if TYPE_CHECKING:
     from aiocreds.aws.client import ClientConfig, Surroundings
     from aiocreds.config import Section
-    from aiocreds.config.token_cache import Token
+    from aiocreds.config.token_renewal import Token
     from aiocreds.credentials import Credentials
 
 CACHE = "~/.aws/login/cache"
@@ -41,7 +42,7 @@ class LoginSession:
     """
 
     def __init__(self, section: Section, client: ClientConfig, around: Surroundings) -> None:
-        self._command = f"aws login --profile {section.name}"
+        self._command = around.config.command(f"aws login --profile {section.name}")
         self._client = client
         self._around = around
         context = around.context
@@ -59,7 +60,7 @@ class LoginSession:
         """
         token = await self._cache.current(life=self._life, margin=RENEWAL_WINDOW, renew=self._renew)
         if token is None:
-            raise LoginRequired(f"there is no readable sign-in in {self._cache.path}: run {self._command}")
+            raise LoginRequired(f"there is no readable sign-in in {self._cache.path}", command=self._command)
         self._check(token)
         keys = object_of(token["accessToken"])
         return credentials_in(
@@ -90,7 +91,7 @@ class LoginSession:
             missing.append("accessToken")
         if missing:
             raise LoginRequired(
-                f"the sign-in in {self._cache.path} has no usable {' and no '.join(missing)}: run {self._command}"
+                f"the sign-in in {self._cache.path} has no usable {' and no '.join(missing)}", command=self._command
             )
 
     async def _renew(self, token: Token) -> Token:
@@ -104,7 +105,8 @@ class LoginSession:
             ends = when(object_of(token.get("accessToken")).get("expiresAt"), clock.now())
             raise LoginRequired(
                 f"the sign-in in {self._cache.path} {ends} and cannot be renewed, since its dpopKey is no P-256 key"
-                f" that can be read: run {self._command}"
+                " that can be read",
+                command=self._command,
             ) from None
         region = self._client.region or text_of(token.get("signInRegion")) or region_for(self._client, self._around)
         service = ServiceClient("signin", self._client, self._around, region)
@@ -113,7 +115,7 @@ class LoginSession:
         except ServiceRefused as refused:
             if refused.code not in signin.SIGN_IN_ENDED:
                 raise
-            raise LoginRequired(f"{refused}: {self._command}") from None
+            raise LoginRequired(str(refused), command=self._command) from None
         expires_at = utc(clock.now() + renewed.lifetime, "%Y-%m-%dT%H:%M:%SZ")
         keys = {
             **object_of(token.get("accessToken")),

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import urlencode, urlsplit
 
 from aiocreds.aws.unsigned import ask
-from aiocreds.errors import SourceUnavailable
+from aiocreds.errors import InvalidConfiguration, SourceUnavailable
 from aiocreds.parse import Names, credentials_in, parse_expiration, refuse_expired, text_of
 
 if TYPE_CHECKING:
@@ -23,20 +23,21 @@ LONGEST_LIFE = 10 * 365 * 24 * 3600  # seconds; the real ones live for an hour
 PORTAL, OIDC = "the SSO portal", "SSO-OIDC"
 REMEDY = "check the endpoint, and for a proxy in between"
 FIELDS = Names("accessKeyId", "secretAccessKey", "sessionToken")
+UNAUTHORIZED = "UnauthorizedException"
 PORTAL_REMEDIES = {
-    "UnauthorizedException": "the sign-in has ended: sign in again",
+    UNAUTHORIZED: "the sign-in has ended",
     "ForbiddenException": "the person who signed in has no such role there: check sso_account_id and sso_role_name,"
     " and the assignments in the Identity Center",
     "ResourceNotFoundException": "there is no such account or role: check sso_account_id and sso_role_name",
     "InvalidRequestException": "check sso_account_id (12 digits) and sso_role_name",
 }
 OIDC_REMEDIES = {
-    "InvalidGrantException": "the sign-in can be renewed no more: sign in again",
-    "ExpiredTokenException": "the sign-in can be renewed no more: sign in again",
-    "InvalidClientException": "the registration has ended: sign in again",
-    "UnauthorizedClientException": "the registration may not do that: sign in again",
+    "InvalidGrantException": "the sign-in can be renewed no more",
+    "ExpiredTokenException": "the sign-in can be renewed no more",
+    "InvalidClientException": "the registration has ended",
+    "UnauthorizedClientException": "the registration may not do that",
     "AccessDeniedException": "the person may not sign in there any more: ask who runs the Identity Center",
-    "InvalidRequestException": "check sso_region, then sign in again",
+    "InvalidRequestException": "check sso_region, and sign in again",
 }
 SIGN_IN_ENDED = {
     "InvalidGrantException",
@@ -51,16 +52,22 @@ async def get_role_credentials(portal: ServiceClient, settings: SsoSettings, *, 
     """Call GetRoleCredentials.
 
     Raises:
-        ServiceRefused: the portal answered no.
+        ServiceRefused: the portal answered no; the code `UNAUTHORIZED` means that the sign-in has ended.
         SourceUnavailable: it did not answer, or not with credentials.
+        InvalidConfiguration: no URL and no message can hold the account id or the role's name.
     """
+    for name, value in (("sso_account_id", settings.account_id), ("sso_role_name", settings.role_name)):
+        if not value.isprintable():
+            raise InvalidConfiguration(
+                f"{name} is {value!r}, as {settings.place} says: it must be one line without control characters"
+            )
     query = urlencode({"role_name": settings.role_name, "account_id": settings.account_id})
     answer = await ask(
         portal,
         "GET",
         f"/federation/credentials?{query}",
         name=PORTAL,
-        target=f"for the role {settings.role_name} in account {settings.account_id}",
+        target=f"for the role {settings.role_name} in account {settings.account_id}, as {settings.place} says",
         headers={"x-amz-sso_bearer_token": access_token},
         remedies=PORTAL_REMEDIES,
         hidden=[access_token],
@@ -123,7 +130,13 @@ async def create_token(oidc: ServiceClient, *, client_id: str, client_secret: st
         hidden=[client_secret, refresh_token],
     )
     access_token, lifetime = text_of(answer.get("accessToken")), answer.get("expiresIn")
-    if access_token is None or not isinstance(lifetime, int | float) or not 0 < lifetime < LONGEST_LIFE:
+    if (
+        access_token is None
+        or not access_token.isprintable()  # no header can hold it
+        or isinstance(lifetime, bool)
+        or not isinstance(lifetime, int | float)
+        or not 0 < lifetime < LONGEST_LIFE
+    ):
         raise SourceUnavailable(
             f"{_origin(OIDC, oidc)} answered without a usable accessToken and expiresIn; {REMEDY}"
         )

@@ -12,14 +12,15 @@ from typing import TYPE_CHECKING
 from aiocreds.aws import sso
 from aiocreds.aws.client import ServiceClient
 from aiocreds.config import expand
-from aiocreds.config.token_cache import TokenCache, time_of, utc, when
+from aiocreds.config.times import time_of, utc, when
+from aiocreds.config.token_cache import TokenCache
 from aiocreds.errors import LoginRequired, ServiceRefused
 from aiocreds.parse import text_of
 
 if TYPE_CHECKING:
     from aiocreds.aws.client import ClientConfig, Surroundings
     from aiocreds.config.sso import SsoSettings
-    from aiocreds.config.token_cache import Token
+    from aiocreds.config.token_renewal import Token
 
 CACHE = "~/.aws/sso/cache"
 RENEWAL_WINDOW = 15 * 60.0
@@ -42,29 +43,32 @@ class SignIn:
         key = hashlib.sha1((settings.session or settings.start_url).encode(), usedforsecurity=False).hexdigest()
         self._cache = TokenCache(f"{expand(CACHE, around.context)}/{key}.json", around.context)
 
-    async def access_token(self) -> str:
+    async def access_token(self, *, refused: str | None = None) -> str:
         """The access token, renewed first if its end is near.
+
+        Args:
+            refused: one that the portal refuses, however long it is good by our clock.
 
         Raises:
             LoginRequired: there is none, or it has ended and cannot be renewed.
             SourceUnavailable: it has ended, and SSO-OIDC does not answer.
         """
         margin = RENEWAL_WINDOW if self._settings.session else 0.0
-        token = await self._cache.current(life=self._life, margin=margin, renew=self._renew)
+
+        def life(token: Token) -> float:
+            access_token = _access_token(token)
+            if access_token is None or access_token == refused:
+                return -inf
+            return time_of(token.get("expiresAt")) - self._clock.now()
+
+        token = await self._cache.current(life=life, margin=margin, renew=self._renew)
         access_token = _access_token(token)
         if access_token is None:
             raise self._none_there()
         return access_token
 
-    async def access_token_as_it_is(self) -> str | None:
-        """The access token that is cached now, whatever its age."""
-        return _access_token(await self._cache.read())
-
     def _none_there(self) -> LoginRequired:
-        return LoginRequired(f"there is no readable sign-in in {self._cache.path}: run {self._settings.command}")
-
-    def _life(self, token: Token) -> float:
-        return time_of(token.get("expiresAt")) - self._clock.now() if _access_token(token) else -inf
+        return LoginRequired(f"there is no readable sign-in in {self._cache.path}", command=self._settings.command)
 
     async def _renew(self, token: Token) -> Token:
         """Get a new token with the refresh token. What we do not know about the old one is kept."""
@@ -74,10 +78,10 @@ class SignIn:
         client_id, client_secret, refresh_token = (text_of(token.get(name)) for name in REGISTRATION)
         ends = f"the sign-in in {self._cache.path} {when(token.get('expiresAt'), now)}"
         if self._settings.session is None or not (client_id and client_secret and refresh_token):
-            raise LoginRequired(f"{ends} and cannot be renewed: run {command}")
+            raise LoginRequired(f"{ends} and cannot be renewed", command=command)
         if time_of(token.get("registrationExpiresAt")) <= now:
             registration = when(token.get("registrationExpiresAt"), now)
-            raise LoginRequired(f"{ends}, and the registration to renew it with {registration}: run {command}")
+            raise LoginRequired(f"{ends}, and the registration to renew it with {registration}", command=command)
         try:
             renewed = await sso.create_token(
                 self._oidc, client_id=client_id, client_secret=client_secret, refresh_token=refresh_token
@@ -85,7 +89,7 @@ class SignIn:
         except ServiceRefused as refused:
             if refused.code not in sso.SIGN_IN_ENDED:
                 raise
-            raise LoginRequired(f"{refused}. Run {command}") from None
+            raise LoginRequired(str(refused), command=command) from None
         return {
             **token,
             "accessToken": renewed.access_token,

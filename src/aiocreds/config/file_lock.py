@@ -7,8 +7,9 @@ import logging
 import os
 import sys
 from contextlib import asynccontextmanager, suppress
+from random import uniform
 from threading import Lock
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 if sys.platform == "win32":
     import msvcrt
@@ -19,25 +20,20 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
 logger = logging.getLogger("aiocreds.config.file_lock")
+T = TypeVar("T")
 
-PAUSE, LONGEST_LOCK = 0.05, 60.0  # seconds; longer than an honest renewal takes, with all its attempts
+PAUSE, LONGEST_PAUSE = 0.05, 0.4  # seconds between two attempts
+LONGEST_LOCK = 60.0  # seconds; longer than an honest renewal takes, with all its attempts
+_opened: set[FileLock] = set()
+_told: set[str] = set()
 
 
 @asynccontextmanager
-async def locked(path: str) -> AsyncIterator[FileLock]:
-    """Hold the lock on a file; where there can be none, or nobody gives it up, go without."""
-    loop, lock = asyncio.get_running_loop(), FileLock(path)
+async def released(path: str) -> AsyncIterator[FileLock]:
+    """The lock on a file, not yet taken; it is given up at the end, whatever happens."""
+    loop = asyncio.get_running_loop()
+    lock = FileLock(path, loop)
     try:
-        give_up = loop.time() + LONGEST_LOCK
-        while not await loop.run_in_executor(None, lock.take):
-            if loop.time() >= give_up:
-                logger.warning(
-                    "%s has been locked for %.0f s: going on without the lock; look for a process that hangs",
-                    path,
-                    LONGEST_LOCK,
-                )
-                break
-            await asyncio.sleep(PAUSE)
         yield lock
     finally:
         try:
@@ -54,13 +50,32 @@ class FileLock:
 
     Args:
         path: of the file.
+        loop: whose end is also that of this lock.
     """
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str, loop: asyncio.AbstractEventLoop | None = None) -> None:
         self.path = path
+        self._loop = loop
         self._busy = Lock()
         self._released = False
         self._descriptor: int | None = None
+        self._pause = PAUSE
+        self._give_up: float | None = None
+
+    async def attempt(self) -> bool:
+        """Take the lock; False, after a pause, when another holds it. One that nobody gives up counts as taken."""
+        loop = asyncio.get_running_loop()
+        if await loop.run_in_executor(None, self.take):
+            return True
+        if self._give_up is None:
+            self._give_up = loop.time() + LONGEST_LOCK
+        if loop.time() >= self._give_up:
+            words = "%s has been locked for %.0f s: going on without the lock; look for a process that hangs"
+            logger.warning(words, self.path, LONGEST_LOCK)
+            return True
+        await asyncio.sleep(uniform(self._pause / 2, self._pause))
+        self._pause = min(1.5 * self._pause, LONGEST_PAUSE)  # hundreds may be waiting
+        return False
 
     def take(self) -> bool:
         """Take the lock; False when another holds it. Where no such file can be made, it counts as taken."""
@@ -69,7 +84,8 @@ class FileLock:
                 return True
             try:
                 if self._descriptor is None:
-                    self._descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o600)
+                    self._descriptor = _open(self.path)
+                    _opened.add(self)
             except OSError:  # such as on a read-only disk, where nobody else writes either
                 return True
             try:
@@ -78,15 +94,27 @@ class FileLock:
                 else:
                     fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
-                return False
+                pass
             except OSError:  # msvcrt says so when another holds it; some network disks know no locks
-                return sys.platform != "win32"
-            return True
+                if sys.platform != "win32":
+                    return True
+            else:
+                return True
+        # Perhaps it is held for a loop that was closed in the middle.
+        orphans = [lock for lock in _opened.copy() if lock.path == self.path and lock.orphaned]
+        for lock in orphans:
+            lock.release()
+        return bool(orphans) and self.take()
 
-    def during(self, work: Callable[[], None]) -> None:
+    @property
+    def orphaned(self) -> bool:
+        """Whether nobody will give it up any more."""
+        return self._loop is not None and self._loop.is_closed()
+
+    def during(self, work: Callable[[], T]) -> T:
         """Do something that no release may overtake."""
         with self._busy:
-            work()
+            return work()
 
     def release(self) -> None:
         """Give it up for good, whether held or not."""
@@ -97,7 +125,49 @@ class FileLock:
             with suppress(OSError):  # it was not held
                 if sys.platform == "win32":
                     msvcrt.locking(self._descriptor, msvcrt.LK_UNLCK, 1)
-                else:  # closing is not enough: a process forked meanwhile has the file open too
+                else:  # closing is not enough: a process forked meanwhile may have the file open too
                     fcntl.flock(self._descriptor, fcntl.LOCK_UN)
+            self._close()
+
+    def forget(self) -> None:
+        """Close it in a forked process, where it would outlive the parent whose it is."""
+        self._busy, self._released = Lock(), True  # a thread that is not here may have held the old one
+        self._close()
+
+    def _close(self) -> None:
+        _opened.discard(self)
+        if self._descriptor is not None:
             os.close(self._descriptor)
             self._descriptor = None
+
+
+def _open(path: str) -> int:
+    """Open the file of a lock, and make it where it is missing."""
+    try:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
+    except FileExistsError:
+        pass
+    else:
+        if sys.platform != "win32":
+            with suppress(OSError):  # root, in a container or by sudo, would lock the person out
+                folder = os.stat(os.path.dirname(path))  # noqa: PTH116, PTH120 - pathlib is slow to load
+                if folder.st_uid != os.geteuid():
+                    os.fchown(descriptor, folder.st_uid, folder.st_gid)
+        return descriptor
+    try:
+        return os.open(path, os.O_RDWR)
+    except PermissionError:
+        if path not in _told:
+            _told.add(path)
+            words = "%s is not for this user, so programs may renew the sign-in twice: remove it"
+            logger.warning(words, path)
+        raise
+
+
+def _forget_all() -> None:
+    for lock in _opened.copy():
+        lock.forget()
+
+
+if sys.platform != "win32":
+    os.register_at_fork(after_in_child=_forget_all)

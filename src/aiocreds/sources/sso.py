@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from aiocreds.aws import sso
 from aiocreds.aws.client import ClientConfig, ServiceClient, Surroundings
 from aiocreds.aws.sso_sign_in import SignIn
-from aiocreds.config import load, profile_name
+from aiocreds.config import load, profile_name, profile_place
 from aiocreds.config.sso import SsoSettings, of_arguments, of_profile
 from aiocreds.config.walk import is_sso
 from aiocreds.context import DEFAULT, Context
@@ -86,7 +86,7 @@ async def from_sso(
             session=sso_session,
         )
     else:
-        section = config.required(name)
+        section = config.required(name, profile_place(context, profile))
         if section is None or not is_sso(section):
             raise CredentialsNotFound(f"profile {name!r} has no sso_session and no sso_start_url")
         settings = of_profile(config, section)
@@ -98,14 +98,20 @@ async def role_credentials(settings: SsoSettings, *, client: ClientConfig, aroun
     """Ask the portal for the role with the sign-in that is cached, renewed first if its end is near."""
     sign_in = SignIn(settings, client, around)
     portal = ServiceClient("sso", client, around, settings.region)
-    access_token, once_more = await sign_in.access_token(), True
-    while True:
-        try:
-            return await sso.get_role_credentials(portal, settings, access_token=access_token)
-        except ServiceRefused as refused:
-            if refused.status != 401:
-                raise
-            other = await sign_in.access_token_as_it_is() if once_more else None
-            if other is None or other == access_token:
-                raise LoginRequired(f"{refused}. Run {settings.command}", provider=refused.provider) from None
-        access_token, once_more = other, False  # somebody has signed in, or renewed it, since we looked
+    access_token = await sign_in.access_token()
+    try:
+        return await sso.get_role_credentials(portal, settings, access_token=access_token)
+    except ServiceRefused as refused:
+        if refused.code != sso.UNAUTHORIZED:
+            raise
+        ended = LoginRequired(str(refused), command=settings.command)
+    try:  # somebody may have signed in since we looked; or the clocks differ, and it can be renewed
+        other = await sign_in.access_token(refused=access_token)
+    except LoginRequired:
+        raise ended from None
+    try:
+        return await sso.get_role_credentials(portal, settings, access_token=other)
+    except ServiceRefused as refused:
+        if refused.code != sso.UNAUTHORIZED:
+            raise
+        raise LoginRequired(str(refused), command=settings.command) from None

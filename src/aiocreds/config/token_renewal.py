@@ -1,0 +1,190 @@
+"""How a cached token is renewed: by one of all who share it, and so that nothing is lost."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from dataclasses import dataclass, field
+from math import inf
+from random import uniform
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from aiocreds.config import json_file
+from aiocreds.config.file_lock import released
+from aiocreds.errors import CredentialsError, LoginRequired, ServiceRefused, foreign
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from aiocreds.config.file_lock import FileLock
+    from aiocreds.context import Context
+
+logger = logging.getLogger("aiocreds.config.token_cache")
+
+Token = dict[str, Any]
+
+HOLD = 30.0  # seconds that what failed is left alone: a renewal while the token is still good, a write
+REFUSED = 1.0, 5.0  # seconds that a refusal for good is left alone, at random
+LOOKS, PAUSE = 10, 0.1  # seconds; for what somebody else has got, and has not yet written
+
+
+class Underway(NamedTuple):
+    """A renewal, and when it began by its loop's clock."""
+
+    task: asyncio.Task[Token | None]
+    since: float
+
+
+@dataclass(slots=True, repr=False)
+class Held:
+    """A token whose renewal failed, until when it is left alone, and why."""
+
+    token: Token
+    until: float
+    error: CredentialsError
+
+
+@dataclass(slots=True, repr=False)
+class Unwritten:
+    """A token that the file could not be made to hold, what it holds instead, and when to try again."""
+
+    token: Token
+    in_file: Token
+    again: float
+
+
+@dataclass(slots=True, repr=False)
+class Memory:
+    """What this process knows about a cached token besides its file.
+
+    Attributes:
+        renewals: those under way, by loop.
+        lifetime: of the tokens that renewals bring, in seconds.
+        held: what is to be left alone.
+        unwritten: what the file ought to hold.
+    """
+
+    renewals: dict[asyncio.AbstractEventLoop, Underway] = field(default_factory=dict)  # pyright: ignore[reportUnknownVariableType] - annotated
+    lifetime: float = inf
+    held: Held | None = None
+    unwritten: Unwritten | None = None
+
+    def token_for(self, in_file: Token | None) -> Token | None:
+        """The token that counts when the file holds this one."""
+        kept = self.unwritten
+        return kept.token if kept is not None and in_file == kept.in_file else in_file
+
+
+def on_hold(until: float, now: float) -> bool:
+    """Whether it is too early; a clock that was set back does not prolong that."""
+    return 0 < until - now <= HOLD
+
+
+@dataclass(slots=True, repr=False)
+class Renewal:
+    """What it takes to renew a token.
+
+    Attributes:
+        path: of the file.
+        context: whose clock and HTTP session count.
+        memory: of what goes on about the file.
+        life: seconds that a token has left.
+        margin: no need to renew while there are more than these.
+        renew: gets a new token with the old one.
+    """
+
+    path: str
+    context: Context
+    memory: Memory
+    life: Callable[[Token], float]
+    margin: float
+    renew: Callable[[Token], Awaitable[Token]]
+
+    async def read(self) -> Token | None:
+        """The token that counts."""
+        return self.memory.token_for(await json_file.read(self.path))
+
+    async def run(self, seen: Token) -> Token | None:
+        """The token after the renewal, or what somebody else has put there meanwhile."""
+        async with released(self.path.removesuffix(".json") + ".lock") as lock:
+            while True:
+                taken = await lock.attempt()
+                token = await self.read()
+                if token is None:
+                    return None
+                if self.life(token) > self.margin or (token != seen and self.life(token) > 0):
+                    kept = self.memory.unwritten
+                    if taken and kept is not None and token == kept.token:
+                        return await self._put(lock, token, kept.in_file)
+                    return token
+                if taken:
+                    return await self._renewed(lock, token)
+
+    async def _renewed(self, lock: FileLock, token: Token) -> Token | None:
+        async with self.context.http.lease():  # nothing shall be awaited between the answer and the file
+            try:
+                fresh = json_file.Document(await self.renew(token))
+            except Exception as error:  # noqa: BLE001 - a middleware may raise anything
+                return await self._instead_of(token, error)
+            kept, life = self.memory.unwritten, self.life(fresh)
+            in_file = kept.in_file if kept is not None and token == kept.token else token
+            self.memory.lifetime = max(life, 0.0)
+            token_now = await self._put(lock, fresh, in_file)
+        if token_now is fresh:
+            logger.info("The token in %s has been renewed, for %.0f s", self.path, life)
+        return token_now
+
+    async def _instead_of(self, token: Token, cause: Exception) -> Token:
+        """What to use when a token cannot be renewed.
+
+        Raises:
+            CredentialsError: there is nothing.
+        """
+        # A refresh token works once: another has had it, such as AWS CLI, that takes no lock.
+        ended = isinstance(cause, LoginRequired) and isinstance(cause.__context__, ServiceRefused)
+        for look in range(LOOKS if ended and self.life(token) <= 0 else 1):
+            if look:
+                await asyncio.sleep(PAUSE)
+            other = await self.read()
+            if other is not None and other != token and self.life(other) > 0:
+                return other
+        error = cause if isinstance(cause, CredentialsError) else foreign(cause)
+        left, now = self.life(token), self.context.clock.now()
+        if left > 0:
+            self.memory.held = Held(token, now + HOLD, error.afresh())
+            level = logging.WARNING if error.recoverable else logging.ERROR
+            logger.log(level, "%s. The token in %s is used on for %.0f s", error, self.path, left)
+            return token
+        if not error.recoverable:
+            self.memory.held = Held(token, now + uniform(*REFUSED), error.afresh())
+        raise error
+
+    async def _put(self, lock: FileLock, token: Token, in_file: Token) -> Token | None:
+        """Put a token in the place of another, whoever is cancelled meanwhile; the token that counts then."""
+        loop = asyncio.get_running_loop()
+        writing = loop.run_in_executor(None, lock.during, lambda: self._write(token, in_file))
+        return await asyncio.shield(writing)
+
+    def _write(self, token: Token, in_file: Token) -> Token | None:
+        memory = self.memory
+        try:
+            try:
+                found = json_file.look(self.path)
+            except (FileNotFoundError, NotADirectoryError):  # signed out, and that is to last
+                memory.unwritten = None
+                return None
+            if found is not None and found != in_file and self.life(found) > 0:  # signed in, perhaps somebody else
+                memory.unwritten = None
+                return found
+            json_file.replace(self.path, token)
+            memory.unwritten = None
+        except Exception as error:  # noqa: BLE001 - whatever it is, the token is the only good one
+            known = memory.unwritten is not None and memory.unwritten.token == token
+            memory.unwritten = Unwritten(token, in_file, self.context.clock.now() + HOLD)
+            reason = (isinstance(error, OSError) and error.strerror) or type(error).__name__
+            words = (
+                "The renewed sign-in cannot be kept in %s (%s): other programs may have to sign in again; let this"
+                " user write there"
+            )
+            logger.log(logging.DEBUG if known else logging.WARNING, words, self.path, reason.lower())
+        return token
