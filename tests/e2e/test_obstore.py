@@ -166,7 +166,8 @@ async def test_fifty_tasks_call_through_three_rotations(lake: Lake) -> None:
         while len(source.ended) < 3:
             await store.put_async(key, b"%d" % number)
             assert (await (await store.get_async(key)).bytes_async()).to_bytes() == b"%d" % number
-            assert [found["path"] async for page in store.list(folder) for found in page] == [key]
+            pages = store.list(folder)  # pyright: ignore[reportUnknownMemberType] - its other form is of Arrow's types
+            assert [found["path"] async for page in pages for found in page] == [key]
             done[key] += 1
 
     async with asyncio.timeout(40):
