@@ -5,6 +5,8 @@ headers ``x-amz-source-account`` and ``x-amz-source-arn`` tell AWS STS on whose 
 trust policy checks them (``aws:SourceAccount``, ``aws:SourceArn``). The middleware runs before signing, so
 nobody can change them on the way.
 
+Run it with ``python confused_deputy.py ROLE_ARN ACCOUNT RESOURCE_ARN``.
+
 See https://docs.aws.amazon.com/IAM/latest/UserGuide/confused-deputy.html
 """
 

@@ -2,7 +2,7 @@
 
 Run it with ``python obstore_s3.py my-bucket``: it writes fifty small objects under ``aiocreds/`` and reads them
 back. It takes credentials from wherever it runs, and region and endpoint from ``AWS_REGION`` and
-``AWS_ENDPOINT_URL``.
+``AWS_ENDPOINT_URL`` (with ``AWS_ALLOW_HTTP=true`` for one without TLS).
 """
 
 from __future__ import annotations

@@ -673,3 +673,16 @@ def test_the_import_loads_no_aiobotocore() -> None:
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
     assert "aiocreds.integrations.aiobotocore" in loaded
     assert not {"aiobotocore", "boto3", "botocore", "aiohttp"} & set(loaded)
+
+
+async def test_a_session_that_has_credentials_is_refused() -> None:
+    session = get_session()
+    session.set_credentials("AKIDSET", secret())
+    with pytest.raises(ValueError, match="has credentials already"):
+        attach(session, Source().provider())
+
+
+@pytest.mark.parametrize("wrong", [lambda: None, None, "default_chain()"])
+def test_what_is_no_provider_is_refused(wrong: Any) -> None:
+    with pytest.raises(TypeError, match="takes a Provider"):
+        attach(get_session(), wrong)

@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from aiocreds.integrations.polars import credential_provider
 from tests.e2e.test_obstore import BUCKET, REGION, Lake, ShortLived, lake
 
 if TYPE_CHECKING:
@@ -22,6 +21,9 @@ if TYPE_CHECKING:
 
 deltalake: Any = pytest.importorskip("deltalake")
 pl: Any = pytest.importorskip("polars")
+
+from aiocreds.integrations.polars import credential_provider  # noqa: E402 - it wants polars
+
 TASKS = 50
 
 __all__ = ["lake"]

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from aiocreds.integrations.polars import credential_provider
 from tests.e2e.test_obstore import BUCKET, EXAMPLES, REGION, Lake, ShortLived, lake
 from tests.kit import Source
 
@@ -21,6 +20,9 @@ if TYPE_CHECKING:
     from aiocreds import Provider
 
 pl: Any = pytest.importorskip("polars")
+
+from aiocreds.integrations.polars import credential_provider  # noqa: E402 - it wants polars
+
 PATH = f"s3://{BUCKET}/polars/numbers.parquet"
 TASKS = 50
 

@@ -610,20 +610,101 @@ async def test_a_redirect_elsewhere_carries_nothing(
             assert answer.status == 200
 
 
-async def test_a_redirect_that_nobody_follows_leaves_other_tasks_alone(
+async def test_a_redirect_that_nobody_follows_changes_nothing(
     judge: Judge, credentials: Credentials, session_of: Any
 ) -> None:
     async with Judge(credentials) as other:
         judge.answers["/x"] = redirect(f"{other.url}/y")
         session = await session_of(Source(credentials), "es")
-        elsewhere = asyncio.create_task(asyncio.sleep(0.05))
-        async with session.get(f"{judge.url}/x", allow_redirects=False) as answer:
-            assert answer.status == 307
-        await elsewhere
-        async with session.get(f"{judge.url}/fine") as answer:
-            assert answer.status == 200
-        async with session.get(f"{other.url}/fine") as answer:
-            assert answer.status == 200
+
+        async def ask(url: str) -> int:
+            async with session.get(url, allow_redirects=False) as answer:
+                status: int = answer.status
+                return status
+
+        assert await ask(f"{judge.url}/x") == 307
+        assert await asyncio.gather(*(ask(f"{other.url}/y") for _ in range(20))) == [200] * 20
+        assert await ask(f"{other.url}/y") == 200
+        judge.answers["/x"] = redirect("mailto:x")
+        assert await ask(f"{judge.url}/x") == 307
+        assert await ask(f"{other.url}/y") == 200
+
+
+async def in_a_task(request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:
+    return await asyncio.shield(asyncio.ensure_future(handler(request)))
+
+
+async def in_time(request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:
+    return await asyncio.wait_for(handler(request), 5)
+
+
+async def with_another(
+    request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType
+) -> aiohttp.ClientResponse:
+    answer = await handler(request)
+    if answer.status == 307:
+        async with request.session.get(request.url.with_path("/meanwhile")):
+            pass
+    return answer
+
+
+@pytest.mark.parametrize("before", [[], [in_a_task], [in_time], [with_another]])
+@pytest.mark.parametrize("query", ["", "?X-Amz-Signature=abc"])
+async def test_a_redirect_elsewhere_carries_nothing_whatever_is_in_front(
+    before: list[Any], query: str, judge: Judge, credentials: Credentials, session_of: Any
+) -> None:
+    async with Judge() as other:
+        hung_up: list[bool] = []
+
+        def once_in_vain() -> web.Response:
+            if not hung_up:
+                hung_up.append(True)
+                raise ConnectionResetError  # aiohttp's client tries such a request again by itself
+            return web.Response()
+
+        judge.answers["/x"] = redirect(f"{other.url}/y")
+        judge.answers["/meanwhile"] = web.Response
+        other.answers["/y"] = once_in_vain
+        session = await session_of(Source(credentials), "es", *before)
+        try:
+            async with session.get(f"{judge.url}/x{query}"):
+                pass
+        except aiohttp.ClientError:
+            pass  # it was not tried again
+        assert other.arrived
+        names = {name.lower() for arrived in other.arrived for name, _ in arrived.headers}
+        assert not [name for name in names if name.startswith("x-amz") or name == "authorization"]
+
+
+async def test_an_applications_own_tokens_are_its_own_affair(
+    judge: Judge, credentials: Credentials, session_of: Any
+) -> None:
+    judge.answers["/x"] = lambda: web.json_response({"error": "InvalidToken"}, status=401)
+    source = Source(credentials)
+    session = await session_of(source, "execute-api")
+    for _ in range(3):
+        async with session.post(f"{judge.url}/x", data=BODY) as answer:
+            assert answer.status == 401
+    assert (len(judge.arrived), source.calls) == (3, 1)
+
+
+async def test_a_refusal_that_is_cut_short_gives_its_connection_back(
+    judge: Judge, credentials: Credentials, session_of: Any
+) -> None:
+    def refused() -> web.Response:
+        return web.Response(status=403, body=slow(), headers={"Content-Type": "text/xml"})
+
+    async def slow() -> AsyncIterator[bytes]:
+        yield b"<Error>"
+        await asyncio.sleep(60)
+
+    judge.answers["/x"] = refused
+    session = await session_of(Source(credentials), "es", connector=aiohttp.TCPConnector(limit=1))
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.2):
+            await session.get(f"{judge.url}/x")
+    async with asyncio.timeout(5), session.get(f"{judge.url}/fine") as answer:
+        assert answer.status == 200
 
 
 # Signing in the URL

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from aiocreds.credentials import Credentials
 
 ALGORITHM = "AWS4-HMAC-SHA256"
+DOTS = {".": "%2E", "..": "%2E%2E"}
 UNSIGNED_PAYLOAD = "UNSIGNED-PAYLOAD"  # in place of a body's hash, where the service takes it
 
 # What the client library, a proxy or a tracer may still add, drop or rewrite between here and the service.
@@ -280,7 +281,10 @@ def unambiguous(url: str, *, encode_path: bool = True) -> str:
     if not encode_path:
         scheme, separator, rest = address.partition("://")
         host, slash, path = rest.partition("/")
-        address = scheme + separator + host + canonical_path(slash + path, normalize=False, encode=False)
+        path = canonical_path(slash + path, normalize=False, encode=False)
+        # A dot segment that was spelled out is part of the key, and clients resolve those that are not.
+        path = "/".join(DOTS.get(segment, segment) for segment in path.split("/"))
+        address = scheme + separator + host + path
     pairs = (pair.replace("+", "%20").split("=", 1) for pair in query.split("&"))
     return address + mark + "&".join("=".join(map(_recoded, pair)) for pair in pairs)
 

@@ -19,11 +19,11 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from aiocreds.integrations import _botocore
 from aiocreds.integrations._botocore import Frozen
 from aiocreds.integrations._extras import require
+from aiocreds.provider import Provider
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from aiocreds.provider import Provider
 
 require("aiobotocore", "aiobotocore")
 
@@ -46,23 +46,41 @@ def attach(session: S, provider: Provider) -> S:
         ``aioboto3.Session(botocore_session=session)``, ``s3fs.S3FileSystem(session=session)``.
 
     Raises:
-        TypeError: it is another kind of session.
+        ValueError: the session has credentials already.
+        TypeError: it is another kind of session, or ``provider`` is none.
     """
     if not inspect.iscoroutinefunction(getattr(session, "get_credentials", None)):
         raise TypeError(
             f"attach() takes an aiobotocore.session.AioSession, not {type(session).__qualname__}; aioboto3 takes "
             "one as botocore_session=, s3fs as session=; for boto3 there is aiocreds.integrations.boto3"
         )
-    session.register_component("credential_provider", _Resolver(provider))
+    if not isinstance(provider, Provider):  # pyright: ignore[reportUnnecessaryIsInstance] - a user's call
+        raise TypeError(f"attach() takes a Provider, such as default_chain(), not {type(provider).__qualname__}")
+    credentials = _SessionCredentials(provider)
+    session.register_component("credential_provider", _Resolver(credentials))
+    if _held_by(session) is not credentials:
+        raise ValueError("this session has credentials already, and would go on with them: attach to a new one")
     _botocore.watch_rejections(session, provider)
     return session
+
+
+def _held_by(session: Any) -> object:
+    """What the session goes on with: one step, since what it waits for is at hand."""
+    step = session.get_credentials()
+    try:
+        step.send(None)
+    except StopIteration as done:
+        return done.value
+    finally:
+        step.close()
+    return None
 
 
 class _Resolver:
     """Stands where a session looks for its credentials."""
 
-    def __init__(self, provider: Provider) -> None:
-        self._credentials = _SessionCredentials(provider)
+    def __init__(self, credentials: _SessionCredentials) -> None:
+        self._credentials = credentials
 
     async def load_credentials(self) -> _SessionCredentials:
         return self._credentials

@@ -11,10 +11,10 @@
 from __future__ import annotations
 
 import warnings
-from contextvars import ContextVar
 from functools import partial
 from hashlib import sha256
-from typing import TYPE_CHECKING, NamedTuple, cast
+from typing import TYPE_CHECKING, Any, cast
+from weakref import WeakKeyDictionary
 
 import aiohttp
 from aiohttp import payload
@@ -27,36 +27,21 @@ from aiocreds.integrations.sigv4 import (
     STATED_HASH,
     SigV4,
     logger,
-    says_expired,
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
     from aiohttp.abc import AbstractStreamWriter
 
+    from aiocreds.context import Context
     from aiocreds.credentials import Credentials
+    from aiocreds.provider import Provider
 
 __all__ = ["SigV4Auth"]
 
 REDIRECTS = frozenset({301, 302, 303, 307, 308})  # those that aiohttp follows
 FORM = "application/octet-stream"
-
-
-class _Redirect(NamedTuple):
-    """What the last answer of a task asked for.
-
-    Attributes:
-        by: whose request it was.
-        start: the origin where the request began; None once it has been sent elsewhere.
-        target: the origin where it is sent; None when that cannot be told.
-    """
-
-    by: SigV4Auth
-    start: URL | None
-    target: URL | None
-
-
-# aiohttp follows redirects in the task of the caller, and calls its middlewares anew without a word about it.
-_redirect: ContextVar[_Redirect | None] = ContextVar("_redirect", default=None)
 
 
 class SigV4Auth(SigV4):
@@ -76,14 +61,14 @@ class SigV4Auth(SigV4):
       ``RequestExpired`` or ``InvalidToken``, the credentials that signed are invalidated, and the request is
       sent once more with others, if there are any and its body is no stream. Answers to ``HEAD`` do not say so.
     - **Redirects** to the same scheme, host and port are signed. All others are followed unsigned, with a warning,
-      to the end. So is the next request of a task to where it was redirected, if it did not have that followed.
+      to the end; and so are those of a URL that is signed already.
 
     Args:
         provider: where credentials come from, at each request.
         service: the service's signing name: ``"execute-api"`` (API Gateway), ``"es"`` and ``"aoss"`` (OpenSearch),
             ``"bedrock"``, ``"s3"``, ``"lambda"``, …
         region: the region to sign for.
-        context: whose clock tells the time.
+        context: whose clock tells the time; by default the provider's.
 
     Raises:
         CredentialsError: out of a request, when there are no credentials.
@@ -91,27 +76,30 @@ class SigV4Auth(SigV4):
     See https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_sigv.html
     """
 
+    def __init__(self, provider: Provider, *, service: str, region: str, context: Context | None = None) -> None:
+        super().__init__(provider, service=service, region=region, context=context)
+        # Where each call that was redirected began; None once it has been elsewhere.
+        self._starts: WeakKeyDictionary[Any, URL | None] = WeakKeyDictionary()
+
     async def __call__(
         self, request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType
     ) -> aiohttp.ClientResponse:
         """Sign a request and send it."""
-        if SIGNED_URL in request.url.raw_query_string:
-            return await handler(request)
-        origin = request.url.origin()
-        start: URL | None = origin
-        redirect = _redirect.get()
-        if redirect is not None:
-            _redirect.set(None)
-            if redirect.by is self and redirect.target in (origin, None):
-                start = redirect.start
-        if origin == start:
-            answer = await self._sign_and_send(request, handler)
-        else:
+        # aiohttp follows redirects by itself, and calls its middlewares anew without a word about it. Only the timer
+        # tells which requests belong to one call of the program.
+        call, origin = request._timer, request.url.origin()  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
+        start = self._starts.get(call, origin)
+        if origin != start:
             logger.warning("not signed: a request was redirected from another host to %s", origin)
             start = None  # whoever answers there decides nothing about what is signed
             answer = await handler(request)
+        elif SIGNED_URL in request.url.raw_query_string:
+            start = None
+            answer = await handler(request)
+        else:
+            answer = await self._sign_and_send(request, handler)
         if answer.status in REDIRECTS:
-            _redirect.set(_Redirect(self, start, _target(request, answer)))
+            self._starts[call] = start
         return answer
 
     async def _sign_and_send(
@@ -125,7 +113,12 @@ class SigV4Auth(SigV4):
         credentials = await self._provider()
         self._set_signature(request, credentials, url, body_hash)
         answer = await handler(request)
-        if answer.status not in REFUSALS or not await _says_expired(answer):
+        try:
+            expired = answer.status in REFUSALS and await _says_expired(answer, self._says_expired)
+        except BaseException:
+            answer.close()
+            raise
+        if not expired:
             return answer
         self._provider.invalidate(credentials)
         if not _repeatable(request.body):
@@ -185,8 +178,10 @@ def _repeatable(body: payload.Payload | bytes) -> bool:
     return isinstance(body, payload.BytesPayload | bytes)
 
 
-async def _says_expired(answer: aiohttp.ClientResponse) -> bool:
-    if says_expired(answer.status, answer.headers, b""):
+async def _says_expired(
+    answer: aiohttp.ClientResponse, judge: Callable[[int, Mapping[str, str], bytes], bool]
+) -> bool:
+    if judge(answer.status, answer.headers, b""):
         return True
     seen = b""
     try:
@@ -198,13 +193,4 @@ async def _says_expired(answer: aiohttp.ClientResponse) -> bool:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", DeprecationWarning)  # nothing else puts back what was not ours to take
             answer.content.unread_data(seen)
-    return says_expired(answer.status, answer.headers, seen)
-
-
-def _target(request: aiohttp.ClientRequest, answer: aiohttp.ClientResponse) -> URL | None:
-    """The origin that an answer redirects to; None when that cannot be told."""
-    location = answer.headers.get("Location") or answer.headers.get("URI") or ""
-    try:
-        return request.url.join(URL(location)).origin()
-    except ValueError:
-        return None
+    return judge(answer.status, answer.headers, seen)

@@ -18,11 +18,11 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 from aiocreds.integrations import _background, _botocore
 from aiocreds.integrations._botocore import Frozen
 from aiocreds.integrations._extras import require
+from aiocreds.provider import Provider
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from aiocreds.provider import Provider
 
 require("botocore", "boto3")
 
@@ -49,7 +49,9 @@ def attach(session: S, provider: Provider) -> S:
 
     Safe from any thread. Credentials that are held cost no change of threads, and a refresh ahead of their expiry
     runs behind the callers. A thread waits only for the first load, in the last minute, and after an
-    invalidation; one that runs an event loop blocks it meanwhile, as it does for the answer of the service.
+    invalidation; one that runs an event loop blocks it meanwhile, as it does for the answer of the service. So a
+    source that needs that very loop, or a person who is being asked on it for an MFA code, does not fit: call boto3
+    in a thread then (``asyncio.to_thread``).
 
     Args:
         session: a ``boto3.Session`` or a ``botocore.session.Session`` that has no credentials yet: none were
@@ -62,8 +64,10 @@ def attach(session: S, provider: Provider) -> S:
 
     Raises:
         ValueError: the session has credentials already.
-        TypeError: it is no session of boto3 or botocore.
+        TypeError: it is no session of boto3 or botocore, or ``provider`` is none.
     """
+    if not isinstance(provider, Provider):  # pyright: ignore[reportUnnecessaryIsInstance] - a user's call
+        raise TypeError(f"attach() takes a Provider, such as default_chain(), not {type(provider).__qualname__}")
     inner = _botocore_session(session)
     credentials = _SessionCredentials(provider)
     inner.register_component("credential_provider", _Resolver(credentials))

@@ -30,7 +30,6 @@ from aiocreds.integrations.sigv4 import (
     STATED_HASH,
     SigV4,
     logger,
-    says_expired,
 )
 
 if TYPE_CHECKING:
@@ -63,7 +62,7 @@ class SigV4Auth(SigV4, httpx.Auth):
         service: the service's signing name: ``"execute-api"`` (API Gateway), ``"es"`` and ``"aoss"`` (OpenSearch),
             ``"bedrock"``, ``"s3"``, ``"lambda"``, …
         region: the region to sign for.
-        context: whose clock tells the time.
+        context: whose clock tells the time; by default the provider's.
 
     Raises:
         CredentialsError: out of a request, when there are no credentials.
@@ -98,7 +97,7 @@ class SigV4Auth(SigV4, httpx.Auth):
                 to = answer.request.url.host
                 logger.warning("not signed: the service at %s redirects a request to %s", request.url.host, to)
                 return
-            if answer.status_code not in REFUSALS or not await _says_expired(answer):
+            if answer.status_code not in REFUSALS or not await self._answers_expired(answer):
                 return
             self._provider.invalidate(credentials)
             if _bytes(request) is None and _multipart(request) is None:
@@ -114,6 +113,13 @@ class SigV4Auth(SigV4, httpx.Auth):
         request.headers.pop("X-Amz-Security-Token", None)
         headers = request.headers.multi_items()
         request.headers.update(self._sign(credentials, request.method, url, headers, body_hash))
+
+    async def _answers_expired(self, answer: httpx.Response) -> bool:
+        try:
+            body = answer.content  # a hook of the client's has read it
+        except httpx.ResponseNotRead:
+            body = await _look(answer)
+        return self._says_expired(answer.status_code, answer.headers, body)
 
     async def _hash_of(self, request: httpx.Request) -> str:
         stated = request.headers.get(STATED_HASH)
@@ -132,9 +138,11 @@ class _Forget:
         self._then = then
 
     async def __call__(self, event: str, info: Any) -> None:
-        if event.endswith("send_request_headers.complete"):
-            self._headers.pop("Authorization", None)
-            self._headers.pop("X-Amz-Security-Token", None)
+        if event.endswith("receive_response_headers.complete"):
+            status = next((part for part in info["return_value"] if isinstance(part, int)), 0)
+            if status // 100 == 3:  # no sooner: a transport may send the request again
+                self._headers.pop("Authorization", None)
+                self._headers.pop("X-Amz-Security-Token", None)
         if self._then is not None:
             await self._then(event, info)
 
@@ -160,14 +168,6 @@ class _PutBack(httpx.AsyncByteStream):
 
     async def aclose(self) -> None:
         await self._stream.aclose()
-
-
-async def _says_expired(answer: httpx.Response) -> bool:
-    try:
-        body = answer.content  # a hook of the client's has read it
-    except httpx.ResponseNotRead:
-        body = await _look(answer)
-    return says_expired(answer.status_code, answer.headers, body)
 
 
 async def _look(answer: httpx.Response) -> bytes:

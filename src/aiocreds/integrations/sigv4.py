@@ -10,17 +10,17 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from aiocreds.aws.refusals import told_in_json
 from aiocreds.aws.signing import UNSIGNED_PAYLOAD, presign, sign, unambiguous
-from aiocreds.context import DEFAULT, Context
 from aiocreds.durations import seconds
 from aiocreds.errors import InvalidConfiguration
 from aiocreds.http import Response
+from aiocreds.provider import Provider
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Mapping
     from datetime import timedelta
 
+    from aiocreds.context import Context
     from aiocreds.credentials import Credentials
-    from aiocreds.provider import Provider
 
 logger = logging.getLogger("aiocreds.sigv4")
 
@@ -44,6 +44,7 @@ class Rules(NamedTuple):
         streams: a body whose hash is not known may go unsigned.
         bodies: bodies are signed at all.
         left_out: headers that are not to be signed.
+        fronts: it passes on the answers of applications, whose own tokens may expire, too.
     """
 
     path_as_is: bool = False
@@ -51,6 +52,7 @@ class Rules(NamedTuple):
     streams: bool = False
     bodies: bool = True
     left_out: frozenset[str] = frozenset()
+    fronts: bool = False
 
 
 # https://docs.aws.amazon.com/AmazonS3/latest/API/sig-v4-header-based-auth.html
@@ -65,18 +67,25 @@ RULES = {
     # https://docs.aws.amazon.com/amazonglacier/latest/dev/amazon-glacier-signing-requests.html
     "glacier": Rules(hash_stated=True),
     # https://docs.aws.amazon.com/vpc-lattice/latest/ug/sigv4-authenticated-requests.html
-    "vpc-lattice-svcs": Rules(streams=True, bodies=False),
+    "vpc-lattice-svcs": Rules(streams=True, bodies=False, fronts=True),
+    "appsync": Rules(fronts=True),
+    "execute-api": Rules(fronts=True),
+    "lambda": Rules(fronts=True),
 }
 
 
 class SigV4:
     """What signs for one service in one region, with what a provider gives at that moment."""
 
-    def __init__(self, provider: Provider, *, service: str, region: str, context: Context = DEFAULT) -> None:
+    def __init__(self, provider: Provider, *, service: str, region: str, context: Context | None = None) -> None:
+        if not isinstance(provider, Provider):  # pyright: ignore[reportUnnecessaryIsInstance] - a user's call
+            raise TypeError(f"provider is {type(provider).__name__}: give a Provider, such as default_chain()")
+        if not service or not region:
+            raise ValueError("service and region must be given: they are part of what is signed")
         self._provider = provider
         self._service = service
         self._region = region
-        self._clock = context.clock
+        self._clock = (provider._context if context is None else context).clock  # noqa: SLF001  # pyright: ignore[reportPrivateUsage] - one of us
         self._rules = RULES.get(service, Rules())
 
     def __repr__(self) -> str:
@@ -126,6 +135,9 @@ class SigV4:
             normalize_path=not self._rules.path_as_is,
             encode_path=not self._rules.path_as_is,
         )
+
+    def _says_expired(self, status: int, headers: Mapping[str, str], body: bytes) -> bool:
+        return says_expired(status, headers, b"" if self._rules.fronts else body)
 
     def _spelled(self, url: str) -> str:
         """The URL as it is to be sent."""
@@ -201,11 +213,18 @@ def _hash(body: bytes) -> str:
 
 
 def _check_sendable(credentials: Credentials) -> None:
-    # A client library would quote what no header may hold in its error.
-    holder = credentials.provider or "the source"
-    for what, text in (("access key id", credentials.access_key_id), ("session token", credentials.session_token)):
-        if text and not (text.isascii() and text.isprintable()):
-            raise InvalidConfiguration(
-                f"the {what} from {holder} holds a line break or another character that no header may: look for a"
-                " stray one where it is written"
-            )
+    # A client library would quote what no header may hold in its error. No local here holds a token, either.
+    what = None
+    if not _is_sendable(credentials.access_key_id):
+        what = "access key id"
+    elif not _is_sendable(credentials.session_token or ""):
+        what = "session token"
+    if what is not None:
+        raise InvalidConfiguration(
+            f"the {what} from {credentials.provider or 'the source'} holds a line break or another character that"
+            " no header may: look for a stray one where it is written"
+        )
+
+
+def _is_sendable(text: str) -> bool:
+    return text.isascii() and text.isprintable()
