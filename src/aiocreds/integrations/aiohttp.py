@@ -85,8 +85,8 @@ class SigV4Auth(SigV4):
         self, request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType
     ) -> aiohttp.ClientResponse:
         """Sign a request and send it."""
-        # aiohttp follows redirects by itself, and calls its middlewares anew without a word about it. Only the timer
-        # tells which requests belong to one call of the program.
+        # aiohttp follows redirects by itself, and calls its middlewares anew without a word about it. Only the
+        # timer tells which requests belong to one call of the program.
         call, origin = request._timer, request.url.origin()  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
         start = self._starts.get(call, origin)
         if origin != start:
