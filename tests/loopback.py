@@ -30,6 +30,9 @@ TOKEN_PATH = "/latest/api/token"
 ROLES_PATH = "/latest/meta-data/iam/security-credentials/"
 CONTAINER_PATH = "/v2/credentials/task"
 ROLE = "app-role"
+CALLER = """<GetCallerIdentityResponse xmlns="https://sts.amazonaws.com/doc/2011-06-15/">
+    <GetCallerIdentityResult><Arn>arn:aws:iam::123456789012:user/me</Arn><UserId>AIDATEST</UserId>
+    <Account>123456789012</Account></GetCallerIdentityResult></GetCallerIdentityResponse>"""
 SERVICES = ("STS", "SSO", "SSO_OIDC", "COGNITO_IDENTITY", "SIGNIN")
 
 
@@ -283,6 +286,8 @@ class Loopback:
             refusal = self._refuse(request, seen)
         if refusal:
             return sts_error(*refusal)
+        if form["Action"] == "GetCallerIdentity":
+            return Answer(body=CALLER)
         issued = self.issue(f"sts {next(self._numbers)}")
         arn = form["RoleArn"].split(":")
         name = form["RoleArn"].rpartition("/")[2]

@@ -9,6 +9,7 @@ import hashlib
 from math import inf
 from typing import TYPE_CHECKING
 
+from aiocreds import trace
 from aiocreds.aws import sso
 from aiocreds.aws.client import ServiceClient
 from aiocreds.config import expand
@@ -50,11 +51,12 @@ class SignIn:
             SourceUnavailable: it has ended, and SSO-OIDC does not answer.
         """
         margin = RENEWAL_WINDOW if self._settings.session else 0.0
-        token = await self._cache.current(life=self._life, margin=margin, renew=self._renew)
-        access_token = _access_token(token)
-        if access_token is None:
-            raise self._none_there()
-        return access_token
+        with trace.step(f"SSO sign-in {self._settings.session or self._settings.start_url}"):
+            token = await self._cache.current(life=self._life, margin=margin, renew=self._renew)
+            access_token = _access_token(token)
+            if access_token is None:
+                raise self._none_there()
+            return access_token
 
     async def access_token_as_it_is(self) -> str | None:
         """The access token that is cached now, whatever its age."""

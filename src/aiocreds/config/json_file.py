@@ -10,6 +10,7 @@ from contextlib import suppress
 from time import sleep
 from typing import Any, cast
 
+from aiocreds import trace
 from aiocreds.errors import InvalidConfiguration
 
 
@@ -37,6 +38,7 @@ async def read(path: str) -> Document | None:
         try:
             return await loop.run_in_executor(None, _read, path)
         except (FileNotFoundError, NotADirectoryError):
+            trace.note(path, "not there")
             return None
         except OSError as error:
             reason = (error.strerror or type(error).__name__).lower()
@@ -45,6 +47,7 @@ async def read(path: str) -> Document | None:
             ) from None
         except (ValueError, RecursionError):
             continue  # half-written, perhaps: AWS CLI writes in place
+    trace.note(path, "holds no JSON object")
     return None
 
 

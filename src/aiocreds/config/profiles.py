@@ -130,6 +130,11 @@ class SharedConfig:
     def __hash__(self) -> int:
         return hash(self._documents)
 
+    def files(self) -> list[tuple[str, int]]:
+        """The two files, and how many profiles each has."""
+        credentials, config = self._documents
+        return [(document.file, len(document.profiles)) for document in (config, credentials)]
+
     def profile(self, name: str) -> Section | None:
         """A profile, or None when neither file has it."""
         if name not in self._met:

@@ -11,6 +11,7 @@ from functools import partial
 from math import inf
 from typing import TYPE_CHECKING, Any
 
+from aiocreds import trace
 from aiocreds.config import json_file
 from aiocreds.config.file_lock import locked
 from aiocreds.errors import CredentialsError
@@ -84,6 +85,8 @@ class TokenCache:
             CredentialsError: what `renew` raised, when the old token is no good any more.
         """
         token = await self.read()
+        if token is not None and trace.current() is not None:
+            self._tell(token, life(token))
         if token is None or life(token) > margin:
             return token
         if life(token) > 0 and 0 < self._memory.held_until - self._clock.now() <= HOLD:
@@ -94,6 +97,15 @@ class TokenCache:
             return renewal.result()
         except CredentialsError as error:
             raise error.afresh() from None
+
+    def _tell(self, token: Token, left: float) -> None:
+        """Say what the file holds, to who explains."""
+        if left == -inf:
+            trace.note(self.path, "holds no token that says when it ends")
+            return
+        end = datetime.fromtimestamp(self._clock.now() + left, UTC)
+        trace.note(self.path, f"{'ends' if left > 0 else 'ended'} at {end:%Y-%m-%d %H:%M} UTC")
+        trace.note_end(end)
 
     def _shared(self, renew: Callable[[], Coroutine[Any, Any, Token | None]]) -> asyncio.Task[Token | None]:
         """The renewal under way on this loop, or a new one."""
@@ -109,7 +121,8 @@ class TokenCache:
                 if not task.cancelled():
                     task.exception()  # whoever still waits raises it
 
-            task = loop.create_task(renew(), name="aiocreds token renewal", context=contextvars.Context())
+            context = trace.carry(contextvars.Context())
+            task = loop.create_task(renew(), name="aiocreds token renewal", context=context)
             renewals[loop] = task
             task.add_done_callback(ended)
         return task
@@ -137,6 +150,7 @@ class TokenCache:
                 level = logging.WARNING if error.recoverable else logging.ERROR
                 logger.log(level, "%s. The token in %s is used on for %.0f s", error, self.path, left)
                 return token
+            trace.note(self.path, f"renewed for {life(fresh):.0f} s")
             loop, write = asyncio.get_running_loop(), partial(self._write, fresh, token)
             await asyncio.shield(loop.run_in_executor(None, lock.during, write))
             return fresh

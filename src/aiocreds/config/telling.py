@@ -1,0 +1,75 @@
+"""What a fetch notes about files, for those who ask. Loaded only then."""
+
+from __future__ import annotations
+
+import base64
+import json
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from aiocreds import trace
+from aiocreds.config.walk import Kind
+from aiocreds.credentials import redact_key
+from aiocreds.parse import object_of, text_of
+
+if TYPE_CHECKING:
+    from aiocreds.config.profiles import Section, SharedConfig
+
+SHOWN = {
+    Kind.ROLE: ("role_arn", "source_profile", "credential_source", "mfa_serial"),
+    Kind.CREDENTIAL_SOURCE: ("credential_source",),
+    Kind.WEB_IDENTITY: ("role_arn", "web_identity_token_file"),
+    Kind.SSO: ("sso_session", "sso_start_url", "sso_account_id", "sso_role_name"),
+    Kind.LOGIN: ("login_session",),
+    Kind.STATIC: (),
+    Kind.PROCESS: (),  # its words may hold a secret; who runs it tells its name
+}
+CLAIMS = {"iss": "issuer", "aud": "audience", "sub": "subject"}
+LONGEST = 100
+
+
+def tell_files(config: SharedConfig, name: str, place: str) -> None:
+    """Say which profile is looked for, and what the files hold."""
+    if place:
+        trace.note(place, name)
+    for file, profiles in config.files():
+        count = f"{profiles} profile{'' if profiles == 1 else 's'}" if profiles else "missing, or without a profile"
+        trace.note(file, count)
+    section = config.profile(name)
+    if section is not None:
+        trace.note(section.where(), f"[{'' if name == 'default' else 'profile '}{name}]")
+
+
+def tell_step(section: Section, kind: Kind) -> None:
+    """Say what a profile says about its credentials."""
+    if kind is Kind.STATIC:
+        trace.note(section.where("aws_access_key_id"), redact_key(section.get("aws_access_key_id") or ""))
+        trace.note(section.where("aws_secret_access_key"), "aws_secret_access_key is set")
+        if section.get("aws_session_token"):
+            trace.note(section.where("aws_session_token"), "aws_session_token is set")
+    for key in (*SHOWN[kind], "region"):
+        if value := section.get(key):
+            trace.note(section.where(key), f"{key} = {value}")
+    if kind is Kind.ROLE and section.get("external_id"):
+        trace.note(section.where("external_id"), "external_id is set")
+
+
+def tell_token(path: str, token: str) -> None:
+    """Say what a token claims, if it is a JSON Web Token: who issued it, for whom, and when it ends."""
+    try:
+        part = token.split(".")[1]
+        claims = object_of(json.loads(base64.urlsafe_b64decode(part + "=" * (-len(part) % 4))))
+        end = datetime.fromtimestamp(float(claims.get("exp", "")), UTC)
+    except (IndexError, ValueError, TypeError, OverflowError, OSError, RecursionError):
+        trace.note(path, "a token that does not say when it ends")
+        return
+    trace.note_end(end)
+    said = [f"{word} {told}" for claim, word in CLAIMS.items() if (told := _claim(claims.get(claim)))]
+    trace.note(path, ", ".join(["a token", *said, f"ending at {end:%Y-%m-%d %H:%M} UTC"]))
+
+
+def _claim(value: object) -> str:
+    if isinstance(value, list):
+        value = value[0] if value else ""  # pyright: ignore[reportUnknownVariableType] - whatever it is
+    text = text_of(value) or ""
+    return text if text.isprintable() and len(text) <= LONGEST else ""
