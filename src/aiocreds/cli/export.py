@@ -116,15 +116,19 @@ def _json(credentials: Credentials, *, whole: bool) -> str:
     return json.dumps({name: value for name, value in document.items() if value is not None}) + "\n"
 
 
-_PLAIN = re.compile(r"[\w@+=:,./-]+", re.ASCII)  # as keys are; no shell reads anything into these
+_PLAIN = r"[\w@+=:,./-]+"  # as keys are; no shell reads anything into these
 
 
 def _posix(value: str) -> str:
-    return value if _PLAIN.fullmatch(value) else "'" + value.replace("'", "'\\''") + "'"
+    return value if re.fullmatch(_PLAIN, value, re.ASCII) else "'" + value.replace("'", "'\\''") + "'"
 
 
 def _fish(value: str) -> str:
-    return value if _PLAIN.fullmatch(value) else "'" + value.replace("\\", "\\\\").replace("'", "\\'") + "'"
+    return (
+        value
+        if re.fullmatch(_PLAIN, value, re.ASCII)
+        else "'" + value.replace("\\", "\\\\").replace("'", "\\'") + "'"
+    )
 
 
 def _powershell(value: str) -> str:
@@ -132,7 +136,7 @@ def _powershell(value: str) -> str:
 
 
 def _windows_cmd(name: str, value: str) -> str:
-    if _PLAIN.fullmatch(value):
+    if re.fullmatch(_PLAIN, value, re.ASCII):
         return f"{name}={value}"
     if re.search(r'[\x00-\x1f"%!]', value):
         raise _inexpressible(name, "a quotation mark, a percent sign or the like", "cmd.exe")

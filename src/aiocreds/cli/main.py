@@ -107,18 +107,27 @@ def _parser(argv: list[str]) -> argparse.ArgumentParser:
         prog="aiocreds",
         description="AWS credentials: see where they come from, hand them over, serve them.",
         epilog=EXAMPLE,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        formatter_class=_Help,
         parents=[debug],
     )
     parser.add_argument("--version", action=_Version, nargs=0, help="print the version and stop")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", title="commands")
     for name, summary in COMMANDS.items():
-        command = commands.add_parser(
-            name, help=summary, parents=[debug], formatter_class=argparse.RawDescriptionHelpFormatter
-        )
+        command = commands.add_parser(name, help=summary, parents=[debug], formatter_class=_Help)
         if name in argv or "_ARGCOMPLETE" in os.environ:
             _module(name).configure(command)
     return parser
+
+
+class _Help(argparse.RawDescriptionHelpFormatter):
+    """As wide as the terminal; argparse itself would load what can also copy trees and unpack archives."""
+
+    def __init__(self, prog: str, **options: Any) -> None:
+        try:
+            width = int(os.environ.get("COLUMNS") or os.get_terminal_size().columns)
+        except (ValueError, OSError):
+            width = 100
+        super().__init__(prog, **{"width": width - 2, **options})
 
 
 class _Version(argparse.Action):
