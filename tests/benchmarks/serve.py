@@ -23,7 +23,7 @@ from tests.benchmarks.report import Row, alternate, at_least, at_most, exactly, 
 from tests.benchmarks.start_up import EMPTY, KEYS, PAIRS, environment, process_cost
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 SECONDS = 10.0
 CONNECTIONS = 32
@@ -89,10 +89,14 @@ def _load(home: Path) -> list[Row]:
 
 def _export(home: Path) -> list[Row]:
     variables = environment(home)
+
+    def process(*arguments: str, **keys: str) -> Callable[[], float]:
+        return lambda: process_cost(list(arguments), {**variables, **keys})[0]
+
     contenders = {
-        "empty": lambda: process_cost(["-c", EMPTY], variables)[0],
-        "export": lambda: process_cost(["-m", "aiocreds", "export"], {**variables, **KEYS})[0],
-        "env": lambda: process_cost(["-m", "aiocreds", "export", "--format", "env"], {**variables, **KEYS})[0],
+        "empty": process("-c", EMPTY),
+        "export": process("-m", "aiocreds", "export", **KEYS),
+        "env": process("-m", "aiocreds", "export", "--format", "env", **KEYS),
     }
     for run in contenders.values():
         run()  # the compiled modules are written

@@ -72,7 +72,7 @@ class Endpoint:
         async with AsyncExitStack() as opening:
             for provider in self._providers.values():
                 await opening.enter_async_context(provider)
-            runner = web.ServerRunner(web.Server(self._answer, access_log=None), shutdown_timeout=FAREWELL)
+            runner = web.ServerRunner(web.Server(self.answer, access_log=None), shutdown_timeout=FAREWELL)
             opening.push_async_callback(runner.cleanup)  # before the providers end: requests under way need them
             await runner.setup()
             await web.TCPSite(runner, HOST, self.port, backlog=1024).start()
@@ -89,7 +89,8 @@ class Endpoint:
     def _ports(self) -> list[str]:
         return [f":{self.port}", ""] if self.port == HTTP_PORT else [f":{self.port}"]
 
-    async def _answer(self, request: web.BaseRequest) -> web.StreamResponse:
+    async def answer(self, request: web.BaseRequest) -> web.StreamResponse:
+        """What a request gets."""
         refusal = self._refusal(request)
         if refusal is not None:
             return _no(*refusal)
@@ -159,6 +160,6 @@ def _document(credentials: Credentials) -> bytes:
 
 
 def _no(status: int, code: str, message: str) -> web.Response:
-    """A refusal as clients show it."""
-    body = json.dumps({"code": code, "message": message}).encode()
+    """A refusal as clients show it; the npm SDK looks for its names in capitals."""
+    body = json.dumps({"code": code, "message": message, "Code": code, "Message": message}).encode()
     return web.Response(status=status, body=body, headers={**HEADERS, "Allow": "GET"} if status == 405 else HEADERS)

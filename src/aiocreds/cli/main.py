@@ -96,7 +96,7 @@ def _split(argv: Sequence[str]) -> tuple[list[str], list[str] | None]:
 
 
 def _parser(argv: list[str]) -> argparse.ArgumentParser:
-    debug = argparse.ArgumentParser(add_help=False)
+    debug = argparse.ArgumentParser(add_help=False, formatter_class=_Help)
     debug.add_argument(
         "--debug",
         action="store_true",
