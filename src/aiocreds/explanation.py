@@ -131,17 +131,16 @@ async def explain(provider: Provider) -> Explanation:
     The source is asked, whatever is held, and what it brings is kept, as by ``provider.fetch()``. That costs what
     a fetch costs; when nobody explains, nothing is recorded. A failure is not raised but told.
     """
-    while_waiting = AGAIN
-    while True:
-        top = trace.Record("")
+    record = trace.Record(provider.name)
+    for left in reversed(range(AGAIN)):
+        top = trace.Record(provider.name)
         with trace.recording(top):
             try:
                 await provider.fetch()
             except CredentialsError as error:
                 top.end(error=error)
         record = top.steps[-1] if top.steps else top
-        while_waiting -= 1
-        if not record.joined or not while_waiting:  # a flight under way tells nothing: fetch anew behind it
+        if not (record.joined and left):  # a flight that was under way tells nothing: fetch anew behind it
             break
     context = provider._context  # noqa: SLF001 - one of us  # pyright: ignore[reportPrivateUsage]
     step = step_of(record, context.clock)

@@ -95,7 +95,7 @@ class Flight:
         self.landed = True
         landed(self)
         if self.record is not None:
-            self.record.end(self.credentials, self.error)
+            self.record.landed(self.credentials, self.error)
             self.record = None
         for waiter in self._waiters:
             if not waiter.done():

@@ -300,7 +300,7 @@ class Provider:
             await flight.wait(seat)
             if joined is not None:
                 joined.joined = True
-                joined.end(flight.credentials, flight.error)
+                joined.landed(flight.credentials, flight.error)
             if flight.recalled or (isinstance(flight.error, Unattended) and not behind and attended()):
                 continue  # it ended before it could serve us: the next one starts with us aboard
             return flight

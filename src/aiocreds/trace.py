@@ -98,6 +98,11 @@ class Record:
             self.expiration = credentials.expiration
             self.outlives = credentials.may_outlive_expiry
 
+    def landed(self, credentials: Credentials | None, error: BaseException | None) -> None:
+        """The trip has ended; one that was called back brought neither."""
+        if credentials is not None or error is not None:
+            self.end(credentials, error)
+
     def note(self, place: str, found: str) -> None:
         """What was found where; several things about one place, one after another, are one."""
         if self.looked_at and self.looked_at[-1][0] == place:

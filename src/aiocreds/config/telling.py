@@ -5,15 +5,17 @@ from __future__ import annotations
 import base64
 import json
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from aiocreds import trace
+from aiocreds.config.locations import CONFIG_FILE, CREDENTIALS_FILE
 from aiocreds.config.walk import Kind
 from aiocreds.credentials import redact_key
 from aiocreds.parse import object_of, text_of
 
 if TYPE_CHECKING:
     from aiocreds.config.profiles import Section, SharedConfig
+    from aiocreds.context import Context
 
 SHOWN = {
     Kind.ROLE: ("role_arn", "source_profile", "credential_source", "mfa_serial"),
@@ -28,10 +30,15 @@ CLAIMS = {"iss": "issuer", "aud": "audience", "sub": "subject"}
 LONGEST = 100
 
 
-def tell_files(config: SharedConfig, name: str, place: str) -> None:
-    """Say which profile is looked for, and what the files hold."""
-    if place:
-        trace.note(place, name)
+def tell_variables(context: Context) -> None:
+    """Say what names the profile and the files."""
+    for variable in ("AWS_PROFILE", CONFIG_FILE, CREDENTIALS_FILE):
+        if value := context.setting(variable):
+            trace.note(variable, value)
+
+
+def tell_files(config: SharedConfig, name: str) -> None:
+    """Say what the files hold, and where the profile is."""
     for file, profiles in config.files():
         count = f"{profiles} profile{'' if profiles == 1 else 's'}" if profiles else "missing, or without a profile"
         trace.note(file, count)
@@ -43,7 +50,8 @@ def tell_files(config: SharedConfig, name: str, place: str) -> None:
 def tell_step(section: Section, kind: Kind) -> None:
     """Say what a profile says about its credentials."""
     if kind is Kind.STATIC:
-        trace.note(section.where("aws_access_key_id"), redact_key(section.get("aws_access_key_id") or ""))
+        key = redact_key(section.get("aws_access_key_id") or "")
+        trace.note(section.where("aws_access_key_id"), f"aws_access_key_id = {key}")
         trace.note(section.where("aws_secret_access_key"), "aws_secret_access_key is set")
         if section.get("aws_session_token"):
             trace.note(section.where("aws_session_token"), "aws_session_token is set")
@@ -69,7 +77,6 @@ def tell_token(path: str, token: str) -> None:
 
 
 def _claim(value: object) -> str:
-    if isinstance(value, list):
-        value = value[0] if value else ""  # pyright: ignore[reportUnknownVariableType] - whatever it is
-    text = text_of(value) or ""
+    told: list[object] = cast("list[object]", value) if isinstance(value, list) else [value]
+    text = text_of(told[0] if told else "") or ""
     return text if text.isprintable() and len(text) <= LONGEST else ""

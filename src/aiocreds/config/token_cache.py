@@ -86,7 +86,7 @@ class TokenCache:
         """
         token = await self.read()
         if token is not None and trace.current() is not None:
-            self._tell(token, life(token))
+            self._tell(life(token))
         if token is None or life(token) > margin:
             return token
         if life(token) > 0 and 0 < self._memory.held_until - self._clock.now() <= HOLD:
@@ -98,13 +98,14 @@ class TokenCache:
         except CredentialsError as error:
             raise error.afresh() from None
 
-    def _tell(self, token: Token, left: float) -> None:
+    def _tell(self, left: float, word: str = "") -> None:
         """Say what the file holds, to who explains."""
         if left == -inf:
             trace.note(self.path, "holds no token that says when it ends")
             return
         end = datetime.fromtimestamp(self._clock.now() + left, UTC)
-        trace.note(self.path, f"{'ends' if left > 0 else 'ended'} at {end:%Y-%m-%d %H:%M} UTC")
+        verb = word or ("ends at" if left > 0 else "ended at")
+        trace.note(self.path, f"{verb} {end:%Y-%m-%d %H:%M} UTC")
         trace.note_end(end)
 
     def _shared(self, renew: Callable[[], Coroutine[Any, Any, Token | None]]) -> asyncio.Task[Token | None]:
@@ -150,7 +151,8 @@ class TokenCache:
                 level = logging.WARNING if error.recoverable else logging.ERROR
                 logger.log(level, "%s. The token in %s is used on for %.0f s", error, self.path, left)
                 return token
-            trace.note(self.path, f"renewed for {life(fresh):.0f} s")
+            if trace.current() is not None:
+                self._tell(life(fresh), "renewed until")
             loop, write = asyncio.get_running_loop(), partial(self._write, fresh, token)
             await asyncio.shield(loop.run_in_executor(None, lock.during, write))
             return fresh

@@ -102,7 +102,8 @@ async def persist(call: Call, lease: Lease) -> Response | SourceUnavailable:
             logger.debug("%s %s: %s (%.0f ms, %s)", call.method, call.host, said, took, tries)
         if trace.current() is not None:
             said = f"answered {outcome.status}" if isinstance(outcome, Response) else outcome.what
-            trace.note(call.host, f"{said} ({(loop.time() - started) * 1000:.0f} ms)")
+            tries = f", attempt {attempt} of {call.attempts}" if attempt > 1 else ""
+            trace.note(call.host, f"{said} ({(loop.time() - started) * 1000:.0f} ms{tries})")
         if attempt >= call.attempts or (pause := _pause(call, outcome, attempt)) is None:
             return outcome if isinstance(outcome, Response) else to_error(call, outcome, attempt, answered=answered)
         await asyncio.sleep(pause)

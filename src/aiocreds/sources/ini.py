@@ -99,12 +99,16 @@ class _Profile:
         self.built: tuple[tuple[SharedConfig, str] | None, list[Provider]] = None, []
 
     async def fetch(self) -> Credentials:
+        if trace.current() is not None:
+            from aiocreds.config.telling import tell_variables  # few ever ask
+
+            tell_variables(self.context)
         config = await load(self.context, credentials_file=self.credentials_file, config_file=self.config_file)
         name = profile_name(self.context, self.profile)
         if trace.current() is not None:
-            from aiocreds.config.telling import tell_files  # few ever ask
+            from aiocreds.config.telling import tell_files
 
-            tell_files(config, name, profile_place(self.context, self.profile))
+            tell_files(config, name)
         steps = walk(config, name, profile_place(self.context, self.profile))
         built_for, sources = self.built
         if built_for != (config, name):
