@@ -209,6 +209,15 @@ def keys_that_hide_the_pod(machine: Machine) -> None:
     machine.environ |= {"AWS_WEB_IDENTITY_TOKEN_FILE": "/var/run/secrets/token", "AWS_ROLE_ARN": ROLE}
 
 
+@case("the relative one is used", 2)
+def two_agents(machine: Machine) -> None:
+    """Two variables name two agents, and the one that counts is no path."""
+    machine.environ |= {
+        "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI": "v2/credentials",
+        "AWS_CONTAINER_CREDENTIALS_FULL_URI": machine.aws.url + CONTAINER_PATH,
+    }
+
+
 # Profiles.
 
 

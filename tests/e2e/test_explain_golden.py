@@ -82,6 +82,7 @@ async def test_the_first_screen_names_the_cause(name: str, machine: Machine) -> 
     assert document == path.read_text(encoding="utf-8")
 
 
+@pytest.mark.skipif(REWRITE, reason="they are being written")
 def test_no_golden_file_is_left_over() -> None:
     assert {path.stem for path in GOLDEN.iterdir()} == set(CASES)
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import shutil
 import sys
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +24,7 @@ from aiocreds.sources.default import default_chain
 
 if TYPE_CHECKING:
     import argparse
+    from collections.abc import Iterator
     from datetime import datetime
 
     from aiocreds.credentials import Credentials
@@ -47,8 +50,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
     import argparse
 
     parser.description = (
-        "Walk the default chain as a program would, and show every source with what it looked at, what it found"
-        " there and how long it took; which one wins, what it hides, and whose credentials they are."
+        "Walk the default chain as a program would, and show every source with what it\n"
+        "looked at, what it found there and how long it took; which one wins, what it\n"
+        "hides, and whose credentials they are."
     )
     parser.epilog = EXAMPLE
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
@@ -72,13 +76,32 @@ def run(arguments: argparse.Namespace) -> int:
 async def examine(profile: str | None = None, *, offline: bool = False, context: Context = DEFAULT) -> Report:
     """Walk the default chain, and unless ``offline`` ask STS about what it brought."""
     provider = default_chain(profile, mfa_code=_ask_for_code if sys.stdin.isatty() else None, context=context)
-    async with context:
-        explanation = await explain(provider)
-        caller = check = None
-        if explanation.identity is not None and not offline:
-            caller, check = await _caller(await provider(), profile, context)
+    with _listening() as logged:
+        async with context:
+            explanation = await explain(provider)
+            caller = check = None
+            if explanation.identity is not None and not offline:
+                caller, check = await _caller(await provider(), profile, context)
     home = context.home or home_folder(context.environ)
-    return Report(explanation, caller, check, home)
+    return Report(explanation, caller, check, home, tuple(logged))
+
+
+@contextmanager
+def _listening() -> Iterator[list[str]]:
+    """Collect what the library warns of in the log, to be shown in its place."""
+    logged: list[str] = []
+
+    class Listener(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            if record.name != "aiocreds.sources.default":  # what it warns of, an explanation says, too
+                logged.append(record.getMessage())
+
+    logger, listener = logging.getLogger("aiocreds"), Listener(logging.WARNING)
+    logger.addHandler(listener)
+    try:
+        yield logged
+    finally:
+        logger.removeHandler(listener)
 
 
 async def _caller(
@@ -114,12 +137,14 @@ class Report:
         caller: whose credentials they are, as STS says.
         check: how asking STS went; None when it was not asked.
         home: the folder that ``~`` stands for.
+        logged: what the library warned of meanwhile.
     """
 
     explanation: Explanation
     caller: sts.Caller | None
     check: Step | None
     home: str
+    logged: tuple[str, ...] = ()
 
     @property
     def error(self) -> CredentialsError | None:
@@ -131,7 +156,7 @@ class Report:
     @property
     def warnings(self) -> list[str]:
         """What looks like a mistake although it may work."""
-        found = list(self.explanation.warnings)
+        found = [*self.explanation.warnings, *self.logged]
         return found + [text for text in wrong_clock(self.check) if text not in found] if self.check else found
 
     @property
