@@ -70,9 +70,10 @@ def _run(arguments: argparse.Namespace) -> int:
         print(f"aiocreds {arguments.command}: {error}", file=sys.stderr)
         return NOT_FOUND if isinstance(error, CredentialsNotFound) else BROKEN
     except ModuleNotFoundError as error:
-        if error.name is None or error.name.partition(".")[0] not in ("rich", "argcomplete"):
+        package = (error.name or "").partition(".")[0]
+        if package not in ("rich", "argcomplete"):
             raise
-        print(f"aiocreds {arguments.command} needs {error.name}: pip install 'aiocreds[cli]'", file=sys.stderr)
+        print(f"aiocreds {arguments.command} needs {package}: pip install 'aiocreds[cli]'", file=sys.stderr)
         return BROKEN
     except BrokenPipeError:  # whoever read has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is buffered has to go somewhere
