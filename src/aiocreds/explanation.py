@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from aiocreds.trace import Outcome, Record
 
 AGAIN = 3  # fetches that may turn out to be somebody else's
+UNUSED = " is not used: "  # as config/telling.py says it
 CLOCK = "this machine's clock"
 WRAPPERS = {"from_env", "from_sso", "from_token_file", "remote"}  # members of the default chain that wrap a source
 
@@ -210,6 +211,10 @@ def _warnings(step: Step, context: Context) -> Iterator[str]:
         yield f"AWS_DEFAULT_PROFILE={others} is set, which only some programs read: use AWS_PROFILE"
     if winner is not None:
         yield from _unused(context, unasked, winner)
+    for inner in step.walk():
+        for look in inner.looked_at:
+            if UNUSED in look.found:
+                yield f"{look.place}: {look.found}"
     yield from _regions(step, context)
     yield from wrong_clock(step)
 

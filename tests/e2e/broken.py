@@ -305,6 +305,20 @@ def wrong_duration(machine: Machine) -> None:
     machine.credentials(machine.static())
 
 
+@case("~/.aws/config:2: aws_access_key_id is not used: ~/.aws/credentials:2 comes first", 0)
+def keys_in_both_files(machine: Machine) -> None:
+    """Fresh keys went into one file, and the old ones in the other still win."""
+    machine.config(machine.static("default").replace(KEY, "AKIAI44QH8DHBEXAMPLE"))
+    machine.credentials(machine.static("default"))
+
+
+@case("~/.aws/config:5: credential_process is not used: sso_session comes first", 0, profile="app")
+def two_ways_in_one_profile(machine: Machine) -> None:
+    """A profile was moved to SSO, and the process that it had before was left in it."""
+    machine.config(f"[profile app]\nsso_session = corp\n{PORTAL}credential_process = /opt/bin/vend\n{SESSION}")
+    machine.aws.sign_in.sso_login(machine.home)
+
+
 # IAM Identity Center and aws login.
 
 

@@ -306,6 +306,33 @@ async def test_there_is_no_warning_without_a_reason(environ: dict[str, str], con
     assert (await explain(default_chain(context=context))).warnings == ()
 
 
+@pytest.mark.parametrize(
+    ("profile", "unused"),
+    [
+        ("[profile app]\nrole_arn = {role}\nsource_profile = app\n{keys}", []),
+        ("[profile app]\nrole_arn = {role}\nsource_profile = base\n{keys}", ["aws_access_key_id"]),
+        ("[profile app]\nrole_arn = {role}\nsource_profile = base\nlogin_session = x\n", ["login_session"]),
+        ("[profile app]\n{keys}credential_process = x\n", ["credential_process"]),
+        ("[profile app]\n{keys}", []),
+    ],
+)
+async def test_what_a_profile_has_to_no_effect_is_told(
+    profile: str, unused: list[str], aws: Loopback, home: Path
+) -> None:
+    pair = f"aws_access_key_id = {KEY}\naws_secret_access_key = {secret()}\n"
+    (home / ".aws/config").write_text(profile.format(role=ROLE, keys=pair))
+    (home / ".aws/credentials").write_text(f"[base]\n{pair}")
+    explanation = await explain(from_ini("app", context=Context(aws.environ, home=home)))
+    assert explanation.step.outcome == "found"
+    assert [warning.split()[1] for warning in explanation.warnings] == unused
+
+
+async def test_a_profile_named_in_code_is_not_said_to_come_from_a_variable(home: Path) -> None:
+    context = Context({"AWS_PROFILE": "other"}, home=home)
+    assert "AWS_PROFILE" not in looks((await explain(from_ini("app", context=context))).step)
+    assert looks((await explain(from_ini(context=context))).step)["AWS_PROFILE"] == "other"
+
+
 # GetCallerIdentity.
 
 
@@ -451,6 +478,18 @@ def test_a_terminal_gets_the_same_words(
     report.show(100)
     assert out.getvalue().splitlines() == report.text(100, encoding=None).splitlines()
     assert "[bold]x[/bold]" in out.getvalue()
+
+
+async def test_a_person_is_asked_for_a_code(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+
+    def getpass(prompt: str, stream: object) -> str:
+        asked.append(prompt)
+        return "123456"
+
+    monkeypatch.setattr("getpass.getpass", getpass)
+    assert await command.ask_for_code("arn:aws:iam::123456789012:mfa/me") == "123456"
+    assert asked == ["MFA code for arn:aws:iam::123456789012:mfa/me: "]
 
 
 def test_the_command_prints_and_returns_its_status(

@@ -75,7 +75,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 async def examine(profile: str | None = None, *, offline: bool = False, context: Context = DEFAULT) -> Report:
     """Walk the default chain, and unless ``offline`` ask STS about what it brought."""
-    provider = default_chain(profile, mfa_code=_ask_for_code if sys.stdin.isatty() else None, context=context)
+    provider = default_chain(profile, mfa_code=ask_for_code if sys.stdin.isatty() else None, context=context)
     with _listening() as logged:
         async with context:
             explanation = await explain(provider)
@@ -122,7 +122,8 @@ async def _caller(
     return caller, step_of(record, context.clock)
 
 
-async def _ask_for_code(serial_number: str) -> str:
+async def ask_for_code(serial_number: str) -> str:
+    """Ask who sits at the terminal."""
     from getpass import getpass  # for profiles with MFA alone
 
     return await asyncio.to_thread(getpass, f"MFA code for {serial_number}: ", sys.stderr)

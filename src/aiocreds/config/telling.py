@@ -28,11 +28,12 @@ SHOWN = {
 }
 CLAIMS = {"iss": "issuer", "aud": "audience", "sub": "subject"}
 LONGEST = 100
+UNUSED = "is not used: "
 
 
-def tell_variables(context: Context) -> None:
-    """Say what names the profile and the files."""
-    for variable in ("AWS_PROFILE", CONFIG_FILE, CREDENTIALS_FILE):
+def tell_variables(context: Context, place: str) -> None:
+    """Say what names the profile and the files; ``place`` is the variable that the profile is named in."""
+    for variable in (place, CONFIG_FILE, CREDENTIALS_FILE):
         if value := context.setting(variable):
             trace.note(variable, value)
 
@@ -60,6 +61,23 @@ def tell_step(section: Section, kind: Kind) -> None:
             trace.note(section.where(key), f"{key} = {value}")
     if kind is Kind.ROLE and section.get("external_id"):
         trace.note(section.where("external_id"), "external_id is set")
+    if kind is not Kind.CREDENTIAL_SOURCE:  # of a role that has told already
+        _tell_unused(section, kind)
+
+
+def _tell_unused(section: Section, kind: Kind) -> None:
+    """Say what else the profile has, to no effect, since another kind of credentials or another file comes first."""
+    first = next((key for key in (kind.value, *SHOWN[kind]) if section.get(key)), kind.value)
+    itself = section.get("source_profile") == section.name  # a role that is assumed with the keys beside it
+    for other in (Kind.ROLE, Kind.WEB_IDENTITY, Kind.SSO, Kind.LOGIN, Kind.STATIC, Kind.PROCESS):
+        key = other.value
+        belongs = other is kind or (itself and other in (Kind.ROLE, Kind.STATIC)) or key in SHOWN[kind]
+        if section.get(key) and not belongs:
+            trace.note(section.where(key), f"{key} {UNUSED}{first} comes first")
+    pair = ("aws_access_key_id", "aws_secret_access_key") if kind is Kind.STATIC else ()
+    for key in (*SHOWN[kind], *pair):
+        if place := section.hidden(key):
+            trace.note(place, f"{key} {UNUSED}{section.where(key)} comes first")
 
 
 def tell_token(path: str, token: str) -> None:

@@ -102,7 +102,7 @@ class _Profile:
         if trace.current() is not None:
             from aiocreds.config.telling import tell_variables  # few ever ask
 
-            tell_variables(self.context)
+            tell_variables(self.context, profile_place(self.context, self.profile))
         config = await load(self.context, credentials_file=self.credentials_file, config_file=self.config_file)
         name = profile_name(self.context, self.profile)
         if trace.current() is not None:
