@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hmac
 import json
+import logging
 import secrets
 from contextlib import AsyncExitStack, suppress
 from datetime import UTC, datetime, timedelta
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 
     from aiocreds.credentials import Credentials
     from aiocreds.provider import Provider
+
+logger = logging.getLogger("aiocreds.cli")
 
 HOST = "127.0.0.1"
 FAR = timedelta(days=1)  # for credentials that never expire: clients want to be told some time
@@ -161,5 +164,6 @@ def _document(credentials: Credentials) -> bytes:
 
 def _no(status: int, code: str, message: str) -> web.Response:
     """A refusal as clients show it; the npm SDK looks for its names in capitals."""
+    logger.debug("%d %s: %s", status, code, message)
     body = json.dumps({"code": code, "message": message, "Code": code, "Message": message}).encode()
     return web.Response(status=status, body=body, headers={**HEADERS, "Allow": "GET"} if status == 405 else HEADERS)
