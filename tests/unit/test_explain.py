@@ -464,6 +464,14 @@ async def test_plain_text_needs_no_unicode(context: Context, environ: dict[str, 
     assert max(map(len, report.text(80).splitlines())) <= 80
 
 
+async def test_no_file_steers_the_terminal(home: Path) -> None:
+    (home / ".aws/config").write_text("[profile app]\nrole_arn = a\x1b[31mb\x07\nsource_profile = app\n")
+    report = await command.examine("app", offline=True, context=Context({}, home=home))
+    text = report.text(80)
+    assert report.code == 2
+    assert text.replace("\n", "").isprintable()
+
+
 @pytest.mark.parametrize("rich", [True, False])
 def test_a_terminal_gets_the_same_words(
     rich: bool, context: Context, environ: dict[str, str], monkeypatch: pytest.MonkeyPatch

@@ -66,6 +66,8 @@ class _Drawing:
         self.signs = signs
 
     def short(self, text: str) -> str:
+        """A text as it is shown: with ``~``, and without what would steer a terminal."""
+        text = "".join(char if char.isprintable() else " " for char in text)
         home = self.report.home.rstrip("/\\")
         if home:
             text = text.replace(f"{home}/", "~/")

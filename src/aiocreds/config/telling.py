@@ -66,7 +66,7 @@ def tell_step(section: Section, kind: Kind) -> None:
 
 
 def _tell_unused(section: Section, kind: Kind) -> None:
-    """Say what else the profile has, to no effect, since another kind of credentials or another file comes first."""
+    """Say what else the profile has, to no effect: another kind of credentials, or another file, comes first."""
     first = next((key for key in (kind.value, *SHOWN[kind]) if section.get(key)), kind.value)
     itself = section.get("source_profile") == section.name  # a role that is assumed with the keys beside it
     for other in (Kind.ROLE, Kind.WEB_IDENTITY, Kind.SSO, Kind.LOGIN, Kind.STATIC, Kind.PROCESS):
