@@ -84,7 +84,8 @@ class Machine:
             if process.returncode is None:
                 process.terminate()
         except BaseException:
-            process.kill()
+            if process.returncode is None:
+                process.kill()
             raise
         finally:
             async with asyncio.timeout(PATIENCE):

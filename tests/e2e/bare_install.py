@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import importlib
+import os
 import subprocess
 import sys
 
@@ -21,7 +22,8 @@ def command() -> None:
     command = [sys.executable, "-m", "aiocreds"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.stderr.endswith("rich and argcomplete not installed: pip install 'aiocreds[cli]'\n"), done.stderr
-    done = subprocess.run([*command, "export"], capture_output=True, text=True, check=False, env=KEYS)
+    os.environ.update(KEYS)
+    done = subprocess.run([*command, "export"], capture_output=True, text=True, check=False)
     assert '"AccessKeyId": "AKIDEXAMPLE"' in done.stdout, done.stderr
 
 

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from aiocreds.cli.exec import LEAKS
 from tests.command import COMMAND, PATIENCE, Machine
 from tests.hush import MARK, secret
 from tests.loopback import ROLE, ROLES_PATH, Hang, Loopback
@@ -21,6 +20,13 @@ from tests.loopback import ROLE, ROLES_PATH, Hang, Loopback
 if TYPE_CHECKING:
     from pathlib import Path
 
+LEAKS = {
+    *("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_SECURITY_TOKEN"),
+    *("AWS_CREDENTIAL_EXPIRATION", "AWS_ACCOUNT_ID", "AWS_CREDENTIAL_SCOPE", "AWS_PROFILE", "AWS_DEFAULT_PROFILE"),
+    *("AWS_CONTAINER_CREDENTIALS_RELATIVE_URI", "AWS_CONTAINER_CREDENTIALS_FULL_URI"),
+    *("AWS_CONTAINER_AUTHORIZATION_TOKEN", "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE"),
+    *("AWS_WEB_IDENTITY_TOKEN_FILE", "AWS_ROLE_ARN", "AWS_ROLE_SESSION_NAME"),
+}
 EXEC = [*COMMAND, "exec"]
 BOTH = pytest.mark.parametrize("server", [[], ["--server"]], ids=["becoming it", "beside a server"])
 SHOW = [sys.executable, "-c", "import json, os; print(json.dumps(dict(os.environ)))"]

@@ -18,7 +18,7 @@ import pytest
 
 from tests.command import COMMAND, PATIENCE, Machine
 from tests.hush import MARK, secret
-from tests.loopback import ROLE, ROLES_PATH, Hang, Loopback
+from tests.loopback import ROLE, ROLES_PATH, Loopback
 
 FULL_URI, TOKEN = "AWS_CONTAINER_CREDENTIALS_FULL_URI", "AWS_CONTAINER_AUTHORIZATION_TOKEN"
 NODE = shutil.which("node")
@@ -254,15 +254,16 @@ async def test_it_ends_well_when_told(name: str, aws: Loopback, machine: Machine
 
 
 async def test_it_ends_while_it_waits_for_its_source(aws: Loopback, machine: Machine) -> None:
-    aws.down(by=Hang())
-    async with machine.serving() as server:
-        async with asyncio.timeout(PATIENCE):
-            while not aws.requests:  # noqa: ASYNC110 - the service has no event for it
-                await asyncio.sleep(0.01)
+    (machine.home / ".aws" / "config").write_text("[profile slow]\ncredential_process = sleep 30\n")
+    async with machine.serving("--profile", "slow") as server:
+        waiting = asyncio.create_task(ask(*server.environ.values()))
+        await asyncio.sleep(0.5)
         server.process.terminate()
         async with asyncio.timeout(5):
             assert await server.process.wait() == 0
-    assert "Traceback" not in server.err
+        with pytest.raises(aiohttp.ClientConnectionError):
+            await waiting
+    assert server.err == ""
 
 
 async def test_one_path_a_profile(machine: Machine) -> None:

@@ -82,6 +82,8 @@ def test_shells_that_are_seldom_at_hand_are_spoken_to_by_their_books() -> None:
     hostile = keys("a'b\\c\u2019")
     assert "AWS_SECRET_ACCESS_KEY 'a\\'b\\\\c\u2019'\n" in written(hostile, "fish")
     assert "$Env:AWS_SECRET_ACCESS_KEY='a''b\\c\u2019\u2019'\n" in written(hostile, "powershell")
+    for quote in "\u2018\u2019\u201a\u201b":  # PowerShell takes them for the one that ends the text
+        assert f"$Env:AWS_SECRET_ACCESS_KEY='a{quote}{quote};b'\n" in written(keys(f"a{quote};b"), "powershell")
     assert written(keys("a&b"), "windows-cmd").splitlines() == [
         "set AWS_ACCESS_KEY_ID=AKIAEXPORT0000001",
         'set "AWS_SECRET_ACCESS_KEY=a&b"',
