@@ -88,6 +88,17 @@ def aiobotocore(session: nox.Session, which: str) -> None:
     )
 
 
+@nox.session
+def command(session: nox.Session) -> None:
+    """The command, with every client that it serves; wants Node.js for the npm one."""
+    session.install("--quiet", ".[cli]", *dependencies("tests"))
+    npm = HERE / ".nox" / "npm"
+    install = ("npm", "install", "--silent", "--no-audit", "--no-fund", "--prefix", str(npm))
+    session.run(*install, "@aws-sdk/credential-providers@3", external=True)
+    files = [str(path.relative_to(HERE)) for path in sorted(HERE.glob("tests/*/test_cli_*.py"))]
+    session.run("pytest", "-n", "2", *files, *session.posargs, env={"AIOCREDS_TEST_NPM": str(npm / "node_modules")})
+
+
 @nox.session(python="3.12" if "3.12" in interpreters() else None)
 def lake(session: nox.Session) -> None:
     """Polars, Delta tables and PyIceberg, which weigh half a gigabyte."""

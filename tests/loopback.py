@@ -30,6 +30,9 @@ TOKEN_PATH = "/latest/api/token"
 ROLES_PATH = "/latest/meta-data/iam/security-credentials/"
 CONTAINER_PATH = "/v2/credentials/task"
 ROLE = "app-role"
+CALLER = """<GetCallerIdentityResponse xmlns="https://sts.amazonaws.com/doc/2011-06-15/">
+    <GetCallerIdentityResult><Arn>{}</Arn><UserId>AIDATEST</UserId>
+    <Account>123456789012</Account></GetCallerIdentityResult></GetCallerIdentityResponse>"""
 SERVICES = ("STS", "SSO", "SSO_OIDC", "COGNITO_IDENTITY", "SIGNIN")
 
 
@@ -111,6 +114,7 @@ class Loopback:
         container_token: what the container agent wants to see in ``Authorization``.
         secrets: secret and token by access key id: whom STS knows. Empty: it knows everybody.
         expired: access key ids that STS calls expired.
+        assumed: the session of a role, by the access key id that STS issued for it.
         web_tokens: the web identity tokens that STS accepts. Empty: all.
         sign_in: what people sign in to.
     """
@@ -125,6 +129,7 @@ class Loopback:
         self.container_token: str | None = None
         self.secrets: dict[str, tuple[str, str | None]] = {}
         self.expired: set[str] = set()
+        self.assumed: dict[str, str] = {}
         self.web_tokens: set[str] = set()
         self.sign_in = SignInServer(now=lambda: datetime.now(UTC) + self.clock, issue=self.issue)
         self.imds_token = secret("imds-token")
@@ -283,10 +288,14 @@ class Loopback:
             refusal = self._refuse(request, seen)
         if refusal:
             return sts_error(*refusal)
+        if form["Action"] == "GetCallerIdentity":
+            return Answer(body=CALLER.format(self.assumed.get(seen.signed_by, "arn:aws:iam::123456789012:user/me")))
         issued = self.issue(f"sts {next(self._numbers)}")
         arn = form["RoleArn"].split(":")
         name = form["RoleArn"].rpartition("/")[2]
-        assumed = f"arn:{arn[1]}:sts::{arn[4]}:assumed-role/{name}/{form['RoleSessionName']}"
+        assumed = self.assumed[issued["AccessKeyId"]] = (
+            f"arn:{arn[1]}:sts::{arn[4]}:assumed-role/{name}/{form['RoleSessionName']}"
+        )
         return Answer(
             body=f"""<{form["Action"]}Response xmlns="https://sts.amazonaws.com/doc/2011-06-15/">
             <{form["Action"]}Result>

@@ -31,6 +31,7 @@ from aiocreds.provider import Provider, RefreshStatus, credential_provider
 
 if TYPE_CHECKING:
     from aiocreds.aws.client import ClientConfig
+    from aiocreds.explanation import Explanation, explain
     from aiocreds.sources.assume_role import from_temporary_credentials
     from aiocreds.sources.cognito import from_cognito_identity, from_cognito_identity_pool
     from aiocreds.sources.default import default_chain
@@ -50,6 +51,7 @@ __all__ = [
     "Credentials",
     "CredentialsError",
     "CredentialsNotFound",
+    "Explanation",
     "InvalidConfiguration",
     "LoginRequired",
     "Provider",
@@ -59,6 +61,7 @@ __all__ = [
     "chain",
     "credential_provider",
     "default_chain",
+    "explain",
     "from_cognito_identity",
     "from_cognito_identity_pool",
     "from_container_metadata",
@@ -76,7 +79,9 @@ __all__ = [
 
 _SOURCES = {
     "ClientConfig": "aws.client",
+    "Explanation": "explanation",
     "default_chain": "sources.default",
+    "explain": "explanation",
     "from_cognito_identity": "sources.cognito",
     "from_cognito_identity_pool": "sources.cognito",
     "from_container_metadata": "sources.http",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Self
 
+from aiocreds import trace
 from aiocreds.context import DEFAULT, Context
 from aiocreds.errors import ChainExhausted, CredentialsError
 from aiocreds.provider import Provider
@@ -52,17 +53,20 @@ class Chain(Provider):
 
     async def _walk(self) -> Credentials:
         if self._winner is not None and self._clock.now() < self._state.expires_at:
+            trace.note("memory", f"{self._winner.name} gave the credentials that are held: it alone is asked")
             return await self._winner.fetch()
         attempts: list[CredentialsError] = []
-        for member in self._members:
+        for number, member in enumerate(self._members, 1):
             try:
                 credentials = await member.fetch()
             except CredentialsError as error:
                 if not error.try_next_link:
+                    trace.not_asked(other.name for other in self._members[number:])
                     raise
                 attempts.append(error.afresh())
             else:
                 self._winner = member
+                trace.not_asked(other.name for other in self._members[number:])
                 return credentials
         tried = "".join(f"\n  - {attempt}" for attempt in attempts)
         raise ChainExhausted(f"no AWS credentials found. Tried in order:{tried}", attempts=attempts)

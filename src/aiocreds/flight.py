@@ -6,6 +6,8 @@ import asyncio
 import contextvars
 from typing import TYPE_CHECKING, Any
 
+from aiocreds import trace
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
 
@@ -40,7 +42,18 @@ class Flight:
     whoever happened to come first reach the source.
     """
 
-    __slots__ = ("_landed", "_task", "_waiters", "credentials", "error", "first", "landed", "recalled", "told")
+    __slots__ = (
+        "_landed",
+        "_task",
+        "_waiters",
+        "credentials",
+        "error",
+        "first",
+        "landed",
+        "recalled",
+        "record",
+        "told",
+    )
 
     def __init__(self, *, first: bool) -> None:
         self.first = first
@@ -49,6 +62,7 @@ class Flight:
         self.recalled = False  # we ended it: nobody waited any more
         self.credentials: Credentials | None = None
         self.error: CredentialsError | Unattended | None = None
+        self.record: trace.Record | None = None  # where it is noted, if somebody explains
         self._task: asyncio.Task[None] | None = None
         self._landed: Callable[[Flight], None] | None = None
         self._waiters: dict[asyncio.Future[None], Flight | None] = {}
@@ -58,6 +72,8 @@ class Flight:
         self._landed = landed
         context = contextvars.Context()
         context.run(_current.set, self)
+        if self.record is not None:
+            trace.carry_record(context, self.record)
         self._task = asyncio.get_running_loop().create_task(trip, name=f"aiocreds {name}", context=context)
         _aloft.add(self._task)
         self._task.add_done_callback(self._cut_short)
@@ -78,6 +94,9 @@ class Flight:
         self._task = self._landed = None
         self.landed = True
         landed(self)
+        if self.record is not None:
+            self.record.landed(self.credentials, self.error)
+            self.record = None
         for waiter in self._waiters:
             if not waiter.done():
                 waiter.set_result(None)

@@ -13,7 +13,7 @@ from math import inf
 from time import time
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn, ParamSpec, Self
 
-from aiocreds import refresh
+from aiocreds import refresh, trace
 from aiocreds.context import DEFAULT, Context
 from aiocreds.credentials import Credentials, redact_key
 from aiocreds.durations import seconds
@@ -135,6 +135,10 @@ class Provider:
             or refresh.backing_off(state, now)
             or (state.short is not None and wanted >= state.short and now < state.advisory_at)
         ):
+            if (record := trace.current()) is not None and time() < self._fresh_until:
+                held = record.begin(self.name)
+                held.note("memory", "kept from an earlier fetch")
+                held.end(self._credentials)
             return await self()
         flight = await self._fly()
         if flight.credentials is not None:
@@ -284,13 +288,19 @@ class Provider:
             above = current_flight()
             if flight is not None and above is not None and (above is flight or above.serves(flight)):
                 raise InvalidConfiguration(f"{self.name} draws its credentials from itself", provider=self.name)
+            record, joined = trace.current(), None
             if flight is None:
                 flight = self._announce(loop)
+                flight.record = None if record is None else record.begin(self.name)
                 seat = flight.join(behind=behind)
                 self._start(flight)
             else:
+                joined = None if record is None else record.begin(self.name)
                 seat = flight.join(behind=behind)
             await flight.wait(seat)
+            if joined is not None:
+                joined.joined = True
+                joined.landed(flight.credentials, flight.error)
             if flight.recalled or (isinstance(flight.error, Unattended) and not behind and attended()):
                 continue  # it ended before it could serve us: the next one starts with us aboard
             return flight

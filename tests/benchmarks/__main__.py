@@ -16,6 +16,8 @@ config_files  a large config file read through the public interface, against bot
            the longest between two ticks of a loop that wants to tick each millisecond: the median of the rounds
 refreshing who waits while a slow source refreshes
 attach     signed requests a second of CPU time, against the same client with static keys; who waits meanwhile
+serve      requests a second that `aiocreds serve` answers in another process, against a handler of aiohttp.web that
+           returns a constant; what a process of `aiocreds export` costs, against one that runs an empty coroutine
 ========== ==================================================================================================
 """
 
@@ -35,7 +37,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from tests.benchmarks.report import Row
 
-TOPICS = ("hot_path", "start_up", "crowd", "roles", "memory", "config_files", "refreshing", "attach")
+TOPICS = ("hot_path", "start_up", "crowd", "roles", "memory", "config_files", "refreshing", "attach", "serve")
 HEAD = ("what", "ours", "peer", "ratio", "rounds", "must reach", "ok?")
 
 

@@ -65,7 +65,7 @@ def _rows(home: Path) -> list[Row]:
         seconds = wall.setdefault(name, [])
 
         def run() -> float:
-            cpu, took = _cost(program, {**_environment(home), **keys})
+            cpu, took = process_cost(["-c", program], {**environment(home), **keys})
             seconds.append(took)
             return cpu
 
@@ -108,7 +108,7 @@ def _rows(home: Path) -> list[Row]:
     return found
 
 
-def _environment(home: Path) -> dict[str, str]:
+def environment(home: Path) -> dict[str, str]:
     """A user's, but for where compiled modules go: they are always there, and nobody else's files change."""
     return {
         "HOME": str(home),
@@ -118,14 +118,15 @@ def _environment(home: Path) -> dict[str, str]:
     }
 
 
-def _cost(program: str, environment: dict[str, str]) -> tuple[float, float]:
+def process_cost(arguments: list[str], variables: dict[str, str]) -> tuple[float, float]:
     """Seconds of CPU and of wall time that one process takes from its start to its end."""
     if sys.platform == "win32":
         raise SystemExit("start_up needs os.wait4, which Windows does not have")
     started = perf_counter()
-    pid = os.posix_spawn(sys.executable, [sys.executable, "-c", program], environment)
+    silent = [(os.POSIX_SPAWN_OPEN, 1, os.devnull, os.O_WRONLY, 0)]
+    pid = os.posix_spawn(sys.executable, [sys.executable, *arguments], variables, file_actions=silent)
     _, status, usage = os.wait4(pid, 0)
     took = perf_counter() - started
     if status:
-        raise subprocess.CalledProcessError(os.waitstatus_to_exitcode(status), program)
+        raise subprocess.CalledProcessError(os.waitstatus_to_exitcode(status), arguments)
     return usage.ru_utime + usage.ru_stime, took

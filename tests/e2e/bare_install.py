@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import importlib
+import os
+import subprocess
 import sys
 
 EXTRAS = {
@@ -13,14 +15,23 @@ EXTRAS = {
     "obstore": "obstore",
     "polars": "polars",
 }
+KEYS = {"AWS_ACCESS_KEY_ID": "AKIDEXAMPLE", "AWS_SECRET_ACCESS_KEY": "x", "AWS_EC2_METADATA_DISABLED": "true"}
+
+
+def command() -> None:
+    command = [sys.executable, "-m", "aiocreds"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.stderr.endswith("rich and argcomplete not installed: pip install 'aiocreds[cli]'\n"), done.stderr
+    os.environ.update(KEYS)
+    done = subprocess.run([*command, "export"], capture_output=True, text=True, check=False)
+    assert '"AccessKeyId": "AKIDEXAMPLE"' in done.stdout, done.stderr
 
 
 async def main() -> None:
     import aiocreds
     from aiocreds.integrations.aiohttp import SigV4Auth
 
-    keys = {"AWS_ACCESS_KEY_ID": "AKIDEXAMPLE", "AWS_SECRET_ACCESS_KEY": "x", "AWS_EC2_METADATA_DISABLED": "true"}
-    provider = aiocreds.default_chain(context=aiocreds.Context(keys, home="/nonexistent"))
+    provider = aiocreds.default_chain(context=aiocreds.Context(KEYS, home="/nonexistent"))
     assert (await provider()).provider == "env"
     url = await SigV4Auth(provider, service="s3", region="eu-central-1").presign(
         "GET", "https://b.s3.amazonaws.com/k"
@@ -39,4 +50,5 @@ async def main() -> None:
     print("aiocreds alone works; each missing extra says what to install")
 
 
+command()
 asyncio.run(main())

@@ -22,6 +22,7 @@ from aiocreds import (
     Credentials,
     CredentialsError,
     CredentialsNotFound,
+    Explanation,
     InvalidConfiguration,
     LoginRequired,
     Provider,
@@ -31,6 +32,7 @@ from aiocreds import (
     chain,
     credential_provider,
     default_chain,
+    explain,
     from_cognito_identity,
     from_cognito_identity_pool,
     from_container_metadata,
@@ -294,6 +296,16 @@ async def surroundings(session: aiohttp.ClientSession) -> None:
 
 
 # Errors
+
+
+async def explaining(provider: Provider) -> None:
+    explanation = await explain(provider)
+    assert_type(explanation, Explanation)
+    assert_type(explanation.warnings, tuple[str, ...])
+    assert_type(explanation.error, CredentialsError | None)
+    for step in explanation.step.walk():
+        assert_type([look.found for look in step.looked_at], list[str])
+        assert_type(step.seconds_left, float | None)
 
 
 async def errors(provider: Provider) -> None:

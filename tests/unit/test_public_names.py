@@ -46,10 +46,12 @@ OTHERS = {
     "ClientConfig",
     "Context",
     "Credentials",
+    "Explanation",
     "Provider",
     "RefreshStatus",
     "chain",
     "credential_provider",
+    "explain",
 }
 
 # The optional arguments of the contract, in its order; `context` is everybody's.

@@ -8,7 +8,8 @@ from email.utils import parsedate_to_datetime
 from functools import lru_cache, partial
 from typing import TYPE_CHECKING, NamedTuple
 
-from aiocreds.aws.endpoints import Endpoint, endpoint_for
+from aiocreds import trace
+from aiocreds.aws.endpoints import Endpoint, configured_url, endpoint_for
 from aiocreds.aws.partitions import home_region
 from aiocreds.aws.signing import sign
 from aiocreds.config import Section, load, profile_name
@@ -168,6 +169,8 @@ class ServiceClient(NamedTuple):
             SourceUnavailable: the service did not answer.
         """
         endpoint, context = self.endpoint, self.around.context
+        if trace.current() is not None:
+            self._tell(endpoint)
         signer = proof
         if credentials is not None:
             _check_sendable(credentials)
@@ -199,6 +202,18 @@ class ServiceClient(NamedTuple):
         finally:
             del body  # it may hold an MFA code, and the traceback of a failing middleware would show it
 
+    def _tell(self, endpoint: Endpoint) -> None:
+        """Say who is asked, and what sent us there, to who explains."""
+        around, custom = self.around, self.client.endpoint_url and "endpoint_url="
+        if not custom:
+            profile = around if around.section or around.outer else None
+            setting = configured_url(
+                self.service, environ=around.context.environ, profile=profile, services=around.config.services
+            )
+            custom = setting and setting.place
+        host = endpoint.url.partition("//")[2].partition("/")[0]
+        trace.note(host, f"{self.service} in {self.region}{f' ({custom})' if custom else ''}")
+
     def learn_clock(self, response: Response) -> bool:
         """Believe the ``Date`` of an answer; whether that changes what we take for the time."""
         clock = self.around.context.clock
@@ -209,6 +224,9 @@ class ServiceClient(NamedTuple):
         if abs(skew - clock.offset) <= SKEW_TOLERATED:
             return False
         clock.learn(0.0 if abs(skew) <= SKEW_TOLERATED else skew)
+        trace.note(
+            "this machine's clock", f"{abs(skew):.0f} s {'behind' if skew > 0 else 'ahead of'} {response.host}'s"
+        )
         return True
 
 

@@ -12,6 +12,7 @@ from math import inf
 from string import Template
 from typing import TYPE_CHECKING
 
+from aiocreds import trace
 from aiocreds.aws import signin
 from aiocreds.aws.client import ServiceClient, region_for
 from aiocreds.aws.dpop import private_key
@@ -58,10 +59,11 @@ class LoginSession:
             ServiceRefused: they have ended, and AWS Sign-In answered no.
             SourceUnavailable: they have ended, and AWS Sign-In does not answer.
         """
-        token = await self._cache.current(life=self._life, margin=RENEWAL_WINDOW, renew=self._renew)
-        if token is None:
-            raise LoginRequired(f"there is no readable sign-in in {self._cache.path}", command=self._command)
-        self._check(token)
+        with trace.step("sign-in of aws login"):
+            token = await self._cache.current(life=self._life, margin=RENEWAL_WINDOW, renew=self._renew)
+            if token is None:
+                raise LoginRequired(f"there is no readable sign-in in {self._cache.path}", command=self._command)
+            self._check(token)
         keys = object_of(token["accessToken"])
         return credentials_in(
             keys,

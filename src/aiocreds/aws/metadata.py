@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, NamedTuple
 
+from aiocreds import trace
 from aiocreds.errors import CredentialsNotFound, ServiceRefused, SourceUnavailable
 
 if TYPE_CHECKING:
@@ -128,6 +129,9 @@ class MetadataService(NamedTuple):
         headers: dict[str, str],
         retry_if: Callable[[Response], bool] | None = None,
     ) -> Response:
+        if trace.current() is not None:
+            wanted = {TOKEN_PATH: "a token", ROLES_PATH: "the role"}.get(path, "its credentials")
+            trace.note(self.url.partition("//")[2].partition("/")[0], f"asked for {wanted}")
         known = self.context.answered.get(self.url, False)
         retries = self.max_retries
         if retries is None:

@@ -9,6 +9,7 @@ import hashlib
 from math import inf
 from typing import TYPE_CHECKING
 
+from aiocreds import trace
 from aiocreds.aws import sso
 from aiocreds.aws.client import ServiceClient
 from aiocreds.config import expand
@@ -61,11 +62,12 @@ class SignIn:
                 return -inf
             return time_of(token.get("expiresAt")) - self._clock.now()
 
-        token = await self._cache.current(life=life, margin=margin, renew=self._renew)
-        access_token = _access_token(token)
-        if access_token is None:
-            raise self._none_there()
-        return access_token
+        with trace.step(f"SSO sign-in {self._settings.session or self._settings.start_url}"):
+            token = await self._cache.current(life=life, margin=margin, renew=self._renew)
+            access_token = _access_token(token)
+            if access_token is None:
+                raise self._none_there()
+            return access_token
 
     def _none_there(self) -> LoginRequired:
         return LoginRequired(f"there is no readable sign-in in {self._cache.path}", command=self._settings.command)

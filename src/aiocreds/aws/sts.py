@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import quote_plus
 from xml.etree import ElementTree as ET
 
+from aiocreds import trace
 from aiocreds.aws.refusals import THROTTLED, Told, to_error
 from aiocreds.credentials import Credentials, redact_key
 from aiocreds.errors import ServiceRefused, SourceUnavailable
@@ -97,6 +98,28 @@ WITH_WEB_IDENTITY = Action(
     THROTTLED | {"IDPCommunicationError"},
 )
 
+CALLER_REMEDIES = REMEDIES | {
+    "ExpiredToken": "these credentials have expired: look at what should renew them",
+    "ExpiredTokenException": "these credentials have expired: look at what should renew them",
+    "InvalidClientTokenId": "these keys do not exist (any more) in this partition, or lack their session token",
+    "SignatureDoesNotMatch": "the secret key does not belong to its key id, or a proxy changes requests",
+}
+CALLER_IDENTITY = Action("GetCallerIdentity", "", CALLER_REMEDIES, THROTTLED)
+
+
+class Caller(NamedTuple):
+    """Who calls.
+
+    Attributes:
+        account: its 12 digits.
+        arn: of the user, or of the session of a role.
+        user_id: the unique id behind the name.
+    """
+
+    account: str
+    arn: str
+    user_id: str
+
 
 async def assume(
     sts: ServiceClient,
@@ -120,6 +143,44 @@ async def assume(
         SourceUnavailable: it did not answer, or not with credentials.
     """
     target = f"to assume {parameters.get('RoleArn', 'the role')}"
+    trace.note_role(str(parameters.get("RoleArn", "")))
+    response = await _ask(sts, action, parameters, target=target, credentials=credentials, hidden=hidden)
+    origin = f"STS ({response.host})"
+    assumed = _parse(response, action, origin)
+    clock = sts.around.context.clock
+    if assumed.expiration is not None and assumed.expiration.timestamp() <= clock.now():
+        sts.learn_clock(response)  # an unsigned call has taught us nothing yet
+    refuse_expired(assumed, origin=origin, now=clock.now())
+    return assumed
+
+
+async def get_caller_identity(sts: ServiceClient, credentials: Credentials) -> Caller:
+    """Ask STS whose these credentials are. Everybody may: the answer tells whether they work at all.
+
+    Raises:
+        ServiceRefused: STS knows no such credentials.
+        SourceUnavailable: it did not answer, or not with an identity.
+
+    See https://docs.aws.amazon.com/STS/latest/APIReference/API_GetCallerIdentity.html
+    """
+    response = await _ask(sts, CALLER_IDENTITY, {}, target="to say who calls", credentials=credentials)
+    fields = _fields(response.body)
+    account, arn = fields.get("Account", ""), fields.get("Arn", "")
+    if not account or not arn:
+        raise SourceUnavailable(f"STS ({response.host}) answered without an Account and an Arn; is that STS?")
+    return Caller(account, arn, fields.get("UserId", ""))
+
+
+async def _ask(
+    sts: ServiceClient,
+    action: Action,
+    parameters: Mapping[str, str | int],
+    *,
+    target: str,
+    credentials: Credentials | None,
+    hidden: str | None = None,
+) -> Response:
+    """Make a call and return its good answer."""
     try:
         response = await sts.call(
             "POST",
@@ -132,21 +193,15 @@ async def assume(
         )
     except SourceUnavailable as silence:
         raise SourceUnavailable(f"{silence}; asked STS {target}", provider=silence.provider) from None
-    origin = f"STS ({response.host})"
     if response.status != 200:
-        raise _refusal(response, action, origin, target, credentials, hidden)
-    assumed = _parse(response, action, origin)
-    clock = sts.around.context.clock
-    if assumed.expiration is not None and assumed.expiration.timestamp() <= clock.now():
-        sts.learn_clock(response)  # an unsigned call has taught us nothing yet
-    refuse_expired(assumed, origin=origin, now=clock.now())
-    return assumed
+        raise _refusal(response, action, f"STS ({response.host})", target, credentials, hidden)
+    return response
 
 
 def _form(action: str, parameters: Mapping[str, str | int]) -> bytes:
     """A call in the query protocol. The names are the service's own and need no quoting."""
-    fields = [f"{name}={_quoted(str(value))}" for name, value in parameters.items()]
-    return f"Action={action}&Version=2011-06-15&{'&'.join(fields)}".encode()
+    fields = [f"&{name}={_quoted(str(value))}" for name, value in parameters.items()]
+    return f"Action={action}&Version=2011-06-15{''.join(fields)}".encode()
 
 
 def _quoted(text: str) -> str:

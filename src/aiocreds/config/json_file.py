@@ -12,6 +12,7 @@ from contextlib import suppress
 from time import sleep
 from typing import Any, cast
 
+from aiocreds import trace
 from aiocreds.errors import InvalidConfiguration, SourceUnavailable
 
 
@@ -39,11 +40,16 @@ async def read(path: str) -> Document | None:
         SourceUnavailable: the machine cannot read it just now.
     """
     try:
-        return await asyncio.get_running_loop().run_in_executor(None, look, path)
+        document = await asyncio.get_running_loop().run_in_executor(None, look, path)
     except (FileNotFoundError, NotADirectoryError):
+        trace.note(path, "not there")
         return None
     except OSError as error:
         reason, theirs = (error.strerror or type(error).__name__).lower(), error.errno in THEIRS
+    else:
+        if document is None:
+            trace.note(path, "holds no JSON object")
+        return document
     if theirs:
         raise InvalidConfiguration(
             f"{path} cannot be read ({reason}): let this user read it, or remove it and sign in again"

@@ -45,6 +45,14 @@ class Section:
             line = block.lines.get(key if nested is None else (key, nested)) or block.lines.get(key)
         return f"{block.file}:{line or block.line}"
 
+    def hidden(self, key: str) -> str | None:
+        """The ``file:line`` where a key is set to something else without effect; None when there is none."""
+        holder = self._holder(key)
+        for block in self._blocks:
+            if key in block.values and block.values[key] != holder.values[key]:
+                return f"{block.file}:{block.lines[key]}"
+        return None
+
     def _holder(self, key: str) -> Block:
         for block in self._blocks:
             if key in block.values:
@@ -129,6 +137,11 @@ class SharedConfig:
 
     def __hash__(self) -> int:
         return hash(self._documents)
+
+    def files(self) -> list[tuple[str, int]]:
+        """The two files, and how many profiles each has."""
+        credentials, config = self._documents
+        return [(document.file, len(document.profiles)) for document in (config, credentials)]
 
     def profile(self, name: str) -> Section | None:
         """A profile, or None when neither file has it."""

@@ -6,8 +6,9 @@ import asyncio
 import contextvars
 from typing import TYPE_CHECKING
 
+from aiocreds import trace
 from aiocreds.config import json_file
-from aiocreds.config.token_renewal import Memory, Renewal, Underway, on_hold
+from aiocreds.config.token_renewal import Memory, Renewal, Underway, on_hold, tell
 from aiocreds.errors import CredentialsError
 
 if TYPE_CHECKING:
@@ -57,6 +58,7 @@ class TokenCache:
         if token is None:
             return None
         left, margin = life(token), min(margin, memory.lifetime / 2)
+        tell(self.path, left, now)
         if left > margin:
             if memory.unwritten is None or on_hold(memory.unwritten.again, now):
                 return token
@@ -88,7 +90,9 @@ class TokenCache:
             if not task.cancelled():
                 task.exception()  # whoever still waits raises it
 
-        task = loop.create_task(renewal.run(token), name="aiocreds token renewal", context=contextvars.Context())
+        task = loop.create_task(
+            renewal.run(token), name="aiocreds token renewal", context=trace.carry(contextvars.Context())
+        )
         task.add_done_callback(ended)
         renewals[loop] = Underway(task, loop.time())
         return renewals[loop]

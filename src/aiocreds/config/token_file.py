@@ -7,6 +7,7 @@ import errno
 import os
 import stat
 
+from aiocreds import trace
 from aiocreds.errors import InvalidConfiguration, SourceUnavailable
 
 LONGEST_TOKEN = 64 * 1024
@@ -50,7 +51,12 @@ async def read_token_file(path: str, *, place: str) -> str:
                 " correct the path"
             ) from None
         if token:
+            if trace.current() is not None:
+                from aiocreds.config.telling import tell_token  # few ever ask
+
+                tell_token(path, token)
             return token
+    trace.note(path, "not there" if missing else "empty")
     if missing:
         raise InvalidConfiguration(
             f"the token file {path} (from {place}) does not exist: correct the path, or mount it"

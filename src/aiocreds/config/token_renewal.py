@@ -5,12 +5,15 @@ from __future__ import annotations
 import asyncio
 import logging
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from math import inf
 from random import uniform
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from aiocreds import trace
 from aiocreds.config import json_file
 from aiocreds.config.file_lock import released
+from aiocreds.config.times import utc
 from aiocreds.errors import CredentialsError, LoginRequired, ServiceRefused, foreign
 
 if TYPE_CHECKING:
@@ -80,6 +83,17 @@ def on_hold(until: float, now: float) -> bool:
     return 0 < until - now <= HOLD
 
 
+def tell(path: str, left: float, now: float, word: str = "") -> None:
+    """Say what the file holds, to who explains."""
+    if trace.current() is None:
+        return
+    if left == -inf:
+        trace.note(path, "holds no token that says when it ends")
+        return
+    trace.note(path, f"{word or ('ends at' if left > 0 else 'ended at')} {utc(now + left)}")
+    trace.note_end(datetime.fromtimestamp(now + left, UTC))
+
+
 @dataclass(slots=True, repr=False)
 class Renewal:
     """What it takes to renew a token.
@@ -129,6 +143,7 @@ class Renewal:
             kept, life = self.memory.unwritten, self.life(fresh)
             in_file = kept.in_file if kept is not None and token == kept.token else token
             self.memory.lifetime = max(life, 0.0)
+            tell(self.path, life, self.context.clock.now(), "renewed until")
             token_now = await self._put(lock, fresh, in_file)
         if token_now is fresh:
             logger.info("The token in %s has been renewed, for %.0f s", self.path, life)

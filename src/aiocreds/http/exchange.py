@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, final
 import aiohttp
 from yarl import URL
 
+from aiocreds import trace
 from aiocreds.errors import InvalidConfiguration
 from aiocreds.http.failures import Failure, diagnosis, to_error
 from aiocreds.http.outgoing import Attempt, Signer, attempt_under_way, once, url_text
@@ -99,6 +100,10 @@ async def persist(call: Call, lease: Lease) -> Response | SourceUnavailable:
             took, tries = (loop.time() - started) * 1000, f"attempt {attempt} of {call.attempts}"
             # No path: that of an ECS task's credentials is as good as a password.
             logger.debug("%s %s: %s (%.0f ms, %s)", call.method, call.host, said, took, tries)
+        if trace.current() is not None:
+            said = f"answered {outcome.status}" if isinstance(outcome, Response) else outcome.what
+            tries = f", attempt {attempt} of {call.attempts}" if attempt > 1 else ""
+            trace.note(call.host, f"{said} ({(loop.time() - started) * 1000:.0f} ms{tries})")
         if attempt >= call.attempts or (pause := _pause(call, outcome, attempt)) is None:
             return outcome if isinstance(outcome, Response) else to_error(call, outcome, attempt, answered=answered)
         await asyncio.sleep(pause)

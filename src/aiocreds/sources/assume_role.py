@@ -8,6 +8,7 @@ from functools import partial
 from time import time
 from typing import TYPE_CHECKING
 
+from aiocreds import trace
 from aiocreds.aws import sts
 from aiocreds.aws.client import ClientConfig, ServiceClient, Surroundings, region_for, surroundings
 from aiocreds.context import DEFAULT, Context
@@ -130,6 +131,7 @@ async def _role(
     client: ClientConfig,
     context: Context,
 ) -> Credentials:
+    trace.note("role_arn", str(parameters["RoleArn"]))
     around = await surroundings(context)
     return await assume(parameters, source=source, mfa_code=mfa_code, client=client, around=around)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING, Literal
 
+from aiocreds import trace
 from aiocreds.chain import chain
 from aiocreds.context import DEFAULT, Context
 from aiocreds.errors import CredentialsNotFound
@@ -118,6 +119,7 @@ def default_chain(
 
     async def web_identity() -> Credentials:
         if not (web_identity_token_file or context.setting("AWS_WEB_IDENTITY_TOKEN_FILE")):
+            trace.note("AWS_WEB_IDENTITY_TOKEN_FILE", "not set")
             raise CredentialsNotFound("AWS_WEB_IDENTITY_TOKEN_FILE is not set")
         from aiocreds.sources.web_identity import from_token_file
 
@@ -141,6 +143,8 @@ def default_chain(
         if context.setting(RELATIVE_URI) or context.setting(FULL_URI):
             retries = CONTAINER_RETRIES if max_retries is None else max_retries
             return await from_container_metadata(timeout=timeout, max_retries=retries, context=context).fetch()
+        trace.note(RELATIVE_URI, "not set")
+        trace.note(FULL_URI, "not set")
         return await from_instance_metadata(
             timeout=timeout,
             max_retries=max_retries,

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
+from aiocreds import trace
 from aiocreds.context import DEFAULT, Context
-from aiocreds.credentials import Credentials
+from aiocreds.credentials import Credentials, redact_key
 from aiocreds.errors import CredentialsNotFound, InvalidConfiguration
 from aiocreds.provider import credential_provider
 
 KEY = "AWS_ACCESS_KEY_ID"
 SECRET = "AWS_SECRET_ACCESS_KEY"  # noqa: S105 - the name of a variable
+TOKEN = "AWS_SESSION_TOKEN"  # noqa: S105
 EXPIRATION = "AWS_CREDENTIAL_EXPIRATION"
 
 
@@ -29,15 +31,20 @@ async def from_env(*, context: Context = DEFAULT) -> Credentials:
     See https://docs.aws.amazon.com/sdkref/latest/guide/environment-variables.html
     """
     key, secret = context.setting(KEY), context.setting(SECRET)
+    trace.note(KEY, redact_key(key) if key else "not set")
+    trace.note(SECRET, "set" if secret else "not set")
     if not key and not secret:
         raise CredentialsNotFound(f"{KEY} and {SECRET} are not set")
     if not key or not secret:
         there, missing = (KEY, SECRET) if key else (SECRET, KEY)
         raise InvalidConfiguration(f"{there} is set but {missing} is not: set both, or unset {there}")
+    token = context.setting(TOKEN)
+    if token or key.startswith("ASIA"):
+        trace.note(TOKEN, "set" if token else "not set, and the key is one of those that need it")
     return Credentials(
         key,
         secret,
-        session_token=context.setting("AWS_SESSION_TOKEN"),
+        session_token=token,
         expiration=_expiration(context),
         account_id=context.setting("AWS_ACCOUNT_ID"),
         credential_scope=context.setting("AWS_CREDENTIAL_SCOPE"),
@@ -49,6 +56,7 @@ def _expiration(context: Context) -> datetime | None:
     text = context.setting(EXPIRATION)
     if text is None:
         return None
+    trace.note(EXPIRATION, "set")
     try:
         expiration = datetime.fromisoformat(text)
         expiration = expiration.replace(tzinfo=expiration.tzinfo or UTC).astimezone(UTC)

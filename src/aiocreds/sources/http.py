@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING
 
+from aiocreds import trace
 from aiocreds.aws.agents import ECS_HOST, Setting, checked_url
 from aiocreds.config import expand
 from aiocreds.config.token_file import read_token_file
@@ -134,6 +135,8 @@ def _url(full_uri: str | None, relative_uri: str | None, context: Context) -> Se
     else:
         full = Setting(context.setting(FULL_URI) or "", FULL_URI)
         relative = Setting(context.setting(RELATIVE_URI) or "", RELATIVE_URI)
+        for setting in (relative, full):
+            trace.note(setting.place, "set" if setting.value else "not set")
     if relative.value:
         if full.value:
             logger.warning("%s and %s are both set; the relative one is used", relative.place, full.place)
@@ -150,6 +153,8 @@ async def _token(token: str | None, token_file: str | None, *, in_code: bool, co
     if not token and not token_file and not in_code:
         token, token_file = context.setting(TOKEN), context.setting(TOKEN_FILE)
         place, file_place = TOKEN, TOKEN_FILE
+        trace.note(TOKEN, "set" if token else "not set")
+        trace.note(TOKEN_FILE, token_file or "not set")
     if token_file:
         if token:
             logger.warning("%s and %s are both set; the file is used", file_place, place)

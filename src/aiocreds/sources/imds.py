@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
+from aiocreds import trace
 from aiocreds.aws.metadata import ROLES_PATH, MetadataService
 from aiocreds.config import Section, load, profile_name
 from aiocreds.context import DEFAULT, Context
@@ -62,6 +63,7 @@ async def from_instance_metadata(
     See https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/instancedata-data-retrieval.html
     """
     if context.flag("AWS_EC2_METADATA_DISABLED"):
+        trace.note("AWS_EC2_METADATA_DISABLED", "set: this source is switched off")
         raise CredentialsNotFound("switched off by AWS_EC2_METADATA_DISABLED")
     config = await load(context)
     settings = _Settings(context, config.profile(profile_name(context)))
@@ -78,6 +80,7 @@ async def from_instance_metadata(
         place = f" of the name in {settings.place(*setting)}: correct or remove it"
     else:
         role, place = await service.role(token), ""
+    trace.note_role(role)
     response = await service.get(ROLES_PATH + role, token, missing=place, retry_if=unreadable)
     return parse_credentials(
         response.body,
@@ -111,6 +114,7 @@ class _Settings(NamedTuple):
         if endpoint := endpoint or self.get(variable, key):
             if not URL.fullmatch(endpoint):
                 raise InvalidConfiguration(f"{place} is not a URL: write one such as {ENDPOINTS['ipv4']}")
+            trace.note(place, endpoint)
             return endpoint.rstrip("/")
         variable, key = f"{variable}_MODE", f"{key}_mode"
         place = "endpoint_mode" if mode else self.place(variable, key)

@@ -6,6 +6,7 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
+from aiocreds import trace
 from aiocreds.config import Section, SharedConfig, load, profile_name, profile_place
 from aiocreds.config.walk import Kind, Step, duration, walk
 from aiocreds.context import DEFAULT, Context
@@ -98,8 +99,16 @@ class _Profile:
         self.built: tuple[tuple[SharedConfig, str] | None, list[Provider]] = None, []
 
     async def fetch(self) -> Credentials:
+        if trace.current() is not None:
+            from aiocreds.config.telling import tell_variables  # few ever ask
+
+            tell_variables(self.context, profile_place(self.context, self.profile))
         config = await load(self.context, credentials_file=self.credentials_file, config_file=self.config_file)
         name = profile_name(self.context, self.profile)
+        if trace.current() is not None:
+            from aiocreds.config.telling import tell_files
+
+            tell_files(config, name)
         steps = walk(config, name, profile_place(self.context, self.profile))
         built_for, sources = self.built
         if built_for != (config, name):
@@ -127,6 +136,10 @@ class _Profile:
         self, config: SharedConfig, steps: list[Step], number: int, sources: list[Provider]
     ) -> Credentials:
         section, kind = steps[number]
+        if trace.current() is not None:
+            from aiocreds.config.telling import tell_step
+
+            tell_step(section, kind)
         match kind:
             case Kind.STATIC:
                 return _static(section)

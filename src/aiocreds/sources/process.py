@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
-from aiocreds import program
+from aiocreds import program, trace
 from aiocreds.config import Section, expand, load, profile_name, profile_place
 from aiocreds.context import DEFAULT, Context
 from aiocreds.durations import time_limit
@@ -97,11 +97,13 @@ async def run_credential_process(
     name = os.path.basename(words[0].partition("=")[0])  # noqa: PTH119 - pathlib is slow to load
     origin = f"{place}: {name}"
     shell = words[1:2] != ["-c"] and ("=" in words[0] or any(sign in command for sign in SHELL_SIGNS))
+    trace.note(place, f"runs {name}")
     try:
         ended = await program.run(words, context.environ, origin=origin, seconds=seconds)
     except (OSError, ValueError) as error:
         remedy = SHELL_HINT if shell else "check the path and that it may be executed"
         raise InvalidConfiguration(f"{origin} {program.fault(error)}; {remedy}") from None
+    trace.note(place, f"which ended with {ended.status} and printed {len(ended.stdout)} bytes")
     if status := ended.status:
         how = f"was killed by signal {-status}" if status < 0 else f"ended with exit status {status}"
         kept = "; its stderr is kept in the error's .stderr" if ended.stderr else ""

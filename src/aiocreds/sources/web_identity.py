@@ -5,6 +5,7 @@ from __future__ import annotations
 from time import time
 from typing import TYPE_CHECKING
 
+from aiocreds import trace
 from aiocreds.aws import sts
 from aiocreds.aws.client import ClientConfig, ServiceClient, Surroundings, region_for, surroundings
 from aiocreds.aws.unsigned import checked_token, token_of
@@ -151,8 +152,10 @@ async def from_token_file(
     file, place = web_identity_token_file, "web_identity_token_file"
     if not file:
         file, place = context.setting(TOKEN_FILE), TOKEN_FILE
+        trace.note(TOKEN_FILE, file or "not set")
     if not file:
         raise CredentialsNotFound(f"{TOKEN_FILE} is not set")
+    trace.note(ROLE_ARN, role_arn or context.setting(ROLE_ARN) or "not set")
     role_arn = role_arn or context.setting(ROLE_ARN)
     if not role_arn:
         raise InvalidConfiguration(

@@ -1,0 +1,169 @@
+"""The container-credentials endpoint on loopback, which every AWS SDK understands.
+
+See https://docs.aws.amazon.com/sdkref/latest/guide/feature-container-credentials.html
+"""
+
+from __future__ import annotations
+
+import hmac
+import json
+import logging
+import secrets
+from contextlib import AsyncExitStack, suppress
+from datetime import UTC, datetime, timedelta
+from time import monotonic
+from typing import TYPE_CHECKING, Self
+from urllib.parse import quote, unquote
+
+from aiohttp import web
+
+from aiocreds.cli.handing import iso, told_expiration
+from aiocreds.errors import CredentialsError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from aiocreds.credentials import Credentials
+    from aiocreds.provider import Provider
+
+logger = logging.getLogger("aiocreds.cli")
+
+HOST = "127.0.0.1"
+FAR = timedelta(days=1)  # for credentials that never expire: clients want to be told some time
+KEYS_LOOKED_AT = 60.0  # seconds after which such ones are fetched again: somebody may have edited a file
+RENDERED_FOR = 1.0  # seconds that an answer is kept: the times in it move on
+HEADERS = {"Content-Type": "application/json", "Cache-Control": "no-store"}
+OWN_SITES = frozenset(("same-origin", "none"))  # none: typed by a person
+HTTP_PORT = 80
+FAREWELL = 2.0  # seconds that requests under way have when it ends
+
+
+class Endpoint:
+    """Serves the credentials of some providers, each at a path of its own.
+
+    ``async with Endpoint({"/": provider}) as endpoint:`` listens on 127.0.0.1, and keeps the providers fresh.
+
+    Args:
+        providers: by path.
+        port: to listen at; 0 for one that is free.
+
+    Attributes:
+        token: what clients have to send as ``Authorization``.
+        port: where it listens.
+
+    Raises:
+        OSError: the port is taken, on entering.
+    """
+
+    def __init__(self, providers: Mapping[str, Provider], *, port: int = 0) -> None:
+        self.token = secrets.token_urlsafe(32)
+        self.port = port
+        self._providers = providers
+        self._expected = self.token.encode()
+        self._hosts: frozenset[str] = frozenset()
+        self._origins: frozenset[str] = frozenset()
+        self._rendered: dict[str, tuple[Credentials, float, bytes]] = {}
+        self._looked: dict[str, float] = {}
+        self._open = AsyncExitStack()
+
+    @property
+    def urls(self) -> list[str]:
+        """Where clients find the credentials, one a provider."""
+        return [f"http://{HOST}:{self.port}{quote(path)}" for path in self._providers]
+
+    async def __aenter__(self) -> Self:
+        async with AsyncExitStack() as opening:
+            for provider in self._providers.values():
+                await opening.enter_async_context(provider)
+            runner = web.ServerRunner(web.Server(self.answer, access_log=None), shutdown_timeout=FAREWELL)
+            opening.push_async_callback(runner.cleanup)  # before the providers end: requests under way need them
+            await runner.setup()
+            await web.TCPSite(runner, HOST, self.port, backlog=1024).start()
+            self.port = runner.addresses[0][1]
+            hosts = [f"{name}{port}" for name in (HOST, "localhost") for port in self._ports()]
+            self._hosts = frozenset(hosts)
+            self._origins = frozenset(f"http://{host}" for host in hosts)
+            self._open = opening.pop_all()
+        return self
+
+    async def __aexit__(self, *exc_info: object) -> None:
+        await self._open.aclose()
+
+    def _ports(self) -> list[str]:
+        return [f":{self.port}", ""] if self.port == HTTP_PORT else [f":{self.port}"]
+
+    async def answer(self, request: web.BaseRequest) -> web.StreamResponse:
+        """What a request gets."""
+        refusal = self._refusal(request)
+        if refusal is not None:
+            return _no(*refusal)
+        path = unquote(request.raw_path.partition("?")[0])
+        provider = self._providers.get(path)
+        if provider is None:
+            return _no(404, "NotFound", f"no profile is served at {path!r}; there is {', '.join(self._providers)}")
+        try:
+            credentials = await self._current(path, provider)
+        except CredentialsError as error:
+            return _no(503, type(error).__name__, str(error))
+        return web.Response(body=self._body(path, credentials), headers=HEADERS)
+
+    def _refusal(self, request: web.BaseRequest) -> tuple[int, str, str] | None:
+        """Why a request is refused, if it is: pages in a browser and other users reach loopback too."""
+        headers = request.headers
+        if not (request.remote or "").startswith("127."):
+            return 403, "AccessDenied", "only this machine is served"
+        hosts = headers.getall("Host", ())
+        if len(hosts) != 1 or hosts[0].lower() not in self._hosts:
+            return 403, "AccessDenied", f"the Host header has to be {HOST}:{self.port} or localhost:{self.port}"
+        if ("Origin" in headers and not self._origins.issuperset(headers.getall("Origin"))) or (
+            "Sec-Fetch-Site" in headers and not OWN_SITES.issuperset(headers.getall("Sec-Fetch-Site"))
+        ):
+            return 403, "AccessDenied", "the pages of other sites are not served"
+        given = headers.getall("Authorization", ())
+        if len(given) != 1:
+            return 401, "Unauthorized", "send the token of this server as the Authorization header"
+        if not hmac.compare_digest(given[0].encode(errors="surrogateescape"), self._expected):
+            return 401, "Unauthorized", "this is not the token of the server that runs here now"
+        if request.method != "GET":
+            return 405, "MethodNotAllowed", "credentials are read with GET"
+        return None
+
+    async def _current(self, path: str, provider: Provider) -> Credentials:
+        credentials = await provider()
+        if credentials.expiration is None:
+            now = monotonic()
+            looked = self._looked.setdefault(path, now)
+            if now - looked >= KEYS_LOOKED_AT:
+                self._looked[path] = now
+                with suppress(CredentialsError):  # the provider has logged it; what is held goes on
+                    return await provider.fetch()
+        return credentials
+
+    def _body(self, path: str, credentials: Credentials) -> bytes:
+        now = monotonic()
+        rendered = self._rendered.get(path)
+        if rendered is not None and rendered[0] is credentials and now < rendered[1]:
+            return rendered[2]
+        body = _document(credentials)
+        self._rendered[path] = credentials, now + RENDERED_FOR, body
+        return body
+
+
+def _document(credentials: Credentials) -> bytes:
+    """The container format. Clients insist on a token and an expiration, whatever the keys are."""
+    document = {
+        "AccessKeyId": credentials.access_key_id,
+        "SecretAccessKey": credentials.secret_access_key,
+        "Token": credentials.session_token or "",
+        "Expiration": iso(told_expiration(credentials) or datetime.now(UTC) + FAR),
+    }
+    if credentials.account_id:
+        document["AccountId"] = credentials.account_id
+    return json.dumps(document).encode()
+
+
+def _no(status: int, code: str, message: str) -> web.Response:
+    """A refusal as clients show it; the npm SDK looks for its names in capitals."""
+    logger.debug("%d %s: %s", status, code, message)
+    body = json.dumps({"code": code, "message": message, "Code": code, "Message": message}).encode()
+    return web.Response(status=status, body=body, headers={**HEADERS, "Allow": "GET"} if status == 405 else HEADERS)

@@ -1,0 +1,243 @@
+"""``aiocreds exec``: run a command with credentials, or with an endpoint of its own that refreshes them."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING, Any
+
+from aiocreds.cli.handing import add_profile, ask_for_code, fetch, provider_of, region_of, variables
+from aiocreds.config import load
+from aiocreds.config.locations import CONFIG_FILE, CREDENTIALS_FILE
+from aiocreds.context import DEFAULT
+from aiocreds.errors import CredentialsError, InvalidConfiguration
+from aiocreds.sources.http import FULL_URI, TOKEN
+
+if TYPE_CHECKING:
+    from argparse import ArgumentParser, Namespace
+    from collections.abc import Iterator, Mapping
+
+EXAMPLE = """\
+example:
+  aiocreds exec --profile dev -- aws s3 ls
+  aiocreds exec --profile dev --server -- python train.py     # runs for longer than the credentials live
+
+The command replaces this one, so that signals and its exit status pass through; with --server they are passed on.
+What AWS variables of yours name other credentials or another profile is removed.
+Exit status: the command's; 125 (no credentials), 126 (the command cannot be run), 127 (there is none such).
+"""
+FAILED, NOT_RUNNABLE, NO_SUCH_COMMAND = 125, 126, 127  # as env, nohup and timeout have it
+USAGE = 2
+
+LEAKS = frozenset(
+    (
+        "AWS_ACCESS_KEY_ID",
+        "AWS_SECRET_ACCESS_KEY",
+        "AWS_SESSION_TOKEN",
+        "AWS_SECURITY_TOKEN",
+        "AWS_ACCESS_KEY",  # this and the next two: older SDKs read them still
+        "AWS_SECRET_KEY",
+        "AWS_CREDENTIAL_FILE",
+        "AWS_CREDENTIAL_EXPIRATION",
+        "AWS_CREDENTIAL_SCOPE",
+        "AWS_ACCOUNT_ID",
+        "AWS_PROFILE",
+        "AWS_DEFAULT_PROFILE",
+        "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI",
+        "AWS_CONTAINER_CREDENTIALS_FULL_URI",
+        "AWS_CONTAINER_AUTHORIZATION_TOKEN",
+        "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE",
+        "AWS_WEB_IDENTITY_TOKEN_FILE",
+        "AWS_ROLE_ARN",
+        "AWS_ROLE_SESSION_NAME",
+        "_AWS_CLI_PROFILE_CHAIN",
+    )
+)
+CREDENTIAL_KEYS = (
+    "aws_access_key_id",
+    "role_arn",
+    "sso_session",
+    "sso_start_url",
+    "sso_account_id",
+    "login_session",
+    "credential_process",
+    "web_identity_token_file",
+)  # any of them makes a profile one with credentials
+PASSED_ON = ("SIGTERM", "SIGHUP", "SIGUSR1", "SIGUSR2", "SIGWINCH", "SIGCONT")
+FROM_THE_KEYBOARD = ("SIGINT", "SIGQUIT")  # a terminal sends these to the command itself
+
+
+def configure(parser: ArgumentParser) -> None:
+    """Describe the command."""
+    parser.usage = "%(prog)s [-h] [--debug] [--profile P] [--region R] [--server] -- COMMAND ..."
+    parser.description = "Run a command with credentials in its environment."
+    parser.epilog = EXAMPLE
+    add_profile(parser)
+    parser.add_argument("--region", metavar="R", help="by default the profile's, else that of your environment")
+    parser.add_argument(
+        "--server",
+        action="store_true",
+        help="serve the credentials on a private endpoint instead, so that they stay fresh while the command runs",
+    )
+
+
+def run(arguments: Namespace) -> int:
+    """Run the command; without ``--server``, on POSIX, this does not return."""
+    if not arguments.words:
+        print("aiocreds exec: no command: write aiocreds exec -- COMMAND ...", file=sys.stderr)
+        return USAGE
+    try:
+        if arguments.server or sys.platform == "win32":
+            return asyncio.run(_beside(arguments))
+        environ = asyncio.run(_environment(arguments))
+        return _become(arguments.words, environ)
+    except CredentialsError as error:
+        print(f"aiocreds exec: {error}", file=sys.stderr)
+        return FAILED
+
+
+def cleaned(environ: Mapping[str, str]) -> dict[str, str]:
+    """An environment without what names credentials or a profile."""
+    return {name: value for name, value in environ.items() if name not in LEAKS}
+
+
+async def _environment(arguments: Namespace) -> dict[str, str]:
+    credentials = await fetch(provider_of(arguments.profile))
+    named = {**variables(credentials), **await _region(arguments)}
+    return {**cleaned(os.environ), **named}
+
+
+async def _region(arguments: Namespace) -> dict[str, str]:
+    region = arguments.region or await region_of(arguments.profile)
+    return {"AWS_REGION": region, "AWS_DEFAULT_REGION": region} if region else {}
+
+
+def _become(words: list[str], environ: dict[str, str]) -> int:
+    """Replace this process by the command."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    for name in ("SIGPIPE", "SIGXFZ", "SIGXFSZ"):
+        if hasattr(signal, name):
+            signal.signal(getattr(signal, name), signal.SIG_DFL)  # Python ignores them, and that would be inherited
+    try:
+        os.execvpe(words[0], words, environ)  # noqa: S606 - what the command is for
+    except (OSError, ValueError) as error:
+        return _not_started(words[0], error)
+
+
+def _not_started(command: str, error: OSError | ValueError) -> int:
+    missing = isinstance(error, FileNotFoundError | NotADirectoryError)
+    reason = "command not found" if missing else getattr(error, "strerror", None) or str(error)
+    print(f"aiocreds exec: {command}: {reason}", file=sys.stderr)
+    return NO_SUCH_COMMAND if missing else NOT_RUNNABLE
+
+
+async def _beside(arguments: Namespace) -> int:
+    """Run the command beside this process, which serves it."""
+    if not arguments.server:  # on Windows, where no process becomes another
+        return await _child(arguments.words, await _environment(arguments))
+    from aiocreds.cli.endpoint import Endpoint  # with it comes aiohttp
+
+    running = False
+
+    async def code(serial_number: str) -> str:
+        if running:
+            raise InvalidConfiguration(
+                f"a new MFA code of {serial_number} is needed, and the command has the terminal: start it again"
+            )
+        return await ask_for_code(serial_number)
+
+    provider = provider_of(arguments.profile, mfa_code=code)
+    async with Endpoint({"/": provider}) as endpoint:
+        await fetch(provider)
+        environ = {
+            **cleaned(os.environ),
+            **await _region(arguments),
+            **await _without_default_profile(),
+            FULL_URI: endpoint.urls[0],
+            TOKEN: endpoint.token,
+        }
+        running = True
+        return await _child(arguments.words, environ)
+
+
+async def _without_default_profile() -> dict[str, str]:
+    """Variables that hide the shared files, if their ``default`` profile has credentials.
+
+    SDKs ask that profile before they ask a container's endpoint: the command would run as somebody else.
+    """
+    default = (await load(DEFAULT)).profile("default")
+    if default is None or not any(default.get(key) for key in CREDENTIAL_KEYS):
+        return {}
+    print(
+        f"aiocreds exec: the default profile ({default.where()}) would win over the endpoint:"
+        " the command does not see the shared config and credentials files",
+        file=sys.stderr,
+    )
+    return {CONFIG_FILE: os.devnull, CREDENTIALS_FILE: os.devnull}
+
+
+@contextmanager
+def _caught_signals() -> Iterator[asyncio.Queue[int]]:
+    """Keep the signals that would end this process for the command."""
+    loop = asyncio.get_running_loop()
+    caught: asyncio.Queue[int] = asyncio.Queue()
+    before: dict[int, Any] = {}
+
+    def catch(number: int, _: object) -> None:
+        loop.call_soon_threadsafe(caught.put_nowait, number)
+
+    for name in (*PASSED_ON, *FROM_THE_KEYBOARD):
+        number = getattr(signal, name, None)
+        if number is not None and signal.getsignal(number) is not signal.SIG_IGN:
+            before[number] = signal.signal(number, catch)
+    try:
+        yield caught
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+async def _child(words: list[str], environ: dict[str, str]) -> int:
+    from anyio import open_process  # whoever becomes the command does without
+
+    with _caught_signals() as signals:  # before there is a command: it gets those that come meanwhile
+        try:
+            process = await open_process(words, stdin=None, stdout=None, stderr=None, env=environ)
+        except (OSError, ValueError) as error:
+            return _not_started(words[0], error)
+        passing = asyncio.create_task(_pass_on(signals, process.pid))
+        try:
+            status = await process.wait()
+        finally:
+            passing.cancel()
+    return 128 - status if status < 0 else status  # a signal's number, as shells have it
+
+
+async def _pass_on(signals: asyncio.Queue[int], pid: int) -> None:
+    by_hand = {getattr(signal, name) for name in FROM_THE_KEYBOARD if hasattr(signal, name)}
+    while True:
+        number = await signals.get()
+        if number in by_hand and _in_front():
+            continue  # the terminal has told the command as well; twice would count as a second Ctrl-C
+        with suppress(ProcessLookupError):
+            os.kill(pid, number)
+
+
+def _in_front() -> bool:
+    """Whether what is typed at a terminal goes to this process, and so to the command."""
+    if sys.platform == "win32":
+        return True
+    try:
+        terminal = os.open("/dev/tty", os.O_RDONLY | os.O_NOCTTY)
+    except OSError:
+        return False
+    try:
+        return os.tcgetpgrp(terminal) == os.getpgrp()
+    except OSError:
+        return False
+    finally:
+        os.close(terminal)

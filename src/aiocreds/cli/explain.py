@@ -1,0 +1,249 @@
+"""``aiocreds explain``: what the default chain looks at, what it finds, and whose credentials they are."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import shutil
+import sys
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from aiocreds import trace
+from aiocreds.aws import sts
+from aiocreds.aws.client import ClientConfig, ServiceClient, Surroundings, region_for
+from aiocreds.cli.drawing import draw
+from aiocreds.config import load, profile_name
+from aiocreds.config.locations import home_folder
+from aiocreds.context import DEFAULT, Context
+from aiocreds.errors import CredentialsError, CredentialsNotFound, LoginRequired, ServiceRefused
+from aiocreds.explanation import Explanation, Identity, Step, explain, step_of, wrong_clock
+from aiocreds.sources.default import default_chain
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Iterator
+    from datetime import datetime
+
+    from aiocreds.credentials import Credentials
+
+FOUND, NONE_FOUND, BROKEN = 0, 1, 2
+WIDTH = 100  # columns, where there is no terminal that has another number
+
+EXAMPLE = """\
+example:
+  aiocreds explain --profile app
+
+exit status:
+  0  credentials were found, and STS knows them (with --offline: were found)
+  1  no source has any
+  2  a source is set up but fails, or STS does not accept what it gave
+
+It makes the calls that a program would make, and prints no secret.
+"""
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of ``aiocreds explain``."""
+    import argparse
+
+    parser.description = (
+        "Walk the default chain as a program would, and show every source with what it\n"
+        "looked at, what it found there and how long it took; which one wins, what it\n"
+        "hides, and whose credentials they are."
+    )
+    parser.epilog = EXAMPLE
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.add_argument("--profile", metavar="P", help="the profile to use, as a program that names it in code")
+    parser.add_argument("--json", action="store_true", help="print all of it as JSON")
+    parser.add_argument("--offline", action="store_true", help="do not ask STS whose credentials they are")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Explain, and return the exit status."""
+    report = asyncio.run(examine(arguments.profile, offline=arguments.offline))
+    if arguments.json:
+        sys.stdout.write(json.dumps(report.document(), indent=2) + "\n")
+    elif sys.stdout.isatty():
+        report.show(shutil.get_terminal_size().columns)
+    else:
+        sys.stdout.write(report.text(WIDTH, encoding=sys.stdout.encoding) + "\n")
+    return report.code
+
+
+async def examine(profile: str | None = None, *, offline: bool = False, context: Context = DEFAULT) -> Report:
+    """Walk the default chain, and unless ``offline`` ask STS about what it brought."""
+    provider = default_chain(profile, mfa_code=ask_for_code if sys.stdin.isatty() else None, context=context)
+    with _listening() as logged:
+        async with context:
+            explanation = await explain(provider)
+            caller = check = None
+            if explanation.identity is not None and not offline:
+                caller, check = await _caller(await provider(), profile, context)
+    home = context.home or home_folder(context.environ)
+    return Report(explanation, caller, check, home, tuple(logged))
+
+
+@contextmanager
+def _listening() -> Iterator[list[str]]:
+    """Collect what the library warns of in the log, to be shown in its place."""
+    logged: list[str] = []
+
+    class Listener(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            if record.name != "aiocreds.sources.default":  # what it warns of, an explanation says, too
+                logged.append(record.getMessage())
+
+    logger, listener = logging.getLogger("aiocreds"), Listener(logging.WARNING)
+    logger.addHandler(listener)
+    try:
+        yield logged
+    finally:
+        logger.removeHandler(listener)
+
+
+async def _caller(
+    credentials: Credentials, profile: str | None, context: Context
+) -> tuple[sts.Caller | None, Step]:
+    """Whose credentials they are, as STS says, and how that went."""
+    record, caller = trace.Record("GetCallerIdentity"), None
+    with trace.recording(record):
+        try:
+            config = await load(context)
+            around = Surroundings(context, config, config.profile(profile_name(context, profile)))
+            client = ClientConfig()
+            service = ServiceClient("sts", client, around, region_for(client, around))
+            caller = await sts.get_caller_identity(service, credentials)
+            record.end()
+        except CredentialsError as error:
+            record.end(error=error)
+    return caller, step_of(record, context.clock)
+
+
+async def ask_for_code(serial_number: str) -> str:
+    """Ask who sits at the terminal."""
+    from getpass import getpass  # for profiles with MFA alone
+
+    return await asyncio.to_thread(getpass, f"MFA code for {serial_number}: ", sys.stderr)
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What is shown.
+
+    Attributes:
+        explanation: of the chain.
+        caller: whose credentials they are, as STS says.
+        check: how asking STS went; None when it was not asked.
+        home: the folder that ``~`` stands for.
+        logged: what the library warned of meanwhile.
+    """
+
+    explanation: Explanation
+    caller: sts.Caller | None
+    check: Step | None
+    home: str
+    logged: tuple[str, ...] = ()
+
+    @property
+    def error(self) -> CredentialsError | None:
+        """What is wrong."""
+        if self.explanation.error is None and self.check is not None:
+            return self.check.error
+        return self.explanation.error
+
+    @property
+    def warnings(self) -> list[str]:
+        """What looks like a mistake although it may work."""
+        found = [*self.explanation.warnings, *self.logged]
+        return found + [text for text in wrong_clock(self.check) if text not in found] if self.check else found
+
+    @property
+    def code(self) -> int:
+        """The exit status."""
+        if self.error is None:
+            return FOUND
+        return NONE_FOUND if isinstance(self.error, CredentialsNotFound) else BROKEN
+
+    def text(self, width: int, *, encoding: str | None = "utf-8") -> str:
+        """The report as plain text."""
+        lines = draw(self, width, encoding=encoding)
+        return "\n".join("".join(text for text, _ in line).rstrip() for line in lines)
+
+    def show(self, width: int) -> None:
+        """Draw the report on a terminal."""
+        try:
+            from rich.console import Console
+            from rich.text import Text
+        except ImportError:
+            sys.stdout.write(self.text(width, encoding=sys.stdout.encoding) + "\n")
+            return
+        console = Console(highlight=False, soft_wrap=True)
+        for line in draw(self, width, encoding=sys.stdout.encoding):
+            console.print(Text.assemble(*line))
+
+    def document(self) -> dict[str, Any]:
+        """The report as JSON. ``version`` changes when a field goes or changes its meaning."""
+        winner = self.explanation.winner
+        return {
+            "version": 1,
+            "exit_status": self.code,
+            "winner": None if winner is None else winner.name,
+            "identity": _identity(self.explanation.identity),
+            "caller": None if self.caller is None else self.caller._asdict(),
+            "error": _error(self.error),
+            "warnings": self.warnings,
+            "step": _step(self.explanation.step),
+            "check": None if self.check is None else _step(self.check),
+        }
+
+
+def _step(step: Step) -> dict[str, Any]:
+    return {
+        "name": step.name,
+        "outcome": step.outcome,
+        "seconds": round(step.seconds, 6),
+        "looked_at": [{"place": look.place, "found": look.found} for look in step.looked_at],
+        "identity": _identity(step.identity),
+        "expiration": _when(step.expiration),
+        "seconds_left": step.seconds_left,
+        "error": _error(step.error),
+        "steps": [_step(inner) for inner in step.steps],
+    }
+
+
+def _identity(identity: Identity | None) -> dict[str, Any] | None:
+    if identity is None:
+        return None
+    return {
+        "key": identity.key,
+        "account": identity.account,
+        "role": identity.role,
+        "source": identity.source,
+        "expiration": _when(identity.expiration),
+        "seconds_left": identity.seconds_left,
+        "may_outlive_expiry": identity.may_outlive_expiry,
+    }
+
+
+def _error(error: CredentialsError | None) -> dict[str, Any] | None:
+    if error is None:
+        return None
+    told: dict[str, Any] = {
+        "type": type(error).__name__,
+        "provider": error.provider,
+        "message": str(error),
+        "code": None,
+        "command": None,
+    }
+    if isinstance(error, ServiceRefused):
+        told["code"] = error.code or None
+    elif isinstance(error, LoginRequired):
+        told["command"] = error.command or None
+    return told
+
+
+def _when(at: datetime | None) -> str | None:
+    return None if at is None else at.isoformat()

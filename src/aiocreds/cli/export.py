@@ -1,0 +1,161 @@
+"""``aiocreds export``: print credentials for another program, as ``aws configure export-credentials`` does.
+
+See https://docs.aws.amazon.com/cli/latest/reference/configure/export-credentials.html
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+import sys
+from typing import TYPE_CHECKING
+
+from aiocreds.cli.handing import add_profile, fetch, iso, provider_of, told_expiration, variables
+from aiocreds.config import profile_name
+from aiocreds.context import DEFAULT
+from aiocreds.errors import InvalidConfiguration
+
+if TYPE_CHECKING:
+    from argparse import ArgumentParser, Namespace
+
+    from aiocreds.credentials import Credentials
+
+FORMATS = ("process", "env", "env-no-export", "powershell", "windows-cmd", "fish", "json")
+EXAMPLE = """\
+example:
+  eval "$(aiocreds export --profile dev --format env)"
+
+  # in ~/.aws/config, for any SDK:
+  [profile dev-everywhere]
+  credential_process = aiocreds export --profile dev
+
+The output holds secrets. Exit status: 0, 1 (no credentials), 2 (found, but broken).
+"""
+
+ASKED_BEFORE = "_AWS_CLI_PROFILE_CHAIN"  # the name that AWS CLI uses: a circle through both is found as well
+DEEPEST = 4
+
+
+def configure(parser: ArgumentParser) -> None:
+    """Describe the command."""
+    parser.description = (
+        "Print credentials for another program, such as an SDK that has this as credential_process."
+    )
+    parser.epilog = EXAMPLE
+    add_profile(parser)
+    parser.add_argument(
+        "--format",
+        choices=FORMATS,
+        default="process",
+        help="process: the JSON of credential_process (the default); env, env-no-export: POSIX shells; powershell;"
+        " windows-cmd; fish; json: all that is known",
+    )
+
+
+def run(arguments: Namespace) -> int:
+    """Print the credentials.
+
+    Raises:
+        CredentialsError: there are none, or they cannot be written in that format.
+    """
+    _refuse_circle(arguments.profile)
+    credentials = asyncio.run(fetch(provider_of(arguments.profile)))
+    text = written(credentials, arguments.format)
+    sys.stdout.flush()
+    sys.stdout.buffer.write(text.encode(errors="surrogateescape"))  # as it came from the environment
+    return 0
+
+
+def written(credentials: Credentials, form: str) -> str:
+    """The credentials in one of the ``FORMATS``.
+
+    Raises:
+        InvalidConfiguration: a value holds what that format has no way to say.
+    """
+    if form in ("process", "json"):
+        return _json(credentials, whole=form == "json")
+    lines: list[str] = []
+    for name, value in variables(credentials).items():
+        if "\0" in value:
+            raise _inexpressible(name, "a NUL", "an environment variable")
+        lines.append(_line(form, name, value))
+    return "\n".join(lines) + "\n"
+
+
+def _line(form: str, name: str, value: str) -> str:
+    match form:
+        case "env":
+            return f"export {name}={_posix(value)}"
+        case "powershell":
+            return f"$Env:{name}={_powershell(value)}"
+        case "windows-cmd":
+            return f"set {_windows_cmd(name, value)}"
+        case "fish":
+            return f"set -gx {name} {_fish(value)}"
+        case _:
+            return f"{name}={_posix(value)}"
+
+
+def _json(credentials: Credentials, *, whole: bool) -> str:
+    import json  # the other formats do without
+
+    expiration = told_expiration(credentials)
+    document = {
+        "Version": 1,
+        "AccessKeyId": credentials.access_key_id,
+        "SecretAccessKey": credentials.secret_access_key,
+        "SessionToken": credentials.session_token,
+        "Expiration": expiration and iso(expiration),
+        "AccountId": credentials.account_id,
+    }
+    if whole:
+        document |= {"CredentialScope": credentials.credential_scope, "Source": credentials.provider}
+        del document["Version"]
+        return json.dumps(document, indent=2) + "\n"
+    return json.dumps({name: value for name, value in document.items() if value is not None}) + "\n"
+
+
+_PLAIN = r"[\w@+=:,./-]+"  # as keys are; no shell reads anything into these
+
+
+def _posix(value: str) -> str:
+    return value if re.fullmatch(_PLAIN, value, re.ASCII) else "'" + value.replace("'", "'\\''") + "'"
+
+
+def _fish(value: str) -> str:
+    return (
+        value
+        if re.fullmatch(_PLAIN, value, re.ASCII)
+        else "'" + value.replace("\\", "\\\\").replace("'", "\\'") + "'"
+    )
+
+
+def _powershell(value: str) -> str:
+    return "'" + re.sub("(['\u2018\u2019\u201a\u201b])", r"\1\1", value) + "'"  # typographic quotes end it as well
+
+
+def _windows_cmd(name: str, value: str) -> str:
+    if re.fullmatch(_PLAIN, value, re.ASCII):
+        return f"{name}={value}"
+    if re.search(r'[\x00-\x1f"%!]', value):
+        raise _inexpressible(name, "a quotation mark, a percent sign or the like", "cmd.exe")
+    return f'"{name}={value}"'
+
+
+def _inexpressible(name: str, what: str, where: str) -> InvalidConfiguration:
+    return InvalidConfiguration(
+        f"the value for {name} holds {what}, which {where} cannot take safely: use --format process or json"
+    )
+
+
+def _refuse_circle(profile: str | None) -> None:
+    """Stop a ``credential_process`` that asks for itself, which would start processes without end."""
+    name = profile_name(DEFAULT, profile)
+    before = [one for one in os.environ.get(ASKED_BEFORE, "").split(",") if one]
+    if name in before or len(before) >= DEEPEST:
+        raise InvalidConfiguration(
+            f"credential_process goes round in a circle, or too deep: {' → '.join([*before, name])}:"
+            " have one of these profiles hold credentials itself"
+        )
+    os.environ[ASKED_BEFORE] = ",".join([*before, name])

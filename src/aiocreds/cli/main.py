@@ -1,0 +1,181 @@
+"""Which command is meant, and what becomes of its failures.
+
+Each command is a module with ``configure(parser)`` and ``run(arguments)``, loaded when its name is on the command
+line: ``export`` runs inside other programs, and has to cost little more than Python itself.
+"""
+
+# PYTHON_ARGCOMPLETE_OK
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from contextlib import contextmanager
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from aiocreds.errors import CredentialsError, CredentialsNotFound
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+COMMANDS = {
+    "explain": "show where credentials come from, and what is wrong with them",
+    "export": "print credentials for another program",
+    "exec": "run a command with credentials",
+    "serve": "serve credentials to every AWS SDK on this machine",
+}
+NOT_FOUND, BROKEN = 1, 2
+EXAMPLE = """\
+example:
+  aiocreds explain                        why does this program not find its credentials?
+  eval "$(aiocreds export --format env)"  into this shell
+  aiocreds exec --profile dev -- terraform plan
+
+`aiocreds COMMAND --help` has more. Completion: eval "$(register-python-argcomplete aiocreds)"
+"""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a command.
+
+    Args:
+        argv: its arguments, without the program's name; by default this process's.
+
+    Returns:
+        the exit status: 0, 1 (no credentials), 2 (they are there but broken, or the arguments are wrong), or
+        what the command says.
+    """
+    own, words = _split(sys.argv[1:] if argv is None else argv)
+    parser = _parser(own)
+    _complete(parser)
+    arguments = parser.parse_args(own)
+    if arguments.command is None:
+        parser.print_help(sys.stderr)
+        _name_missing_extra()
+        return BROKEN
+    if words is not None and arguments.command != "exec":
+        parser.error(f"{arguments.command} runs no command: nothing may stand behind --")
+    arguments.words = words or []
+    with _debugging(on=getattr(arguments, "debug", False)):
+        return _run(arguments)
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    try:
+        status: int = _module(arguments.command).run(arguments)
+        sys.stdout.flush()
+    except CredentialsError as error:
+        print(f"aiocreds {arguments.command}: {error}", file=sys.stderr)
+        return NOT_FOUND if isinstance(error, CredentialsNotFound) else BROKEN
+    except ModuleNotFoundError as error:
+        package = (error.name or "").partition(".")[0]
+        if package not in ("rich", "argcomplete"):
+            raise
+        print(f"aiocreds {arguments.command} needs {package}: pip install 'aiocreds[cli]'", file=sys.stderr)
+        return BROKEN
+    except BrokenPipeError:  # whoever read has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is buffered has to go somewhere
+        return 128 + 13
+    except KeyboardInterrupt:
+        return 128 + 2
+    return status
+
+
+def _module(command: str) -> Any:
+    return import_module(f"aiocreds.cli.{command}")
+
+
+def _split(argv: Sequence[str]) -> tuple[list[str], list[str] | None]:
+    """Our own arguments, and those behind the first ``--``, which are somebody else's to understand."""
+    argv = list(argv)
+    if "--" not in argv:
+        return argv, None
+    at = argv.index("--")
+    return argv[:at], argv[at + 1 :]
+
+
+def _parser(argv: list[str]) -> argparse.ArgumentParser:
+    debug = argparse.ArgumentParser(add_help=False, formatter_class=_Help)
+    debug.add_argument(
+        "--debug",
+        action="store_true",
+        default=argparse.SUPPRESS,  # else the command's default would undo what stands before the command
+        help="tell on stderr what is done; secrets are left out",
+    )
+    parser = argparse.ArgumentParser(
+        prog="aiocreds",
+        description="AWS credentials: see where they come from, hand them over, serve them.",
+        epilog=EXAMPLE,
+        formatter_class=_Help,
+        parents=[debug],
+    )
+    parser.add_argument("--version", action=_Version, nargs=0, help="print the version and stop")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", title="commands")
+    for name, summary in COMMANDS.items():
+        command = commands.add_parser(name, help=summary, parents=[debug], formatter_class=_Help)
+        if name in argv or "_ARGCOMPLETE" in os.environ:
+            _module(name).configure(command)
+    return parser
+
+
+class _Help(argparse.RawDescriptionHelpFormatter):
+    """As wide as the terminal; argparse itself would load what can also copy trees and unpack archives."""
+
+    def __init__(self, prog: str, **options: Any) -> None:
+        try:
+            width = int(os.environ.get("COLUMNS") or os.get_terminal_size().columns)
+        except (ValueError, OSError):
+            width = 100
+        super().__init__(prog, **{"width": width - 2, **options})
+
+
+class _Version(argparse.Action):
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
+        from importlib.metadata import version  # slow to load
+
+        print(f"aiocreds {version('aiocreds')}")
+        parser.exit()
+
+
+def _complete(parser: argparse.ArgumentParser) -> None:
+    """Answer the shell that wants to complete a line, and end."""
+    if "_ARGCOMPLETE" in os.environ:
+        import argcomplete  # when a shell asks
+
+        argcomplete.autocomplete(parser)
+
+
+def _name_missing_extra() -> None:
+    from importlib.util import find_spec  # on this page alone
+
+    missing = [name for name in ("rich", "argcomplete") if find_spec(name) is None]
+    if missing:
+        print(f"\n{' and '.join(missing)} not installed: pip install 'aiocreds[cli]'", file=sys.stderr)
+
+
+@contextmanager
+def _debugging(*, on: bool) -> Iterator[None]:
+    """Show what the library logs. It logs no secret, whatever the level; other libraries might, and stay quiet."""
+    if not on:
+        yield
+        return
+    import logging  # asyncio has loaded it by now in any case
+
+    logger, handler = logging.getLogger("aiocreds"), logging.StreamHandler()
+    handler.setFormatter(logging.Formatter("%(relativeCreated)6.0f ms  %(name)s: %(message)s"))
+    level, propagate = logger.level, logger.propagate
+    logger.addHandler(handler)
+    logger.setLevel(logging.DEBUG)
+    logger.propagate = False
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
+        logger.setLevel(level)
+        logger.propagate = propagate
+
+
+if __name__ == "__main__":
+    sys.exit(main())

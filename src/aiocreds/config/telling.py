@@ -1,0 +1,100 @@
+"""What a fetch notes about files, for those who ask. Loaded only then."""
+
+from __future__ import annotations
+
+import base64
+import json
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, cast
+
+from aiocreds import trace
+from aiocreds.config.locations import CONFIG_FILE, CREDENTIALS_FILE
+from aiocreds.config.walk import Kind
+from aiocreds.credentials import redact_key
+from aiocreds.parse import object_of, text_of
+
+if TYPE_CHECKING:
+    from aiocreds.config.profiles import Section, SharedConfig
+    from aiocreds.context import Context
+
+SHOWN = {
+    Kind.ROLE: ("role_arn", "source_profile", "credential_source", "mfa_serial"),
+    Kind.CREDENTIAL_SOURCE: ("credential_source",),
+    Kind.WEB_IDENTITY: ("role_arn", "web_identity_token_file"),
+    Kind.SSO: ("sso_session", "sso_start_url", "sso_account_id", "sso_role_name"),
+    Kind.LOGIN: ("login_session",),
+    Kind.STATIC: (),
+    Kind.PROCESS: (),  # its words may hold a secret; who runs it tells its name
+}
+CLAIMS = {"iss": "issuer", "aud": "audience", "sub": "subject"}
+LONGEST = 100
+UNUSED = "is not used: "
+
+
+def tell_variables(context: Context, place: str) -> None:
+    """Say what names the profile and the files; ``place`` is the variable that the profile is named in."""
+    for variable in (place, CONFIG_FILE, CREDENTIALS_FILE):
+        if value := context.setting(variable):
+            trace.note(variable, value)
+
+
+def tell_files(config: SharedConfig, name: str) -> None:
+    """Say what the files hold, and where the profile is."""
+    for file, profiles in config.files():
+        count = f"{profiles} profile{'' if profiles == 1 else 's'}" if profiles else "missing, or without a profile"
+        trace.note(file, count)
+    section = config.profile(name)
+    if section is not None:
+        trace.note(section.where(), f"[{'' if name == 'default' else 'profile '}{name}]")
+
+
+def tell_step(section: Section, kind: Kind) -> None:
+    """Say what a profile says about its credentials."""
+    if kind is Kind.STATIC:
+        key = redact_key(section.get("aws_access_key_id") or "")
+        trace.note(section.where("aws_access_key_id"), f"aws_access_key_id = {key}")
+        trace.note(section.where("aws_secret_access_key"), "aws_secret_access_key is set")
+        if section.get("aws_session_token"):
+            trace.note(section.where("aws_session_token"), "aws_session_token is set")
+    for key in (*SHOWN[kind], "region"):
+        if value := section.get(key):
+            trace.note(section.where(key), f"{key} = {value}")
+    if kind is Kind.ROLE and section.get("external_id"):
+        trace.note(section.where("external_id"), "external_id is set")
+    if kind is not Kind.CREDENTIAL_SOURCE:  # of a role that has told already
+        _tell_unused(section, kind)
+
+
+def _tell_unused(section: Section, kind: Kind) -> None:
+    """Say what else the profile has, to no effect: another kind of credentials, or another file, comes first."""
+    first = next((key for key in (kind.value, *SHOWN[kind]) if section.get(key)), kind.value)
+    itself = section.get("source_profile") == section.name  # a role that is assumed with the keys beside it
+    for other in (Kind.ROLE, Kind.WEB_IDENTITY, Kind.SSO, Kind.LOGIN, Kind.STATIC, Kind.PROCESS):
+        key = other.value
+        belongs = other is kind or (itself and other in (Kind.ROLE, Kind.STATIC)) or key in SHOWN[kind]
+        if section.get(key) and not belongs:
+            trace.note(section.where(key), f"{key} {UNUSED}{first} comes first")
+    pair = ("aws_access_key_id", "aws_secret_access_key") if kind is Kind.STATIC else ()
+    for key in (*SHOWN[kind], *pair):
+        if place := section.hidden(key):
+            trace.note(place, f"{key} {UNUSED}{section.where(key)} comes first")
+
+
+def tell_token(path: str, token: str) -> None:
+    """Say what a token claims, if it is a JSON Web Token: who issued it, for whom, and when it ends."""
+    try:
+        part = token.split(".")[1]
+        claims = object_of(json.loads(base64.urlsafe_b64decode(part + "=" * (-len(part) % 4))))
+        end = datetime.fromtimestamp(float(claims.get("exp", "")), UTC)
+    except (IndexError, ValueError, TypeError, OverflowError, OSError, RecursionError):
+        trace.note(path, "a token that does not say when it ends")
+        return
+    trace.note_end(end)
+    said = [f"{word} {told}" for claim, word in CLAIMS.items() if (told := _claim(claims.get(claim)))]
+    trace.note(path, ", ".join(["a token", *said, f"ending at {end:%Y-%m-%d %H:%M} UTC"]))
+
+
+def _claim(value: object) -> str:
+    told: list[object] = cast("list[object]", value) if isinstance(value, list) else [value]
+    text = text_of(told[0] if told else "") or ""
+    return text if text.isprintable() and len(text) <= LONGEST else ""

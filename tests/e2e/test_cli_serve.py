@@ -1,0 +1,351 @@
+"""`aiocreds serve` and the real clients: each gets credentials, follows refreshes, and needs the token."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+import signal
+import stat
+import sys
+from datetime import datetime, timedelta
+from pathlib import Path
+from textwrap import dedent
+from time import time
+
+import aiohttp
+import pytest
+
+from tests.command import COMMAND, PATIENCE, Machine
+from tests.hush import MARK, secret
+from tests.loopback import ROLE, ROLES_PATH, Loopback
+
+FULL_URI, TOKEN = "AWS_CONTAINER_CREDENTIALS_FULL_URI", "AWS_CONTAINER_AUTHORIZATION_TOKEN"
+NODE = shutil.which("node")
+PACKAGES = Path(os.environ.get("AIOCREDS_TEST_NPM", Path(__file__).parents[2] / "node_modules"))
+
+# Each prints the key it has, line by line, until its input ends; or what it was told instead.
+PYTHON = """
+import sys
+{setup}
+for _ in sys.stdin:
+    try:
+        print({key}, flush=True)
+    except Exception as error:
+        print("refused:", error, flush=True)
+"""
+BOTO3 = PYTHON.format(
+    setup="import boto3\ncredentials = None",
+    key="(credentials := credentials or boto3.Session().get_credentials()).get_frozen_credentials().access_key",
+)
+AIOBOTOCORE = PYTHON.format(
+    setup="""
+import asyncio
+from aiobotocore.session import get_session
+session, runner = get_session(), asyncio.Runner()
+async def key():
+    return (await (await session.get_credentials()).get_frozen_credentials()).access_key
+""",
+    key="runner.run(key())",
+)
+AIOCREDS = PYTHON.format(
+    setup="""
+import asyncio
+from aiocreds import from_container_metadata
+provider, runner = from_container_metadata(), asyncio.Runner()
+async def key():
+    return (await provider()).access_key_id
+""",
+    key="runner.run(key())",
+)
+AWS_CLI = """
+import subprocess, sys
+for _ in sys.stdin:
+    done = subprocess.run([sys.executable, "-m", "awscli", "sts", "get-caller-identity", "--output", "text"],
+                          capture_output=True, text=True)
+    print("asked STS" if "123456789012" in done.stdout else "refused: " + " ".join(done.stderr.split()), flush=True)
+"""
+NPM = """
+const {{ {factory} }} = require("@aws-sdk/credential-providers");
+const provider = {factory}({{ timeout: 2000, maxRetries: 0 }});
+require("readline").createInterface({{ input: process.stdin }}).on("line", async () => {{
+  try {{ console.log((await provider()).accessKeyId); }}
+  catch (error) {{ console.log("refused:", error.message, error.Message ?? ""); }}
+}});
+"""
+CLIENTS = {
+    "boto3": [sys.executable, "-c", BOTO3],
+    "aiobotocore": [sys.executable, "-c", AIOBOTOCORE],
+    "AWS CLI": [sys.executable, "-c", AWS_CLI],
+    "npm fromHttp": ["node", "-e", NPM.format(factory="fromHttp")],
+    "npm fromContainerMetadata": ["node", "-e", NPM.format(factory="fromContainerMetadata")],
+    "aiocreds": [sys.executable, "-c", AIOCREDS],
+}
+each_client = pytest.mark.parametrize(
+    "client",
+    [
+        pytest.param(
+            name,
+            marks=pytest.mark.skipif(
+                name.startswith("npm") and not (NODE and (PACKAGES / "@aws-sdk" / "credential-providers").is_dir()),
+                reason="Node.js with @aws-sdk/credential-providers is not here (AIOCREDS_TEST_NPM: node_modules)",
+            ),
+        )
+        for name in CLIENTS
+    ],
+)
+
+
+class Client:
+    """A program of somebody else's that wants credentials."""
+
+    def __init__(self, process: asyncio.subprocess.Process) -> None:
+        self.process = process
+
+    @classmethod
+    async def start(cls, name: str, machine: Machine, variables: dict[str, str]) -> Client:
+        pipe = asyncio.subprocess.PIPE
+        environ = {
+            **machine.variables,
+            "AWS_EC2_METADATA_DISABLED": "true",
+            "AWS_REGION": "eu-central-1",
+            "AWS_DEFAULT_REGION": "eu-central-1",
+            "NODE_PATH": str(PACKAGES),
+            **variables,
+        }
+        words = CLIENTS[name]
+        return cls(await asyncio.create_subprocess_exec(*words, stdin=pipe, stdout=pipe, env=environ))
+
+    async def key(self) -> str:
+        """What it signs with now, or why not."""
+        assert self.process.stdin is not None
+        assert self.process.stdout is not None
+        self.process.stdin.write(b"\n")
+        async with asyncio.timeout(PATIENCE):
+            return (await self.process.stdout.readline()).decode().strip()
+
+    async def end(self) -> None:
+        async with asyncio.timeout(PATIENCE):
+            await self.process.communicate(b"")
+        assert self.process.returncode == 0
+
+
+@pytest.fixture
+def machine(aws: Loopback, home: Path) -> Machine:
+    """An EC2 instance, whose metadata service is the loopback one."""
+    return Machine(home, {**aws.environ, "AWS_EC2_METADATA_DISABLED": ""})
+
+
+@each_client
+async def test_a_client_gets_credentials_and_follows_refreshes(
+    client: str, aws: Loopback, machine: Machine
+) -> None:
+    aws.lifetime = timedelta(seconds=3)
+    async with machine.serving() as server:
+        program = await Client.start(client, machine, server.environ)
+        keys = [await program.key()]
+        await asyncio.sleep(3.2)
+        keys.append(await program.key())
+        await program.end()
+    if client == "AWS CLI":
+        assert keys == ["asked STS", "asked STS"]
+        keys = [seen.signed_by for seen in aws.requests if seen.method == "POST"]
+    assert len(set(keys)) == len(keys) == 2
+    assert all(key.startswith("ASIALOOPBACK") for key in keys), keys
+    assert (server.process.returncode, server.err) == (0, "")
+
+
+@each_client
+async def test_a_client_without_the_token_is_refused(client: str, machine: Machine) -> None:
+    async with machine.serving() as server:
+        for variables in ({FULL_URI: server.environ[FULL_URI]}, {**server.environ, TOKEN: "x" * 43}):
+            program = await Client.start(client, machine, variables)
+            answer = await program.key()
+            assert answer.startswith("refused:"), answer
+            assert "ASIALOOPBACK" not in answer
+            await program.end()
+
+
+@each_client
+async def test_a_client_under_exec_gets_credentials(client: str, aws: Loopback, machine: Machine) -> None:
+    aws.lifetime = timedelta(seconds=3)
+    pipe = asyncio.subprocess.PIPE
+    process = await asyncio.create_subprocess_exec(
+        *(*COMMAND, "exec", "--server", "--", *CLIENTS[client]),
+        stdin=pipe,
+        stdout=pipe,
+        env={**machine.variables, "NODE_PATH": str(PACKAGES)},
+    )
+    program = Client(process)
+    keys = [await program.key()]
+    await asyncio.sleep(3.2)
+    keys.append(await program.key())
+    await program.end()
+    if client == "AWS CLI":
+        assert keys == ["asked STS", "asked STS"]
+        keys = [seen.signed_by for seen in aws.requests if seen.method == "POST"]
+    assert len(set(keys)) == len(keys) == 2
+    assert all(key.startswith("ASIALOOPBACK") for key in keys), keys
+
+
+async def ask(url: str, token: str) -> tuple[int, dict[str, str]]:
+    async with aiohttp.ClientSession() as http, http.get(url, headers={"Authorization": token}) as answer:
+        return answer.status, await answer.json()
+
+
+async def test_it_outlives_its_source(aws: Loopback, machine: Machine) -> None:
+    aws.lifetime = timedelta(seconds=2)
+    async with machine.serving() as server:
+        url, token = server.environ.values()
+        assert (await ask(url, token))[0] == 200
+        aws.down()
+        await asyncio.sleep(2.2)
+        status, second = await ask(url, token)
+        assert status == 200
+        assert second["AccessKeyId"].startswith("ASIALOOPBACK")
+        left = datetime.fromisoformat(second["Expiration"]).timestamp() - time()
+        assert 590 < left <= 600
+        for client in ("boto3", "aiocreds"):
+            program = await Client.start(client, machine, server.environ)
+            assert await program.key() == second["AccessKeyId"]
+            await program.end()
+    assert "HTTP 503" in server.err
+    assert MARK not in server.err
+
+
+async def test_a_source_that_is_down_at_the_start(aws: Loopback, machine: Machine) -> None:
+    aws.down()
+    async with machine.serving() as server:
+        url, token = server.environ.values()
+        status, told = await ask(url, token)
+        assert (status, told["code"]) == (503, "SourceUnavailable")
+        assert "HTTP 503" in told["message"]
+        program = await Client.start("boto3", machine, server.environ)
+        assert "HTTP 503" in await program.key()
+        await program.end()
+        aws.up()
+        async with asyncio.timeout(PATIENCE):
+            while (await ask(url, token))[0] != 200:  # noqa: ASYNC110 - it says so nowhere else
+                await asyncio.sleep(0.2)
+
+
+async def test_a_hundred_clients_as_it_starts_make_one_call(aws: Loopback, machine: Machine) -> None:
+    async with machine.serving() as server, aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as http:
+        url, token = server.environ.values()
+
+        async def key() -> str:
+            async with http.get(url, headers={"Authorization": token}) as answer:
+                return str((await answer.json())["AccessKeyId"])
+
+        assert len(set(await asyncio.gather(*(key() for _ in range(100))))) == 1
+    assert aws.count(ROLES_PATH + ROLE) == 1
+
+
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGINT", "SIGHUP"])
+async def test_it_ends_well_when_told(name: str, aws: Loopback, machine: Machine) -> None:
+    async with machine.serving() as server, aiohttp.ClientSession() as http:
+        url, token = server.environ.values()
+        async with http.get(url, headers={"Authorization": token}) as answer:
+            assert answer.status == 200
+        server.process.send_signal(getattr(signal, name))  # a connection is kept alive meanwhile
+        async with asyncio.timeout(1.5):
+            assert await server.process.wait() == 0
+    assert server.err == ""
+
+
+async def test_it_ends_while_it_waits_for_its_source(aws: Loopback, machine: Machine) -> None:
+    (machine.home / ".aws" / "config").write_text("[profile slow]\ncredential_process = sleep 30\n")
+    async with machine.serving("--profile", "slow") as server:
+        waiting = asyncio.create_task(ask(*server.environ.values()))
+        await asyncio.sleep(0.5)
+        server.process.terminate()
+        async with asyncio.timeout(5):
+            assert await server.process.wait() == 0
+        with pytest.raises(aiohttp.ClientConnectionError):
+            await waiting
+    assert server.err == ""
+
+
+async def test_one_path_a_profile(machine: Machine) -> None:
+    lines = [
+        f"[profile {name}]\naws_access_key_id = AKIA{name.upper():0>12}\naws_secret_access_key = {secret()}\n"
+        for name in ("dev", "prod")
+    ]
+    (machine.home / ".aws" / "config").write_text("".join(lines))
+    async with machine.serving("--profile", "dev", "--profile", "prod") as server:
+        *urls, token = (line.split("=", 1)[1] for line in server.lines)
+        assert [url.rpartition("/")[2] for url in urls] == ["dev", "prod"]
+        assert [(await ask(url, token))[1]["AccessKeyId"] for url in urls] == [
+            "AKIA000000000DEV",
+            "AKIA00000000PROD",
+        ]
+        assert (await ask(urls[0].rpartition("/")[0] + "/", token))[0] == 404
+
+
+async def test_the_token_in_a_file(machine: Machine, tmp_path: Path) -> None:
+    file = tmp_path / "token"
+    file.write_text("an older one, for all to read")
+    file.chmod(0o644)
+    async with machine.serving("--token-file", str(file)) as server:
+        assert server.environ == {
+            FULL_URI: server.environ[FULL_URI],
+            "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE": str(file),
+        }
+        assert stat.S_IMODE(file.stat().st_mode) == 0o600
+        assert (await ask(server.environ[FULL_URI], file.read_text()))[0] == 200
+        for client in ("boto3", "aiocreds"):
+            program = await Client.start(client, machine, server.environ)
+            assert (await program.key()).startswith("ASIALOOPBACK")
+            await program.end()
+    assert not file.exists()
+
+
+async def test_a_newer_servers_token_file_stays(machine: Machine, tmp_path: Path) -> None:
+    file = tmp_path / "token"
+    async with machine.serving("--token-file", str(file)):
+        file.write_text("newer")
+    assert file.read_text() == "newer"
+
+
+async def test_what_keeps_it_from_starting(machine: Machine, tmp_path: Path) -> None:
+    async with machine.serving() as server:
+        port = server.environ[FULL_URI].split(":")[2].strip("/")
+        ended = await machine.aiocreds("serve", "--port", port)
+        assert (ended.status, ended.out) == (1, "")
+        assert ended.err == f"aiocreds serve: 127.0.0.1:{port}: Address already in use\n"
+    missing = tmp_path / "missing" / "token"
+    ended = await machine.aiocreds("serve", "--token-file", str(missing))
+    assert (ended.status, ended.out) == (1, "")
+    assert f"{missing.parent}" in ended.err
+    assert "Traceback" not in ended.err
+
+
+async def test_started_again_where_its_variables_are_set_it_does_not_ask_itself(machine: Machine) -> None:
+    async with machine.serving() as server:
+        before = server.environ
+    port = before[FULL_URI].split(":")[2].strip("/")
+    async with machine.serving("--port", port, **before) as server:
+        assert server.environ[FULL_URI] == before[FULL_URI]
+        status, told = await ask(server.environ[FULL_URI], server.environ[TOKEN])
+        assert (status, told["AccessKeyId"][:12]) == (200, "ASIALOOPBACK")
+
+
+async def test_it_prints_its_lines_into_a_pipe_at_once_and_nothing_else(machine: Machine) -> None:
+    program = dedent(f"""
+        {" ".join(COMMAND)} serve > "$1" & pid=$!
+        until grep -q TOKEN "$1"; do sleep 0.05; done
+        export $(cat "$1"); kill $pid; wait $pid; echo "$? ${{#{TOKEN}}}"
+    """)
+    ended = await machine.run("sh", "-c", program, "sh", str(machine.home / "lines"))
+    assert (ended.out, ended.err) == ("0 43\n", "")
+    assert len((machine.home / "lines").read_text().splitlines()) == 2
+
+
+async def test_debug_shows_no_token_and_no_secret(machine: Machine) -> None:
+    async with machine.serving("--debug") as server:
+        url, token = server.environ.values()
+        assert (await ask(url, token))[0] == 200
+        assert (await ask(url, "wrong"))[0] == 401
+    assert "401 Unauthorized: this is not the token" in server.err
+    assert token not in server.err
+    assert MARK not in server.err

@@ -1,0 +1,223 @@
+"""`aiocreds export`: every format means the values it was given, whatever is in them."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from datetime import UTC, datetime, timedelta
+from time import time
+from typing import TYPE_CHECKING
+
+import pytest
+
+from aiocreds import Credentials, InvalidConfiguration
+from aiocreds.cli.export import FORMATS, written
+from aiocreds.cli.main import main
+from tests.command import Machine
+from tests.hush import secret
+from tests.kit import issue
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+HOSTILE = [
+    "plain/with+usual=signs",
+    "it's",
+    '"quoted"',
+    "$HOME `id` $(id) ${PATH}",
+    "a;b&c|d>e<f",
+    "back\\slash\\",
+    "two\nlines",
+    " blanks ",
+    "100%PATH%",
+    "!bang!",
+    "*?[x]~#",
+    "\u2018typographic\u2019",
+    "-rf",
+    "tab\there",
+]
+SHELLS = [shell for shell in ("sh", "dash", "bash", "zsh", "ksh") if shutil.which(shell)]
+
+
+def keys(value: str) -> Credentials:
+    return Credentials("AKIAEXPORT0000001", value, session_token=value)
+
+
+@pytest.mark.parametrize("value", HOSTILE)
+@pytest.mark.parametrize("shell", SHELLS)
+def test_a_posix_shell_reads_the_very_value(shell: str, value: str) -> None:
+    script = 'eval "$1"; sh -c \'printf %s "$AWS_SECRET_ACCESS_KEY|$AWS_SESSION_TOKEN|$AWS_ACCESS_KEY_ID"\''
+    done = subprocess.run(
+        [shell, "-c", script, shell, written(keys(value), "env")], capture_output=True, check=True, text=True
+    )
+    assert done.stdout == f"{value}|{value}|AKIAEXPORT0000001"
+    script = 'eval "$1"; printf %s "$AWS_SECRET_ACCESS_KEY"'
+    done = subprocess.run(
+        [shell, "-c", script, shell, written(keys(value), "env-no-export")],
+        capture_output=True,
+        check=True,
+        text=True,
+    )
+    assert done.stdout == value
+
+
+@pytest.mark.skipif(not shutil.which("fish"), reason="fish is not on this machine")
+def test_fish_reads_the_very_values() -> None:
+    for value in HOSTILE:
+        script = f"{written(keys(value), 'fish')}\nprintf %s $AWS_SECRET_ACCESS_KEY"
+        assert subprocess.run(["fish", "-c", script], capture_output=True, check=True, text=True).stdout == value
+
+
+@pytest.mark.skipif(not shutil.which("pwsh"), reason="PowerShell is not on this machine")
+def test_powershell_reads_the_very_values() -> None:
+    for value in HOSTILE:
+        script = f"{written(keys(value), 'powershell')}\n[Console]::Out.Write($Env:AWS_SECRET_ACCESS_KEY)"
+        done = subprocess.run(["pwsh", "-NoProfile", "-c", script], capture_output=True, check=True, text=True)
+        assert done.stdout == value
+
+
+def test_shells_that_are_seldom_at_hand_are_spoken_to_by_their_books() -> None:
+    hostile = keys("a'b\\c\u2019")
+    assert "AWS_SECRET_ACCESS_KEY 'a\\'b\\\\c\u2019'\n" in written(hostile, "fish")
+    assert "$Env:AWS_SECRET_ACCESS_KEY='a''b\\c\u2019\u2019'\n" in written(hostile, "powershell")
+    for quote in "\u2018\u2019\u201a\u201b":  # PowerShell takes them for the one that ends the text
+        assert f"$Env:AWS_SECRET_ACCESS_KEY='a{quote}{quote};b'\n" in written(keys(f"a{quote};b"), "powershell")
+    assert written(keys("a&b"), "windows-cmd").splitlines() == [
+        "set AWS_ACCESS_KEY_ID=AKIAEXPORT0000001",
+        'set "AWS_SECRET_ACCESS_KEY=a&b"',
+        'set "AWS_SESSION_TOKEN=a&b"',
+    ]
+
+
+@pytest.mark.parametrize("value", ['a"b', "%PATH%", "!x!", "two\nlines"])
+def test_what_cmd_would_misread_is_refused(value: str) -> None:
+    with pytest.raises(InvalidConfiguration, match=r"AWS_SECRET_ACCESS_KEY.*use --format process") as refused:
+        written(keys(value), "windows-cmd")
+    assert value not in str(refused.value)
+
+
+@pytest.mark.parametrize("form", [form for form in FORMATS if form not in ("process", "json")])
+def test_a_nul_fits_no_variable(form: str) -> None:
+    with pytest.raises(InvalidConfiguration, match="a NUL"):
+        written(keys("a\0b"), form)
+
+
+@pytest.mark.parametrize("form", ["env", "env-no-export", "powershell", "windows-cmd", "fish"])
+def test_usual_values_look_as_aws_cli_writes_them(form: str) -> None:
+    lines = {
+        "env": "export AWS_ACCESS_KEY_ID=AKIA/+=\nexport AWS_SECRET_ACCESS_KEY=s/+=\n",
+        "env-no-export": "AWS_ACCESS_KEY_ID=AKIA/+=\nAWS_SECRET_ACCESS_KEY=s/+=\n",
+        "powershell": "$Env:AWS_ACCESS_KEY_ID='AKIA/+='\n$Env:AWS_SECRET_ACCESS_KEY='s/+='\n",
+        "windows-cmd": "set AWS_ACCESS_KEY_ID=AKIA/+=\nset AWS_SECRET_ACCESS_KEY=s/+=\n",
+        "fish": "set -gx AWS_ACCESS_KEY_ID AKIA/+=\nset -gx AWS_SECRET_ACCESS_KEY s/+=\n",
+    }
+    assert written(Credentials("AKIA/+=", "s/+="), form) == lines[form]
+
+
+def test_the_process_format_is_what_sdks_parse() -> None:
+    given = Credentials(
+        "ASIAEXPORT0000001",
+        secret(),
+        session_token=secret("token"),
+        expiration=datetime(2035, 1, 2, 3, 4, 5, 999, tzinfo=UTC),
+        account_id="123456789012",
+    )
+    assert json.loads(written(given, "process")) == {
+        "Version": 1,
+        "AccessKeyId": given.access_key_id,
+        "SecretAccessKey": given.secret_access_key,
+        "SessionToken": given.session_token,
+        "Expiration": "2035-01-02T03:04:05Z",
+        "AccountId": "123456789012",
+    }
+    assert json.loads(written(Credentials("AKIA1", "s"), "process")).keys() == {
+        "Version",
+        "AccessKeyId",
+        "SecretAccessKey",
+    }
+    assert "export AWS_CREDENTIAL_EXPIRATION=2035-01-02T03:04:05Z\n" in written(given, "env")
+    document = json.loads(written(given, "json"))
+    assert (document["AccountId"], document["CredentialScope"], "Version" in document) == (
+        "123456789012",
+        None,
+        False,
+    )
+
+
+def test_credentials_past_their_expiration_are_told_ten_minutes_ahead() -> None:
+    document = json.loads(written(issue(-3600, stamped=True), "process"))
+    left = datetime.fromisoformat(document["Expiration"]).timestamp() - time()
+    assert 595 < left <= 600
+
+
+def test_a_true_expiration_is_told_as_it_is_however_near() -> None:
+    for given in (issue(30, stamped=True), issue(1.5)):
+        assert given.expiration is not None
+        told = json.loads(written(given, "process"))["Expiration"]
+        assert timedelta() <= given.expiration - datetime.fromisoformat(told) < timedelta(seconds=1)
+
+
+async def test_it_loads_no_more_than_it_needs(home: Path) -> None:
+    program = (
+        "import sys; from aiocreds.cli.main import main; status = main(['export']);"
+        " print(sorted({'aiohttp', 'rich', 'anyio', 'argcomplete', 'shutil', 'aiocreds.cli.exec',"
+        " 'aiocreds.cli.serve', 'aiocreds.cli.explain'} & sys.modules.keys()), status, file=sys.stderr)"
+    )
+    machine = Machine(home, {"AWS_ACCESS_KEY_ID": "AKIAEXPORT0000001", "AWS_SECRET_ACCESS_KEY": secret()})
+    ended = await machine.run(sys.executable, "-c", program)
+    assert (ended.err, json.loads(ended.out)["Version"]) == ("[] 0\n", 1)
+
+
+@pytest.fixture
+def here(home: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A home folder for this process, and no credentials besides."""
+    for name in ("AWS_PROFILE", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "_AWS_CLI_PROFILE_CHAIN"):
+        monkeypatch.setenv(name, "")
+    monkeypatch.setenv("HOME", str(home))
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    return home
+
+
+def test_no_credentials_are_1_and_broken_ones_2(here: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    assert main(["export"]) == 1
+    assert "aiocreds export: chain: no AWS credentials found" in capfd.readouterr().err
+    (here / ".aws" / "config").write_text("[profile half]\naws_access_key_id = AKIAEXPORT0000001\n")
+    assert main(["export", "--profile", "half"]) == 2
+    said = capfd.readouterr()
+    assert "has aws_access_key_id" in said.err
+    assert said.out == ""
+
+
+def test_a_profile_goes_before_keys_in_the_environment(
+    here: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "AKIAENVIRON000001")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", secret())
+    (here / ".aws" / "credentials").write_text(
+        f"[dev]\naws_access_key_id = AKIAEXPORT0000001\naws_secret_access_key = {secret()}\n"
+    )
+    assert main(["export", "--profile", "dev"]) == 0
+    assert json.loads(capfd.readouterr().out)["AccessKeyId"] == "AKIAEXPORT0000001"
+
+
+async def test_a_process_that_asks_for_itself_comes_to_an_end(home: Path) -> None:
+    again = f"{sys.executable} -m aiocreds export --profile"
+    (home / ".aws" / "config").write_text(
+        f"[profile a]\ncredential_process = {again} b\n[profile b]\ncredential_process = {again} a\n"
+    )
+    ended = await Machine(home, {}).aiocreds("export", "--profile", "a")
+    assert (ended.status, ended.out) == (2, "")
+    ended = await Machine(home, {"_AWS_CLI_PROFILE_CHAIN": "a,b"}).aiocreds("export", "--profile", "a")
+    assert "goes round in a circle, or too deep: a → b → a" in ended.err
+
+
+async def test_profiles_may_hand_on_to_others(home: Path) -> None:
+    again = f"{sys.executable} -m aiocreds export --profile"
+    (home / ".aws" / "config").write_text(
+        f"[profile a]\ncredential_process = {again} b\n"
+        f"[profile b]\naws_access_key_id = AKIAEXPORT0000001\naws_secret_access_key = {secret()}\n"
+    )
+    ended = await Machine(home, {}).aiocreds("export", "--profile", "a")
+    assert json.loads(ended.out)["AccessKeyId"] == "AKIAEXPORT0000001"

@@ -1,0 +1,197 @@
+"""The command line: what it understands, what it says, and what it loads."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import signal
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+
+import aiocreds.cli.main as module
+from aiocreds.cli.main import COMMANDS, main
+from tests.command import COMMAND, Machine
+from tests.hush import MARK, secret
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+@pytest.fixture
+def machine(home: Path) -> Machine:
+    return Machine(home, {"AWS_ACCESS_KEY_ID": "AKIACOMMAND000001", "AWS_SECRET_ACCESS_KEY": secret()})
+
+
+@pytest.mark.parametrize("command", ["", *COMMANDS])
+def test_each_help_has_an_example(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main([command, "--help"] if command else ["--help"])
+    assert ended.value.code == 0
+    said = capsys.readouterr().out
+    assert "example" in said
+    assert f"aiocreds {command}" in said.partition("example")[2]
+    for name in ("--profile", "--debug") if command else COMMANDS:
+        assert name in said
+
+
+async def test_it_says_its_version(machine: Machine) -> None:
+    from importlib.metadata import version
+
+    assert await machine.aiocreds("--version") == (0, f"aiocreds {version('aiocreds')}\n", "")
+
+
+def test_without_a_command_it_shows_them_all(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([]) == 2
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert all(name in said.err for name in COMMANDS)
+    assert "pip install" not in said.err
+
+
+async def test_without_the_extra_it_says_what_to_install(machine: Machine) -> None:
+    program = "import sys; sys.modules['rich'] = sys.modules['argcomplete'] = None; sys.argv = ['aiocreds', {}]\n"
+    run = "from aiocreds.cli.main import main; sys.exit(main())"
+    bare = (program + "import importlib.util; importlib.util.find_spec = lambda name: None\n" + run).format("'-h'")
+    bare = bare.replace(", '-h'", "")
+    ended = await machine.run(sys.executable, "-c", bare)
+    assert ended.status == 2
+    assert ended.err.endswith("rich and argcomplete not installed: pip install 'aiocreds[cli]'\n")
+    ended = await machine.run(sys.executable, "-c", (program + run).format("'export'"))
+    assert (ended.status, ended.err) == (0, ""), "export needs no extra"
+
+
+class Lacking:
+    """A command that lacks a package."""
+
+    def __init__(self, package: str) -> None:
+        self.package = package
+
+    def configure(self, parser: object) -> None:
+        pass
+
+    def run(self, arguments: object) -> int:
+        raise ModuleNotFoundError("No module named 'x'", name=self.package)
+
+
+def test_a_command_that_needs_the_extra_says_so(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def have(package: str) -> None:
+        lacking = Lacking(package)
+
+        def load(_: str) -> Lacking:
+            return lacking
+
+        monkeypatch.setattr(module, "_module", load)
+
+    have("rich.tree")
+    assert main(["explain"]) == 2
+    assert capsys.readouterr().err == "aiocreds explain needs rich: pip install 'aiocreds[cli]'\n"
+    have("numpy")
+    with pytest.raises(ModuleNotFoundError):
+        main(["explain"])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        (["exprot"], "invalid choice: 'exprot'"),
+        (["export", "--format", "yaml"], "invalid choice: 'yaml'"),
+        (["export", "--", "ls"], "export runs no command"),
+        (["exec", "ls"], "unrecognized arguments: ls"),
+        (["serve", "--port", "65536"], "argument --port"),
+        (["serve", "--port", "-1"], "argument --port"),
+        (["serve", "--port", "http"], "argument --port"),
+    ],
+)
+def test_what_it_does_not_understand(
+    arguments: list[str], complaint: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(arguments)
+    assert ended.value.code == 2
+    assert complaint in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("arguments", [["--debug", "export"], ["export", "--debug"]], ids=" ".join)
+async def test_debug_tells_much_and_no_secret(arguments: list[str], machine: Machine) -> None:
+    ended = await machine.aiocreds(*arguments, AWS_PROFILE="other", AWS_SESSION_TOKEN=secret("token"))
+    assert ended.status == 0
+    assert "aiocreds.cli: found Credentials(access_key_id='****0001', provider='env')" in ended.err
+    assert "AWS_PROFILE=other are both set" in ended.err
+    assert MARK not in ended.err
+    assert MARK in ended.out
+
+
+def test_debug_leaves_the_loggers_as_they_were(
+    capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "AKIACOMMAND000001")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", secret())
+    monkeypatch.setenv("AWS_PROFILE", "")
+    logger = logging.getLogger("aiocreds")
+    before = logger.level, logger.propagate, list(logger.handlers)
+    assert main(["--debug", "export"]) == 0
+    assert "found Credentials" in capfd.readouterr().err
+    assert (logger.level, logger.propagate, list(logger.handlers)) == before
+
+
+async def test_other_peoples_logs_stay_out_of_debug(machine: Machine) -> None:
+    program = (
+        "import logging, sys; from aiocreds.cli import export; from aiocreds.cli.main import main;"
+        f" export.run = lambda _: logging.getLogger('botocore').debug('{MARK}') or 0;"
+        " sys.exit(main(['--debug', 'export']))"
+    )
+    ended = await machine.run(sys.executable, "-c", program)
+    assert (ended.status, ended.err) == (0, "")
+
+
+async def complete(machine: Machine, line: str) -> set[str]:
+    """What a shell is offered at the end of a line."""
+    read, write = os.pipe()
+    program = f"import os, sys; os.dup2({write}, 8); os.dup2({write}, 9); sys.argv = ['aiocreds']\n"
+    program += "import argcomplete\nfrom aiocreds.cli.main import main\nmain()"
+    process = await _completing(machine, program, line, write)
+    os.close(write)
+    assert process == 0
+    offered = os.read(read, 100_000).decode()
+    os.close(read)
+    return {one.strip() for one in offered.split("\x0b") if one.strip()}
+
+
+async def _completing(machine: Machine, program: str, line: str, write: int) -> int:
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-c", program),
+        pass_fds=[write],
+        env={
+            **machine.variables,
+            "_ARGCOMPLETE": "1",
+            "_ARGCOMPLETE_IFS": "\x0b",
+            "COMP_LINE": line,
+            "COMP_POINT": str(len(line)),
+        },
+    )
+    return await process.wait()
+
+
+async def test_the_shell_completes_commands_options_and_profiles(machine: Machine) -> None:
+    (machine.home / ".aws" / "config").write_text("[default]\n[profile dev]\n[profile deploy]\n[profile prod]\n")
+    assert await complete(machine, "aiocreds ex") == {"explain", "export", "exec"}
+    assert await complete(machine, "aiocreds export --format p") == {"process", "powershell"}
+    assert await complete(machine, "aiocreds serve --profile de") == {"default", "dev", "deploy"}
+    assert "--token-file" in await complete(machine, "aiocreds serve --")
+
+
+async def test_files_that_cannot_be_read_complete_nothing(machine: Machine) -> None:
+    (machine.home / ".aws" / "config").write_text("[default\n")
+    assert await complete(machine, "aiocreds serve --profile de") == set()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="a pipe breaks in another way there")
+async def test_a_reader_that_has_seen_enough_is_no_failure(machine: Machine) -> None:
+    words = " ".join(COMMAND)
+    ended = await machine.run("sh", "-c", f"(sleep 0.3; {words} export; echo $? >&2) | true")
+    assert ended.err == f"{128 + signal.SIGPIPE}\n"
