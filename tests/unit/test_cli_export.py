@@ -6,18 +6,19 @@ import json
 import shutil
 import subprocess
 import sys
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from time import time
 from typing import TYPE_CHECKING
 
 import pytest
+import time_machine
 
 from aiocreds import Credentials, InvalidConfiguration
 from aiocreds.cli.export import FORMATS, written
 from aiocreds.cli.main import main
 from tests.command import Machine
 from tests.hush import secret
-from tests.kit import issue
+from tests.kit import START, issue
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -153,10 +154,18 @@ def test_credentials_past_their_expiration_are_told_ten_minutes_ahead() -> None:
 
 
 def test_a_true_expiration_is_told_as_it_is_however_near() -> None:
-    for given in (issue(30, stamped=True), issue(1.5)):
-        assert given.expiration is not None
-        told = json.loads(written(given, "process"))["Expiration"]
-        assert timedelta() <= given.expiration - datetime.fromisoformat(told) < timedelta(seconds=1)
+    with time_machine.travel(START, tick=False):
+        for given in (issue(1.6, stamped=True), issue(0.1)):
+            assert given.expiration is not None
+            told = datetime.fromisoformat(json.loads(written(given, "process"))["Expiration"])
+            assert told == given.expiration.replace(microsecond=0)
+
+
+def test_a_client_is_never_told_an_expiration_that_is_past_when_it_hears_of_it() -> None:
+    with time_machine.travel(START, tick=False):
+        for left in (0.0, 0.3, 0.9, 0.999):
+            told = json.loads(written(issue(left, stamped=True), "process"))["Expiration"]
+            assert datetime.fromisoformat(told).timestamp() == START + 600
 
 
 async def test_it_loads_no_more_than_it_needs(home: Path) -> None:

@@ -31,7 +31,7 @@ logger = logging.getLogger("aiocreds.cli")
 HOST = "127.0.0.1"
 FAR = timedelta(days=1)  # for credentials that never expire: clients want to be told some time
 KEYS_LOOKED_AT = 60.0  # seconds after which such ones are fetched again: somebody may have edited a file
-RENDERED_FOR = 1.0  # seconds that an answer is kept: the times in it move on
+RENDERED_FOR = 0.2  # seconds that an answer is kept: the times in it move on
 HEADERS = {"Content-Type": "application/json", "Cache-Control": "no-store"}
 OWN_SITES = frozenset(("same-origin", "none"))  # none: typed by a person
 HTTP_PORT = 80

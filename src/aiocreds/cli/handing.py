@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger("aiocreds.cli")
 
 AHEAD = timedelta(minutes=10)
-ON_ITS_WAY = timedelta(seconds=2)  # to the client; the time that answers are kept is in it
+ON_ITS_WAY = timedelta(seconds=0.5)  # to the client; the time that answers are kept is in it
 
 
 def add_profile(parser: ArgumentParser, *, several: bool = False) -> None:
@@ -81,9 +81,10 @@ def told_expiration(credentials: Credentials) -> datetime | None:
     """
     if credentials.expiration is None:
         return None
-    now = datetime.now(UTC)
-    way = ON_ITS_WAY if credentials.may_outlive_expiry else timedelta()
-    return credentials.expiration if credentials.expiration > now + way else now + AHEAD
+    now, expiration = datetime.now(UTC), credentials.expiration
+    if credentials.may_outlive_expiry:
+        expiration = expiration.replace(microsecond=0) - ON_ITS_WAY  # whole seconds are what is told
+    return credentials.expiration if expiration > now else now + AHEAD
 
 
 def iso(time: datetime) -> str:
