@@ -336,7 +336,7 @@ def sign_in_ended(machine: Machine) -> None:
     machine.aws.sign_in.sso_login(machine.home, expiresAt=ended, registered=timedelta(days=-7))
 
 
-@case("the sign-in can be renewed no more: sign in again", profile="app")
+@case("the sign-in can be renewed no more: run aws sso login --sso-session corp", profile="app")
 def sign_in_revoked(machine: Machine) -> None:
     """Somebody signed out in the browser: the cached sign-in has ended and its renewal is refused."""
     machine.config(f"[profile app]\nsso_session = corp\n{PORTAL}{SESSION}")
