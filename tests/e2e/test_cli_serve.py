@@ -333,7 +333,7 @@ async def test_started_again_where_its_variables_are_set_it_does_not_ask_itself(
 async def test_it_prints_its_lines_into_a_pipe_at_once_and_nothing_else(machine: Machine) -> None:
     program = dedent(f"""
         {" ".join(COMMAND)} serve > "$1" & pid=$!
-        until grep -q TOKEN "$1"; do sleep 0.05; done
+        until grep -qs TOKEN "$1"; do sleep 0.05; done
         export $(cat "$1"); kill $pid; wait $pid; echo "$? ${{#{TOKEN}}}"
     """)
     ended = await machine.run("sh", "-c", program, "sh", str(machine.home / "lines"))

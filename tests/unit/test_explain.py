@@ -6,6 +6,7 @@ import argparse
 import asyncio
 import io
 import json
+import os
 import sys
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
@@ -488,16 +489,28 @@ def test_a_terminal_gets_the_same_words(
     assert "[bold]x[/bold]" in out.getvalue()
 
 
-async def test_a_person_is_asked_for_a_code(monkeypatch: pytest.MonkeyPatch) -> None:
-    asked: list[str] = []
-
-    def getpass(prompt: str, stream: object) -> str:
-        asked.append(prompt)
-        return "123456"
-
-    monkeypatch.setattr("getpass.getpass", getpass)
-    assert await command.ask_for_code("arn:aws:iam::123456789012:mfa/me") == "123456"
-    assert asked == ["MFA code for arn:aws:iam::123456789012:mfa/me: "]
+async def test_a_person_is_asked_for_a_code() -> None:
+    program = (
+        "import asyncio\n"
+        "from aiocreds.cli.handing import ask_for_code\n"
+        "print(len(asyncio.run(ask_for_code('arn:aws:iam::123456789012:mfa/me')).strip()))"
+    )
+    ours, theirs = os.openpty()
+    process = await asyncio.create_subprocess_exec(
+        *("setsid", "--ctty", "--wait", sys.executable, "-c", program),
+        stdin=theirs,
+        stdout=asyncio.subprocess.PIPE,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+    )
+    os.close(theirs)
+    prompt = b""
+    while not prompt.endswith(b": "):
+        prompt += await asyncio.to_thread(os.read, ours, 100)
+    os.write(ours, b"123456\n")
+    out, _ = await process.communicate()
+    os.close(ours)
+    assert prompt == b"MFA code of arn:aws:iam::123456789012:mfa/me: "
+    assert out == b"6\n"
 
 
 def test_the_command_prints_and_returns_its_status(

@@ -122,7 +122,7 @@ class _Drawing:
         """A step, what it looked at, and the steps in it."""
         sign, style = self.signs.outcomes[step.outcome], STYLES[step.outcome]
         took = "" if step.outcome == "not asked" else f" ({_took(step.seconds)})"
-        name = NAMES.get(step.name, step.name)
+        name = self.short(NAMES.get(step.name, step.name))
         yield [(first, "dim"), (f"{sign} ", style), (name, "bold"), (f"  {step.outcome}{took}", style)]
         inside = above + (self.signs.bar if step.steps else "   ")
         yield from self.looks(step.looked_at, inside)

@@ -75,7 +75,9 @@ class Endpoint:
         async with AsyncExitStack() as opening:
             for provider in self._providers.values():
                 await opening.enter_async_context(provider)
-            runner = web.ServerRunner(web.Server(self.answer, access_log=None), shutdown_timeout=FAREWELL)
+            runner = web.ServerRunner(
+                web.Server(self.answer, access_log=None, logger=_quiet()), shutdown_timeout=FAREWELL
+            )
             opening.push_async_callback(runner.cleanup)  # before the providers end: requests under way need them
             await runner.setup()
             await web.TCPSite(runner, HOST, self.port, backlog=1024).start()
@@ -147,6 +149,14 @@ class Endpoint:
         body = _document(credentials)
         self._rendered[path] = credentials, now + RENDERED_FOR, body
         return body
+
+
+def _quiet() -> logging.Logger:
+    """What aiohttp logs to: it quotes requests that it cannot read, and with them perhaps the token."""
+    quiet = logging.Logger("aiocreds.cli.endpoint")  # noqa: LOG001 - one that nobody listens to
+    quiet.addHandler(logging.NullHandler())
+    quiet.propagate = False
+    return quiet
 
 
 def _document(credentials: Credentials) -> bytes:

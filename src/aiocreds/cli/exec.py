@@ -53,6 +53,7 @@ LEAKS = frozenset(
         "AWS_WEB_IDENTITY_TOKEN_FILE",
         "AWS_ROLE_ARN",
         "AWS_ROLE_SESSION_NAME",
+        "BOTO_CONFIG",  # boto's own file of keys, which botocore reads before it asks a container
         "_AWS_CLI_PROFILE_CHAIN",
     )
 )
@@ -101,7 +102,11 @@ def run(arguments: Namespace) -> int:
 
 def cleaned(environ: Mapping[str, str]) -> dict[str, str]:
     """An environment without what names credentials or a profile."""
-    return {name: value for name, value in environ.items() if name not in LEAKS}
+    return {
+        name: value
+        for name, value in environ.items()
+        if name not in LEAKS and not name.startswith("AWS_BEARER_TOKEN_")  # which SDKs prefer to keys
+    }
 
 
 async def _environment(arguments: Namespace) -> dict[str, str]:
@@ -157,6 +162,7 @@ async def _beside(arguments: Namespace) -> int:
             **cleaned(os.environ),
             **await _region(arguments),
             **await _without_default_profile(),
+            "BOTO_CONFIG": os.devnull,  # else botocore looks into ~/.boto, before it asks us
             FULL_URI: endpoint.urls[0],
             TOKEN: endpoint.token,
         }

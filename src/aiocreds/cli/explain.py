@@ -15,6 +15,7 @@ from aiocreds import trace
 from aiocreds.aws import sts
 from aiocreds.aws.client import ClientConfig, ServiceClient, Surroundings, region_for
 from aiocreds.cli.drawing import draw
+from aiocreds.cli.handing import ask_for_code
 from aiocreds.config import load, profile_name
 from aiocreds.config.locations import home_folder
 from aiocreds.context import DEFAULT, Context
@@ -120,13 +121,6 @@ async def _caller(
         except CredentialsError as error:
             record.end(error=error)
     return caller, step_of(record, context.clock)
-
-
-async def ask_for_code(serial_number: str) -> str:
-    """Ask who sits at the terminal."""
-    from getpass import getpass  # for profiles with MFA alone
-
-    return await asyncio.to_thread(getpass, f"MFA code for {serial_number}: ", sys.stderr)
 
 
 @dataclass(frozen=True, slots=True)
