@@ -13,8 +13,7 @@ from __future__ import annotations
 import warnings
 from functools import partial
 from hashlib import sha256
-from typing import TYPE_CHECKING, Any, cast
-from weakref import WeakKeyDictionary
+from typing import TYPE_CHECKING, cast
 
 import aiohttp
 from aiohttp import payload
@@ -40,6 +39,7 @@ if TYPE_CHECKING:
 
 __all__ = ["SigV4Auth"]
 
+REDIRECTED_CALLS = 4096  # that are under way at once; far more than a program has
 REDIRECTS = frozenset({301, 302, 303, 307, 308})  # those that aiohttp follows
 FORM = "application/octet-stream"
 
@@ -78,8 +78,9 @@ class SigV4Auth(SigV4):
 
     def __init__(self, provider: Provider, *, service: str, region: str, context: Context | None = None) -> None:
         super().__init__(provider, service=service, region=region, context=context)
-        # Where each call that was redirected began; None once it has been elsewhere.
-        self._starts: WeakKeyDictionary[Any, URL | None] = WeakKeyDictionary()
+        # Where each of the latest calls that were redirected began; None once it has been elsewhere. The timers
+        # are kept, so that no other has the same id; not each Python lets them be referred to weakly.
+        self._starts: dict[int, tuple[object, URL | None]] = {}
 
     async def __call__(
         self, request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType
@@ -88,7 +89,7 @@ class SigV4Auth(SigV4):
         # aiohttp follows redirects by itself, and calls its middlewares anew without a word about it. Only the
         # timer tells which requests belong to one call of the program.
         call, origin = request._timer, request.url.origin()  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
-        start = self._starts.get(call, origin)
+        _, start = self._starts.get(id(call), (call, origin))
         if origin != start:
             logger.warning("not signed: a request was redirected from another host to %s", origin)
             start = None  # whoever answers there decides nothing about what is signed
@@ -99,7 +100,9 @@ class SigV4Auth(SigV4):
         else:
             answer = await self._sign_and_send(request, handler)
         if answer.status in REDIRECTS:
-            self._starts[call] = start
+            self._starts[id(call)] = call, start
+            if len(self._starts) > REDIRECTED_CALLS:
+                self._starts.pop(next(iter(self._starts)), None)
         return answer
 
     async def _sign_and_send(
