@@ -218,7 +218,9 @@ async def test_a_default_profile_does_not_win_over_the_server(machine: Machine) 
     assert f"the default profile ({credentials}:1) would win over the endpoint" in ended.err
 
 
-@pytest.mark.parametrize("key", ["aws_access_key_id", "role_arn", "sso_session", "credential_process"])
+@pytest.mark.parametrize(
+    "key", ["aws_access_key_id", "role_arn", "sso_session", "sso_role_name", "sso_region", "credential_process"]
+)
 async def test_other_default_profiles_stay_visible(key: str, machine: Machine) -> None:
     config = machine.home / ".aws" / "config"
     config.write_text(config.read_text() + "[default]\nregion = us-west-1\n")
@@ -226,6 +228,21 @@ async def test_other_default_profiles_stay_visible(key: str, machine: Machine) -
     config.write_text(config.read_text() + f"{key} = x\n")
     ended = await machine.aiocreds("exec", "--profile", "dev", "--server", "--", *SHOW)
     assert json.loads(ended.out)["AWS_CONFIG_FILE"] == os.devnull
+
+
+async def test_the_server_wants_its_token(machine: Machine) -> None:
+    program = """if True:
+        import os, urllib.error, urllib.request
+        url = os.environ["AWS_CONTAINER_CREDENTIALS_FULL_URI"]
+        token = os.environ["AWS_CONTAINER_AUTHORIZATION_TOKEN"]
+        for headers in {}, {"Authorization": "guessed"}, {"Authorization": token}:
+            try:
+                print(urllib.request.urlopen(urllib.request.Request(url, headers=headers)).status)
+            except urllib.error.HTTPError as error:
+                print(error.code, "AccessKey" in error.read().decode())
+    """
+    ended = await machine.aiocreds("exec", "--profile", "dev", "--server", "--", sys.executable, "-c", program)
+    assert ended == (0, "401 False\n401 False\n200\n", "")
 
 
 async def test_it_refreshes_for_as_long_as_the_command_runs(aws: Loopback, home: Path) -> None:

@@ -311,13 +311,15 @@ async def test_what_keeps_it_from_starting(machine: Machine, tmp_path: Path) -> 
     async with machine.serving() as server:
         port = server.environ[FULL_URI].split(":")[2].strip("/")
         ended = await machine.aiocreds("serve", "--port", port)
-        assert (ended.status, ended.out) == (1, "")
-        assert ended.err == f"aiocreds serve: 127.0.0.1:{port}: Address already in use\n"
+        assert (ended.status, ended.out) == (2, "")
+        assert ended.err == f"aiocreds serve: 127.0.0.1:{port}: Address already in use; choose another --port\n"
     missing = tmp_path / "missing" / "token"
     ended = await machine.aiocreds("serve", "--token-file", str(missing))
-    assert (ended.status, ended.out) == (1, "")
-    assert f"{missing.parent}" in ended.err
-    assert "Traceback" not in ended.err
+    assert (ended.status, ended.out) == (2, "")
+    assert ended.err == f"aiocreds serve: --token-file {missing} cannot be written: No such file or directory\n"
+    ended = await machine.aiocreds("serve", "--profile", "no-such-one")
+    assert (ended.status, ended.out) == (2, "")
+    assert ended.err.startswith("aiocreds serve: profile 'no-such-one' is neither in ")
 
 
 async def test_started_again_where_its_variables_are_set_it_does_not_ask_itself(machine: Machine) -> None:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import os
 import shutil
+import signal
 import subprocess
 import sys
 from datetime import UTC, datetime
@@ -16,7 +19,7 @@ import time_machine
 from aiocreds import Credentials, InvalidConfiguration
 from aiocreds.cli.export import FORMATS, written
 from aiocreds.cli.main import main
-from tests.command import Machine
+from tests.command import COMMAND, PATIENCE, Machine
 from tests.hush import secret
 from tests.kit import START, issue
 
@@ -89,6 +92,7 @@ def test_shells_that_are_seldom_at_hand_are_spoken_to_by_their_books() -> None:
         "set AWS_ACCESS_KEY_ID=AKIAEXPORT0000001",
         'set "AWS_SECRET_ACCESS_KEY=a&b"',
         'set "AWS_SESSION_TOKEN=a&b"',
+        *("set AWS_CREDENTIAL_EXPIRATION=", "set AWS_ACCOUNT_ID=", "set AWS_CREDENTIAL_SCOPE="),
     ]
 
 
@@ -105,8 +109,7 @@ def test_a_nul_fits_no_variable(form: str) -> None:
         written(keys("a\0b"), form)
 
 
-@pytest.mark.parametrize("form", ["env", "env-no-export", "powershell", "windows-cmd", "fish"])
-def test_usual_values_look_as_aws_cli_writes_them(form: str) -> None:
+def test_usual_values_look_as_aws_cli_writes_them() -> None:
     lines = {
         "env": "export AWS_ACCESS_KEY_ID=AKIA/+=\nexport AWS_SECRET_ACCESS_KEY=s/+=\n",
         "env-no-export": "AWS_ACCESS_KEY_ID=AKIA/+=\nAWS_SECRET_ACCESS_KEY=s/+=\n",
@@ -114,7 +117,23 @@ def test_usual_values_look_as_aws_cli_writes_them(form: str) -> None:
         "windows-cmd": "set AWS_ACCESS_KEY_ID=AKIA/+=\nset AWS_SECRET_ACCESS_KEY=s/+=\n",
         "fish": "set -gx AWS_ACCESS_KEY_ID AKIA/+=\nset -gx AWS_SECRET_ACCESS_KEY s/+=\n",
     }
-    assert written(Credentials("AKIA/+=", "s/+="), form) == lines[form]
+    for form, expected in lines.items():
+        assert written(Credentials("AKIA/+=", "s/+="), form).startswith(expected)
+
+
+@pytest.mark.parametrize("shell", SHELLS)
+def test_nothing_of_earlier_credentials_stays_in_a_shell(shell: str) -> None:
+    earlier = Credentials("ASIAEARLIER000001", secret(), session_token=secret("token"), account_id="123456789012")
+    now = Credentials("AKIAEXPORT0000001", secret())
+    script = f"set -eu\n{written(earlier, 'env')}{written(now, 'env')}env"
+    path = {"PATH": os.environ["PATH"]}
+    done = subprocess.run([shell, "-c", script], capture_output=True, check=True, text=True, env=path)
+    names = {line.partition("=")[0] for line in done.stdout.splitlines() if line.startswith("AWS_")}
+    assert names == {"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"}
+    assert "$Env:AWS_SESSION_TOKEN=$null\n" in written(now, "powershell")
+    assert "set AWS_SESSION_TOKEN=\n" in written(now, "windows-cmd")
+    assert "set -e AWS_SESSION_TOKEN\n" in written(now, "fish")
+    assert "AWS_SESSION_TOKEN" not in written(now, "env-no-export")
 
 
 def test_the_process_format_is_what_sdks_parse() -> None:
@@ -211,15 +230,51 @@ def test_a_profile_goes_before_keys_in_the_environment(
     assert json.loads(capfd.readouterr().out)["AccessKeyId"] == "AKIAEXPORT0000001"
 
 
-async def test_a_process_that_asks_for_itself_comes_to_an_end(home: Path) -> None:
-    again = f"{sys.executable} -m aiocreds export --profile"
+async def test_a_process_that_asks_for_itself_comes_to_an_end_and_is_named(home: Path) -> None:
+    again = f"{sys.executable} -m aiocreds"
     (home / ".aws" / "config").write_text(
-        f"[profile a]\ncredential_process = {again} b\n[profile b]\ncredential_process = {again} a\n"
+        f"[profile a]\ncredential_process = {again} export --profile b\n"
+        f"[profile b]\ncredential_process = {again} export --profile a\n"
+        f"[profile c]\ncredential_process = {again} exec --profile c -- echo\n"
+        f"[profile d]\ncredential_process = sh -c '{again} explain --json --profile d'\n"
     )
-    ended = await Machine(home, {}).aiocreds("export", "--profile", "a")
-    assert (ended.status, ended.out) == (2, "")
+    machine = Machine(home, {})
+    for profile in ("a", "b"):
+        ended = await machine.aiocreds("export", "--profile", profile)
+        assert (ended.status, ended.out) == (3, "")
+        assert ended.err.startswith("aiocreds export: ")
+        assert "asks for the very credentials that it is to give" in ended.err
+    for profile in ("c", "d"):
+        assert (await machine.aiocreds("export", "--profile", profile)).status in (2, 3)
+    explained = await machine.aiocreds("explain", "--offline", "--profile", "a")
+    assert explained.status == 2
+    assert f"{home}/.aws/config:2".replace(str(home), "~") in explained.out
+    assert "asks for the very credentials" in " ".join(explained.out.split())
     ended = await Machine(home, {"_AWS_CLI_PROFILE_CHAIN": "a,b"}).aiocreds("export", "--profile", "a")
     assert "goes round in a circle, or too deep: a → b → a" in ended.err
+
+
+async def test_a_program_of_another_name_may_end_with_3(home: Path) -> None:
+    (home / ".aws" / "config").write_text("[profile a]\ncredential_process = sh -c 'exit 3'\n")
+    ended = await Machine(home, {}).aiocreds("export", "--profile", "a")
+    assert "ended with exit status 3" in ended.err
+
+
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGHUP"])
+async def test_a_signal_ends_the_process_that_it_waits_for(name: str, home: Path) -> None:
+    pid = home / "pid"
+    (home / ".aws" / "config").write_text(
+        f"[profile slow]\ncredential_process = sh -c 'echo $$ > {pid}.new; mv {pid}.new {pid}; sleep 55'\n"
+    )
+    process = await Machine(home, {}).start(*COMMAND, "export", "--profile", "slow")
+    async with asyncio.timeout(PATIENCE):
+        while not pid.exists():  # noqa: ASYNC110 - a process has no event for it
+            await asyncio.sleep(0.01)
+        process.send_signal(getattr(signal, name))
+        out, err = await process.communicate()
+    assert (process.returncode, out, err) == (-getattr(signal, name), b"", b"")
+    with pytest.raises(ProcessLookupError):
+        os.kill(int(pid.read_text()), 0)
 
 
 async def test_profiles_may_hand_on_to_others(home: Path) -> None:

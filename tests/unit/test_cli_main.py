@@ -7,7 +7,7 @@ import logging
 import os
 import signal
 import sys
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
@@ -15,9 +15,6 @@ import aiocreds.cli.main as module
 from aiocreds.cli.main import COMMANDS, main
 from tests.command import COMMAND, Machine
 from tests.hush import MARK, secret
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 
 @pytest.fixture
@@ -76,23 +73,24 @@ class Lacking:
         raise ModuleNotFoundError("No module named 'x'", name=self.package)
 
 
+def install(monkeypatch: pytest.MonkeyPatch, command: Lacking) -> None:
+    """Have this as every command."""
+
+    def load(_: str) -> Lacking:
+        return command
+
+    monkeypatch.setattr(module, "_module", load)
+
+
 def test_a_command_that_needs_the_extra_says_so(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def have(package: str) -> None:
-        lacking = Lacking(package)
-
-        def load(_: str) -> Lacking:
-            return lacking
-
-        monkeypatch.setattr(module, "_module", load)
-
-    have("rich.tree")
+    install(monkeypatch, Lacking("rich.tree"))
     assert main(["explain"]) == 2
-    assert capsys.readouterr().err == "aiocreds explain needs rich: pip install 'aiocreds[cli]'\n"
-    have("numpy")
-    with pytest.raises(ModuleNotFoundError):
-        main(["explain"])
+    assert capsys.readouterr().err == "aiocreds explain: needs rich: pip install 'aiocreds[cli]'\n"
+    install(monkeypatch, Lacking("numpy"))
+    assert main(["explain"]) == 2
+    assert "ModuleNotFoundError: No module named 'x'" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -101,8 +99,9 @@ def test_a_command_that_needs_the_extra_says_so(
         (["exprot"], "invalid choice: 'exprot'"),
         (["export", "--format", "yaml"], "invalid choice: 'yaml'"),
         (["export", "--", "ls"], "export runs no command"),
-        (["exec", "ls"], "unrecognized arguments: ls"),
-        (["serve", "--port", "65536"], "argument --port"),
+        (["exec", "ls"], "unrecognized arguments: ls; the command to run stands behind --"),
+        (["export", "ls"], "unrecognized arguments: ls\n"),
+        (["serve", "--port", "65536"], "argument --port: '65536' is no port: give a number from 0 to 65535"),
         (["serve", "--port", "-1"], "argument --port"),
         (["serve", "--port", "http"], "argument --port"),
     ],
@@ -195,3 +194,70 @@ async def test_a_reader_that_has_seen_enough_is_no_failure(machine: Machine) -> 
     words = " ".join(COMMAND)
     ended = await machine.run("sh", "-c", f"(sleep 0.3; {words} export; echo $? >&2) | true")
     assert ended.err == f"{128 + signal.SIGPIPE}\n"
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no device here is always full")
+@pytest.mark.parametrize("command", ["export", "explain --offline", "explain --offline --json", "serve"])
+async def test_a_full_disk_is_named(command: str, machine: Machine) -> None:
+    ended = await machine.run("sh", "-c", f"{' '.join(COMMAND)} {command} > /dev/full")
+    assert ended.status == 2
+    assert ended.err == f"aiocreds {command.split()[0]}: stdout: No space left on device\n"
+
+
+async def test_closed_streams(machine: Machine) -> None:
+    words = " ".join(COMMAND)
+    for command in ("export", "serve", "explain --offline"):
+        ended = await machine.run("sh", "-c", f"{words} {command} >&-")
+        name = command.split()[0]
+        assert ended == (2, "", f"aiocreds {name}: stdout is closed, and there is nowhere to print to\n")
+    ended = await machine.run("sh", "-c", f"{words} explain --offline <&-")
+    assert (ended.status, ended.err) == (0, "")
+    assert ended.out.startswith("✓ from_env wins")
+    assert (await machine.run("sh", "-c", f"{words} export --profile nobody 2>&-")) == (2, "", "")
+    ended = await machine.run("sh", "-c", f"{words} exec --server -- sh -c 'echo ran >&2' <&- >&-")
+    assert ended == (0, "", "ran\n")
+
+
+async def test_an_encoding_that_lacks_a_sign(machine: Machine) -> None:
+    (machine.home / ".aws" / "config").write_text("[profile größe]\nregion = x\n", "utf-8")
+    for encoding in ("ascii", "latin-1", "utf-8"):
+        variables = {"AWS_PROFILE": "größe", "PYTHONIOENCODING": encoding, "AWS_ACCESS_KEY_ID": ""}
+        process = await machine.start(*COMMAND, "explain", "--offline", **variables)
+        out, err = await process.communicate()
+        assert (process.returncode, err) == (2, b"")
+        assert b"AWS_SECRET_ACCESS_KEY" in out
+        assert out.decode(encoding)
+
+
+ESCAPE = "\x1b]0;gone\x07"
+
+
+@pytest.mark.parametrize("command", ["export", "explain --offline", "exec -- true", "--debug export"])
+async def test_nothing_steers_the_terminal(command: str, home: Path) -> None:
+    ended = await Machine(home, {"AWS_PROFILE": f"x{ESCAPE}"}).aiocreds(*command.split())
+    assert ended.status
+    said = ended.out + ended.err
+    assert "gone" in said
+    assert "\x1b" not in said
+    assert "\x07" not in said
+
+
+def test_a_mistake_of_ours_is_not_taken_for_missing_credentials(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Mistaken(Lacking):
+        def run(self, arguments: object) -> int:
+            raise ZeroDivisionError
+
+    install(monkeypatch, Mistaken(""))
+    assert main(["export"]) == 2
+    assert "ZeroDivisionError" in capsys.readouterr().err
+
+
+def test_ctrl_c_before_a_command_has_begun(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Slow(Lacking):
+        def configure(self, parser: object) -> None:
+            raise KeyboardInterrupt
+
+    install(monkeypatch, Slow(""))
+    assert main(["export"]) == 130

@@ -6,6 +6,7 @@ import re
 import textwrap
 from typing import TYPE_CHECKING, NamedTuple
 
+from aiocreds.cli.terminal import printable
 from aiocreds.errors import ChainExhausted, CredentialsError, CredentialsNotFound, ServiceRefused
 
 if TYPE_CHECKING:
@@ -67,7 +68,7 @@ class _Drawing:
 
     def short(self, text: str) -> str:
         """A text as it is shown: with ``~``, and without what would steer a terminal."""
-        text = "".join(char if char.isprintable() else " " for char in text)
+        text = printable(text)
         home = self.report.home.rstrip("/\\")
         if home:
             text = text.replace(f"{home}/", "~/")

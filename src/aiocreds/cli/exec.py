@@ -6,10 +6,11 @@ import asyncio
 import os
 import signal
 import sys
-from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING, Any
+from contextlib import suppress
+from typing import TYPE_CHECKING
 
-from aiocreds.cli.handing import add_profile, ask_for_code, fetch, provider_of, region_of, variables
+from aiocreds.cli.handing import add_profile, asking_for, fetch, provider_of, region_of, variables
+from aiocreds.cli.terminal import ask_for_code, caught, complain, numbers_of, run_to_end
 from aiocreds.config import load
 from aiocreds.config.locations import CONFIG_FILE, CREDENTIALS_FILE
 from aiocreds.context import DEFAULT
@@ -18,7 +19,7 @@ from aiocreds.sources.http import FULL_URI, TOKEN
 
 if TYPE_CHECKING:
     from argparse import ArgumentParser, Namespace
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Mapping
 
 EXAMPLE = """\
 example:
@@ -63,6 +64,8 @@ CREDENTIAL_KEYS = (
     "sso_session",
     "sso_start_url",
     "sso_account_id",
+    "sso_role_name",
+    "sso_region",
     "login_session",
     "credential_process",
     "web_identity_token_file",
@@ -88,15 +91,16 @@ def configure(parser: ArgumentParser) -> None:
 def run(arguments: Namespace) -> int:
     """Run the command; without ``--server``, on POSIX, this does not return."""
     if not arguments.words:
-        print("aiocreds exec: no command: write aiocreds exec -- COMMAND ...", file=sys.stderr)
+        complain("exec", "no command: write aiocreds exec -- COMMAND ...")
         return USAGE
     try:
-        if arguments.server or sys.platform == "win32":
-            return asyncio.run(_beside(arguments))
-        environ = asyncio.run(_environment(arguments))
+        with asking_for(arguments.profile):
+            if arguments.server or sys.platform == "win32":
+                return run_to_end(_beside(arguments))
+            environ = run_to_end(_environment(arguments))
         return _become(arguments.words, environ)
     except CredentialsError as error:
-        print(f"aiocreds exec: {error}", file=sys.stderr)
+        complain("exec", error)
         return FAILED
 
 
@@ -111,8 +115,8 @@ def cleaned(environ: Mapping[str, str]) -> dict[str, str]:
 
 async def _environment(arguments: Namespace) -> dict[str, str]:
     credentials = await fetch(provider_of(arguments.profile))
-    named = {**variables(credentials), **await _region(arguments)}
-    return {**cleaned(os.environ), **named}
+    keys = {name: value for name, value in variables(credentials).items() if value}
+    return {**cleaned(os.environ), **keys, **await _region(arguments)}
 
 
 async def _region(arguments: Namespace) -> dict[str, str]:
@@ -136,7 +140,7 @@ def _become(words: list[str], environ: dict[str, str]) -> int:
 def _not_started(command: str, error: OSError | ValueError) -> int:
     missing = isinstance(error, FileNotFoundError | NotADirectoryError)
     reason = "command not found" if missing else getattr(error, "strerror", None) or str(error)
-    print(f"aiocreds exec: {command}: {reason}", file=sys.stderr)
+    complain("exec", f"{command}: {reason}")
     return NO_SUCH_COMMAND if missing else NOT_RUNNABLE
 
 
@@ -178,39 +182,20 @@ async def _without_default_profile() -> dict[str, str]:
     default = (await load(DEFAULT)).profile("default")
     if default is None or not any(default.get(key) for key in CREDENTIAL_KEYS):
         return {}
-    print(
-        f"aiocreds exec: the default profile ({default.where()}) would win over the endpoint:"
+    complain(
+        "exec",
+        f"the default profile ({default.where()}) would win over the endpoint:"
         " the command does not see the shared config and credentials files",
-        file=sys.stderr,
     )
     return {CONFIG_FILE: os.devnull, CREDENTIALS_FILE: os.devnull}
-
-
-@contextmanager
-def _caught_signals() -> Iterator[asyncio.Queue[int]]:
-    """Keep the signals that would end this process for the command."""
-    loop = asyncio.get_running_loop()
-    caught: asyncio.Queue[int] = asyncio.Queue()
-    before: dict[int, Any] = {}
-
-    def catch(number: int, _: object) -> None:
-        loop.call_soon_threadsafe(caught.put_nowait, number)
-
-    for name in (*PASSED_ON, *FROM_THE_KEYBOARD):
-        number = getattr(signal, name, None)
-        if number is not None and signal.getsignal(number) is not signal.SIG_IGN:
-            before[number] = signal.signal(number, catch)
-    try:
-        yield caught
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 async def _child(words: list[str], environ: dict[str, str]) -> int:
     from anyio import open_process  # whoever becomes the command does without
 
-    with _caught_signals() as signals:  # before there is a command: it gets those that come meanwhile
+    signals: asyncio.Queue[int] = asyncio.Queue()
+    # Before there is a command: it gets those that come meanwhile.
+    with caught(numbers_of((*PASSED_ON, *FROM_THE_KEYBOARD)), signals.put_nowait):
         try:
             process = await open_process(words, stdin=None, stdout=None, stderr=None, env=environ)
         except (OSError, ValueError) as error:
@@ -224,7 +209,7 @@ async def _child(words: list[str], environ: dict[str, str]) -> int:
 
 
 async def _pass_on(signals: asyncio.Queue[int], pid: int) -> None:
-    by_hand = {getattr(signal, name) for name in FROM_THE_KEYBOARD if hasattr(signal, name)}
+    by_hand = numbers_of(FROM_THE_KEYBOARD)
     while True:
         number = await signals.get()
         if number in by_hand and _in_front():

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import logging
 import shutil
@@ -15,7 +14,8 @@ from aiocreds import trace
 from aiocreds.aws import sts
 from aiocreds.aws.client import ClientConfig, ServiceClient, Surroundings, region_for
 from aiocreds.cli.drawing import draw
-from aiocreds.cli.handing import ask_for_code
+from aiocreds.cli.handing import add_profile, asking_for
+from aiocreds.cli.terminal import ask_for_code, run_to_end
 from aiocreds.config import load, profile_name
 from aiocreds.config.locations import home_folder
 from aiocreds.context import DEFAULT, Context
@@ -24,7 +24,7 @@ from aiocreds.explanation import Explanation, Identity, Step, explain, step_of, 
 from aiocreds.sources.default import default_chain
 
 if TYPE_CHECKING:
-    import argparse
+    from argparse import ArgumentParser, Namespace
     from collections.abc import Iterator
     from datetime import datetime
 
@@ -46,31 +46,29 @@ It makes the calls that a program would make, and prints no secret.
 """
 
 
-def configure(parser: argparse.ArgumentParser) -> None:
-    """Add the arguments of ``aiocreds explain``."""
-    import argparse
-
+def configure(parser: ArgumentParser) -> None:
+    """Describe the command."""
     parser.description = (
         "Walk the default chain as a program would, and show every source with what it\n"
         "looked at, what it found there and how long it took; which one wins, what it\n"
         "hides, and whose credentials they are."
     )
     parser.epilog = EXAMPLE
-    parser.formatter_class = argparse.RawDescriptionHelpFormatter
-    parser.add_argument("--profile", metavar="P", help="the profile to use, as a program that names it in code")
+    add_profile(parser)
     parser.add_argument("--json", action="store_true", help="print all of it as JSON")
     parser.add_argument("--offline", action="store_true", help="do not ask STS whose credentials they are")
 
 
-def run(arguments: argparse.Namespace) -> int:
+def run(arguments: Namespace) -> int:
     """Explain, and return the exit status."""
-    report = asyncio.run(examine(arguments.profile, offline=arguments.offline))
+    with asking_for(arguments.profile):
+        report = run_to_end(examine(arguments.profile, offline=arguments.offline))
     if arguments.json:
-        sys.stdout.write(json.dumps(report.document(), indent=2) + "\n")
+        print(json.dumps(report.document(), indent=2))
     elif sys.stdout.isatty():
         report.show(shutil.get_terminal_size().columns)
     else:
-        sys.stdout.write(report.text(WIDTH, encoding=sys.stdout.encoding) + "\n")
+        print(report.text(WIDTH, encoding=sys.stdout.encoding))
     return report.code
 
 
@@ -172,7 +170,7 @@ class Report:
             from rich.console import Console
             from rich.text import Text
         except ImportError:
-            sys.stdout.write(self.text(width, encoding=sys.stdout.encoding) + "\n")
+            print(self.text(width, encoding=sys.stdout.encoding))
             return
         console = Console(highlight=False, soft_wrap=True)
         for line in draw(self, width, encoding=sys.stdout.encoding):

@@ -5,15 +5,20 @@ See https://docs.aws.amazon.com/cli/latest/reference/configure/export-credential
 
 from __future__ import annotations
 
-import asyncio
-import os
 import re
 import sys
 from typing import TYPE_CHECKING
 
-from aiocreds.cli.handing import add_profile, fetch, iso, provider_of, told_expiration, variables
-from aiocreds.config import profile_name
-from aiocreds.context import DEFAULT
+from aiocreds.cli.handing import (
+    add_profile,
+    asking_for,
+    fetch,
+    iso,
+    provider_of,
+    told_expiration,
+    variables,
+)
+from aiocreds.cli.terminal import run_to_end
 from aiocreds.errors import InvalidConfiguration
 
 if TYPE_CHECKING:
@@ -22,6 +27,12 @@ if TYPE_CHECKING:
     from aiocreds.credentials import Credentials
 
 FORMATS = ("process", "env", "env-no-export", "powershell", "windows-cmd", "fish", "json")
+UNSET = {  # what other credentials, set before, have and these lack would make these invalid
+    "env": "unset {}",
+    "powershell": "$Env:{}=$null",
+    "windows-cmd": "set {}=",
+    "fish": "set -e {}",
+}
 EXAMPLE = """\
 example:
   eval "$(aiocreds export --profile dev --format env)"
@@ -30,11 +41,9 @@ example:
   [profile dev-everywhere]
   credential_process = aiocreds export --profile dev
 
-The output holds secrets. Exit status: 0, 1 (no credentials), 2 (found, but broken).
+The output holds secrets. Exit status: 0, 1 (no credentials), 2 (found, but broken), 3 (a credential_process that
+asks for itself).
 """
-
-ASKED_BEFORE = "_AWS_CLI_PROFILE_CHAIN"  # the name that AWS CLI uses: a circle through both is found as well
-DEEPEST = 4
 
 
 def configure(parser: ArgumentParser) -> None:
@@ -59,8 +68,8 @@ def run(arguments: Namespace) -> int:
     Raises:
         CredentialsError: there are none, or they cannot be written in that format.
     """
-    _refuse_circle(arguments.profile)
-    credentials = asyncio.run(fetch(provider_of(arguments.profile)))
+    with asking_for(arguments.profile):
+        credentials = run_to_end(fetch(provider_of(arguments.profile)))
     text = written(credentials, arguments.format)
     sys.stdout.flush()
     sys.stdout.buffer.write(text.encode(errors="surrogateescape"))  # as it came from the environment
@@ -79,7 +88,10 @@ def written(credentials: Credentials, form: str) -> str:
     for name, value in variables(credentials).items():
         if "\0" in value:
             raise _inexpressible(name, "a NUL", "an environment variable")
-        lines.append(_line(form, name, value))
+        if value:
+            lines.append(_line(form, name, value))
+        elif form in UNSET:
+            lines.append(UNSET[form].format(name))
     return "\n".join(lines) + "\n"
 
 
@@ -147,15 +159,3 @@ def _inexpressible(name: str, what: str, where: str) -> InvalidConfiguration:
     return InvalidConfiguration(
         f"the value for {name} holds {what}, which {where} cannot take safely: use --format process or json"
     )
-
-
-def _refuse_circle(profile: str | None) -> None:
-    """Stop a ``credential_process`` that asks for itself, which would start processes without end."""
-    name = profile_name(DEFAULT, profile)
-    before = [one for one in os.environ.get(ASKED_BEFORE, "").split(",") if one]
-    if name in before or len(before) >= DEEPEST:
-        raise InvalidConfiguration(
-            f"credential_process goes round in a circle, or too deep: {' → '.join([*before, name])}:"
-            " have one of these profiles hold credentials itself"
-        )
-    os.environ[ASKED_BEFORE] = ",".join([*before, name])

@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import sys
+import os
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
+from aiocreds.cli.terminal import ask_for_code
 from aiocreds.config import load, profile_name
 from aiocreds.context import DEFAULT
 from aiocreds.errors import InvalidConfiguration
 from aiocreds.sources.default import default_chain
+from aiocreds.sources.process import ASKED_ITSELF
 
 if TYPE_CHECKING:
     from argparse import Action, ArgumentParser
+    from collections.abc import Iterator
 
     from aiocreds.credentials import Credentials
     from aiocreds.provider import Provider
@@ -24,6 +28,14 @@ logger = logging.getLogger("aiocreds.cli")
 
 AHEAD = timedelta(minutes=10)
 ON_ITS_WAY = timedelta(seconds=0.5)  # to the client; the time that answers are kept is in it
+ASKED_BEFORE = "_AWS_CLI_PROFILE_CHAIN"  # the name that AWS CLI uses: a circle through both is found as well
+DEEPEST = 4
+
+
+class Circle(InvalidConfiguration):
+    """A ``credential_process`` asks for the very credentials that it is to give."""
+
+    exit_status = ASKED_ITSELF
 
 
 def add_profile(parser: ArgumentParser, *, several: bool = False) -> None:
@@ -49,6 +61,30 @@ def profile_names(**_: Any) -> list[str]:
         return asyncio.run(names())
     except InvalidConfiguration:
         return []
+
+
+@contextmanager
+def asking_for(*profiles: str | None) -> Iterator[None]:
+    """Stop a ``credential_process`` that asks for itself, which would start processes without end.
+
+    The environment tells what is being asked for; the processes that are started meanwhile inherit it.
+
+    Raises:
+        Circle: this is asked for what it is asking.
+    """
+    name = "+".join(profile_name(DEFAULT, profile) for profile in profiles or (None,))
+    inherited = os.environ.get(ASKED_BEFORE, "")
+    before = [one for one in inherited.split(",") if one]
+    if name in before or len(before) >= DEEPEST:
+        raise Circle(
+            f"credential_process goes round in a circle, or too deep: {' → '.join([*before, name])};"
+            " have one of these profiles hold credentials itself"
+        )
+    os.environ[ASKED_BEFORE] = ",".join([*before, name])
+    try:
+        yield
+    finally:
+        os.environ[ASKED_BEFORE] = inherited
 
 
 def provider_of(profile: str | None, *, mfa_code: MfaCode | None = None) -> Provider:
@@ -93,7 +129,7 @@ def iso(time: datetime) -> str:
 
 
 def variables(credentials: Credentials) -> dict[str, str]:
-    """The credentials as environment variables."""
+    """The credentials as environment variables; empty are those that they have no value for."""
     expiration = told_expiration(credentials)
     named = {
         "AWS_ACCESS_KEY_ID": credentials.access_key_id,
@@ -103,43 +139,4 @@ def variables(credentials: Credentials) -> dict[str, str]:
         "AWS_ACCOUNT_ID": credentials.account_id,
         "AWS_CREDENTIAL_SCOPE": credentials.credential_scope,
     }
-    return {name: value for name, value in named.items() if value}
-
-
-async def ask_for_code(serial_number: str) -> str:
-    """Ask the person at the terminal for the MFA code of a device. Shown as it is typed: it works only once.
-
-    Raises:
-        InvalidConfiguration: there is no terminal.
-    """
-    from threading import Thread  # few profiles want a code
-
-    loop = asyncio.get_running_loop()
-    answer: asyncio.Future[str] = loop.create_future()
-
-    def give(line: str) -> None:
-        if not answer.done():
-            answer.set_result(line)
-
-    def ask() -> None:
-        try:
-            line = _ask(f"MFA code of {serial_number}: ")
-        except OSError:
-            line = ""
-        loop.call_soon_threadsafe(give, line)
-
-    Thread(target=ask, daemon=True).start()  # not a worker's, which asyncio would wait for after a Ctrl-C
-    if not (code := (await answer).strip()):
-        raise InvalidConfiguration(
-            f"an MFA code of {serial_number} is needed, and nobody at a terminal gave one: run this at a terminal"
-        )
-    return code
-
-
-def _ask(prompt: str) -> str:
-    """A line from the terminal, wherever stdin and stdout lead to."""
-    ears, mouth = ("CONIN$", "CONOUT$") if sys.platform == "win32" else ("/dev/tty", "/dev/tty")
-    with open(mouth, "w") as out, open(ears) as terminal:  # noqa: PTH123 - devices
-        out.write(prompt)
-        out.flush()
-        return terminal.readline()
+    return {name: value or "" for name, value in named.items()}

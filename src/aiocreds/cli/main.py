@@ -15,7 +15,9 @@ from contextlib import contextmanager
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from aiocreds.cli.terminal import complain, open_streams, printable
 from aiocreds.errors import CredentialsError, CredentialsNotFound
+from aiocreds.sources.process import ASKED_ITSELF
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -26,6 +28,7 @@ COMMANDS = {
     "exec": "run a command with credentials",
     "serve": "serve credentials to every AWS SDK on this machine",
 }
+OF_THE_EXTRA = ("rich", "argcomplete")
 NOT_FOUND, BROKEN = 1, 2
 EXAMPLE = """\
 example:
@@ -47,19 +50,37 @@ def main(argv: Sequence[str] | None = None) -> int:
         the exit status: 0, 1 (no credentials), 2 (they are there but broken, or the arguments are wrong), or
         what the command says.
     """
-    own, words = _split(sys.argv[1:] if argv is None else argv)
-    parser = _parser(own)
-    _complete(parser)
-    arguments = parser.parse_args(own)
+    has_stdout = open_streams()
+    try:
+        own, words = _split(sys.argv[1:] if argv is None else argv)
+        parser = _parser(own)
+        _complete(parser)
+        arguments = _parsed(parser, own, words)
+        if arguments is None:
+            return BROKEN
+        if not has_stdout and arguments.command != "exec":
+            complain(arguments.command, "stdout is closed, and there is nowhere to print to")
+            return BROKEN
+        with _debugging(on=getattr(arguments, "debug", False)):
+            return _run(arguments)
+    except KeyboardInterrupt:
+        return 128 + 2
+
+
+def _parsed(parser: argparse.ArgumentParser, own: list[str], words: list[str] | None) -> argparse.Namespace | None:
+    """What the arguments mean; None when there were none, and the help has been shown."""
+    arguments, rest = parser.parse_known_args(own)
     if arguments.command is None:
         parser.print_help(sys.stderr)
         _name_missing_extra()
-        return BROKEN
+        return None
+    if rest:
+        hint = "; the command to run stands behind --" if arguments.command == "exec" and words is None else ""
+        parser.error(f"unrecognized arguments: {printable(' '.join(rest))}{hint}")
     if words is not None and arguments.command != "exec":
         parser.error(f"{arguments.command} runs no command: nothing may stand behind --")
     arguments.words = words or []
-    with _debugging(on=getattr(arguments, "debug", False)):
-        return _run(arguments)
+    return arguments
 
 
 def _run(arguments: argparse.Namespace) -> int:
@@ -67,20 +88,32 @@ def _run(arguments: argparse.Namespace) -> int:
         status: int = _module(arguments.command).run(arguments)
         sys.stdout.flush()
     except CredentialsError as error:
-        print(f"aiocreds {arguments.command}: {error}", file=sys.stderr)
+        complain(arguments.command, error)
+        if getattr(error, "exit_status", None) == ASKED_ITSELF:
+            return ASKED_ITSELF
         return NOT_FOUND if isinstance(error, CredentialsNotFound) else BROKEN
-    except ModuleNotFoundError as error:
-        package = (error.name or "").partition(".")[0]
-        if package not in ("rich", "argcomplete"):
-            raise
-        print(f"aiocreds {arguments.command} needs {package}: pip install 'aiocreds[cli]'", file=sys.stderr)
-        return BROKEN
     except BrokenPipeError:  # whoever read has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is buffered has to go somewhere
+        _discard_output()
         return 128 + 13
-    except KeyboardInterrupt:
-        return 128 + 2
+    except OSError as error:
+        complain(arguments.command, f"{error.filename or 'stdout'}: {error.strerror or error}")
+        _discard_output()
+        return BROKEN
+    except Exception as error:  # noqa: BLE001 - 1, which Python itself ends with, would say: no credentials
+        package = (getattr(error, "name", None) or "").partition(".")[0]
+        if isinstance(error, ModuleNotFoundError) and package in OF_THE_EXTRA:
+            complain(arguments.command, f"needs {package}: pip install 'aiocreds[cli]'")
+        else:
+            import traceback  # a mistake of ours: seldom
+
+            traceback.print_exc()
+        return BROKEN
     return status
+
+
+def _discard_output() -> None:
+    """Give what is buffered for stdout somewhere to go."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _module(command: str) -> Any:
@@ -150,7 +183,7 @@ def _complete(parser: argparse.ArgumentParser) -> None:
 def _name_missing_extra() -> None:
     from importlib.util import find_spec  # on this page alone
 
-    missing = [name for name in ("rich", "argcomplete") if find_spec(name) is None]
+    missing = [name for name in OF_THE_EXTRA if find_spec(name) is None]
     if missing:
         print(f"\n{' and '.join(missing)} not installed: pip install 'aiocreds[cli]'", file=sys.stderr)
 
@@ -163,8 +196,12 @@ def _debugging(*, on: bool) -> Iterator[None]:
         return
     import logging  # asyncio has loaded it by now in any case
 
+    class Plain(logging.Formatter):
+        def format(self, record: logging.LogRecord) -> str:
+            return printable(super().format(record))
+
     logger, handler = logging.getLogger("aiocreds"), logging.StreamHandler()
-    handler.setFormatter(logging.Formatter("%(relativeCreated)6.0f ms  %(name)s: %(message)s"))
+    handler.setFormatter(Plain("%(relativeCreated)6.0f ms  %(name)s: %(message)s"))
     level, propagate = logger.level, logger.propagate
     logger.addHandler(handler)
     logger.setLevel(logging.DEBUG)

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import os
-import signal
 import sys
-from contextlib import contextmanager, suppress
+from contextlib import AsyncExitStack, contextmanager, suppress
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from aiocreds.cli.handing import add_profile, provider_of
+from aiocreds.cli.handing import add_profile, asking_for, provider_of
+from aiocreds.cli.terminal import caught, numbers_of
+from aiocreds.config import load
+from aiocreds.context import DEFAULT
+from aiocreds.errors import InvalidConfiguration
 from aiocreds.sources.http import FULL_URI, TOKEN, TOKEN_FILE
 
 if TYPE_CHECKING:
@@ -34,7 +37,7 @@ example:
 
 Ends with Ctrl-C or SIGTERM.
 """
-STOPPING = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGBREAK") if hasattr(signal, name)]
+STOPPING = ("SIGINT", "SIGTERM", "SIGHUP", "SIGBREAK")
 
 
 def configure(parser: ArgumentParser) -> None:
@@ -51,13 +54,13 @@ def configure(parser: ArgumentParser) -> None:
 
 
 def run(arguments: Namespace) -> int:
-    """Serve until told to stop."""
-    try:
+    """Serve until told to stop.
+
+    Raises:
+        InvalidConfiguration: there is no such profile, the port is taken, or the token file cannot be written.
+    """
+    with asking_for(*arguments.profile):
         asyncio.run(_serve(arguments))
-    except OSError as error:
-        where = error.filename or f"127.0.0.1:{arguments.port}"
-        print(f"aiocreds serve: {where}: {os.strerror(error.errno) if error.errno else error}", file=sys.stderr)
-        return 1
     return 0
 
 
@@ -65,13 +68,23 @@ async def _serve(arguments: Namespace) -> None:
     from aiocreds.cli.endpoint import Endpoint  # with it comes aiohttp, which help and completion do without
 
     _forget_ourselves(arguments.port)
-    stop = asyncio.Event()
-    with stopped_by_signals(stop):
-        async with Endpoint(providers_by_path(arguments.profile), port=arguments.port) as endpoint:
-            with _token(endpoint.token, arguments.token_file) as token:
-                lines = [*(f"{FULL_URI}={url}" for url in endpoint.urls), token]
-                print("\n".join(lines), flush=True)
-                await stop.wait()
+    config = await load(DEFAULT)
+    for profile in arguments.profile:
+        config.required(profile)  # a typing error is found now, not by the clients
+    endpoint, stop = Endpoint(providers_by_path(arguments.profile), port=arguments.port), asyncio.Event()
+    async with AsyncExitStack() as opened:
+        opened.enter_context(caught(numbers_of(STOPPING), lambda _: stop.set()))
+        try:
+            await opened.enter_async_context(endpoint)
+        except OSError as error:
+            raise InvalidConfiguration(
+                f"127.0.0.1:{arguments.port}: {os.strerror(error.errno or 0)}; choose another --port"
+            ) from None
+        token = opened.enter_context(_token(endpoint.token, arguments.token_file))
+        lines = [*(f"{FULL_URI}={url}" for url in endpoint.urls), token]
+        sys.stdout.buffer.write(os.fsencode("\n".join(lines) + "\n"))
+        sys.stdout.flush()
+        await stop.wait()
 
 
 def _forget_ourselves(port: int) -> None:
@@ -93,32 +106,16 @@ def providers_by_path(profiles: list[str]) -> dict[str, Provider]:
 
 
 @contextmanager
-def stopped_by_signals(stop: asyncio.Event) -> Iterator[None]:
-    """Have the signals that would end this process set an event instead."""
-    loop = asyncio.get_running_loop()
-    before = {number: signal.getsignal(number) for number in STOPPING}
-
-    def told(*_: object) -> None:
-        loop.call_soon_threadsafe(stop.set)
-
-    for number in STOPPING:
-        if before[number] is not signal.SIG_IGN:  # as nohup, or a shell for its background jobs, wants it
-            signal.signal(number, told)
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
-@contextmanager
 def _token(token: str, path: str | None) -> Iterator[str]:
     """The line that hands the token over; a file that holds it is removed at the end."""
     if path is None:
         yield f"{TOKEN}={token}"
         return
     path = os.path.abspath(path)  # noqa: PTH100 - of a string, for a variable
-    _write_private(path, token)
+    try:
+        _write_private(path, token)
+    except OSError as error:
+        raise InvalidConfiguration(f"--token-file {path} cannot be written: {error.strerror}") from None
     try:
         yield f"{TOKEN_FILE}={path}"
     finally:
@@ -148,7 +145,8 @@ def _read(path: str) -> str:
 
 
 def _port(text: str) -> int:
-    port = int(text)
-    if not 0 <= port < 1 << 16:
-        raise ValueError(text)
+    from argparse import ArgumentTypeError  # loaded by whoever calls this
+
+    if not text.isdecimal() or (port := int(text)) >= 1 << 16:
+        raise ArgumentTypeError(f"{text!r} is no port: give a number from 0 to 65535")
     return port

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 SHELL_SIGNS = ("|", "&", ";", "<", ">", "$", "`")
 SHELL_HINT = "it looks like a shell command, and none is used: write sh -c '…'"
+ASKED_ITSELF = 3  # the exit status of the command `aiocreds` when what it asks for is asked of it
 BY_HAND = "run it by hand and look at what it prints"
 
 
@@ -107,8 +108,12 @@ async def run_credential_process(
     if status := ended.status:
         how = f"was killed by signal {-status}" if status < 0 else f"ended with exit status {status}"
         kept = "; its stderr is kept in the error's .stderr" if ended.stderr else ""
+        remedy = SHELL_HINT if shell else f"run it by hand to see why{kept}"
+        if status == ASKED_ITSELF and ended.stderr.startswith(b"aiocreds "):
+            how = "asks for the very credentials that it is to give"
+            remedy = "have one of the profiles on its way hold credentials itself"
         raise SourceUnavailable(
-            f"{origin} {how}; {SHELL_HINT if shell else f'run it by hand to see why{kept}'}",
+            f"{origin} {how}; {remedy}",
             exit_status=status,
             stderr=ended.stderr,
         )
