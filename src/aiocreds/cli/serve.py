@@ -6,12 +6,13 @@ import asyncio
 import os
 import sys
 from contextlib import AsyncExitStack, contextmanager, suppress
+from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from aiocreds.cli.handing import add_profile, asking_for, provider_of
 from aiocreds.cli.terminal import caught, numbers_of
-from aiocreds.config import load
+from aiocreds.config import load, private_file
 from aiocreds.context import DEFAULT
 from aiocreds.errors import InvalidConfiguration
 from aiocreds.sources.http import FULL_URI, TOKEN, TOKEN_FILE
@@ -111,37 +112,17 @@ def _token(token: str, path: str | None) -> Iterator[str]:
     if path is None:
         yield f"{TOKEN}={token}"
         return
-    path = os.path.abspath(path)  # noqa: PTH100 - of a string, for a variable
+    file = Path(path).absolute()
     try:
-        _write_private(path, token)
+        private_file.replace(str(file), token)
     except OSError as error:
-        raise InvalidConfiguration(f"--token-file {path} cannot be written: {error.strerror}") from None
+        raise InvalidConfiguration(f"--token-file {file} cannot be written: {error.strerror}") from None
     try:
-        yield f"{TOKEN_FILE}={path}"
+        yield f"{TOKEN_FILE}={file}"
     finally:
         with suppress(OSError):
-            if _read(path) == token:  # else another server's by now
-                os.unlink(path)  # noqa: PTH108
-
-
-def _write_private(path: str, text: str) -> None:
-    """Put a file in place in one step, with mode 0600 from its first moment."""
-    from tempfile import mkstemp
-
-    descriptor, temporary = mkstemp(".tmp", dir=os.path.dirname(path))  # noqa: PTH120
-    try:
-        with os.fdopen(descriptor, "w") as file:
-            file.write(text)
-        os.replace(temporary, path)  # noqa: PTH105
-    except BaseException:
-        with suppress(OSError):
-            os.unlink(temporary)  # noqa: PTH108
-        raise
-
-
-def _read(path: str) -> str:
-    with open(path, encoding="ascii", errors="replace") as file:  # noqa: PTH123
-        return file.read(1000)
+            if file.read_bytes() == token.encode():  # else another server's by now
+                file.unlink()
 
 
 def _port(text: str) -> int:
