@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from aiocreds import trace
+from aiocreds.aws.client import CLOCK
+from aiocreds.config.telling import UNUSED
 from aiocreds.errors import CredentialsError
 
 if TYPE_CHECKING:
@@ -18,9 +20,6 @@ if TYPE_CHECKING:
     from aiocreds.trace import Outcome, Record
 
 AGAIN = 3  # fetches that may turn out to be somebody else's
-UNUSED = " is not used: "  # as config/telling.py says it
-CLOCK = "this machine's clock"
-WRAPPERS = {"from_env", "from_sso", "from_token_file", "remote"}  # members of the default chain that wrap a source
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,7 +152,7 @@ def step_of(record: Record, clock: Clock) -> Step:
     looked_at = [Look(place, found) for place, found in record.looked_at]
     inner = record.steps
     name = record.name
-    if len(inner) == 1 and name in WRAPPERS and (inner[0].name == name or name == "remote"):
+    if len(inner) == 1 and name in (inner[0].name, "remote"):
         within = step_of(inner[0], clock)  # one source, in a wrapping that is of no interest
         looked_at += [look for look in within.looked_at if look not in looked_at]
         name, steps = within.name, within.steps

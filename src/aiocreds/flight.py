@@ -73,7 +73,7 @@ class Flight:
         context = contextvars.Context()
         context.run(_current.set, self)
         if self.record is not None:
-            trace.carry_record(context, self.record)
+            trace.carry(context, self.record)
         self._task = asyncio.get_running_loop().create_task(trip, name=f"aiocreds {name}", context=context)
         _aloft.add(self._task)
         self._task.add_done_callback(self._cut_short)

@@ -182,14 +182,13 @@ def not_asked(names: Iterable[str]) -> None:
             record.begin(name).outcome = "not asked"
 
 
-def carry(context: Context) -> Context:
-    """Let what runs in another context note on; a context, and the same one again."""
-    record = _current.get()
+def carry(context: Context, record: Record | None = None) -> Context:
+    """Let what runs in another context note on, into ``record`` or where it would be noted here.
+
+    Returns:
+        that context.
+    """
+    record = record or _current.get()
     if record is not None:
         context.run(_current.set, record)
     return context
-
-
-def carry_record(context: Context, record: Record) -> None:
-    """Let what runs in another context note into this record."""
-    context.run(_current.set, record)

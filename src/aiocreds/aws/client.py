@@ -11,10 +11,9 @@ from typing import TYPE_CHECKING, NamedTuple
 from aiocreds import trace
 from aiocreds.aws.endpoints import Endpoint, configured_url, endpoint_for
 from aiocreds.aws.partitions import home_region
-from aiocreds.aws.signing import sign
+from aiocreds.aws.signing import check_sendable, sign
 from aiocreds.config import Section, load, profile_name
 from aiocreds.durations import time_limit
-from aiocreds.errors import InvalidConfiguration
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -28,6 +27,7 @@ if TYPE_CHECKING:
     from aiocreds.http.outgoing import Signer
     from aiocreds.refresh import Clock
 
+CLOCK = "this machine's clock"  # what `explain` looks for
 SKEW_TOLERATED = 240.0  # seconds; services refuse signatures from about 300 on
 
 
@@ -173,7 +173,7 @@ class ServiceClient(NamedTuple):
             self._tell(endpoint)
         signer = proof
         if credentials is not None:
-            _check_sendable(credentials)
+            check_sendable(credentials)
             signer = partial(_sign, credentials, endpoint.signing_region, self.service, context.clock)
         connect = time_limit(self.client.connect_timeout, "connect_timeout")
         read = time_limit(self.client.read_timeout, "read_timeout")
@@ -211,8 +211,7 @@ class ServiceClient(NamedTuple):
                 self.service, environ=around.context.environ, profile=profile, services=around.config.services
             )
             custom = setting and setting.place
-        host = endpoint.url.partition("//")[2].partition("/")[0]
-        trace.note(host, f"{self.service} in {self.region}{f' ({custom})' if custom else ''}")
+        trace.note(endpoint.host, f"{self.service} in {self.region}{f' ({custom})' if custom else ''}")
 
     def learn_clock(self, response: Response) -> bool:
         """Believe the ``Date`` of an answer; whether that changes what we take for the time."""
@@ -224,9 +223,7 @@ class ServiceClient(NamedTuple):
         if abs(skew - clock.offset) <= SKEW_TOLERATED:
             return False
         clock.learn(0.0 if abs(skew) <= SKEW_TOLERATED else skew)
-        trace.note(
-            "this machine's clock", f"{abs(skew):.0f} s {'behind' if skew > 0 else 'ahead of'} {response.host}'s"
-        )
+        trace.note(CLOCK, f"{abs(skew):.0f} s {'behind' if skew > 0 else 'ahead of'} {response.host}'s")
         return True
 
 
@@ -240,19 +237,6 @@ def _time_of(date: str) -> float | None:
     if not 2020 <= there.year < 2100:  # no service lives then
         return None
     return (there if there.tzinfo else there.replace(tzinfo=UTC)).timestamp()
-
-
-def _check_sendable(credentials: Credentials) -> None:
-    for name in ("access_key_id", "session_token"):
-        if not _is_sendable(getattr(credentials, name) or ""):
-            raise InvalidConfiguration(
-                f"the {name.replace('_', ' ')} from {credentials.provider or 'the source'} holds a line break or"
-                " another character that no header may: look for a stray one where it is written"
-            )
-
-
-def _is_sendable(value: str) -> bool:
-    return value.isascii() and value.isprintable()
 
 
 def _sign(

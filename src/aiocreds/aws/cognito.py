@@ -5,12 +5,11 @@ See https://docs.aws.amazon.com/cognitoidentity/latest/APIReference/Welcome.html
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, cast
-from urllib.parse import urlsplit
+from typing import TYPE_CHECKING, Any
 
-from aiocreds.aws.unsigned import ask
+from aiocreds.aws.unsigned import CHECK_ENDPOINT, ask
 from aiocreds.errors import SourceUnavailable
-from aiocreds.parse import Names, credentials_in, parse_expiration, refuse_expired, text_of
+from aiocreds.parse import Names, credentials_in, object_of, parse_expiration, refuse_expired, text_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -31,7 +30,6 @@ REMEDIES = {
     "ResourceConflictException": "the logins belong to different identities: use those of one",
     "LimitExceededException": "the pool holds as many identities as the account may have",
 }
-REMEDY = "check the endpoint, and for a proxy in between"
 PASSING = {"ExternalServiceException", "InternalErrorException"}
 
 
@@ -52,7 +50,7 @@ async def get_id(
     )
     identity_id = text_of(answer.get("IdentityId"))
     if identity_id is None:
-        raise SourceUnavailable(f"{origin} answered without IdentityId; {REMEDY}")
+        raise SourceUnavailable(f"{origin} answered without IdentityId; {CHECK_ENDPOINT}")
     return identity_id
 
 
@@ -71,9 +69,9 @@ async def get_credentials(
         {"IdentityId": identity_id, "Logins": dict(logins), "CustomRoleArn": custom_role_arn},
         target=f"for the identity {identity_id}",
     )
-    if not isinstance(answer.get("Credentials"), dict):
-        raise SourceUnavailable(f"{origin} answered without Credentials; {REMEDY}")
-    issued = cast("dict[str, Any]", answer["Credentials"])
+    issued = object_of(answer.get("Credentials"))
+    if not issued:
+        raise SourceUnavailable(f"{origin} answered without Credentials; {CHECK_ENDPOINT}")
     credentials = credentials_in(
         issued,
         names=FIELDS,
@@ -82,7 +80,7 @@ async def get_credentials(
         ),
         provider="cognito",
         origin=origin,
-        remedy=REMEDY,
+        remedy=CHECK_ENDPOINT,
         identity_id=text_of(answer.get("IdentityId")) or identity_id,
     )
     refuse_expired(credentials, origin=origin, now=cognito.around.context.clock.now())
@@ -108,4 +106,4 @@ async def _call(
         hidden=list(parameters["Logins"].values()),
         passing=PASSING,
     )
-    return answer, f"{NAME} ({urlsplit(cognito.endpoint.url).netloc})"
+    return answer, f"{NAME} ({cognito.endpoint.host})"

@@ -29,6 +29,11 @@ class Endpoint(NamedTuple):
     url: str
     signing_region: str
 
+    @property
+    def host(self) -> str:
+        """The host, with its port where it is not the usual one."""
+        return self.url.partition("//")[2].partition("/")[0]
+
 
 class Section(Protocol):
     """What this module needs of a section of the shared config file."""

@@ -27,6 +27,7 @@ THROTTLED = {
     "TooManyRequestsError",
     "TooManyRequestsException",
 }
+EXPIRED = {"ExpiredToken", "ExpiredTokenException", "RequestExpired", "InvalidToken"}  # what signed a request
 LONGEST_MESSAGE = 500
 
 

@@ -18,6 +18,8 @@ from time import gmtime, strftime
 from typing import TYPE_CHECKING
 from urllib.parse import quote, unquote_to_bytes, urlsplit
 
+from aiocreds.errors import InvalidConfiguration
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
     from urllib.parse import SplitResult
@@ -53,6 +55,28 @@ UNSIGNED_HEADERS = frozenset(
 )
 
 _DEFAULT_PORTS = {"http": 80, "https": 443}
+
+
+def check_sendable(credentials: Credentials) -> None:
+    """Refuse what no header can hold: a client library would quote it in its error.
+
+    Raises:
+        InvalidConfiguration: the access key id or the session token has such a character.
+    """
+    what = None  # no local here holds a token
+    if not _is_sendable(credentials.access_key_id):
+        what = "access key id"
+    elif not _is_sendable(credentials.session_token or ""):
+        what = "session token"
+    if what is not None:
+        raise InvalidConfiguration(
+            f"the {what} from {credentials.provider or 'the source'} holds a line break or another character that"
+            " no header may: look for a stray one where it is written"
+        )
+
+
+def _is_sendable(text: str) -> bool:
+    return text.isascii() and text.isprintable()
 
 
 def sign(

@@ -7,12 +7,12 @@ https://docs.aws.amazon.com/singlesignon/latest/OIDCAPIReference/API_CreateToken
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, cast
-from urllib.parse import urlencode, urlsplit
+from typing import TYPE_CHECKING
+from urllib.parse import urlencode
 
-from aiocreds.aws.unsigned import ask
+from aiocreds.aws.unsigned import CHECK_ENDPOINT, ask
 from aiocreds.errors import InvalidConfiguration, SourceUnavailable
-from aiocreds.parse import Names, credentials_in, parse_expiration, refuse_expired, text_of
+from aiocreds.parse import Names, credentials_in, object_of, parse_expiration, refuse_expired, text_of
 
 if TYPE_CHECKING:
     from aiocreds.aws.client import ServiceClient
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 
 LONGEST_LIFE = 10 * 365 * 24 * 3600  # seconds; the real ones live for an hour
 PORTAL, OIDC = "the SSO portal", "SSO-OIDC"
-REMEDY = "check the endpoint, and for a proxy in between"
 FIELDS = Names("accessKeyId", "secretAccessKey", "sessionToken")
 UNAUTHORIZED = "UnauthorizedException"
 PORTAL_REMEDIES = {
@@ -72,10 +71,9 @@ async def get_role_credentials(portal: ServiceClient, settings: SsoSettings, *, 
         remedies=PORTAL_REMEDIES,
         hidden=[access_token],
     )
-    origin, held = _origin(PORTAL, portal), answer.get("roleCredentials")
-    issued = cast("dict[str, Any]", held) if isinstance(held, dict) else {}
+    origin, issued = f"{PORTAL} ({portal.endpoint.host})", object_of(answer.get("roleCredentials"))
     if text_of(issued.get(FIELDS.token)) is None:
-        raise SourceUnavailable(f"{origin} answered without a {FIELDS.token} in roleCredentials; {REMEDY}")
+        raise SourceUnavailable(f"{origin} answered without a {FIELDS.token} in roleCredentials; {CHECK_ENDPOINT}")
     credentials = credentials_in(
         issued,
         names=FIELDS,
@@ -84,7 +82,7 @@ async def get_role_credentials(portal: ServiceClient, settings: SsoSettings, *, 
         ),
         provider="sso",
         origin=origin,
-        remedy=REMEDY,
+        remedy=CHECK_ENDPOINT,
         account_id=settings.account_id,
     )
     refuse_expired(credentials, origin=origin, now=portal.around.context.clock.now())
@@ -138,11 +136,6 @@ async def create_token(oidc: ServiceClient, *, client_id: str, client_secret: st
         or not 0 < lifetime < LONGEST_LIFE
     ):
         raise SourceUnavailable(
-            f"{_origin(OIDC, oidc)} answered without a usable accessToken and expiresIn; {REMEDY}"
+            f"{OIDC} ({oidc.endpoint.host}) answered without a usable accessToken and expiresIn; {CHECK_ENDPOINT}"
         )
     return Renewed(access_token, lifetime, text_of(answer.get("refreshToken")))
-
-
-def _origin(name: str, service: ServiceClient) -> str:
-    """What messages call a service that has answered."""
-    return f"{name} ({urlsplit(service.endpoint.url).netloc})"

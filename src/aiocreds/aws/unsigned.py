@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 
     Token = str | Callable[[], Awaitable[str]]
 
-NO_SUCH_ERROR = "this is no error that the service is known for: check the endpoint, and for a proxy in between"
+CHECK_ENDPOINT = "check the endpoint, and for a proxy in between"
+NO_SUCH_ERROR = f"this is no error that the service is known for: {CHECK_ENDPOINT}"
 
 
 async def ask(

@@ -5,13 +5,14 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
+from aiocreds.aws.refusals import EXPIRED
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from aiocreds.credentials import Credentials
     from aiocreds.provider import Provider
 
-EXPIRED = {"ExpiredToken", "ExpiredTokenException", "RequestExpired", "InvalidToken"}
 SIGNED_WITH = "aiocreds_access_key_id"
 SIGNER = re.compile(r"AWS4-\S+ Credential=([^/]+)/|AWS ([^:]+):")  # the second is what S3 had before SigV4
 

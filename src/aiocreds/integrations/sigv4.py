@@ -8,8 +8,8 @@ import re
 from hashlib import sha256
 from typing import TYPE_CHECKING, NamedTuple
 
-from aiocreds.aws.refusals import told_in_json
-from aiocreds.aws.signing import UNSIGNED_PAYLOAD, presign, sign, unambiguous
+from aiocreds.aws.refusals import EXPIRED, told_in_json
+from aiocreds.aws.signing import UNSIGNED_PAYLOAD, check_sendable, presign, sign, unambiguous
 from aiocreds.durations import seconds
 from aiocreds.errors import InvalidConfiguration
 from aiocreds.http import Response
@@ -26,7 +26,6 @@ logger = logging.getLogger("aiocreds.sigv4")
 
 STATED_HASH = "X-Amz-Content-SHA256"
 SIGNED_URL = "X-Amz-Signature="
-EXPIRED = frozenset({"ExpiredToken", "ExpiredTokenException", "RequestExpired", "InvalidToken"})
 REFUSALS = frozenset({400, 401, 403})
 LONGEST_REFUSAL = 2**16  # bytes of an answer that are looked at
 LARGE = 2**20  # bytes that take about a millisecond to hash
@@ -175,7 +174,7 @@ class SigV4:
         self, credentials: Credentials, method: str, url: str, headers: Iterable[tuple[str, str]], body_hash: str
     ) -> dict[str, str]:
         """The headers that make the request a signed one."""
-        _check_sendable(credentials)
+        check_sendable(credentials)
         rules = self._rules
         if rules.left_out:
             headers = [(name, value) for name, value in headers if name.lower() not in rules.left_out]
@@ -210,21 +209,3 @@ def says_expired(status: int, headers: Mapping[str, str], body: bytes) -> bool:
 
 def _hash(body: bytes) -> str:
     return sha256(body).hexdigest()
-
-
-def _check_sendable(credentials: Credentials) -> None:
-    # A client library would quote what no header may hold in its error. No local here holds a token, either.
-    what = None
-    if not _is_sendable(credentials.access_key_id):
-        what = "access key id"
-    elif not _is_sendable(credentials.session_token or ""):
-        what = "session token"
-    if what is not None:
-        raise InvalidConfiguration(
-            f"the {what} from {credentials.provider or 'the source'} holds a line break or another character that"
-            " no header may: look for a stray one where it is written"
-        )
-
-
-def _is_sendable(text: str) -> bool:
-    return text.isascii() and text.isprintable()
