@@ -77,7 +77,7 @@ __all__ = [
     "from_web_token",
 ]
 
-_SOURCES = {
+_LAZY = {  # the module of each name that is loaded when it is first used
     "ClientConfig": "aws.client",
     "Explanation": "explanation",
     "default_chain": "sources.default",
@@ -101,9 +101,9 @@ _SOURCES = {
 if not TYPE_CHECKING:  # a type checker would take it for a promise that there is any name
 
     def __getattr__(name: str) -> object:
-        if name not in _SOURCES:
+        if name not in _LAZY:
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-        value = getattr(import_module(f"{__name__}.{_SOURCES[name]}"), name)
+        value = getattr(import_module(f"{__name__}.{_LAZY[name]}"), name)
         globals()[name] = value
         return value
 
