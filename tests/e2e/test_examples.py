@@ -125,6 +125,15 @@ def test_the_readme_has_programs() -> None:
     assert [code for code in PROGRAMS if "asyncio.run(" in code], "the first program is a whole one"
 
 
+def test_what_happens_when_is_shown_by_tests_that_are_there() -> None:
+    section = README.partition("## What happens when…")[2].partition("\n## ")[0]
+    rows = [line for line in section.splitlines() if line.startswith("| ") and "shown by" not in line]
+    assert len(rows) >= 10
+    for row in rows:
+        name, file = re.findall(r"\[`(test_\w+)`\]\((tests/[\w/]+\.py)\)", row)[0]
+        assert f"def {name}(" in (ROOT / file).read_text(encoding="utf-8"), row
+
+
 async def test_the_first_program_of_the_readme_is_the_example(home: Path) -> None:
     (home / "readme.py").write_text(PROGRAMS[0])
     ended = await run(home / "readme.py", home=home, **keys())
