@@ -24,8 +24,6 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("aiocreds.sources.default")
 
-CONTAINER_RETRIES = 2
-
 
 def default_chain(
     profile: str | None = None,
@@ -137,11 +135,11 @@ def default_chain(
         ).fetch()
 
     async def remote() -> Credentials:
-        from aiocreds.sources.http import FULL_URI, RELATIVE_URI, from_container_metadata
+        from aiocreds.sources.http import FULL_URI, RELATIVE_URI, USUAL_RETRIES, from_container_metadata
         from aiocreds.sources.imds import from_instance_metadata
 
         if context.setting(RELATIVE_URI) or context.setting(FULL_URI):
-            retries = CONTAINER_RETRIES if max_retries is None else max_retries
+            retries = USUAL_RETRIES if max_retries is None else max_retries
             return await from_container_metadata(timeout=timeout, max_retries=retries, context=context).fetch()
         trace.note(RELATIVE_URI, "not set")
         trace.note(FULL_URI, "not set")

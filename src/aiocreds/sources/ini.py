@@ -18,8 +18,6 @@ if TYPE_CHECKING:
     from aiocreds.aws.client import ClientConfig, Surroundings
     from aiocreds.sources.assume_role import MfaCode
 
-CONTAINER_RETRIES = 2
-
 
 def from_ini(
     profile: str | None = None,
@@ -216,9 +214,9 @@ async def _credential_source(section: Section, context: Context) -> Credentials:
 
             provider = from_env(context=context)
         case "ecscontainer":
-            from aiocreds.sources.http import from_container_metadata
+            from aiocreds.sources.http import USUAL_RETRIES, from_container_metadata
 
-            provider = from_container_metadata(max_retries=CONTAINER_RETRIES, context=context)
+            provider = from_container_metadata(max_retries=USUAL_RETRIES, context=context)
         case _:
             from aiocreds.sources.imds import from_instance_metadata
 
