@@ -86,7 +86,7 @@ def _botocore_session(session: Any) -> _BotocoreSession:
             f"attach() takes a boto3.Session or a botocore.session.Session, not {type(session).__qualname__}; "
             "those on asyncio have aiocreds.integrations.aiobotocore"
         )
-    return inner  # type: ignore[no-any-return]
+    return inner  # type: ignore[no-any-return]  # what has these two is one
 
 
 class _Resolver:

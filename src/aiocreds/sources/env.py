@@ -12,7 +12,7 @@ from aiocreds.provider import credential_provider
 
 KEY = "AWS_ACCESS_KEY_ID"
 SECRET = "AWS_SECRET_ACCESS_KEY"  # noqa: S105 - the name of a variable
-TOKEN = "AWS_SESSION_TOKEN"  # noqa: S105
+TOKEN = "AWS_SESSION_TOKEN"  # noqa: S105 - the name of a variable
 EXPIRATION = "AWS_CREDENTIAL_EXPIRATION"
 
 
