@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from aiocreds.cli.handing import add_profile, provider_of
+from aiocreds.config import private_file
 from aiocreds.sources.http import FULL_URI, TOKEN, TOKEN_FILE
 
 if TYPE_CHECKING:
@@ -118,28 +119,13 @@ def _token(token: str, path: str | None) -> Iterator[str]:
         yield f"{TOKEN}={token}"
         return
     path = os.path.abspath(path)  # noqa: PTH100 - of a string, for a variable
-    _write_private(path, token)
+    private_file.replace(path, token)
     try:
         yield f"{TOKEN_FILE}={path}"
     finally:
         with suppress(OSError):
             if _read(path) == token:  # else another server's by now
                 os.unlink(path)  # noqa: PTH108
-
-
-def _write_private(path: str, text: str) -> None:
-    """Put a file in place in one step, with mode 0600 from its first moment."""
-    from tempfile import mkstemp
-
-    descriptor, temporary = mkstemp(".tmp", dir=os.path.dirname(path))  # noqa: PTH120
-    try:
-        with os.fdopen(descriptor, "w") as file:
-            file.write(text)
-        os.replace(temporary, path)  # noqa: PTH105
-    except BaseException:
-        with suppress(OSError):
-            os.unlink(temporary)  # noqa: PTH108
-        raise
 
 
 def _read(path: str) -> str:

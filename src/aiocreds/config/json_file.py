@@ -7,12 +7,12 @@ import errno
 import json
 import os
 import stat
-import sys
 from contextlib import suppress
 from time import sleep
 from typing import Any, cast
 
 from aiocreds import trace
+from aiocreds.config import private_file
 from aiocreds.errors import InvalidConfiguration, SourceUnavailable
 
 
@@ -24,8 +24,7 @@ class Document(dict[str, Any]):
 
 
 LARGEST = 1024 * 1024
-ATTEMPTS, PAUSE = 5, 0.05  # seconds; at a file that others are writing or reading just now
-LEFT_BEHIND = 60.0  # seconds; nobody writes for so long, but whoever was killed left a file with a token in it
+ATTEMPTS, PAUSE = 5, 0.05  # seconds; at a file that others are writing just now
 # Without O_NONBLOCK a pipe would hold a thread, and with it the end of the program, for ever.
 READING = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
 # What a person has to mend; of other errors, such as too many open files, nobody knows what is in the file.
@@ -80,24 +79,7 @@ def replace(path: str, document: dict[str, Any]) -> None:
     Raises:
         OSError: the disk is full or read-only, or the folder not for this user. The old object stays.
     """
-    from tempfile import mkstemp  # slow to load, and such files are seldom written
-
-    path = os.path.realpath(path)
-    folder, name = os.path.split(path)
-    descriptor, temporary = mkstemp(".tmp", f"{name}.", folder)
-    try:
-        with os.fdopen(descriptor, "w") as file:
-            file.write(json.dumps(document))
-            file.flush()
-            os.fsync(descriptor)
-            _give_to_owner_of(path, descriptor)
-            now = os.fstat(descriptor).st_mtime  # by the disk's clock
-        _move(temporary, path)
-    except BaseException:
-        with suppress(OSError):
-            os.unlink(temporary)  # noqa: PTH108 - pathlib is slow to load
-        raise
-    _sweep(folder, f"{name}.", now)
+    private_file.replace(os.path.realpath(path), json.dumps(document), keep_owner=True)
 
 
 def _read(path: str) -> Document | None:
@@ -110,35 +92,3 @@ def _read(path: str) -> Document | None:
     finally:
         os.close(descriptor)
     return Document(cast("dict[str, Any]", document)) if isinstance(document, dict) else None
-
-
-def _give_to_owner_of(path: str, descriptor: int) -> None:
-    """Root, in a container or by sudo, would lock the person out of the file."""
-    if sys.platform != "win32":
-        with suppress(OSError):
-            old = os.stat(path)  # noqa: PTH116 - as above
-            if old.st_uid != os.geteuid():
-                os.fchown(descriptor, old.st_uid, old.st_gid)
-
-
-def _sweep(folder: str, prefix: str, now: float) -> None:
-    """Remove what those have left behind who were killed while they wrote."""
-    with suppress(OSError), os.scandir(folder) as entries:
-        for entry in entries:
-            if entry.name.startswith(prefix) and entry.name.endswith(".tmp"):
-                with suppress(OSError):
-                    if entry.stat(follow_symlinks=False).st_mtime < now - LEFT_BEHIND:
-                        os.unlink(entry.path)  # noqa: PTH108 - as above
-
-
-def _move(source: str, target: str) -> None:
-    attempts = ATTEMPTS if sys.platform == "win32" else 1  # there no file can be replaced while somebody reads it
-    for left in reversed(range(attempts)):
-        try:
-            os.replace(source, target)  # noqa: PTH105 - as above
-        except PermissionError:
-            if not left:
-                raise
-            sleep(PAUSE)
-        else:
-            return

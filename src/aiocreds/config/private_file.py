@@ -1,0 +1,77 @@
+"""A file for this user alone, replaced in one step."""
+
+from __future__ import annotations
+
+import os
+import sys
+from contextlib import suppress
+from time import sleep
+
+ATTEMPTS, PAUSE = 5, 0.05  # seconds; at a file that others are reading just now
+LEFT_BEHIND = 60.0  # seconds; nobody writes for so long, but whoever was killed left a file with a token in it
+
+
+def replace(path: str, text: str, *, keep_owner: bool = False) -> None:
+    """Put a file with this text in the place of the old one, with mode 0600 from its first moment.
+
+    Whoever reads, and whenever this process is killed, there is one of the two, whole. A link is replaced, not
+    what it leads to.
+
+    Args:
+        path: of the file.
+        text: what it is to hold.
+        keep_owner: give the new file to the owner of the old one.
+
+    Raises:
+        OSError: the disk is full or read-only, or the folder not for this user. The old file stays.
+    """
+    from tempfile import mkstemp  # slow to load, and such files are seldom written
+
+    folder, name = os.path.split(os.path.abspath(path))  # noqa: PTH100 - pathlib is slow to load
+    descriptor, temporary = mkstemp(".tmp", f"{name}.", folder)
+    try:
+        with os.fdopen(descriptor, "w") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(descriptor)
+            if keep_owner:
+                _give_to_owner_of(path, descriptor)
+            now = os.fstat(descriptor).st_mtime  # by the disk's clock
+        _move(temporary, path)
+    except BaseException:
+        with suppress(OSError):
+            os.unlink(temporary)  # noqa: PTH108 - as above
+        raise
+    _sweep(folder, f"{name}.", now)
+
+
+def _give_to_owner_of(path: str, descriptor: int) -> None:
+    """Root, in a container or by sudo, would lock the person out of the file."""
+    if sys.platform != "win32":
+        with suppress(OSError):
+            old = os.stat(path)  # noqa: PTH116 - as above
+            if old.st_uid != os.geteuid():
+                os.fchown(descriptor, old.st_uid, old.st_gid)
+
+
+def _sweep(folder: str, prefix: str, now: float) -> None:
+    """Remove what those have left behind who were killed while they wrote."""
+    with suppress(OSError), os.scandir(folder) as entries:
+        for entry in entries:
+            if entry.name.startswith(prefix) and entry.name.endswith(".tmp"):
+                with suppress(OSError):
+                    if entry.stat(follow_symlinks=False).st_mtime < now - LEFT_BEHIND:
+                        os.unlink(entry.path)  # noqa: PTH108 - as above
+
+
+def _move(source: str, target: str) -> None:
+    attempts = ATTEMPTS if sys.platform == "win32" else 1  # there no file can be replaced while somebody reads it
+    for left in reversed(range(attempts)):
+        try:
+            os.replace(source, target)  # noqa: PTH105 - as above
+        except PermissionError:
+            if not left:
+                raise
+            sleep(PAUSE)
+        else:
+            return
