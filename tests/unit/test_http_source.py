@@ -283,17 +283,6 @@ async def test_what_to_check_is_what_was_used(
     await failure(from_http(context=context), ServiceRefused, f"check the path in {FULL}")
 
 
-async def test_a_redirect_takes_the_token_nowhere(
-    agent: Loopback, context: Context, environ: dict[str, str]
-) -> None:
-    environ[TOKEN] = secret("token")
-    async with Loopback() as other:
-        agent.always(CONTAINER_PATH, Answer(302, headers={"Location": other.url + CONTAINER_PATH}))
-        await failure(from_http(context=context), ServiceRefused, host(agent), "redirects are not followed", FULL)
-        assert not other.requests
-    assert len(agent.requests) == 1
-
-
 GARBAGE = {
     "nothing": (Answer(), "nothing"),
     "truncated": (Answer(body='{"SecretAccessKey": "hUsH'), "cut short"),

@@ -179,6 +179,8 @@ class MetadataService(NamedTuple):
             )
         elif status == 403:
             remedy = "check that the instance's HttpEndpoint is enabled, and for a firewall or proxy in between"
+        elif 300 <= status < 400:
+            remedy = "redirects are not followed; check AWS_EC2_METADATA_SERVICE_ENDPOINT and what answers there"
         else:
             remedy = "check AWS_EC2_METADATA_SERVICE_ENDPOINT and what answers there"
         return ServiceRefused(f"{said}: {remedy}", status=status)
