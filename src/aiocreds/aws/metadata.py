@@ -21,7 +21,7 @@ TOKEN_PATH = "/latest/api/token"  # noqa: S105 - a path
 ROLES_PATH = "/latest/meta-data/iam/security-credentials/"
 TOKEN_TTL = 21600
 RETRIES_ONCE_ANSWERED = 2
-ROLE = re.compile(r"[\w+=,.@-]+", re.ASCII)  # what IAM lets a role be called
+ROLE = re.compile(r"(?!\.\.?\Z)[\w+=,.@-]+", re.ASCII)  # what IAM allows, but no path elsewhere
 
 
 class MetadataService(NamedTuple):
