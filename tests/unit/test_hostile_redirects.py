@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import pytest
 import time_machine
@@ -45,11 +45,30 @@ if TYPE_CHECKING:
 ARN = "arn:aws:iam::123456789012:role/app"
 
 
-class Case(NamedTuple):
-    """A source, and which of its requests is redirected."""
+def container(aws: Loopback, context: Context) -> Provider:
+    return from_container_metadata(context=context)
 
-    path: str
-    source: Callable[[Loopback, Context], Provider]
+
+def endpoint(aws: Loopback, context: Context) -> Provider:
+    url = aws.url + CONTAINER_PATH
+    return from_http(full_uri=url, authorization_token=secret("token"), context=context)
+
+
+def metadata(aws: Loopback, context: Context) -> Provider:
+    return from_instance_metadata(context=context)
+
+
+def role(aws: Loopback, context: Context) -> Provider:
+    return from_temporary_credentials(role_arn=ARN, source=Source().provider(), context=context)
+
+
+def web_identity(aws: Loopback, context: Context) -> Provider:
+    return from_web_token(role_arn=ARN, web_identity_token=secret("token"), context=context)
+
+
+def cognito(aws: Loopback, context: Context) -> Provider:
+    logins = {"accounts.google.com": secret("login")}
+    return from_cognito_identity(identity_id="eu-central-1:x", logins=logins, context=context)
 
 
 def sso(aws: Loopback, context: Context) -> Provider:
@@ -66,41 +85,26 @@ def login(aws: Loopback, context: Context) -> Provider:
     return from_login("me", context=context)
 
 
-CASES = {
-    "container": Case(CONTAINER_PATH, lambda aws, context: from_container_metadata(context=context)),
-    "http": Case(
-        CONTAINER_PATH,
-        lambda aws, context: from_http(
-            full_uri=aws.url + CONTAINER_PATH, authorization_token=secret("token"), context=context
-        ),
-    ),
-    "metadata, token": Case(TOKEN_PATH, lambda aws, context: from_instance_metadata(context=context)),
-    "metadata, role": Case(ROLES_PATH, lambda aws, context: from_instance_metadata(context=context)),
-    "metadata, keys": Case(ROLES_PATH + ROLE, lambda aws, context: from_instance_metadata(context=context)),
-    "STS": Case(
-        "/",
-        lambda aws, context: from_temporary_credentials(role_arn=ARN, source=Source().provider(), context=context),
-    ),
-    "STS, web identity": Case(
-        "/",
-        lambda aws, context: from_web_token(role_arn=ARN, web_identity_token=secret("token"), context=context),
-    ),
-    "SSO portal": Case(PORTAL, sso),
-    "SSO-OIDC": Case(OIDC, sso),
-    "AWS Sign-In": Case(SIGN_IN, login),
-    "Cognito": Case(
-        "/",
-        lambda aws, context: from_cognito_identity(
-            identity_id="eu-central-1:x", logins={"accounts.google.com": secret("login")}, context=context
-        ),
-    ),
-}
+REDIRECTED: list[tuple[str, Callable[[Loopback, Context], Provider]]] = [
+    (CONTAINER_PATH, container),
+    (CONTAINER_PATH, endpoint),
+    (TOKEN_PATH, metadata),
+    (ROLES_PATH, metadata),
+    (ROLES_PATH + ROLE, metadata),
+    ("/", role),
+    ("/", web_identity),
+    (PORTAL, sso),
+    (OIDC, sso),
+    (SIGN_IN, login),
+    ("/", cognito),
+]
 
 
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
-@pytest.mark.parametrize("what", CASES)
-async def test_no_redirect_is_followed(aws: Loopback, home: Path, what: str, status: int) -> None:
-    path, source = CASES[what]
+@pytest.mark.parametrize(("path", "source"), REDIRECTED)
+async def test_no_redirect_is_followed(
+    aws: Loopback, home: Path, path: str, source: Callable[[Loopback, Context], Provider], status: int
+) -> None:
     environ = {**aws.environ, FULL: aws.url + CONTAINER_PATH, TOKEN: secret("token")}
     async with Loopback() as other:
         aws.always(path, Answer(status, headers={"Location": other.url + path}))
