@@ -70,12 +70,13 @@ Script = Answer | Hang | Reset
 
 @dataclass
 class Seen:
-    """A request as it arrived."""
+    """A request as it arrived; its target is the path with the query, as on the wire."""
 
     method: str
     path: str
     headers: Mapping[str, str]
     body: bytes
+    target: str
 
     @property
     def form(self) -> dict[str, str]:
@@ -142,7 +143,7 @@ class Loopback:
 
     async def __aenter__(self) -> Self:
         app = web.Application(client_max_size=2**24)
-        app.router.add_route("*", "/{tail:.*}", self._handle)
+        app.router.add_route("*", "/{tail:(?s:.*)}", self._handle)
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
         await self._runner.setup()
         site = web.TCPSite(self._runner, "127.0.0.1", 0)
@@ -196,7 +197,7 @@ class Loopback:
 
     async def _handle(self, request: web.Request) -> web.StreamResponse:
         body = await request.read()
-        seen = Seen(request.method, request.path, request.headers.copy(), body)
+        seen = Seen(request.method, request.path, request.headers.copy(), body, request.raw_path)
         self.requests.append(seen)
         script = self._scripts[request.path]
         answer = script.popleft() if script else self._always.get(request.path)

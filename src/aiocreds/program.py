@@ -43,12 +43,15 @@ def split_command(command: str, *, place: str) -> list[str]:
     """The words of a command line, by the platform's rules.
 
     Raises:
-        InvalidConfiguration: there are none, or a quotation mark is not closed.
+        InvalidConfiguration: there are none, or the last one does not end.
     """
     try:
         words = _split_windows(command) if sys.platform == "win32" else shlex.split(command)
-    except ValueError:
-        raise InvalidConfiguration(f"{place}: a quotation mark is not closed: close it") from None
+    except ValueError as error:
+        fault = "a quotation mark is not closed: close it"
+        if "escaped" in str(error):
+            fault = "the backslash at its end escapes nothing: remove it"
+        raise InvalidConfiguration(f"{place}: {fault}") from None
     if not words or not words[0]:
         raise InvalidConfiguration(f"{place} is blank: write the command to run, or remove it")
     return words

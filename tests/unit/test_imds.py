@@ -252,6 +252,24 @@ async def test_a_named_instance_profile_skips_the_listing(
     await failure(from_instance_metadata(context=context), CredentialsNotFound, aws.url, place, "correct or remove")
 
 
+@pytest.mark.parametrize(
+    "name", ["../../user-data", "..", "a/b", "a?b", "a#b", "a b", "a\r\nX: y", "a\0", "\u00e9"]
+)
+async def test_a_name_that_no_role_has(
+    aws: Loopback, context: Context, environ: dict[str, str], home: Path, name: str
+) -> None:
+    """It would become part of the path, and lead elsewhere."""
+    environ["AWS_EC2_INSTANCE_PROFILE_NAME"] = name
+    words = "AWS_EC2_INSTANCE_PROFILE_NAME is no name of a role: correct or remove it"
+    await failure(from_instance_metadata(context=context), InvalidConfiguration, words)
+    if not {"\n", "\0", "#"} & {*name}:
+        del environ["AWS_EC2_INSTANCE_PROFILE_NAME"]
+        file = profile(home, ec2_instance_profile_name=name)
+        words = f"ec2_instance_profile_name ({file}:2) is no name of a role"
+        await failure(from_instance_metadata(context=context), InvalidConfiguration, words)
+    assert not any(path.startswith(ROLES_PATH) for path in paths(aws))
+
+
 # Without IMDSv2.
 
 
@@ -484,7 +502,21 @@ async def test_a_refused_token(aws: Loopback, context: Context) -> None:
     assert (await provider()).provider == "imds"
 
 
-@pytest.mark.parametrize("body", [b"", b" \n", b"hUsH\r\nX: y", b"<html>\nhUsH", b"hUsH\xff"])
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b" \n",
+        b"hUsH\r\nX: y",
+        b"hUsH\nx",
+        b"hUsH\0x",
+        b"hUsH\tx",
+        b"hUsH\x1bx",
+        b"hUsH\x85x",
+        b"<html>\nhUsH",
+        b"hUsH\xff",
+    ],
+)
 async def test_no_token(aws: Loopback, context: Context, body: bytes) -> None:
     aws.always(TOKEN_PATH, Answer(body=body))
     await failure(from_instance_metadata(context=context), SourceUnavailable, aws.url, "request for a token")
@@ -492,7 +524,22 @@ async def test_no_token(aws: Loopback, context: Context, body: bytes) -> None:
 
 @pytest.mark.parametrize(
     "body",
-    [b"", b" ", b"<html>hUsH", b'{"hUsH":1}', b"a b", b"hUsH/../..", b"hUsH?x", b"hUsH#x", b"\xffhUsH", b"a%2f"],
+    [
+        *(b"", b" ", b"<html>hUsH", b'{"hUsH":1}', b"a b", b"hUsH?x", b"hUsH#x", b"\xffhUsH", b"a%2f"),
+        *(
+            b".",
+            b"..",
+            b"hUsH/../..",
+            b"/hUsH",
+            b"//hUsH",
+            b"\\hUsH",
+            b"hUsH:80",
+            b"a;b",
+            b"a\tb",
+            b"a\0b",
+            b"a\rb",
+        ),
+    ],
 )
 async def test_no_name_of_a_role(aws: Loopback, context: Context, body: bytes) -> None:
     aws.always(ROLES_PATH, Answer(body=body))

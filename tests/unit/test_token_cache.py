@@ -607,34 +607,6 @@ async def test_a_machine_in_trouble(
     await failure(from_sso("app", context=context), SourceUnavailable, words)
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root may give files away")
-async def test_root_renews_a_users_sign_in(
-    aws: Loopback, context: Context, home: Path, file: Path, clock: time_machine.Traveller
-) -> None:
-    """In a container that has the user's folder, or by sudo."""
-    for path in (file.parent, file):
-        os.chown(path, 65534, 65534)
-    clock.shift(HOUR)
-    token = await sent(from_sso("app", context=context), aws)
-    assert cached(file)["accessToken"] == token
-    for path in (file, lock_of(file)):
-        stat = path.stat()
-        assert (stat.st_uid, stat.st_gid, stat.st_mode & 0o777) == (65534, 65534, 0o600)
-
-
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root may give files away")
-def test_root_gives_away_no_file_that_was_there(tmp_path: Path) -> None:
-    """A user could have made the lock a link to anything."""
-    target = tmp_path / "target"
-    target.touch()
-    (tmp_path / "lock").symlink_to(target)
-    os.chown(tmp_path, 65534, 65534)
-    lock = FileLock(str(tmp_path / "lock"))
-    assert lock.take()
-    lock.release()
-    assert target.stat().st_uid == 0
-
-
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root may be somebody else")
 def test_a_lock_of_somebody_else(caplog: pytest.LogCaptureFixture) -> None:
     with TemporaryDirectory() as folder:  # within reach of other users

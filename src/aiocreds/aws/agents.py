@@ -47,7 +47,8 @@ def checked_url(setting: Setting) -> Setting:
             f"{place} may hold neither a user name nor a fragment: remove what is before @ or after #"
         )
     # More than the parser asks for: no two parsers shall find different hosts in it.
-    if parts.scheme not in ("http", "https") or port == 0 or not HOST_AND_PORT.fullmatch(parts.netloc):
+    sound = parts.scheme in ("http", "https") and port != 0 and HOST_AND_PORT.fullmatch(parts.netloc)
+    if not sound or not _can_be_asked(url):
         raise InvalidConfiguration(f"{place} is not an http or https URL with a host: write https://host/path")
     if parts.scheme == "http" and not _may_be_plain(host):
         raise InvalidConfiguration(
@@ -55,6 +56,16 @@ def checked_url(setting: Setting) -> Setting:
             " (169.254.170.2, 169.254.170.23, [fd00:ec2::23]) alone: use https"
         )
     return setting
+
+
+def _can_be_asked(url: str) -> bool:
+    """Whether aiohttp can make anything of it; of an ``xn--`` name that encodes nothing, say, it cannot."""
+    from yarl import URL  # heavy, and loaded for the request in any case
+
+    try:
+        return bool(URL(url).host)
+    except ValueError:
+        return False
 
 
 def _may_be_plain(host: str) -> bool:

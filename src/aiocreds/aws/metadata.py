@@ -21,7 +21,7 @@ TOKEN_PATH = "/latest/api/token"  # noqa: S105 - a path
 ROLES_PATH = "/latest/meta-data/iam/security-credentials/"
 TOKEN_TTL = 21600
 RETRIES_ONCE_ANSWERED = 2
-ROLE = re.compile(r"[\w+=,.@-]+", re.ASCII)  # what IAM lets a role be called
+ROLE = re.compile(r"(?!\.\.?\Z)[\w+=,.@-]+", re.ASCII)  # what IAM allows, but no path elsewhere
 
 
 class MetadataService(NamedTuple):
@@ -179,6 +179,8 @@ class MetadataService(NamedTuple):
             )
         elif status == 403:
             remedy = "check that the instance's HttpEndpoint is enabled, and for a firewall or proxy in between"
+        elif 300 <= status < 400:
+            remedy = "redirects are not followed; check AWS_EC2_METADATA_SERVICE_ENDPOINT and what answers there"
         else:
             remedy = "check AWS_EC2_METADATA_SERVICE_ENDPOINT and what answers there"
         return ServiceRefused(f"{said}: {remedy}", status=status)

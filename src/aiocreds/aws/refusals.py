@@ -93,6 +93,8 @@ def to_error(
         return SourceUnavailable(
             f"{origin} is busy or in trouble: asked {target}, it answered {said}; asking again later may help"
         )
+    if 300 <= status < 400:
+        remedy = "redirects are not followed: check the endpoint, and for a proxy in between"
     message = told.message
     for secret, instead in hidden:
         if secret:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import logging
 import os
 import sys
@@ -15,6 +16,8 @@ if sys.platform == "win32":
     import msvcrt
 else:
     import fcntl
+
+from aiocreds.config.exposure import refuse_folder_of_others
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -45,8 +48,9 @@ async def released(path: str) -> AsyncIterator[FileLock]:
 class FileLock:
     """A lock on a file, which is made for it and left behind: taking it away would part those who wait for it.
 
-    Written here because aiocreds stands on two libraries and this is a dozen lines. What it does may take a while
-    on a network disk and is meant for threads, one of which is let in at a time.
+    Written here because aiocreds stands on two libraries, and because such a lock has to give itself up when its
+    loop is closed in the middle, and in a process that is forked meanwhile. What it does may take a while on a
+    network disk and is meant for threads, one of which is let in at a time.
 
     Args:
         path: of the file.
@@ -142,25 +146,18 @@ class FileLock:
 
 
 def _open(path: str) -> int:
-    """Open the file of a lock, and make it where it is missing."""
+    """Open the file of a lock, and make it where it is missing. A link is not followed: it might lead anywhere."""
+    flags = os.O_RDWR | getattr(os, "O_NOFOLLOW", 0)
     try:
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
-    except FileExistsError:
-        pass
-    else:
-        if sys.platform != "win32":
-            with suppress(OSError):  # root, in a container or by sudo, would lock the person out
-                folder = os.stat(os.path.dirname(path))  # noqa: PTH116, PTH120 - pathlib is slow to load
-                if folder.st_uid != os.geteuid():
-                    os.fchown(descriptor, folder.st_uid, folder.st_gid)
-        return descriptor
-    try:
-        return os.open(path, os.O_RDWR)
-    except PermissionError:
-        if path not in _told:
+        return os.open(path, flags)
+    except FileNotFoundError:
+        refuse_folder_of_others(path)
+        return os.open(path, flags | os.O_CREAT, 0o600)
+    except OSError as error:
+        fault = {errno.EACCES: "is not for this user", errno.ELOOP: "is a link"}.get(error.errno or 0)
+        if fault and path not in _told:
             _told.add(path)
-            words = "%s is not for this user, so programs may renew the sign-in twice: remove it"
-            logger.warning(words, path)
+            logger.warning("%s %s, so programs may renew the sign-in twice: remove it", path, fault)
         raise
 
 

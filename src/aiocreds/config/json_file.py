@@ -13,11 +13,18 @@ from typing import Any, cast
 
 from aiocreds import trace
 from aiocreds.config import private_file
+from aiocreds.config.exposure import exposures, refuse_folder_of_others
 from aiocreds.errors import InvalidConfiguration, SourceUnavailable
 
 
 class Document(dict[str, Any]):
-    """A JSON object whose ``repr`` shows nothing: asyncio's debug log shows what tasks and threads bring."""
+    """A JSON object whose ``repr`` shows nothing: asyncio's debug log shows what tasks and threads bring.
+
+    Attributes:
+        exposures: how other users can get at the file it comes from.
+    """
+
+    exposures: tuple[str, ...] = ()
 
     def __repr__(self) -> str:
         return "Document()"
@@ -48,6 +55,9 @@ async def read(path: str) -> Document | None:
     else:
         if document is None:
             trace.note(path, "holds no JSON object")
+            return None
+        for exposure in document.exposures:
+            trace.note(path, exposure)
         return document
     if theirs:
         raise InvalidConfiguration(
@@ -71,24 +81,30 @@ def look(path: str) -> Document | None:
 
 
 def replace(path: str, document: dict[str, Any]) -> None:
-    """Put an object in the place of the old one, with mode 0600 and its owner.
+    """Put an object in the place of the old one, as `private_file.replace` does.
 
-    Whoever reads, and whenever this process is killed, there is one of the two, whole. A link stays one: what it
-    leads to is replaced.
+    A link stays one: what it leads to is replaced.
 
     Raises:
-        OSError: the disk is full or read-only, or the folder not for this user. The old object stays.
+        OthersFolder: the folder belongs to another user. The old object stays.
+        OSError: the disk is full or read-only, or the folder not for this user. It stays as well.
     """
-    private_file.replace(os.path.realpath(path), json.dumps(document), keep_owner=True)
+    refuse_folder_of_others(path)
+    private_file.replace(os.path.realpath(path), json.dumps(document))
 
 
 def _read(path: str) -> Document | None:
     descriptor = os.open(path, READING)
     try:
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        found = os.fstat(descriptor)
+        if not stat.S_ISREG(found.st_mode):
             raise OSError(errno.EINVAL, "no file, but a folder, pipe or device")
         with open(descriptor, "rb", closefd=False) as file:
             document = json.loads(file.read(LARGEST))
     finally:
         os.close(descriptor)
-    return Document(cast("dict[str, Any]", document)) if isinstance(document, dict) else None
+    if not isinstance(document, dict):
+        return None
+    told = Document(cast("dict[str, Any]", document))
+    told.exposures = exposures(path, found)
+    return told

@@ -11,16 +11,11 @@ ATTEMPTS, PAUSE = 5, 0.05  # seconds; at a file that others are reading just now
 LEFT_BEHIND = 60.0  # seconds; nobody writes for so long, but whoever was killed left a file with a token in it
 
 
-def replace(path: str, text: str, *, keep_owner: bool = False) -> None:
+def replace(path: str, text: str) -> None:
     """Put a file with this text in the place of the old one, with mode 0600 from its first moment.
 
     Whoever reads, and whenever this process is killed, there is one of the two, whole. A link is replaced, not
     what it leads to.
-
-    Args:
-        path: of the file.
-        text: what it is to hold.
-        keep_owner: give the new file to the owner of the old one.
 
     Raises:
         OSError: the disk is full or read-only, or the folder not for this user. The old file stays.
@@ -34,8 +29,6 @@ def replace(path: str, text: str, *, keep_owner: bool = False) -> None:
             file.write(text)
             file.flush()
             os.fsync(descriptor)
-            if keep_owner:
-                _give_to_owner_of(path, descriptor)
             now = os.fstat(descriptor).st_mtime  # by the disk's clock
         _move(temporary, path)
     except BaseException:
@@ -43,15 +36,6 @@ def replace(path: str, text: str, *, keep_owner: bool = False) -> None:
             os.unlink(temporary)  # noqa: PTH108 - as above
         raise
     _sweep(folder, f"{name}.", now)
-
-
-def _give_to_owner_of(path: str, descriptor: int) -> None:
-    """Root, in a container or by sudo, would lock the person out of the file."""
-    if sys.platform != "win32":
-        with suppress(OSError):
-            old = os.stat(path)  # noqa: PTH116 - as above
-            if old.st_uid != os.geteuid():
-                os.fchown(descriptor, old.st_uid, old.st_gid)
 
 
 def _sweep(folder: str, prefix: str, now: float) -> None:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from aiocreds import trace
 from aiocreds.config import json_file
+from aiocreds.config.exposure import OthersFolder
 from aiocreds.config.file_lock import released
 from aiocreds.config.times import utc
 from aiocreds.errors import CredentialsError, LoginRequired, ServiceRefused, foreign
@@ -196,10 +197,11 @@ class Renewal:
         except Exception as error:  # noqa: BLE001 - whatever it is, the token is the only good one
             known = memory.unwritten is not None and memory.unwritten.token == token
             memory.unwritten = Unwritten(token, in_file, self.context.clock.now() + HOLD)
-            reason = (isinstance(error, OSError) and error.strerror) or type(error).__name__
-            words = (
-                "The renewed sign-in cannot be kept in %s (%s): other programs may have to sign in again; let this"
-                " user write there"
-            )
-            logger.log(logging.DEBUG if known else logging.WARNING, words, self.path, reason.lower())
+            if isinstance(error, OthersFolder):
+                reason, remedy = str(error), f"run this as {error.owner}, or have the folder belong to this user"
+            else:
+                reason = ((isinstance(error, OSError) and error.strerror) or type(error).__name__).lower()
+                remedy = "let this user write there"
+            words = "The renewed sign-in cannot be kept in %s (%s): other programs may have to sign in again; %s"
+            logger.log(logging.DEBUG if known else logging.WARNING, words, self.path, reason, remedy)
         return token

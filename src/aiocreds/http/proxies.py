@@ -54,7 +54,7 @@ def proxy_for(environ: Mapping[str, str], url: URL) -> URL | None:
         return None
     try:
         proxy = URL(value if "://" in value else f"http://{value}")
-        if proxy.scheme in {"http", "https"} and proxy.host and proxy.port:
+        if value.isprintable() and proxy.scheme in {"http", "https"} and proxy.host and proxy.port:
             return proxy
     except ValueError:
         pass

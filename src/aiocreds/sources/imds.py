@@ -6,7 +6,7 @@ import re
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from aiocreds import trace
-from aiocreds.aws.metadata import ROLES_PATH, MetadataService
+from aiocreds.aws.metadata import ROLE, ROLES_PATH, MetadataService
 from aiocreds.config import Section, load, profile_name
 from aiocreds.context import DEFAULT, Context
 from aiocreds.durations import time_limit
@@ -77,11 +77,14 @@ async def from_instance_metadata(
     token = await service.token()
     setting = "AWS_EC2_INSTANCE_PROFILE_NAME", "ec2_instance_profile_name"
     if role := settings.get(*setting):
-        place = f" of the name in {settings.place(*setting)}: correct or remove it"
+        place = settings.place(*setting)
+        if not ROLE.fullmatch(role):
+            raise InvalidConfiguration(f"{place} is no name of a role: correct or remove it")
+        missing = f" of the name in {place}: correct or remove it"
     else:
-        role, place = await service.role(token), ""
+        role, missing = await service.role(token), ""
     trace.note_role(role)
-    response = await service.get(ROLES_PATH + role, token, missing=place, retry_if=unreadable)
+    response = await service.get(ROLES_PATH + role, token, missing=missing, retry_if=unreadable)
     return parse_credentials(
         response.body,
         provider="imds",
