@@ -282,6 +282,21 @@ async def test_one_path_a_profile(machine: Machine) -> None:
         assert (await ask(urls[0].rpartition("/")[0] + "/", token))[0] == 404
 
 
+async def test_profiles_whose_names_are_no_paths(machine: Machine) -> None:
+    name = "a/../b%2F@c:+"  # all that the grammar of the files allows
+    (machine.home / ".aws" / "config").write_text(
+        f"[profile {name}]\naws_access_key_id = AKIAODDNAME000000001\naws_secret_access_key = {secret()}\n"
+    )
+    async with machine.serving("--profile", name) as server:
+        for client in ("boto3", "aiocreds"):
+            program = await Client.start(client, machine, server.environ)
+            assert await program.key() == "AKIAODDNAME000000001"
+            await program.end()
+    ended = await machine.aiocreds("serve", "--profile", "..")
+    assert (ended.status, ended.out) == (2, "")
+    assert ended.err == "aiocreds serve: nothing can be served at /..: clients take it for another path\n"
+
+
 async def test_the_token_in_a_file(machine: Machine, tmp_path: Path) -> None:
     file = tmp_path / "token"
     file.write_text("an older one, for all to read")

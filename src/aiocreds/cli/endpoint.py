@@ -13,12 +13,12 @@ from contextlib import AsyncExitStack, suppress
 from datetime import UTC, datetime, timedelta
 from time import monotonic
 from typing import TYPE_CHECKING, Self
-from urllib.parse import quote, unquote
+from urllib.parse import quote, unquote_to_bytes
 
 from aiohttp import web
 
 from aiocreds.cli.handing import iso, told_expiration
-from aiocreds.errors import CredentialsError
+from aiocreds.errors import CredentialsError, InvalidConfiguration
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -52,24 +52,29 @@ class Endpoint:
         port: where it listens.
 
     Raises:
+        InvalidConfiguration: clients would not ask for a path as it is.
         OSError: the port is taken, on entering.
     """
 
     def __init__(self, providers: Mapping[str, Provider], *, port: int = 0) -> None:
         self.token = secrets.token_urlsafe(32)
         self.port = port
-        self._providers = providers
+        self._providers = {_encoded(path): provider for path, provider in providers.items()}
         self._expected = self.token.encode()
         self._hosts: frozenset[str] = frozenset()
         self._origins: frozenset[str] = frozenset()
-        self._rendered: dict[str, tuple[Credentials, float, bytes]] = {}
-        self._looked: dict[str, float] = {}
+        self._rendered: dict[bytes, tuple[Credentials, float, bytes]] = {}
+        self._looked: dict[bytes, float] = {}
         self._open = AsyncExitStack()
 
     @property
     def urls(self) -> list[str]:
         """Where clients find the credentials, one a provider."""
-        return [f"http://{HOST}:{self.port}{quote(path)}" for path in self._providers]
+        return [f"http://{HOST}:{self.port}{path}" for path in self._paths()]
+
+    def _paths(self) -> list[str]:
+        """As one segment each: many a client shortens ``a//b`` and ``a/../b``."""
+        return ["/" + quote(path[1:], safe="") for path in self._providers]
 
     async def __aenter__(self) -> Self:
         async with AsyncExitStack() as opening:
@@ -99,10 +104,11 @@ class Endpoint:
         refusal = self._refusal(request)
         if refusal is not None:
             return _no(*refusal)
-        path = unquote(request.raw_path.partition("?")[0])
+        asked = request.raw_path.partition("?")[0]
+        path = unquote_to_bytes(asked.encode(errors="surrogateescape"))
         provider = self._providers.get(path)
         if provider is None:
-            return _no(404, "NotFound", f"no profile is served at {path!r}; there is {', '.join(self._providers)}")
+            return _no(404, "NotFound", f"no profile is served at {asked!r}; there is {', '.join(self._paths())}")
         try:
             credentials = await self._current(path, provider)
         except CredentialsError as error:
@@ -130,7 +136,7 @@ class Endpoint:
             return 405, "MethodNotAllowed", "credentials are read with GET"
         return None
 
-    async def _current(self, path: str, provider: Provider) -> Credentials:
+    async def _current(self, path: bytes, provider: Provider) -> Credentials:
         credentials = await provider()
         if credentials.expiration is None:
             now = monotonic()
@@ -141,7 +147,7 @@ class Endpoint:
                     return await provider.fetch()
         return credentials
 
-    def _body(self, path: str, credentials: Credentials) -> bytes:
+    def _body(self, path: bytes, credentials: Credentials) -> bytes:
         now = monotonic()
         rendered = self._rendered.get(path)
         if rendered is not None and rendered[0] is credentials and now < rendered[1]:
@@ -149,6 +155,13 @@ class Endpoint:
         body = _document(credentials)
         self._rendered[path] = credentials, now + RENDERED_FOR, body
         return body
+
+
+def _encoded(path: str) -> bytes:
+    """A path as the bytes that its URL stands for; names from a command line may be no text."""
+    if path in ("/.", "/.."):
+        raise InvalidConfiguration(f"nothing can be served at {path}: clients take it for another path")
+    return path.encode(errors="surrogatepass")
 
 
 def _quiet() -> logging.Logger:
