@@ -9,6 +9,7 @@ import hmac
 import json
 import logging
 import secrets
+import socket
 from contextlib import AsyncExitStack, suppress
 from datetime import UTC, datetime, timedelta
 from time import monotonic
@@ -17,6 +18,7 @@ from urllib.parse import quote, unquote_to_bytes
 
 from aiohttp import web
 
+from aiocreds.cli.connections import Connections
 from aiocreds.cli.handing import iso, told_expiration
 from aiocreds.errors import CredentialsError, InvalidConfiguration
 
@@ -35,6 +37,7 @@ RENDERED_FOR = 0.2  # seconds that an answer is kept: the times in it move on
 HEADERS = {"Content-Type": "application/json", "Cache-Control": "no-store"}
 OWN_SITES = frozenset(("same-origin", "none"))  # none: typed by a person
 HTTP_PORT = 80
+BACKLOG = 1024  # of connections that wait to be accepted: many clients start at once
 FAREWELL = 2.0  # seconds that requests under way have when it ends
 
 
@@ -80,16 +83,21 @@ class Endpoint:
         async with AsyncExitStack() as opening:
             for provider in self._providers.values():
                 await opening.enter_async_context(provider)
-            runner = web.ServerRunner(
-                web.Server(self.answer, access_log=None, logger=_quiet()), shutdown_timeout=FAREWELL
+            # Nobody has a reason to send a body: it is neither read nor unpacked.
+            server = web.Server(
+                self.answer, access_log=None, logger=_quiet(), lingering_time=0, auto_decompress=False
             )
+            runner = web.ServerRunner(server, shutdown_timeout=FAREWELL)
             opening.push_async_callback(runner.cleanup)  # before the providers end: requests under way need them
             await runner.setup()
-            await web.TCPSite(runner, HOST, self.port, backlog=1024).start()
-            self.port = runner.addresses[0][1]
+            listener = socket.create_server((HOST, self.port), backlog=BACKLOG)
+            listener.setblocking(False)
+            self.port = listener.getsockname()[1]
             hosts = [f"{name}{port}" for name in (HOST, "localhost") for port in self._ports()]
             self._hosts = frozenset(hosts)
             self._origins = frozenset(f"http://{host}" for host in hosts)
+            self._connections = Connections(server)
+            await opening.enter_async_context(self._connections.accepted_from(listener))
             self._open = opening.pop_all()
         return self
 
@@ -103,8 +111,13 @@ class Endpoint:
         """What a request gets."""
         refusal = self._refusal(request)
         if refusal is not None:
-            return _no(*refusal)
-        asked = request.raw_path.partition("?")[0]
+            refused = _no(*refusal)
+            refused.force_close()  # who is refused keeps no connection
+            return refused
+        with self._connections.answering(request.transport):
+            return await self._answer(request.raw_path.partition("?")[0])
+
+    async def _answer(self, asked: str) -> web.Response:
         path = unquote_to_bytes(asked.encode(errors="surrogateescape"))
         provider = self._providers.get(path)
         if provider is None:
