@@ -6,19 +6,26 @@ import asyncio
 import os
 import shutil
 import signal
+import socket
 import stat
 import sys
+from contextlib import AsyncExitStack, ExitStack, contextmanager
 from datetime import datetime, timedelta
 from pathlib import Path
 from textwrap import dedent
 from time import time
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 import aiohttp
 import pytest
 
-from tests.command import COMMAND, PATIENCE, Machine
+from tests.command import COMMAND, PATIENCE, Machine, Server
 from tests.hush import MARK, secret
 from tests.loopback import ROLE, ROLES_PATH, Loopback
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 FULL_URI, TOKEN = "AWS_CONTAINER_CREDENTIALS_FULL_URI", "AWS_CONTAINER_AUTHORIZATION_TOKEN"
 NODE = shutil.which("node")
@@ -193,6 +200,30 @@ async def ask(url: str, token: str) -> tuple[int, dict[str, str]]:
         return answer.status, await answer.json()
 
 
+@contextmanager
+def descriptors(limit: int) -> Iterator[None]:
+    """What starts meanwhile may have so many."""
+    resource = pytest.importorskip("resource")
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (limit, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+def open_descriptors(server: Server) -> int:
+    return len(list(Path(f"/proc/{server.process.pid}/fd").iterdir()))
+
+
+@contextmanager
+def silent_connections(server: Server, number: int) -> Iterator[None]:
+    with ExitStack() as stack:
+        for _ in range(number):
+            stack.enter_context(socket.create_connection(("127.0.0.1", urlsplit(server.environ[FULL_URI]).port)))
+        yield
+
+
 async def test_it_outlives_its_source(aws: Loopback, machine: Machine) -> None:
     aws.lifetime = timedelta(seconds=2)
     async with machine.serving() as server:
@@ -253,16 +284,17 @@ async def test_it_ends_well_when_told(name: str, aws: Loopback, machine: Machine
     assert server.err == ""
 
 
-async def test_it_ends_while_it_waits_for_its_source(aws: Loopback, machine: Machine) -> None:
+async def test_it_ends_while_connections_are_silent_and_its_source_hangs(machine: Machine) -> None:
     (machine.home / ".aws" / "config").write_text("[profile slow]\ncredential_process = sleep 30\n")
     async with machine.serving("--profile", "slow") as server:
-        waiting = asyncio.create_task(ask(*server.environ.values()))
-        await asyncio.sleep(0.5)
-        server.process.terminate()
-        async with asyncio.timeout(5):
-            assert await server.process.wait() == 0
-        with pytest.raises(aiohttp.ClientConnectionError):
-            await waiting
+        with silent_connections(server, 100):
+            waiting = asyncio.create_task(ask(*server.environ.values()))
+            await asyncio.sleep(0.5)
+            server.process.terminate()
+            async with asyncio.timeout(8):
+                assert await server.process.wait() == 0
+            with pytest.raises(aiohttp.ClientConnectionError):
+                await waiting
     assert server.err == ""
 
 
@@ -280,6 +312,57 @@ async def test_one_path_a_profile(machine: Machine) -> None:
             "AKIA00000000PROD",
         ]
         assert (await ask(urls[0].rpartition("/")[0] + "/", token))[0] == 404
+
+
+async def test_profiles_whose_names_are_no_paths(machine: Machine) -> None:
+    name = "a/../b%2F@c:+"  # all that the grammar of the files allows
+    (machine.home / ".aws" / "config").write_text(
+        f"[profile {name}]\naws_access_key_id = AKIAODDNAME000000001\naws_secret_access_key = {secret()}\n"
+    )
+    async with machine.serving("--profile", name) as server:
+        for client in ("boto3", "aiocreds"):
+            program = await Client.start(client, machine, server.environ)
+            assert await program.key() == "AKIAODDNAME000000001"
+            await program.end()
+    ended = await machine.aiocreds("serve", "--profile", "..")
+    assert (ended.status, ended.out) == (2, "")
+    assert ended.err == "aiocreds serve: nothing can be served at /..: clients take it for another path\n"
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="nothing tells its descriptors here")
+async def test_a_flood_of_silent_connections(aws: Loopback, machine: Machine) -> None:
+    aws.lifetime = timedelta(seconds=2)  # it has to ask its source while the flood lasts
+    async with AsyncExitStack() as stack:
+        with descriptors(256):
+            server = await stack.enter_async_context(machine.serving())
+        assert (await ask(*server.environ.values()))[0] == 200
+        before = open_descriptors(server)
+        with silent_connections(server, 400):
+            for client in ("boto3", "aiocreds"):
+                program = await Client.start(client, machine, server.environ)
+                assert (await program.key()).startswith("ASIALOOPBACK")
+                await asyncio.sleep(2.2)
+                assert (await program.key()).startswith("ASIALOOPBACK")
+                await program.end()
+            assert open_descriptors(server) < 200
+        async with asyncio.timeout(PATIENCE):
+            while open_descriptors(server) > before + 5:  # noqa: ASYNC110 - it says so nowhere
+                await asyncio.sleep(0.1)
+    assert server.err == "128 connections at once are the most; the longest silent ones are closed\n"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere nobody can take a process's descriptors away")
+async def test_a_process_without_descriptors_says_so_once(machine: Machine) -> None:
+    import resource
+
+    async with machine.serving() as server:
+        assert (await ask(*server.environ.values()))[0] == 200
+        _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.prlimit(server.process.pid, resource.RLIMIT_NOFILE, (open_descriptors(server) + 10, hard))
+        with silent_connections(server, 40):
+            async with asyncio.timeout(PATIENCE):
+                assert (await ask(*server.environ.values()))[0] == 200
+    assert server.err == "no connection can be accepted: Too many open files\n"
 
 
 async def test_the_token_in_a_file(machine: Machine, tmp_path: Path) -> None:

@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import pytest
 from aiohttp import ClientSession
 from aiohttp.test_utils import make_mocked_request
+from botocore.utils import ContainerMetadataFetcher
 
-from aiocreds import Context, CredentialsNotFound, ServiceRefused, from_http
+from aiocreds import Context, CredentialsNotFound, InvalidConfiguration, ServiceRefused, from_http
 from aiocreds.cli import endpoint as module
 from aiocreds.cli.endpoint import Endpoint
 from tests.hush import MARK
@@ -195,21 +196,70 @@ async def test_there_is_nothing_but_get(method: str, endpoint: Endpoint) -> None
     assert (answer.status, answer.headers["Allow"]) == (405, "GET")
 
 
+NAMES = [
+    *(
+        "dev",
+        "DEV",
+        "a b",
+        "a/b",
+        "a//b",
+        "/a",
+        "a/",
+        "a/../b",
+        "../a",
+        "./a",
+        "...",
+        "a/.",
+        "\u00fc?x=y",
+        "a#b",
+        "a%2Fb",
+    ),
+    *(
+        "%",
+        "%2e%2e",
+        "a+b&c=d",
+        "user@corp:admin;v=1",
+        "\\",
+        "a\x00b",
+        "'\"<>",
+        "\udcff",
+        "\ud800",
+        "http://evil.example/",
+    ),
+]
+
+
 async def test_one_path_a_profile() -> None:
-    names = ("dev", "a b/\u00fc?")
-    providers = {f"/{name}": Source(usual=partial(issue, key=f"ASIA{name}")).provider() for name in names}
+    """As the clients spell it that tidy paths up: urllib3, which is boto3's, and yarl, which is aiohttp's."""
+    providers = {f"/{name}": Source(usual=partial(issue, key=f"ASIA {name!r}")).provider() for name in NAMES}
     async with Endpoint(providers) as endpoint:
-        assert endpoint.urls[1] == f"http://127.0.0.1:{endpoint.port}/a%20b/%C3%BC%3F"
-        for url, key in zip(endpoint.urls, ("ASIAdev", "ASIAa b/\u00fc?"), strict=True):
-            path = url.removeprefix(f"http://127.0.0.1:{endpoint.port}")
+        assert endpoint.urls[0] == f"http://127.0.0.1:{endpoint.port}/dev"
+        boto3 = ContainerMetadataFetcher()
+        for url, name in zip(endpoint.urls, NAMES, strict=True):
             got = await from_http(full_uri=url, authorization_token=endpoint.token, context=Context({}))()
-            assert got.access_key_id == key, path
-        assert (await get(endpoint, "/dev?x=/")).status == 200
-        for path in ("/", "/de", "/dev/", "/DEV"):
+            assert got.access_key_id == f"ASIA {name!r}"
+            told = await asyncio.to_thread(boto3.retrieve_full_uri, url, {"Authorization": endpoint.token})
+            assert told["AccessKeyId"] == f"ASIA {name!r}"
+
+
+async def test_other_paths_are_nobodys() -> None:
+    providers = {f"/{name}": Source(usual=partial(issue, key=f"ASIA{name}")).provider() for name in ("dev", "a/b")}
+    async with Endpoint(providers) as endpoint:
+        for path in ("/dev?x=/", "/%64ev", "/a/b", "/a%2fb"):
+            assert (await get(endpoint, path)).status == 200
+        for path in ("/", "/de", "/dev/", "/DEV", "/a", "/a%252Fb"):
             answer = await get(endpoint, path)
             assert answer.status == 404
-            assert "/dev" in answer.body["message"]
+            assert answer.body["message"].endswith("there is /dev, /a%2Fb")
         assert (await get(endpoint, "/nowhere", headers={"Authorization": None})).status == 401
+
+
+@pytest.mark.parametrize("name", [".", ".."])
+async def test_names_that_no_client_can_ask_for(name: str) -> None:
+    with pytest.raises(
+        InvalidConfiguration, match=r"nothing can be served at /[.]+: clients take it for another path"
+    ):
+        Endpoint({f"/{name}": Source().provider()})
 
 
 async def test_a_hundred_clients_at_the_start_make_one_call() -> None:

@@ -9,16 +9,18 @@ import hmac
 import json
 import logging
 import secrets
+import socket
 from contextlib import AsyncExitStack, suppress
 from datetime import UTC, datetime, timedelta
 from time import monotonic
 from typing import TYPE_CHECKING, Self
-from urllib.parse import quote, unquote
+from urllib.parse import quote, unquote_to_bytes
 
 from aiohttp import web
 
+from aiocreds.cli.connections import Connections
 from aiocreds.cli.handing import iso, told_expiration
-from aiocreds.errors import CredentialsError
+from aiocreds.errors import CredentialsError, InvalidConfiguration
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -35,6 +37,7 @@ RENDERED_FOR = 0.2  # seconds that an answer is kept: the times in it move on
 HEADERS = {"Content-Type": "application/json", "Cache-Control": "no-store"}
 OWN_SITES = frozenset(("same-origin", "none"))  # none: typed by a person
 HTTP_PORT = 80
+BACKLOG = 1024  # of connections that wait to be accepted: many clients start at once
 FAREWELL = 2.0  # seconds that requests under way have when it ends
 
 
@@ -52,39 +55,49 @@ class Endpoint:
         port: where it listens.
 
     Raises:
+        InvalidConfiguration: clients would not ask for a path as it is.
         OSError: the port is taken, on entering.
     """
 
     def __init__(self, providers: Mapping[str, Provider], *, port: int = 0) -> None:
         self.token = secrets.token_urlsafe(32)
         self.port = port
-        self._providers = providers
+        self._providers = {_encoded(path): provider for path, provider in providers.items()}
         self._expected = self.token.encode()
         self._hosts: frozenset[str] = frozenset()
         self._origins: frozenset[str] = frozenset()
-        self._rendered: dict[str, tuple[Credentials, float, bytes]] = {}
-        self._looked: dict[str, float] = {}
+        self._rendered: dict[bytes, tuple[Credentials, float, bytes]] = {}
+        self._looked: dict[bytes, float] = {}
         self._open = AsyncExitStack()
 
     @property
     def urls(self) -> list[str]:
         """Where clients find the credentials, one a provider."""
-        return [f"http://{HOST}:{self.port}{quote(path)}" for path in self._providers]
+        return [f"http://{HOST}:{self.port}{path}" for path in self._paths()]
+
+    def _paths(self) -> list[str]:
+        """As one segment each: many a client shortens ``a//b`` and ``a/../b``."""
+        return ["/" + quote(path[1:], safe="") for path in self._providers]
 
     async def __aenter__(self) -> Self:
         async with AsyncExitStack() as opening:
             for provider in self._providers.values():
                 await opening.enter_async_context(provider)
-            runner = web.ServerRunner(
-                web.Server(self.answer, access_log=None, logger=_quiet()), shutdown_timeout=FAREWELL
+            # Nobody has a reason to send a body: it is neither read nor unpacked.
+            server = web.Server(
+                self.answer, access_log=None, logger=_quiet(), lingering_time=0, auto_decompress=False
             )
+            runner = web.ServerRunner(server, shutdown_timeout=FAREWELL)
             opening.push_async_callback(runner.cleanup)  # before the providers end: requests under way need them
             await runner.setup()
-            await web.TCPSite(runner, HOST, self.port, backlog=1024).start()
-            self.port = runner.addresses[0][1]
+            listener = socket.create_server((HOST, self.port), backlog=BACKLOG)
+            listener.setblocking(False)
+            self.port = listener.getsockname()[1]
             hosts = [f"{name}{port}" for name in (HOST, "localhost") for port in self._ports()]
             self._hosts = frozenset(hosts)
             self._origins = frozenset(f"http://{host}" for host in hosts)
+            self._connections = Connections(server)
+            await opening.enter_async_context(self._connections.accepted_from(listener))
             self._open = opening.pop_all()
         return self
 
@@ -98,11 +111,17 @@ class Endpoint:
         """What a request gets."""
         refusal = self._refusal(request)
         if refusal is not None:
-            return _no(*refusal)
-        path = unquote(request.raw_path.partition("?")[0])
+            refused = _no(*refusal)
+            refused.force_close()  # who is refused keeps no connection
+            return refused
+        with self._connections.answering(request.transport):
+            return await self._answer(request.raw_path.partition("?")[0])
+
+    async def _answer(self, asked: str) -> web.Response:
+        path = unquote_to_bytes(asked.encode(errors="surrogateescape"))
         provider = self._providers.get(path)
         if provider is None:
-            return _no(404, "NotFound", f"no profile is served at {path!r}; there is {', '.join(self._providers)}")
+            return _no(404, "NotFound", f"no profile is served at {asked!r}; there is {', '.join(self._paths())}")
         try:
             credentials = await self._current(path, provider)
         except CredentialsError as error:
@@ -130,7 +149,7 @@ class Endpoint:
             return 405, "MethodNotAllowed", "credentials are read with GET"
         return None
 
-    async def _current(self, path: str, provider: Provider) -> Credentials:
+    async def _current(self, path: bytes, provider: Provider) -> Credentials:
         credentials = await provider()
         if credentials.expiration is None:
             now = monotonic()
@@ -141,7 +160,7 @@ class Endpoint:
                     return await provider.fetch()
         return credentials
 
-    def _body(self, path: str, credentials: Credentials) -> bytes:
+    def _body(self, path: bytes, credentials: Credentials) -> bytes:
         now = monotonic()
         rendered = self._rendered.get(path)
         if rendered is not None and rendered[0] is credentials and now < rendered[1]:
@@ -149,6 +168,13 @@ class Endpoint:
         body = _document(credentials)
         self._rendered[path] = credentials, now + RENDERED_FOR, body
         return body
+
+
+def _encoded(path: str) -> bytes:
+    """A path as the bytes that its URL stands for; names from a command line may be no text."""
+    if path in ("/.", "/.."):
+        raise InvalidConfiguration(f"nothing can be served at {path}: clients take it for another path")
+    return path.encode(errors="surrogatepass")
 
 
 def _quiet() -> logging.Logger:
