@@ -135,6 +135,13 @@ def bench(session: nox.Session) -> None:
     session.run("python", "-m", "tests.benchmarks", *session.posargs)
 
 
+@nox.session(python="3.12" if "3.12" in interpreters() else None)
+def soak(session: nox.Session) -> None:
+    """Ten thousand refreshes with everything going wrong: no error while any credentials were usable, no growth."""
+    session.install("--quiet", ".", *dependencies("tests"))
+    session.run("python", "-m", "tests.soak", *session.posargs)
+
+
 def dependencies(group: str) -> list[str]:
     """A dependency group of pyproject.toml."""
     return nox.project.dependency_groups(nox.project.load_toml(HERE / "pyproject.toml"), group)  # type: ignore[return-value]  # a tuple, typed as such only later

@@ -138,14 +138,22 @@ def _popen(words: list[str], environ: dict[str, str]) -> Popen[bytes]:
 
 
 async def _end(process: Popen[bytes], *, kill: bool) -> None:
+    """Let go of a program. One that is killed is waited for even while being cancelled, for nobody else will."""
+    cancelled: asyncio.CancelledError | None = None
     try:
         if kill:
             _kill(process)
-            await _exit_status(process)
+        while kill and process.returncode is None:
+            try:
+                await _exit_status(process)
+            except asyncio.CancelledError as error:
+                cancelled = error
     finally:
         for pipe in (process.stdout, process.stderr):
             if pipe is not None:
                 pipe.close()
+    if cancelled is not None:
+        raise cancelled
 
 
 async def _read(pipe: IO[bytes] | None, output: bytearray, process: Popen[bytes] | None) -> None:

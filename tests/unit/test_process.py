@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import asyncio
 import collections.abc
+import gc
 import itertools
 import json
 import os
@@ -502,6 +503,25 @@ async def test_cancelled_while_it_hangs(machine: Machine, context: Context) -> N
         await caller
     assert asyncio.all_tasks() == {asyncio.current_task()}
     await machine.nothing_runs()
+
+
+async def test_cancelled_over_and_over_while_it_is_killed(machine: Machine, context: Context) -> None:
+    """As at the end of asyncio.run, when all who wait are cancelled with it."""
+
+    async def once() -> None:
+        caller = asyncio.create_task(from_process(command="sh -c 'sleep 60 & sleep 60'", context=context)())
+        await until(lambda: len(machine.processes()) == 3)
+        [flight] = (task for task in asyncio.all_tasks() if task.get_name() == "aiocreds from_process")
+        while not flight.done():
+            flight.cancel()
+            await asyncio.sleep(0)
+        with pytest.raises(SourceUnavailable):
+            await caller
+        await machine.nothing_runs()
+
+    for _ in range(5):  # it may end faster than it can be forgotten
+        await once()
+    gc.collect()  # a process that nobody waited for complains when it is collected
 
 
 @pytest.mark.parametrize("delay", [*(number / 1000 for number in range(0, 20, 2)), 0.03, 0.05, 0.2])

@@ -27,6 +27,8 @@ from tests.hush import MARK, secret
 from tests.loopback import Answer, Hang, Loopback, Reset, sts_error
 
 if TYPE_CHECKING:
+    import aiohttp
+
     from aiocreds import Provider
 
 ROLE_ARN = "arn:aws:iam::123456789012:role/reader"
@@ -385,6 +387,31 @@ async def test_a_clock_that_runs_wild_costs_one_more_call_and_no_more(aws: Loopb
         aws.script("/", Answer(refusal.status, refusal.body, headers))
     assert isinstance(await failure_of(provider), ServiceRefused)
     assert len(aws.requests) == 2
+
+
+@pytest.mark.parametrize("refused", [False, True], ids=["issued", "refused"])
+async def test_an_answer_from_before_a_sleep_tells_no_time(aws: Loopback, context: Context, refused: bool) -> None:
+    calls = 0
+
+    async def sleep_once(
+        request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType
+    ) -> aiohttp.ClientResponse:
+        nonlocal calls
+        calls += 1
+        response = await handler(request)
+        if calls == 1:
+            clock.shift(aws.lifetime + timedelta(hours=1))
+        return response
+
+    provider = role(aws, context, ClientConfig(middlewares=[sleep_once]))
+    if refused:
+        aws.script("/", sts_error("RequestExpired"))
+    with time_machine.travel(1_800_000_000.0, tick=True) as clock:
+        if refused:
+            await provider()  # what was signed before the sleep is signed again
+        else:
+            assert "expired" in str(await failure_of(provider))
+    assert (calls, context.clock.offset) == (1 + refused, 0)
 
 
 @pytest.mark.parametrize("date", ["", "yesterday", "99"])

@@ -180,6 +180,7 @@ class ServiceClient(NamedTuple):
         corrected = False
         try:
             while True:
+                asked = context.clock.now()
                 response = await context.http.request(
                     method,
                     endpoint.url + path,
@@ -196,7 +197,7 @@ class ServiceClient(NamedTuple):
                     sign=signer,
                 )
                 # Only who rejects our clock is believed about the time: what else answers may be anybody.
-                if corrected or not clock_rejected(response) or not self.learn_clock(response):
+                if corrected or not clock_rejected(response) or not self.learn_clock(response, asked):
                     return response
                 corrected = True
         finally:
@@ -213,12 +214,14 @@ class ServiceClient(NamedTuple):
             custom = setting and setting.place
         trace.note(endpoint.host, f"{self.service} in {self.region}{f' ({custom})' if custom else ''}")
 
-    def learn_clock(self, response: Response) -> bool:
-        """Believe the ``Date`` of an answer; whether that changes what we take for the time."""
+    def learn_clock(self, response: Response, asked: float) -> bool:
+        """Believe the ``Date`` of an answer to what was asked at ``asked``; whether asking again may help."""
         clock = self.around.context.clock
         there = _time_of(response.headers.get("Date", ""))
         if there is None:
             return False
+        if abs(clock.now() - asked) > SKEW_TOLERATED:  # this machine slept meanwhile, and was right before
+            return True
         skew = there - (clock.now() - clock.offset)
         if abs(skew - clock.offset) <= SKEW_TOLERATED:
             return False

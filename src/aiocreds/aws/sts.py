@@ -144,12 +144,13 @@ async def assume(
     """
     target = f"to assume {parameters.get('RoleArn', 'the role')}"
     trace.note_role(str(parameters.get("RoleArn", "")))
+    clock = sts.around.context.clock
+    asked = clock.now()
     response = await _ask(sts, action, parameters, target=target, credentials=credentials, hidden=hidden)
     origin = f"STS ({response.host})"
     assumed = _parse(response, action, origin)
-    clock = sts.around.context.clock
     if assumed.expiration is not None and assumed.expiration.timestamp() <= clock.now():
-        sts.learn_clock(response)  # an unsigned call has taught us nothing yet
+        sts.learn_clock(response, asked)  # an unsigned call has taught us nothing yet
     refuse_expired(assumed, origin=origin, now=clock.now())
     return assumed
 
