@@ -17,6 +17,7 @@ config_files  a large config file read through the public interface, against bot
 gaps       the longest time between two ticks of a loop that wants to tick each millisecond, while something is
            read, against a loop that is idle for as long
 refreshing who waits while a slow source refreshes
+fleet      refreshes in the busiest second of many processes, on paper, against the same without jitter
 attach     signed requests a second of CPU time, against the same client with static keys; who waits meanwhile
 serve      requests a second that `aiocreds serve` answers in another process, against a handler of aiohttp.web that
            returns a constant; what a process of `aiocreds export` costs, against one that runs an empty coroutine
@@ -45,7 +46,7 @@ if TYPE_CHECKING:
     from tests.benchmarks.report import Row
 
 TOPICS = (
-    *("hot_path", "start_up", "crowd", "roles", "memory", "config_files", "gaps", "refreshing", "attach"),
+    *("hot_path", "start_up", "crowd", "roles", "memory", "config_files", "gaps", "refreshing", "fleet", "attach"),
     "serve",
 )
 PEERS = ("aiohttp", "aiobotocore", "botocore")
