@@ -32,20 +32,20 @@ async def base() -> Credentials:
     return Credentials("AKIAEXAMPLE000001", "an-example-secret")
 
 
-def old_code(number: int, session: Any, aws: str, until: float) -> int:
+def old_code(number: int, session: Any, aws: str) -> int:
     """Knows nothing of asyncio. Each of its requests is signed with what is current."""
     s3 = session.resource("s3", endpoint_url=aws)
-    calls = 0
+    calls, until = 0, monotonic() + SECONDS
     while monotonic() < until:
         s3.Object("reports", f"old-{number}.txt").put(Body=b"from a thread")
         calls += 1
     return calls
 
 
-async def new_code(number: int, session: Any, aws: str, until: float) -> int:
+async def new_code(number: int, session: Any, aws: str) -> int:
     """The same, on the event loop."""
-    calls = 0
     async with session.create_client("s3", region_name=REGION, endpoint_url=aws) as s3:
+        calls, until = 0, monotonic() + SECONDS
         while monotonic() < until:
             await s3.put_object(Bucket="reports", Key=f"new-{number}.txt", Body=b"from a task")
             calls += 1
@@ -59,11 +59,10 @@ async def work(provider: Provider, aws: str) -> None:
     place = {"CreateBucketConfiguration": {"LocationConstraint": REGION}}
     bucket = sync_session.resource("s3", endpoint_url=aws).Bucket("reports")
     await asyncio.to_thread(bucket.create, **place)
-    until = monotonic() + SECONDS
     async with provider:  # refreshes here while the program runs a loop, so that no thread ever waits
         in_threads, in_tasks = await asyncio.gather(
-            asyncio.gather(*(asyncio.to_thread(old_code, number, sync_session, aws, until) for number in range(4))),
-            asyncio.gather(*(new_code(number, async_session, aws, until) for number in range(4))),
+            asyncio.gather(*(asyncio.to_thread(old_code, number, sync_session, aws) for number in range(4))),
+            asyncio.gather(*(new_code(number, async_session, aws) for number in range(4))),
         )
     print(f"boto3: {sum(in_threads)} calls from 4 threads; aiobotocore: {sum(in_tasks)} calls from 4 tasks")
 

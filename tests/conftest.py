@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import logging
 import socket
+import traceback
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from blockbuster import BlockBuster, blockbuster_ctx
+from blockbuster import BlockBuster, BlockingError, blockbuster_ctx
 
 from aiocreds import Context
 from tests.hush import Watch
@@ -21,10 +22,22 @@ SHARED_DATA = Path(__file__).parents[2] / "shared" / "data"
 
 
 @pytest.fixture(autouse=True)
-def never_block() -> Iterator[BlockBuster]:
-    """Fail a test in which our code blocks the loop."""
+def never_block(monkeypatch: pytest.MonkeyPatch) -> Iterator[BlockBuster]:
+    """Fail a test in which our code blocks a loop, also where the error is caught: a provider catches them all."""
+    blocked: set[str] = set()
+    raised = BlockingError.__init__
+
+    def note(error: BlockingError, what: str) -> None:
+        raised(error, what)
+        caller = traceback.extract_stack(limit=3)[0]  # behind us and blockbuster
+        blocked.add(f"{what} in {caller.name}, {Path(caller.filename).name}:{caller.lineno}")
+
+    monkeypatch.setattr(BlockingError, "__init__", note)
     with blockbuster_ctx("aiocreds") as blockbuster:
+        for writing in ("io.TextIOWrapper.write", "io.BufferedWriter.write"):  # where the log goes is not ours
+            blockbuster.functions[writing].can_block_in("logging/__init__.py", "emit")
         yield blockbuster
+    assert not blocked, f"the loop was blocked: {blocked}"
 
 
 @pytest.fixture(autouse=True)

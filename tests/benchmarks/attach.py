@@ -64,7 +64,7 @@ async def _async_rows(url: str) -> list[Row]:
             0.97,
             "signed aiobotocore requests, attached",
             show["ours"],
-            f"{show['static']} static keys",
+            f"with static keys {show['static']}",
             ratios(measured, "ours", "static"),
         ),
         source.row(longest, f"{CALLERS} tasks that keep calling"),
@@ -97,7 +97,7 @@ def _sync_rows(url: str) -> list[Row]:
         for_scale(
             "signed boto3 requests, attached",
             show["ours"],
-            f"{show['static']} static keys",
+            f"with static keys {show['static']}",
             ratios(measured, "ours", "static"),
         ),
         source.row(longest, f"{CALLERS} threads that keep calling boto3"),
@@ -121,7 +121,7 @@ class Rotating:
     def row(self, longest: float, who: str) -> Row:
         """Whether the refresh happened, and nobody waited for it."""
         return exactly(
-            f"  {who} during a refresh of {SLOW:g} s",
+            f"{who} during a refresh of {SLOW:g} s",
             f"longest call {longest * 1e3:.0f} ms, {self.calls - 1} refresh",
             "",
             f"< {WAITED * 1e3:.0f} ms, 1",

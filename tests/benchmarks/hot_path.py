@@ -66,11 +66,17 @@ def rows() -> list[Row]:
         name: [statistics.median(a / b for a, b in zip(one[name], one["bare"], strict=True)) for one in shares]
         for name in show
     }
-    bare = f"{show['bare']} bare"
+    bare = f"a bare object {show['bare']}"
     return [
-        at_most(1.6, "await provider(), fresh snapshot", show["ours"], bare, against_bare["ours"]),
-        for_scale("  the least possible clock check", show["clock"], bare, against_bare["clock"]),
-        for_scale("  aiobotocore get_frozen_credentials()", show["aiobotocore"], bare, against_bare["aiobotocore"]),
+        at_most(
+            1.6,
+            "await provider(), fresh snapshot",
+            show["ours"],
+            bare,
+            against_bare["ours"],
+            for_scale("the least possible clock check", show["clock"], bare, against_bare["clock"]),
+            for_scale("aiobotocore", show["aiobotocore"], bare, against_bare["aiobotocore"]),
+        )
     ]
 
 

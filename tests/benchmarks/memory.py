@@ -34,13 +34,15 @@ async def _rows(url: str, home: str) -> list[Row]:
         Row(
             f"an idle provider for one role, token of {token} characters",
             f"{ours:.2f} KiB",
-            f"{theirs:,.0f} KiB one more aiobotocore client of a session",
+            f"one more aiobotocore client of a session {theirs:,.0f} KiB",
             ours / theirs,
             f"≤ {LIMIT:g} KiB",
             ours <= LIMIT,
-        ),
-        Row("  of that, the token", f"{token / 1024:.2f} KiB", ""),
-        Row("  an aiobotocore client with a session of its own", f"{alone:,.0f} KiB", ""),
+            scale=(
+                Row("of that, the token", f"{token / 1024:.2f} KiB"),
+                Row("an aiobotocore client with a session of its own", f"{alone:,.0f} KiB"),
+            ),
+        )
     ]
 
 

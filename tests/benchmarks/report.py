@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import statistics
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -19,40 +19,65 @@ class Row:
         ours: in the unit it shows.
         peer: likewise, with the peer's name.
         ratio: of the two, as it is judged; None where a plain number is.
-        must: be reached; empty for a line that is there for scale.
-        ok: whether it was; None for a line that is there for scale.
-        by_rounds: the ratio in the best and the worst round, where there were rounds.
+        must: be reached; empty where nothing binds.
+        ok: whether it was; None where nothing binds.
+        by_rounds: the ratio in the lowest and the highest round, where there were rounds.
+        rounds: how many there were.
+        scale: lines that show where others stand, and judge nobody.
+        first: what it was the first time, if that was missed and this is the second.
     """
 
     what: str
     ours: str
-    peer: str
+    peer: str = ""
     ratio: float | None = None
     must: str = ""
     ok: bool | None = None
     by_rounds: tuple[float, float] | None = None
+    rounds: int = 0
+    scale: tuple[Row, ...] = ()
+    first: str = ""
 
 
-def at_most(limit: float, what: str, ours: str, peer: str, ratios: list[float]) -> Row:
+def at_most(limit: float, what: str, ours: str, peer: str, ratios: list[float], *scale: Row) -> Row:
     """A line whose ratio, ours to the peer's, must not be higher; judged by the median round."""
-    ratio = statistics.median(ratios)
-    return Row(what, ours, peer, ratio, f"≤ {limit:g}", ratio <= limit, (min(ratios), max(ratios)))
+    row = for_scale(what, ours, peer, ratios)
+    return replace(row, must=f"≤ {limit:g}", ok=statistics.median(ratios) <= limit, scale=scale)
 
 
-def at_least(limit: float, what: str, ours: str, peer: str, ratios: list[float]) -> Row:
+def at_least(limit: float, what: str, ours: str, peer: str, ratios: list[float], *scale: Row) -> Row:
     """A line whose ratio, ours to the peer's, must not be lower; judged by the median round."""
-    ratio = statistics.median(ratios)
-    return Row(what, ours, peer, ratio, f"≥ {limit:g}", ratio >= limit, (min(ratios), max(ratios)))
+    row = for_scale(what, ours, peer, ratios)
+    return replace(row, must=f"≥ {limit:g}", ok=statistics.median(ratios) >= limit, scale=scale)
 
 
 def for_scale(what: str, ours: str, peer: str, ratios: list[float]) -> Row:
-    """A line that shows where others stand, and judges nobody."""
-    return Row(what, ours, peer, statistics.median(ratios), by_rounds=(min(ratios), max(ratios)))
+    """A line that judges nobody."""
+    by_rounds = (min(ratios), max(ratios)) if len(ratios) > 1 else None
+    return Row(what, ours, peer, statistics.median(ratios), by_rounds=by_rounds, rounds=len(ratios))
 
 
-def exactly(what: str, ours: str, peer: str, must: str, *, ok: bool) -> Row:
+def exactly(what: str, ours: str, peer: str, must: str, *scale: Row, ok: bool) -> Row:
     """A line about a count."""
-    return Row(what, ours, peer, must=must, ok=ok)
+    return Row(what, ours, peer, must=must, ok=ok, scale=scale)
+
+
+def show(number: float) -> str:
+    """A ratio with three digits."""
+    return f"{number:.3g}" if number < 100 else f"{number:.0f}"
+
+
+def measure(rows: Callable[[], list[Row]]) -> list[Row]:
+    """Measure, and once more if anything was missed: what missed is judged by the second time, and says so."""
+    measured = rows()
+    if all(row.ok is not False for row in measured):
+        return measured
+    return [
+        first
+        if first.ok is not False
+        else replace(second, first=first.ours if first.ratio is None else show(first.ratio))
+        for first, second in zip(measured, rows(), strict=True)
+    ]
 
 
 Rounds = dict[str, list[float]]

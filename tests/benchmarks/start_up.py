@@ -78,11 +78,9 @@ def _rows(home: Path) -> list[Row]:
         "from_ini": process("from_ini", OURS.format(name="from_ini"), {}),
         "default_chain, profile": process("default_chain, profile", OURS.format(name="default_chain"), {}),
     }
-    for run in judged.values():
-        run()  # once more than `alternate` does: the compiled modules are written
-    for seconds in wall.values():
-        seconds.clear()
     measured = alternate(judged, PAIRS)
+    for seconds in wall.values():
+        del seconds[:-PAIRS]  # the one that wrote the compiled modules
     scale = alternate(
         {
             "empty": process("empty again", EMPTY, {}),
@@ -91,21 +89,25 @@ def _rows(home: Path) -> list[Row]:
         },
         PAIRS_FOR_SCALE,
     )
-    found: list[Row] = []
-    for what, name, limit in (
-        ("process: environment keys, from_env()", "from_env", 1.15),
-        ("process: environment keys, default_chain()", "default_chain, keys", 1.15),
-        ("process: static profile, from_ini()", "from_ini", 1.3),
-        ("process: static profile, default_chain()", "default_chain, profile", 1.3),
-    ):
+
+    def row(limit: float, what: str, name: str, *others: Row) -> Row:
         ours, peer = (f"{median(measured, one) * 1e3:.1f} ms CPU" for one in (name, "empty"))
-        found.append(at_most(limit, what, ours, f"{peer} empty", ratios(measured, name, "empty")))
-        ours, peer = (f"{median(wall, one) * 1e3:.1f} ms" for one in (name, "empty"))
-        found.append(for_scale("  the same by the wall clock", ours, f"{peer} empty", ratios(wall, name, "empty")))
-    for name in ("aiobotocore", "botocore"):
-        ours, peer = (f"{median(scale, one) * 1e3:.1f} ms CPU" for one in (name, "empty"))
-        found.append(for_scale(f"  {name}, environment keys", ours, f"{peer} empty", ratios(scale, name, "empty")))
-    return found
+        took, idle = (f"{median(wall, one) * 1e3:.1f} ms" for one in (name, "empty"))
+        by_wall = for_scale("by the wall clock", took, f"an empty process {idle}", ratios(wall, name, "empty"))
+        return at_most(
+            limit, what, ours, f"an empty process {peer}", ratios(measured, name, "empty"), by_wall, *others
+        )
+
+    def other(name: str) -> Row:
+        theirs, peer = (f"{median(scale, one) * 1e3:.1f} ms CPU" for one in (name, "empty"))
+        return for_scale(name, theirs, f"an empty process {peer}", ratios(scale, name, "empty"))
+
+    return [
+        row(1.15, "a process: environment keys, from_env()", "from_env", other("aiobotocore"), other("botocore")),
+        row(1.15, "a process: environment keys, default_chain()", "default_chain, keys"),
+        row(1.3, "a process: static profile, from_ini()", "from_ini"),
+        row(1.3, "a process: static profile, default_chain()", "default_chain, profile"),
+    ]
 
 
 def environment(home: Path) -> dict[str, str]:
