@@ -826,7 +826,7 @@ async def test_a_proxy_that_refuses(status: int, requests: int) -> None:
         await proxy.all_closed()
 
 
-@pytest.mark.parametrize("value", ["socks5://u:{0}@h:1", "http://u:{0}@h:port", "http://u:{0}@", "http://[{0}"])
+@pytest.mark.parametrize("value", ["socks5://u:{0}@h:1", "http://u:{0}@h:port", "http://u:{0}@", "http://[{0}", "http://][@{0}"])
 async def test_an_unusable_proxy(value: str) -> None:
     with pytest.raises(InvalidConfiguration, match="https_proxy holds no usable proxy; write") as caught:
         await ask(Http({"https_proxy": value.format(SECRET)}), "https://aws.test/")
@@ -847,7 +847,7 @@ async def test_header_values_are_checked_before_anything_is_sent(end: str) -> No
 
 @pytest.mark.parametrize(
     "url",
-    ["ftp://host/", "host", "", "http://", "/path", "http://h:99999/", "http://[::1/", f"http://u:{SECRET}@h/",
+    ["ftp://host/", "host", "", "http://", "/path", "http://h:99999/", "http://[::1/", "http://][@", f"http://u:{SECRET}@h/",
      f"http://u:{SECRET}@h:x/", f"http://h:x/?token={SECRET}"],
 )  # fmt: skip
 async def test_unusable_urls(url: str) -> None:
