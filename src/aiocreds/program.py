@@ -20,6 +20,7 @@ else:
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+LONGEST_COMMAND = 128 * 1024  # characters; no system starts a program with a longer word, and shlex takes ages
 LONGEST_OUTPUT = 64 * 1024
 PIECE = 8 * 1024
 LONGEST_PAUSE = 0.05
@@ -43,8 +44,12 @@ def split_command(command: str, *, place: str) -> list[str]:
     """The words of a command line, by the platform's rules.
 
     Raises:
-        InvalidConfiguration: there are none, or the last one does not end.
+        InvalidConfiguration: there are none, or too many, or the last one does not end.
     """
+    if len(command) > LONGEST_COMMAND:
+        raise InvalidConfiguration(
+            f"{place} has more than {LONGEST_COMMAND // 1024} Ki characters: put the command into a script"
+        )
     try:
         words = _split_windows(command) if sys.platform == "win32" else shlex.split(command)
     except ValueError as error:

@@ -49,6 +49,9 @@ async def values(folder: Path, config: str | bytes) -> dict[str, Any]:
         ("k =\n x = 1\n x = 2", {"k": {"x": "2"}}),
         ("k = # note\n x = 1", {"k": {"x": "1"}}),
         ("no good = v\n and more\nk = v", {"k": "v"}),
+        ("\N{KELVIN SIGN} = v\ns =\n \N{KELVIN SIGN} = v", {"s": {}}),  # whose lower case is an ASCII k
+        ("k = 1\n 2\n 3\nl = 4\n 5\nk = 6\n 7", {"k": "6\n7", "l": "4\n5"}),
+        ("no good = 1\n 2\nk = 3\n 4", {"k": "3\n4"}),
         ("k = \N{FACE WITH TEARS OF JOY}", {"k": "\N{FACE WITH TEARS OF JOY}"}),
         ("k = v\n[profile b]\nk = w\n[profile a]\nl = x", {"k": "v", "l": "x"}),
         ("k = v\n[profile a]\nk = w", {"k": "w"}),

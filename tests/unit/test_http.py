@@ -829,7 +829,7 @@ async def test_a_proxy_that_refuses(status: int, requests: int) -> None:
 @pytest.mark.parametrize(
     "value",
     [
-        *("socks5://u:{0}@h:1", "http://u:{0}@h:port", "http://u:{0}@", "http://[{0}"),
+        *("socks5://u:{0}@h:1", "http://u:{0}@h:port", "http://u:{0}@", "http://[{0}", "http://][@{0}"),
         *("http://u:{0}@h\r\n.test:1", "http://u:{0}@h:1/\tx", "http://u:{0}@h\0:1"),
     ],
 )
@@ -853,7 +853,7 @@ async def test_header_values_are_checked_before_anything_is_sent(end: str) -> No
 
 @pytest.mark.parametrize(
     "url",
-    ["ftp://host/", "host", "", "http://", "/path", "http://h:99999/", "http://[::1/", f"http://u:{SECRET}@h/",
+    ["ftp://host/", "host", "", "http://", "/path", "http://h:99999/", "http://[::1/", "http://][@", f"http://u:{SECRET}@h/",
      f"http://u:{SECRET}@h:x/", f"http://h:x/?token={SECRET}"],
 )  # fmt: skip
 async def test_unusable_urls(url: str) -> None:

@@ -315,6 +315,11 @@ async def test_a_blank_command(context: Context, command: str) -> None:
     await failure(provider, InvalidConfiguration, "command is blank", "write the command")
 
 
+async def test_a_command_without_end(context: Context) -> None:
+    provider = from_process(command="hUsH" * 2**15 + " ", context=context)
+    await failure(provider, InvalidConfiguration, "command has more than 128 Ki characters", "into a script")
+
+
 async def test_an_unclosed_quotation_mark(context: Context, home: Path) -> None:
     file = profile(home, "[default]\ncredential_process = vend 'hUsH\n")
     provider = from_process(context=context)

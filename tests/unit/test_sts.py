@@ -82,6 +82,14 @@ async def test_a_role_is_assumed(aws: Loopback, context: Context) -> None:
     assert {"host", "content-type", "x-amz-date", "x-amz-security-token"} <= set(seen.signed_headers)
 
 
+async def test_stray_blanks_are_no_part_of_the_keys(aws: Loopback, context: Context) -> None:
+    body = answer(key=" ASIASTRAY\n").replace("<SessionToken>", "<SessionToken>\t")
+    aws.script("/", Answer(body=body))
+    credentials = await role(aws, context)()
+    assert credentials.access_key_id == "ASIASTRAY"
+    assert credentials.session_token == (credentials.session_token or "").strip()
+
+
 async def test_the_answer_may_name_its_elements_without_a_namespace(aws: Loopback, context: Context) -> None:
     provider = role(aws, context)
     aws.script("/", Answer(body=answer().replace(' xmlns="https://sts.amazonaws.com/doc/2011-06-15/"', "")))
@@ -281,17 +289,18 @@ WITHOUT = "answered without AccessKeyId, SecretAccessKey, SessionToken, Expirati
         ("", WITHOUT),
         (f'{{"AccessKeyId": "{MARK}"}}', WITHOUT),
         (answer(key=""), "answered without AccessKeyId;"),
+        (answer(key=" \n"), "answered without AccessKeyId;"),
         (answer(expiration="2020-01-01T00:00:00Z"), "expired at 2020-01-01 00:00:00 UTC"),
         (answer(expiration="soon"), "is not an ISO 8601 time"),
         (BOMB, WITHOUT),
         ('<?xml version="1.0" encoding="klingon"?><a>' + MARK + "</a>", WITHOUT),
         ('<?xml version="1.0" encoding="shift_jis"?><a>' + MARK + "</a>", WITHOUT),
+        ('<?xml version="1.0" encoding="unicode_escape"?><a>' + MARK + "</a>", WITHOUT),
         ("<a>" * 9000 + MARK + "</a>" * 9000, WITHOUT),
         (MARK * 2_500_000, "sent more than 64 KiB"),
     ],
-    ids="html cut empty json nokey expired notime bomb encoding multibyte deep 10MB".split(),  # noqa: SIM905
+    ids="html cut empty json nokey blank expired notime bomb encoding multibyte escapes deep 10MB".split(),  # noqa: SIM905
 )
-@pytest.mark.filterwarnings("ignore::DeprecationWarning")
 async def test_an_answer_that_is_none(aws: Loopback, context: Context, body: str, words: str) -> None:
     provider = role(aws, context)
     aws.always("/", Answer(body=body))

@@ -260,11 +260,17 @@ def canonical_headers(headers: Iterable[tuple[str, str]], added: Mapping[str, st
         host: for when the request does not carry a ``Host`` yet.
     """
     lines: dict[str, str] = {}
+    more: dict[str, list[str]] = {}
     for name, value in headers:
         key = name.lower()
         if key not in UNSIGNED_HEADERS:
             text = " ".join(value.split())
-            lines[key] = f"{lines[key]},{text}" if key in lines else text
+            if key in lines:
+                more.setdefault(key, [lines[key]]).append(text)
+            else:
+                lines[key] = text
+    for key, texts in more.items():
+        lines[key] = ",".join(texts)
     lines.setdefault("host", host)
     lines.pop("x-amz-security-token", None)
     for name, value in added.items():

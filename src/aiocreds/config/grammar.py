@@ -38,7 +38,7 @@ NO_NAME = ("Property did not have a name", "write 'key = value'")
 
 Values = dict[str, str | dict[str, str]]
 Lines = dict[str | tuple[str, str], int]
-Spans = tuple[int, ...]  # the first line, the start and the end of each piece of a section, one after another
+Spans = list[int]  # the first line, the start and the end of each piece of a section, one after another
 
 
 class Document:
@@ -82,19 +82,19 @@ class Document:
         self.services: dict[str, Spans] = {}
         self.ignored: dict[str, int] = {}
         self.fault: InvalidConfiguration | None = None
-        self._bare_default: Spans = ()
-        self._blocks: dict[Spans, Block] = {}
+        self._bare_default: Spans = []
+        self._blocks: dict[int, Block] = {}  # by where their first piece starts
         self._data = data
         self._index(credentials=credentials)
 
     def block(self, spans: Spans) -> Block:
         """The section at these places, read when it is first asked for."""
-        block = self._blocks.get(spans)
+        block = self._blocks.get(spans[1])
         if block is None:
             block = Block(self.file, spans[0])
             for line, start, end in zip(spans[::3], spans[1::3], spans[2::3], strict=True):
                 block.read(self._data[start:end], line)
-            self._blocks[spans] = block
+            self._blocks[spans[1]] = block
         return block
 
     def _index(self, *, credentials: bool) -> None:
@@ -114,7 +114,7 @@ class Document:
                 title = block.title
                 lines = block.at - line + 1
             if title is not None:
-                self._add(title, (line, start, end), bare=credentials)
+                self._add(title, [line, start, end], bare=credentials)
             start, line = end, line + lines
             if line > turn:
                 turn = line + LINES_PER_TURN
@@ -129,11 +129,11 @@ class Document:
         elif not is_name(name):
             self.ignored.setdefault(title, span[0])
         elif kind == "profile":
-            self.profiles[name] = self.profiles.get(name, ()) + span
+            self.profiles.setdefault(name, []).extend(span)
         elif kind == "sso-session":
-            self.sso_sessions[name] = self.sso_sessions.get(name, ()) + span
+            self.sso_sessions.setdefault(name, []).extend(span)
         elif kind == "services":
-            self.services[name] = self.services.get(name, ()) + span
+            self.services.setdefault(name, []).extend(span)
         else:
             self.ignored.setdefault(title, span[0])
 
@@ -149,7 +149,7 @@ class Block:
         lines: the line of each key, and of each nested ``(key, name)``.
     """
 
-    __slots__ = ("_held", "_key", "at", "file", "line", "lines", "title", "values")
+    __slots__ = ("_held", "_key", "_more", "at", "file", "line", "lines", "title", "values")
 
     def __init__(self, file: str, line: int) -> None:
         self.file = file
@@ -160,6 +160,7 @@ class Block:
         self.lines: Lines = {}
         self._key = ""  # of the property that a continuation belongs to, and what holds that property
         self._held = self.values, self.lines
+        self._more: list[str] = []  # that property's lines, as soon as it has several
 
     def read(self, piece: bytes, line: int) -> Fault | None:
         """Take in a piece of a file, from one header to the next, and say what is wrong with it.
@@ -179,6 +180,7 @@ class Block:
         for self.at, text_line in enumerate(text.removesuffix("\n").split("\n"), line):
             if fault := self._take(text_line):
                 return fault
+        self._end_value()
         return None
 
     def _take(self, line: str) -> Fault | None:
@@ -206,10 +208,12 @@ class Block:
         key, equals, value = line.partition("=")
         if not equals:
             return NO_EQUALS
-        key = key.strip().lower()
+        key = key.strip()
         if not key:
             return NO_NAME
+        self._end_value()
         kept = self if is_name(key) else Block(self.file, self.at)
+        key = key.lower()
         kept.values[key] = value.strip()
         kept.lines[key] = self.at
         self._key, self._held = key, (kept.values, kept.lines)
@@ -225,21 +229,29 @@ class Block:
         values, lines = self._held
         value = values[self._key]
         if value and isinstance(value, str):
-            values[self._key] = f"{value}\n{text}"
+            self._more = self._more or [value]
+            self._more.append(text)
             return None
         if not isinstance(value, dict):
             value = values[self._key] = {}
         return self._nested(text, value, lines)
 
+    def _end_value(self) -> None:
+        """Put a value of several lines together, once: each line put to those before would copy them all."""
+        if self._more:
+            values, _ = self._held
+            values[self._key] = "\n".join(self._more)
+            self._more = []
+
     def _nested(self, text: str, values: dict[str, str], lines: Lines) -> Fault | None:
         name, equals, value = text.partition("=")
-        name = name.strip().lower()
+        name = name.strip()
         if not equals or not name:
             what, remedy = NO_NAME if equals else NO_EQUALS
             return f"{what} in sub-property of {self._key!r}", remedy
         if is_name(name):
-            values[name] = value.strip()
-            lines[self._key, name] = self.at
+            values[name.lower()] = value.strip()
+            lines[self._key, name.lower()] = self.at
         return None
 
 

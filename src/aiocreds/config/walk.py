@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, NamedTuple
 from aiocreds.errors import CredentialsNotFound, InvalidConfiguration
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from aiocreds.config import Section, SharedConfig
 
 SSO_KEYS = ("sso_session", "sso_start_url", "sso_account_id", "sso_role_name")
@@ -68,8 +70,10 @@ def walk(config: SharedConfig, name: str, place: str = "") -> list[Step]:
             )
         )
     steps = [Step(section, kind)]
+    walked = {section.name: section}
     while steps[-1].kind is Kind.ROLE:
-        steps.append(_source(config, steps))
+        steps.append(_source(config, steps[-1].section, walked))
+        walked[steps[-1].section.name] = steps[-1].section
     for step in steps:
         _check(config, step)
     return steps
@@ -108,9 +112,8 @@ def _check(config: SharedConfig, step: Step) -> None:
             pass
 
 
-def _source(config: SharedConfig, steps: list[Step]) -> Step:
-    """Where the role of the last step gets the credentials to call STS with."""
-    section = steps[-1].section
+def _source(config: SharedConfig, section: Section, walked: Mapping[str, Section]) -> Step:
+    """Where the role of a profile gets the credentials to call STS with; the way there has been walked already."""
     name, credential_source = section.get("source_profile"), section.get("credential_source")
     if name and credential_source:
         raise InvalidConfiguration(
@@ -130,7 +133,6 @@ def _source(config: SharedConfig, steps: list[Step]) -> Step:
             f"profile {section.name!r} has source_profile = {name} ({section.where('source_profile')}), and there"
             f" is no such profile{config.suggestion(name)}"
         )
-    walked = [step.section.name for step in steps]
     if _has_keys(source) and (name == section.name or name not in walked):
         return Step(source, Kind.STATIC)
     if name in walked:

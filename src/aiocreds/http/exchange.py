@@ -223,7 +223,7 @@ def checked_url(url: str | URL) -> URL:
         parsed = URL(url)
         if parsed.scheme in {"http", "https"} and parsed.host and parsed.port and not parsed.raw_user:
             return parsed
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, IndexError):  # the last is yarl's answer to http://][@
         pass
     shown = str(url).partition("?")[0]
     named = "the URL" if "@" in shown else f"the URL {shown!r}"  # a password may stand before the @

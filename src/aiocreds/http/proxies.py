@@ -56,6 +56,6 @@ def proxy_for(environ: Mapping[str, str], url: URL) -> URL | None:
         proxy = URL(value if "://" in value else f"http://{value}")
         if value.isprintable() and proxy.scheme in {"http", "https"} and proxy.host and proxy.port:
             return proxy
-    except ValueError:
+    except (ValueError, IndexError):  # the latter is yarl's answer to http://][@
         pass
     raise InvalidConfiguration(f"{name} holds no usable proxy; write http://host:port, or unset it")
