@@ -26,6 +26,7 @@ import pytest
 from aiocreds.errors import InvalidConfiguration, ServiceRefused, SourceUnavailable
 from aiocreds.http import MAX_BODY, Http, NoAnswer, Response
 from tests.hush import is_ours
+from tests.idle_time import IdleTime
 from tests.tls import TLS
 
 if TYPE_CHECKING:
@@ -197,6 +198,19 @@ def test_the_answer() -> None:
     assert (start, headers["a"], body) == ("POST /p?q=1 HTTP/1.1", "b", b"hi")
     assert headers["accept-encoding"] == "identity"
     assert repr(got) == f"Response(201 from {got.host}, 8 bytes)"
+
+
+def test_a_time_out_is_as_long_as_it_says() -> None:
+    async def main() -> float:
+        async with Server(never).running() as server:
+            await asyncio.sleep(0.4)
+            began = asyncio.get_running_loop().time()
+            with pytest.raises(NoAnswer, match="within 10 s"):
+                await ask(Http({}), server.url, timeout=10.0, attempts=1)
+            return asyncio.get_running_loop().time() - began
+
+    with asyncio.Runner(loop_factory=IdleTime) as runner:
+        assert runner.run(main()) == pytest.approx(10.0)
 
 
 # Leases
