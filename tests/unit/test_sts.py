@@ -285,12 +285,13 @@ WITHOUT = "answered without AccessKeyId, SecretAccessKey, SessionToken, Expirati
         ('<?xml version="1.0" encoding="klingon"?><a>' + MARK + "</a>", WITHOUT),
         ('<?xml version="1.0" encoding="shift_jis"?><a>' + MARK + "</a>", WITHOUT),
         ("<a>" * 9000 + MARK + "</a>" * 9000, WITHOUT),
+        (answer().encode().replace(b"xxx<", b"\xff\xfe<"), WITHOUT),
         (MARK * 2_500_000, "sent more than 64 KiB"),
     ],
-    ids="html cut empty json nokey expired notime bomb encoding multibyte deep 10MB".split(),  # noqa: SIM905
+    ids="html cut empty json nokey expired notime bomb encoding multibyte deep garbled 10MB".split(),  # noqa: SIM905
 )
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
-async def test_an_answer_that_is_none(aws: Loopback, context: Context, body: str, words: str) -> None:
+async def test_an_answer_that_is_none(aws: Loopback, context: Context, body: str | bytes, words: str) -> None:
     provider = role(aws, context)
     aws.always("/", Answer(body=body))
     error = await failure_of(provider)

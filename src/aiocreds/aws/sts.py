@@ -257,7 +257,10 @@ def _refusal(
 
 
 def _parse(response: Response, action: Action, origin: str) -> Credentials:
-    text = response.body.decode(errors="replace")
+    try:
+        text = response.body.decode()
+    except UnicodeDecodeError:
+        text = ""  # in another encoding, or garbled: the parser can tell
     plain, role = PLAIN_CREDENTIALS.search(text), PLAIN_ARN.search(text)
     if plain and role and "&" not in text:
         fields = plain.groupdict() | role.groupdict()
