@@ -15,6 +15,7 @@ from aiocreds.aws.signing import sign
 from aiocreds.config import Section, load, profile_name
 from aiocreds.durations import time_limit
 from aiocreds.errors import InvalidConfiguration
+from aiocreds.parse import refuse_expired
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -213,6 +214,17 @@ class ServiceClient(NamedTuple):
             custom = setting and setting.place
         host = endpoint.url.partition("//")[2].partition("/")[0]
         trace.note(host, f"{self.service} in {self.region}{f' ({custom})' if custom else ''}")
+
+    def refuse_expired(self, credentials: Credentials, response: Response, *, origin: str) -> None:
+        """Check that the credentials in an answer are still good; by the sender's clock where ours says no.
+
+        Raises:
+            SourceUnavailable: they have expired.
+        """
+        clock = self.around.context.clock
+        if credentials.expiration is not None and credentials.expiration.timestamp() <= clock.now():
+            self.learn_clock(response)  # an unsigned call has taught us nothing yet
+        refuse_expired(credentials, origin=origin, now=clock.now())
 
     def learn_clock(self, response: Response) -> bool:
         """Believe the ``Date`` of an answer; whether that changes what we take for the time."""

@@ -6,17 +6,17 @@ See https://docs.aws.amazon.com/cognitoidentity/latest/APIReference/Welcome.html
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, cast
-from urllib.parse import urlsplit
 
 from aiocreds.aws.unsigned import ask
 from aiocreds.errors import SourceUnavailable
-from aiocreds.parse import Names, credentials_in, parse_expiration, refuse_expired, text_of
+from aiocreds.parse import Names, credentials_in, parse_expiration, text_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from aiocreds.aws.client import ServiceClient
     from aiocreds.credentials import Credentials
+    from aiocreds.http import Response
 
 NAME = "Cognito"
 FIELDS = Names("AccessKeyId", "SecretKey", "SessionToken")
@@ -44,7 +44,7 @@ async def get_id(
         ServiceRefused: Cognito answered no.
         SourceUnavailable: it did not answer, or not with an identity.
     """
-    answer, origin = await _call(
+    answer, response = await _call(
         cognito,
         "GetId",
         {"IdentityPoolId": identity_pool_id, "AccountId": account_id, "Logins": dict(logins)},
@@ -52,7 +52,7 @@ async def get_id(
     )
     identity_id = text_of(answer.get("IdentityId"))
     if identity_id is None:
-        raise SourceUnavailable(f"{origin} answered without IdentityId; {REMEDY}")
+        raise SourceUnavailable(f"{NAME} ({response.host}) answered without IdentityId; {REMEDY}")
     return identity_id
 
 
@@ -65,12 +65,13 @@ async def get_credentials(
         ServiceRefused: Cognito answered no.
         SourceUnavailable: it did not answer, or not with credentials.
     """
-    answer, origin = await _call(
+    answer, response = await _call(
         cognito,
         "GetCredentialsForIdentity",
         {"IdentityId": identity_id, "Logins": dict(logins), "CustomRoleArn": custom_role_arn},
         target=f"for the identity {identity_id}",
     )
+    origin = f"{NAME} ({response.host})"
     if not isinstance(answer.get("Credentials"), dict):
         raise SourceUnavailable(f"{origin} answered without Credentials; {REMEDY}")
     issued = cast("dict[str, Any]", answer["Credentials"])
@@ -85,15 +86,14 @@ async def get_credentials(
         remedy=REMEDY,
         identity_id=text_of(answer.get("IdentityId")) or identity_id,
     )
-    refuse_expired(credentials, origin=origin, now=cognito.around.context.clock.now())
+    cognito.refuse_expired(credentials, response, origin=origin)
     return credentials
 
 
 async def _call(
     cognito: ServiceClient, action: str, parameters: Mapping[str, Any], *, target: str
-) -> tuple[dict[str, Any], str]:
-    """The answer, and what messages call who sent it."""
-    answer = await ask(
+) -> tuple[dict[str, Any], Response]:
+    return await ask(
         cognito,
         "POST",
         "/",
@@ -108,4 +108,3 @@ async def _call(
         hidden=list(parameters["Logins"].values()),
         passing=PASSING,
     )
-    return answer, f"{NAME} ({urlsplit(cognito.endpoint.url).netloc})"

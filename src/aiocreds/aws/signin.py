@@ -68,7 +68,7 @@ async def create_token(
     def proof(method: str, url: str, headers: Iterable[tuple[str, str]], body: bytes) -> Mapping[str, str]:
         return {"DPoP": dpop_proof(key, method, url, clock)}
 
-    answer = await ask(
+    answer, _ = await ask(
         signin,
         "POST",
         "/v1/token",

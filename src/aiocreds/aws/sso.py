@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
-from urllib.parse import urlencode, urlsplit
+from urllib.parse import urlencode
 
 from aiocreds.aws.unsigned import ask
 from aiocreds.errors import InvalidConfiguration, SourceUnavailable
-from aiocreds.parse import Names, credentials_in, parse_expiration, refuse_expired, text_of
+from aiocreds.parse import Names, credentials_in, parse_expiration, text_of
 
 if TYPE_CHECKING:
     from aiocreds.aws.client import ServiceClient
@@ -62,7 +62,7 @@ async def get_role_credentials(portal: ServiceClient, settings: SsoSettings, *, 
                 f"{name} is {value!r}, as {settings.place} says: it must be one line without control characters"
             )
     query = urlencode({"role_name": settings.role_name, "account_id": settings.account_id})
-    answer = await ask(
+    answer, response = await ask(
         portal,
         "GET",
         f"/federation/credentials?{query}",
@@ -72,7 +72,7 @@ async def get_role_credentials(portal: ServiceClient, settings: SsoSettings, *, 
         remedies=PORTAL_REMEDIES,
         hidden=[access_token],
     )
-    origin, held = _origin(PORTAL, portal), answer.get("roleCredentials")
+    origin, held = f"{PORTAL} ({response.host})", answer.get("roleCredentials")
     issued = cast("dict[str, Any]", held) if isinstance(held, dict) else {}
     if text_of(issued.get(FIELDS.token)) is None:
         raise SourceUnavailable(f"{origin} answered without a {FIELDS.token} in roleCredentials; {REMEDY}")
@@ -87,7 +87,7 @@ async def get_role_credentials(portal: ServiceClient, settings: SsoSettings, *, 
         remedy=REMEDY,
         account_id=settings.account_id,
     )
-    refuse_expired(credentials, origin=origin, now=portal.around.context.clock.now())
+    portal.refuse_expired(credentials, response, origin=origin)
     return credentials
 
 
@@ -113,7 +113,7 @@ async def create_token(oidc: ServiceClient, *, client_id: str, client_secret: st
         ServiceRefused: OIDC answered no; the codes in `SIGN_IN_ENDED` mean that a person has to sign in again.
         SourceUnavailable: it did not answer, or not with a token.
     """
-    answer = await ask(
+    answer, response = await ask(
         oidc,
         "POST",
         "/token",
@@ -138,11 +138,6 @@ async def create_token(oidc: ServiceClient, *, client_id: str, client_secret: st
         or not 0 < lifetime < LONGEST_LIFE
     ):
         raise SourceUnavailable(
-            f"{_origin(OIDC, oidc)} answered without a usable accessToken and expiresIn; {REMEDY}"
+            f"{OIDC} ({response.host}) answered without a usable accessToken and expiresIn; {REMEDY}"
         )
     return Renewed(access_token, lifetime, text_of(answer.get("refreshToken")))
-
-
-def _origin(name: str, service: ServiceClient) -> str:
-    """What messages call a service that has answered."""
-    return f"{name} ({urlsplit(service.endpoint.url).netloc})"

@@ -16,7 +16,7 @@ from aiocreds import trace
 from aiocreds.aws.refusals import THROTTLED, Told, to_error
 from aiocreds.credentials import Credentials, redact_key
 from aiocreds.errors import ServiceRefused, SourceUnavailable
-from aiocreds.parse import error_code, parse_expiration, refuse_expired
+from aiocreds.parse import error_code, parse_expiration
 
 if TYPE_CHECKING:
     from collections.abc import Container, Mapping, Sequence
@@ -147,10 +147,7 @@ async def assume(
     response = await _ask(sts, action, parameters, target=target, credentials=credentials, hidden=hidden)
     origin = f"STS ({response.host})"
     assumed = _parse(response, action, origin)
-    clock = sts.around.context.clock
-    if assumed.expiration is not None and assumed.expiration.timestamp() <= clock.now():
-        sts.learn_clock(response)  # an unsigned call has taught us nothing yet
-    refuse_expired(assumed, origin=origin, now=clock.now())
+    sts.refuse_expired(assumed, response, origin=origin)
     return assumed
 
 
