@@ -8,7 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import socket
 from collections import defaultdict, deque
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
@@ -24,6 +27,7 @@ from tests.hush import secret
 from tests.sign_in import OIDC, PORTAL, SIGN_IN, Refused, SignInServer
 
 if TYPE_CHECKING:
+    import ssl
     from collections.abc import Mapping
 
 TOKEN_PATH = "/latest/api/token"
@@ -65,7 +69,10 @@ class Reset:
     """Close the connection instead of an answer."""
 
 
-Script = Answer | Hang | Reset
+Spoil = Callable[[Answer], Answer]
+"""What becomes of a good answer on its way."""
+
+Script = Answer | Hang | Reset | Spoil
 
 
 @dataclass
@@ -118,10 +125,14 @@ class Loopback:
         assumed: the session of a role, by the access key id that STS issued for it.
         web_tokens: the web identity tokens that STS accepts. Empty: all.
         sign_in: what people sign in to.
+
+    Args:
+        tls: what to speak TLS with.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, tls: ssl.SSLContext | None = None) -> None:
         self.url = ""
+        self._tls = tls
         self.requests: list[Seen] = []
         self.lifetime = timedelta(hours=6)
         self.rotate = True
@@ -139,6 +150,8 @@ class Loopback:
         self._numbers = itertools.count(1)
         self._issued: dict[str, dict[str, Any]] = {}
         self._runner: web.AppRunner | None = None
+        self._site: web.TCPSite | None = None
+        self._reserved: socket.socket | None = None
         self._released = asyncio.Event()
 
     async def __aenter__(self) -> Self:
@@ -146,15 +159,26 @@ class Loopback:
         app.router.add_route("*", "/{tail:(?s:.*)}", self._handle)
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
         await self._runner.setup()
-        site = web.TCPSite(self._runner, "127.0.0.1", 0)
-        await site.start()
-        self.url = "http://{}:{}".format(*self._runner.addresses[0][:2])
+        self._site = web.TCPSite(self._runner, "127.0.0.1", 0, ssl_context=self._tls)
+        await self._site.start()
+        self.url = "{}://{}:{}".format("https" if self._tls else "http", *self._runner.addresses[0][:2])
         return self
 
     async def __aexit__(self, *exc_info: object) -> None:
         self._released.set()
         if self._runner is not None:
             await self._runner.cleanup()
+        if self._reserved is not None:
+            self._reserved.close()
+
+    async def shut(self) -> None:
+        """Refuse connections from now on. The port stays ours, so that nobody else is asked instead."""
+        if self._runner is not None and self._site is not None:
+            address = self._runner.addresses[0][:2]
+            await self._site.stop()
+            self._reserved = socket.socket()
+            self._reserved.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            self._reserved.bind(address)
 
     def script(self, path: str, *answers: Script) -> None:
         """What the next requests to a path (without the query) get."""
@@ -203,6 +227,8 @@ class Loopback:
         answer = script.popleft() if script else self._always.get(request.path)
         if answer is None:
             answer = self._behave(request, seen)
+        elif not isinstance(answer, Answer | Hang | Reset):
+            answer = answer(self._behave(request, seen))
         if isinstance(answer, Hang):
             await self._released.wait()
             answer = Reset()
@@ -220,9 +246,10 @@ class Loopback:
             return web.Response(status=answer.status, body=data, headers=headers)
         response = web.StreamResponse(status=answer.status, headers={**headers, "Content-Length": str(len(data))})
         await response.prepare(request)
-        for piece in [data[: len(data) // 2]] if answer.cut else [data[i : i + 1] for i in range(len(data))]:
-            await response.write(piece)
-            await asyncio.sleep(answer.drip)
+        with suppress(ConnectionResetError):  # who asked has given up
+            for piece in [data[: len(data) // 2]] if answer.cut else [data[i : i + 1] for i in range(len(data))]:
+                await response.write(piece)
+                await asyncio.sleep(answer.drip)
         if answer.cut and request.transport is not None:
             request.transport.abort()
         return response

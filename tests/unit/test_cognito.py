@@ -627,6 +627,15 @@ async def test_a_guest_stays_the_same_through_refreshes(
     assert actions(aws) == [GET_ID, GET_CREDENTIALS, GET_CREDENTIALS, GET_CREDENTIALS]
 
 
+async def test_a_clock_that_is_ahead_is_noticed_from_keys_that_seem_to_have_expired(
+    aws: Loopback, context: Context
+) -> None:
+    aws.lifetime, aws.clock = timedelta(hours=1), timedelta(hours=-2)
+    provider = pool(context)
+    assert (await provider()).access_key_id
+    assert provider.status.seconds_left == pytest.approx(HOUR, abs=5)
+
+
 async def test_an_outage_is_outlived(aws: Loopback, context: Context, clock: time_machine.Traveller) -> None:
     aws.lifetime = timedelta(hours=1)
     provider = pool(context)

@@ -7,11 +7,9 @@ import base64
 import copy
 import gc
 import gzip
-import ipaddress
 import logging
 import pickle
 import socket
-import ssl
 import threading
 import traceback
 import weakref
@@ -24,16 +22,15 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import aiohttp
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
 
 from aiocreds.errors import InvalidConfiguration, ServiceRefused, SourceUnavailable
 from aiocreds.http import MAX_BODY, Http, NoAnswer, Response
 from tests.hush import is_ours
+from tests.idle_time import IdleTime
+from tests.tls import TLS
 
 if TYPE_CHECKING:
+    import ssl
     from collections.abc import AsyncGenerator, Generator
     from pathlib import Path
 
@@ -201,6 +198,19 @@ def test_the_answer() -> None:
     assert (start, headers["a"], body) == ("POST /p?q=1 HTTP/1.1", "b", b"hi")
     assert headers["accept-encoding"] == "identity"
     assert repr(got) == f"Response(201 from {got.host}, 8 bytes)"
+
+
+def test_a_time_out_is_as_long_as_it_says() -> None:
+    async def main() -> float:
+        async with Server(never).running() as server:
+            await asyncio.sleep(0.4)
+            began = asyncio.get_running_loop().time()
+            with pytest.raises(NoAnswer, match="within 10 s"):
+                await ask(Http({}), server.url, timeout=10.0, attempts=1)
+            return asyncio.get_running_loop().time() - began
+
+    with asyncio.Runner(loop_factory=IdleTime) as runner:
+        assert runner.run(main()) == pytest.approx(10.0)
 
 
 # Leases
@@ -629,39 +639,6 @@ async def test_a_session_that_does_not_finish_closing(monkeypatch: pytest.Monkey
 
 
 # TLS
-
-
-class TLS:
-    """A certificate authority of our own and a server certificate for 127.0.0.1."""
-
-    def __init__(self, folder: Path, name: str = "127.0.0.1") -> None:
-        self.ca, pem = folder / "ca.pem", folder / "server.pem"
-        now, day = datetime.now(UTC), timedelta(days=1)
-        keys = [ec.generate_private_key(ec.SECP256R1()) for _ in range(2)]
-        names = [x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, text)]) for text in ("Test CA", name)]
-
-        def certificate(number: int) -> x509.CertificateBuilder:
-            return (
-                x509.CertificateBuilder(names[0], names[number], keys[number].public_key())
-                .serial_number(x509.random_serial_number())
-                .not_valid_before(now - day)
-                .not_valid_after(now + day)
-                .add_extension(x509.BasicConstraints(ca=not number, path_length=None), critical=True)
-                .add_extension(
-                    x509.AuthorityKeyIdentifier.from_issuer_public_key(keys[0].public_key()), critical=False
-                )
-                .add_extension(x509.SubjectKeyIdentifier.from_public_key(keys[number].public_key()), critical=False)
-            )
-
-        usage = x509.KeyUsage(True, False, False, False, False, True, True, False, False)
-        alternative = x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address(name))])
-        ca = certificate(0).add_extension(usage, critical=True).sign(keys[0], hashes.SHA256())
-        leaf = certificate(1).add_extension(alternative, critical=False).sign(keys[0], hashes.SHA256())
-        self.ca.write_bytes(ca.public_bytes(serialization.Encoding.PEM))
-        form = (serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
-        pem.write_bytes(keys[1].private_bytes(*form) + leaf.public_bytes(serialization.Encoding.PEM))
-        self.server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        self.server.load_cert_chain(pem)
 
 
 @pytest.fixture(scope="module")

@@ -631,6 +631,17 @@ async def test_trouble(aws: Loopback, context: Context, home: Path, what: str) -
     assert (await from_sso("app", context=context)()).account_id == ACCOUNT
 
 
+async def test_a_clock_that_is_ahead_is_noticed_from_keys_that_seem_to_have_expired(
+    aws: Loopback, context: Context, home: Path
+) -> None:
+    aws.lifetime, aws.clock = HOUR, -HOUR
+    aws.sign_in.token_life = 3 * HOUR
+    aws.sign_in.sso_login(home)
+    provider = from_sso("app", context=context)
+    assert (await provider()).account_id == ACCOUNT
+    assert provider.status.seconds_left == 3600
+
+
 @pytest.mark.parametrize(("field", "value", "told"), FIELDS)
 async def test_fields_that_are_wrong(
     aws: Loopback, context: Context, home: Path, field: str, value: object, told: str

@@ -297,11 +297,12 @@ WITHOUT = "answered without AccessKeyId, SecretAccessKey, SessionToken, Expirati
         ('<?xml version="1.0" encoding="shift_jis"?><a>' + MARK + "</a>", WITHOUT),
         ('<?xml version="1.0" encoding="unicode_escape"?><a>' + MARK + "</a>", WITHOUT),
         ("<a>" * 9000 + MARK + "</a>" * 9000, WITHOUT),
+        (answer().encode().replace(b"xxx<", b"\xff\xfe<"), WITHOUT),
         (MARK * 2_500_000, "sent more than 64 KiB"),
     ],
-    ids="html cut empty json nokey blank expired notime bomb encoding multibyte escapes deep 10MB".split(),  # noqa: SIM905
+    ids="html cut empty json nokey blank expired notime bomb encoding multibyte escapes deep garbled 10MB".split(),  # noqa: SIM905
 )
-async def test_an_answer_that_is_none(aws: Loopback, context: Context, body: str, words: str) -> None:
+async def test_an_answer_that_is_none(aws: Loopback, context: Context, body: str | bytes, words: str) -> None:
     provider = role(aws, context)
     aws.always("/", Answer(body=body))
     error = await failure_of(provider)

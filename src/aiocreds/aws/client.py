@@ -14,6 +14,7 @@ from aiocreds.aws.partitions import home_region
 from aiocreds.aws.signing import check_sendable, sign
 from aiocreds.config import Section, load, profile_name
 from aiocreds.durations import time_limit
+from aiocreds.parse import refuse_expired
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -197,7 +198,7 @@ class ServiceClient(NamedTuple):
                     sign=signer,
                 )
                 # Only who rejects our clock is believed about the time: what else answers may be anybody.
-                if corrected or not clock_rejected(response) or not self.learn_clock(response, asked):
+                if corrected or not clock_rejected(response) or not self._learn_clock(response, asked):
                     return response
                 corrected = True
         finally:
@@ -214,7 +215,24 @@ class ServiceClient(NamedTuple):
             custom = setting and setting.place
         trace.note(endpoint.host, f"{self.service} in {self.region}{f' ({custom})' if custom else ''}")
 
-    def learn_clock(self, response: Response, asked: float) -> bool:
+    def refuse_expired(self, credentials: Credentials, response: Response, asked: float, *, origin: str) -> None:
+        """Check that the credentials in an answer are still good; by the sender's clock where ours says no.
+
+        Args:
+            credentials: that were handed out.
+            response: the answer that held them.
+            asked: when they were asked for, by our clock.
+            origin: what messages call who sent it.
+
+        Raises:
+            SourceUnavailable: they have expired.
+        """
+        clock = self.around.context.clock
+        if credentials.expiration is not None and credentials.expiration.timestamp() <= clock.now():
+            self._learn_clock(response, asked)  # an unsigned call has taught us nothing yet
+        refuse_expired(credentials, origin=origin, now=clock.now())
+
+    def _learn_clock(self, response: Response, asked: float) -> bool:
         """Believe the ``Date`` of an answer to what was asked at ``asked``; whether asking again may help."""
         clock = self.around.context.clock
         there = _time_of(response.headers.get("Date", ""))

@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING, Any
 
 from aiocreds.aws.unsigned import CHECK_ENDPOINT, ask
 from aiocreds.errors import SourceUnavailable
-from aiocreds.parse import Names, credentials_in, object_of, parse_expiration, refuse_expired, text_of
+from aiocreds.parse import Names, credentials_in, object_of, parse_expiration, text_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from aiocreds.aws.client import ServiceClient
     from aiocreds.credentials import Credentials
+    from aiocreds.http import Response
 
 NAME = "Cognito"
 FIELDS = Names("AccessKeyId", "SecretKey", "SessionToken")
@@ -42,7 +43,7 @@ async def get_id(
         ServiceRefused: Cognito answered no.
         SourceUnavailable: it did not answer, or not with an identity.
     """
-    answer, origin = await _call(
+    answer, response = await _call(
         cognito,
         "GetId",
         {"IdentityPoolId": identity_pool_id, "AccountId": account_id, "Logins": dict(logins)},
@@ -50,7 +51,7 @@ async def get_id(
     )
     identity_id = text_of(answer.get("IdentityId"))
     if identity_id is None:
-        raise SourceUnavailable(f"{origin} answered without IdentityId; {CHECK_ENDPOINT}")
+        raise SourceUnavailable(f"{NAME} ({response.host}) answered without IdentityId; {CHECK_ENDPOINT}")
     return identity_id
 
 
@@ -63,13 +64,14 @@ async def get_credentials(
         ServiceRefused: Cognito answered no.
         SourceUnavailable: it did not answer, or not with credentials.
     """
-    answer, origin = await _call(
+    asked = cognito.around.context.clock.now()
+    answer, response = await _call(
         cognito,
         "GetCredentialsForIdentity",
         {"IdentityId": identity_id, "Logins": dict(logins), "CustomRoleArn": custom_role_arn},
         target=f"for the identity {identity_id}",
     )
-    issued = object_of(answer.get("Credentials"))
+    origin, issued = f"{NAME} ({response.host})", object_of(answer.get("Credentials"))
     if not issued:
         raise SourceUnavailable(f"{origin} answered without Credentials; {CHECK_ENDPOINT}")
     credentials = credentials_in(
@@ -83,15 +85,14 @@ async def get_credentials(
         remedy=CHECK_ENDPOINT,
         identity_id=text_of(answer.get("IdentityId")) or identity_id,
     )
-    refuse_expired(credentials, origin=origin, now=cognito.around.context.clock.now())
+    cognito.refuse_expired(credentials, response, asked, origin=origin)
     return credentials
 
 
 async def _call(
     cognito: ServiceClient, action: str, parameters: Mapping[str, Any], *, target: str
-) -> tuple[dict[str, Any], str]:
-    """The answer, and what messages call who sent it."""
-    answer = await ask(
+) -> tuple[dict[str, Any], Response]:
+    return await ask(
         cognito,
         "POST",
         "/",
@@ -106,4 +107,3 @@ async def _call(
         hidden=list(parameters["Logins"].values()),
         passing=PASSING,
     )
-    return answer, f"{NAME} ({cognito.endpoint.host})"

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from aiocreds.aws.dpop import dpop_proof
-from aiocreds.aws.unsigned import ask
+from aiocreds.aws.unsigned import CHECK_ENDPOINT, ask
 from aiocreds.errors import SourceUnavailable
 from aiocreds.parse import Names, object_of, text_of
 
@@ -68,7 +68,7 @@ async def create_token(
     def proof(method: str, url: str, headers: Iterable[tuple[str, str]], body: bytes) -> Mapping[str, str]:
         return {"DPoP": dpop_proof(key, method, url, clock)}
 
-    answer = await ask(
+    answer, _ = await ask(
         signin,
         "POST",
         "/v1/token",
@@ -88,7 +88,5 @@ async def create_token(
         or type(lifetime) is not int  # nor a boolean
         or not 0 < lifetime < LONGEST_LIFE
     ):
-        raise SourceUnavailable(
-            "AWS Sign-In answered without usable keys and expiresIn: check the endpoint, and for a proxy in between"
-        )
+        raise SourceUnavailable(f"AWS Sign-In answered without usable keys and expiresIn; {CHECK_ENDPOINT}")
     return Renewed(keys, lifetime, text_of(answer.get("refreshToken")) or refresh_token)

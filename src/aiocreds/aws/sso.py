@@ -12,7 +12,7 @@ from urllib.parse import urlencode
 
 from aiocreds.aws.unsigned import CHECK_ENDPOINT, ask
 from aiocreds.errors import InvalidConfiguration, SourceUnavailable
-from aiocreds.parse import Names, credentials_in, object_of, parse_expiration, refuse_expired, text_of
+from aiocreds.parse import Names, credentials_in, object_of, parse_expiration, text_of
 
 if TYPE_CHECKING:
     from aiocreds.aws.client import ServiceClient
@@ -61,7 +61,8 @@ async def get_role_credentials(portal: ServiceClient, settings: SsoSettings, *, 
                 f"{name} is {value!r}, as {settings.place} says: it must be one line without control characters"
             )
     query = urlencode({"role_name": settings.role_name, "account_id": settings.account_id})
-    answer = await ask(
+    asked = portal.around.context.clock.now()
+    answer, response = await ask(
         portal,
         "GET",
         f"/federation/credentials?{query}",
@@ -71,7 +72,7 @@ async def get_role_credentials(portal: ServiceClient, settings: SsoSettings, *, 
         remedies=PORTAL_REMEDIES,
         hidden=[access_token],
     )
-    origin, issued = f"{PORTAL} ({portal.endpoint.host})", object_of(answer.get("roleCredentials"))
+    origin, issued = f"{PORTAL} ({response.host})", object_of(answer.get("roleCredentials"))
     if text_of(issued.get(FIELDS.token)) is None:
         raise SourceUnavailable(f"{origin} answered without a {FIELDS.token} in roleCredentials; {CHECK_ENDPOINT}")
     credentials = credentials_in(
@@ -85,7 +86,7 @@ async def get_role_credentials(portal: ServiceClient, settings: SsoSettings, *, 
         remedy=CHECK_ENDPOINT,
         account_id=settings.account_id,
     )
-    refuse_expired(credentials, origin=origin, now=portal.around.context.clock.now())
+    portal.refuse_expired(credentials, response, asked, origin=origin)
     return credentials
 
 
@@ -111,7 +112,7 @@ async def create_token(oidc: ServiceClient, *, client_id: str, client_secret: st
         ServiceRefused: OIDC answered no; the codes in `SIGN_IN_ENDED` mean that a person has to sign in again.
         SourceUnavailable: it did not answer, or not with a token.
     """
-    answer = await ask(
+    answer, response = await ask(
         oidc,
         "POST",
         "/token",
@@ -136,6 +137,6 @@ async def create_token(oidc: ServiceClient, *, client_id: str, client_secret: st
         or not 0 < lifetime < LONGEST_LIFE
     ):
         raise SourceUnavailable(
-            f"{OIDC} ({oidc.endpoint.host}) answered without a usable accessToken and expiresIn; {CHECK_ENDPOINT}"
+            f"{OIDC} ({response.host}) answered without a usable accessToken and expiresIn; {CHECK_ENDPOINT}"
         )
     return Renewed(access_token, lifetime, text_of(answer.get("refreshToken")))

@@ -16,7 +16,7 @@ from aiocreds import trace
 from aiocreds.aws.refusals import THROTTLED, Told, to_error
 from aiocreds.credentials import Credentials, redact_key
 from aiocreds.errors import ServiceRefused, SourceUnavailable
-from aiocreds.parse import error_code, parse_expiration, refuse_expired
+from aiocreds.parse import error_code, parse_expiration
 
 if TYPE_CHECKING:
     from collections.abc import Container, Mapping, Sequence
@@ -145,14 +145,11 @@ async def assume(
     """
     target = f"to assume {parameters.get('RoleArn', 'the role')}"
     trace.note_role(str(parameters.get("RoleArn", "")))
-    clock = sts.around.context.clock
-    asked = clock.now()
+    asked = sts.around.context.clock.now()
     response = await _ask(sts, action, parameters, target=target, credentials=credentials, hidden=hidden)
     origin = f"STS ({response.host})"
     assumed = _parse(response, action, origin)
-    if assumed.expiration is not None and assumed.expiration.timestamp() <= clock.now():
-        sts.learn_clock(response, asked)  # an unsigned call has taught us nothing yet
-    refuse_expired(assumed, origin=origin, now=clock.now())
+    sts.refuse_expired(assumed, response, asked, origin=origin)
     return assumed
 
 
@@ -259,7 +256,10 @@ def _refusal(
 
 
 def _parse(response: Response, action: Action, origin: str) -> Credentials:
-    text = response.body.decode(errors="replace")
+    try:
+        text = response.body.decode()
+    except UnicodeDecodeError:
+        text = ""  # in another encoding, or garbled: the parser can tell
     plain, role = PLAIN_CREDENTIALS.search(text), PLAIN_ARN.search(text)
     if plain and role and "&" not in text:
         fields = plain.groupdict() | role.groupdict()

@@ -38,8 +38,8 @@ async def ask(
     unrecoverable: Collection[str] = (),
     untimely: Collection[str] = (),
     proof: Signer | None = None,
-) -> dict[str, Any]:
-    """Make a call and return the JSON object it is answered with.
+) -> tuple[dict[str, Any], Response]:
+    """Make a call and return the JSON object it is answered with, and the answer itself.
 
     Args:
         service: whom to ask.
@@ -96,7 +96,7 @@ async def ask(
             hidden=[(secret, "****") for secret in hidden],
             recoverable=told.code not in unrecoverable,
         )
-    return parse_object(response.body, origin=origin, remedy=f"is that {name}?")
+    return parse_object(response.body, origin=origin, remedy=f"is that {name}?"), response
 
 
 def _encoded(body: Mapping[str, Any] | None) -> bytes:

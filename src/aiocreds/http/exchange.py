@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from functools import lru_cache
+from math import inf
 from typing import TYPE_CHECKING, final
 
 import aiohttp
@@ -234,4 +235,5 @@ def checked_url(url: str | URL) -> URL:
 def timeouts(total: float, connect: float | None, read: float | None) -> aiohttp.ClientTimeout:
     """Aiohttp's time-outs, made once. A silence that only ``total`` can end needs no clock of its own."""
     read = None if read is not None and read >= total else read
-    return aiohttp.ClientTimeout(total=total, sock_connect=connect, sock_read=read)
+    # aiohttp would round limits from 5 s on up to a whole second of the loop's clock.
+    return aiohttp.ClientTimeout(total=total, sock_connect=connect, sock_read=read, ceil_threshold=inf)
