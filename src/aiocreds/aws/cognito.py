@@ -5,18 +5,19 @@ See https://docs.aws.amazon.com/cognitoidentity/latest/APIReference/Welcome.html
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from aiocreds.aws.unsigned import ask
 from aiocreds.errors import SourceUnavailable
-from aiocreds.parse import Names, credentials_in, parse_expiration, refuse_expired, text_of
+from aiocreds.parse import Names, credentials_in, object_of, parse_expiration, refuse_expired, text_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from aiocreds.aws.client import ServiceClient
     from aiocreds.credentials import Credentials
+    from aiocreds.hidden import Document
 
 NAME = "Cognito"
 FIELDS = Names("AccessKeyId", "SecretKey", "SessionToken")
@@ -71,9 +72,8 @@ async def get_credentials(
         {"IdentityId": identity_id, "Logins": dict(logins), "CustomRoleArn": custom_role_arn},
         target=f"for the identity {identity_id}",
     )
-    if not isinstance(answer.get("Credentials"), dict):
+    if not (issued := object_of(answer.get("Credentials"))):
         raise SourceUnavailable(f"{origin} answered without Credentials; {REMEDY}")
-    issued = cast("dict[str, Any]", answer["Credentials"])
     credentials = credentials_in(
         issued,
         names=FIELDS,
@@ -91,7 +91,7 @@ async def get_credentials(
 
 async def _call(
     cognito: ServiceClient, action: str, parameters: Mapping[str, Any], *, target: str
-) -> tuple[dict[str, Any], str]:
+) -> tuple[Document, str]:
     """The answer, and what messages call who sent it."""
     answer = await ask(
         cognito,

@@ -7,12 +7,13 @@ https://docs.aws.amazon.com/singlesignon/latest/OIDCAPIReference/API_CreateToken
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING
 from urllib.parse import urlencode, urlsplit
 
 from aiocreds.aws.unsigned import ask
 from aiocreds.errors import InvalidConfiguration, SourceUnavailable
-from aiocreds.parse import Names, credentials_in, parse_expiration, refuse_expired, text_of
+from aiocreds.hidden import Text
+from aiocreds.parse import Names, credentials_in, object_of, parse_expiration, refuse_expired, text_of
 
 if TYPE_CHECKING:
     from aiocreds.aws.client import ServiceClient
@@ -48,7 +49,7 @@ SIGN_IN_ENDED = {
 }
 
 
-async def get_role_credentials(portal: ServiceClient, settings: SsoSettings, *, access_token: str) -> Credentials:
+async def get_role_credentials(portal: ServiceClient, settings: SsoSettings, *, access_token: Text) -> Credentials:
     """Call GetRoleCredentials.
 
     Raises:
@@ -72,8 +73,7 @@ async def get_role_credentials(portal: ServiceClient, settings: SsoSettings, *, 
         remedies=PORTAL_REMEDIES,
         hidden=[access_token],
     )
-    origin, held = _origin(PORTAL, portal), answer.get("roleCredentials")
-    issued = cast("dict[str, Any]", held) if isinstance(held, dict) else {}
+    origin, issued = _origin(PORTAL, portal), object_of(answer.get("roleCredentials"))
     if text_of(issued.get(FIELDS.token)) is None:
         raise SourceUnavailable(f"{origin} answered without a {FIELDS.token} in roleCredentials; {REMEDY}")
     credentials = credentials_in(
@@ -106,7 +106,7 @@ class Renewed:
     refresh_token: str | None
 
 
-async def create_token(oidc: ServiceClient, *, client_id: str, client_secret: str, refresh_token: str) -> Renewed:
+async def create_token(oidc: ServiceClient, *, client_id: str, client_secret: Text, refresh_token: Text) -> Renewed:
     """Call CreateToken with a refresh token.
 
     Raises:
@@ -129,9 +129,9 @@ async def create_token(oidc: ServiceClient, *, client_id: str, client_secret: st
         remedies=OIDC_REMEDIES,
         hidden=[client_secret, refresh_token],
     )
-    access_token, lifetime = text_of(answer.get("accessToken")), answer.get("expiresIn")
+    access_token, lifetime = Text(text_of(answer.get("accessToken")) or ""), answer.get("expiresIn")
     if (
-        access_token is None
+        not access_token
         or not access_token.isprintable()  # no header can hold it
         or isinstance(lifetime, bool)
         or not isinstance(lifetime, int | float)

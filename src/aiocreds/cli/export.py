@@ -15,6 +15,7 @@ from aiocreds.cli.handing import add_profile, fetch, iso, provider_of, told_expi
 from aiocreds.config import profile_name
 from aiocreds.context import DEFAULT
 from aiocreds.errors import InvalidConfiguration
+from aiocreds.hidden import Text
 
 if TYPE_CHECKING:
     from argparse import ArgumentParser, Namespace
@@ -75,11 +76,11 @@ def written(credentials: Credentials, form: str) -> str:
     """
     if form in ("process", "json"):
         return _json(credentials, whole=form == "json")
-    lines: list[str] = []
+    lines: list[Text] = []
     for name, value in variables(credentials).items():
         if "\0" in value:
             raise _inexpressible(name, "a NUL", "an environment variable")
-        lines.append(_line(form, name, value))
+        lines.append(Text(_line(form, name, value)))
     return "\n".join(lines) + "\n"
 
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from aiocreds.config import load, profile_name
 from aiocreds.context import DEFAULT
 from aiocreds.errors import InvalidConfiguration
+from aiocreds.hidden import Text
 from aiocreds.sources.default import default_chain
 
 if TYPE_CHECKING:
@@ -92,7 +93,7 @@ def iso(time: datetime) -> str:
     return f"{time:%Y-%m-%dT%H:%M:%SZ}"
 
 
-def variables(credentials: Credentials) -> dict[str, str]:
+def variables(credentials: Credentials) -> dict[str, Text]:
     """The credentials as environment variables."""
     expiration = told_expiration(credentials)
     named = {
@@ -103,7 +104,7 @@ def variables(credentials: Credentials) -> dict[str, str]:
         "AWS_ACCOUNT_ID": credentials.account_id,
         "AWS_CREDENTIAL_SCOPE": credentials.credential_scope,
     }
-    return {name: value for name, value in named.items() if value}
+    return {name: Text(value) for name, value in named.items() if value}
 
 
 async def ask_for_code(serial_number: str) -> str:

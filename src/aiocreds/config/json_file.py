@@ -14,14 +14,7 @@ from typing import Any, cast
 
 from aiocreds import trace
 from aiocreds.errors import InvalidConfiguration, SourceUnavailable
-
-
-class Document(dict[str, Any]):
-    """A JSON object whose ``repr`` shows nothing: asyncio's debug log shows what tasks and threads bring."""
-
-    def __repr__(self) -> str:
-        return "Document()"
-
+from aiocreds.hidden import Document
 
 LARGEST = 1024 * 1024
 ATTEMPTS, PAUSE = 5, 0.05  # seconds; at a file that others are writing or reading just now
