@@ -1,8 +1,7 @@
-"""What every test has: no blocking of the loop, no secret in the log, a machine of its own."""
+"""What every test has: no blocking of the loop, no secret in sight (`hush_plugin`), a machine of its own."""
 
 from __future__ import annotations
 
-import logging
 import socket
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,12 +10,12 @@ import pytest
 from blockbuster import BlockBuster, blockbuster_ctx
 
 from aiocreds import Context
-from tests.hush import Watch
 from tests.loopback import Loopback
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
 
+pytest_plugins = ["tests.hush_plugin"]
 SHARED_DATA = Path(__file__).parents[2] / "shared" / "data"
 
 
@@ -25,20 +24,6 @@ def never_block() -> Iterator[BlockBuster]:
     """Fail a test in which our code blocks the loop."""
     with blockbuster_ctx("aiocreds") as blockbuster:
         yield blockbuster
-
-
-@pytest.fixture(autouse=True)
-def watch() -> Iterator[Watch]:
-    """Fail a test in which a log record of ours shows a secret."""
-    watch = Watch()
-    logger = logging.getLogger("aiocreds")
-    level = logger.level
-    logger.setLevel(logging.DEBUG)
-    logger.addHandler(watch)
-    yield watch
-    logger.removeHandler(watch)
-    logger.setLevel(level)
-    assert not watch.caught, f"a secret was logged: {watch.caught}"
 
 
 @pytest.fixture
