@@ -33,7 +33,7 @@ SKEW_TOLERATED = 240.0  # seconds; services refuse signatures from about 300 on
 
 @dataclass(frozen=True, slots=True)
 class ClientConfig:
-    """How the service calls of a source are made.
+    """How the service calls of a source are made. It is plain data that can be copied and pickled.
 
     Attributes:
         region: by default ``AWS_REGION``, ``AWS_DEFAULT_REGION``, the profile's ``region``, else the home region
