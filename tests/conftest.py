@@ -1,8 +1,7 @@
-"""What every test has: no blocking of the loop, no secret in the log, a machine of its own."""
+"""What every test has: no blocking of the loop, no secret in sight (`hush_plugin`), a machine of its own."""
 
 from __future__ import annotations
 
-import logging
 import socket
 import traceback
 from pathlib import Path
@@ -12,12 +11,12 @@ import pytest
 from blockbuster import BlockBuster, BlockingError, blockbuster_ctx
 
 from aiocreds import Context
-from tests.hush import Watch
 from tests.loopback import Loopback
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
 
+pytest_plugins = ["tests.hush_plugin"]
 SHARED_DATA = Path(__file__).parents[2] / "shared" / "data"
 
 
@@ -38,20 +37,6 @@ def never_block(monkeypatch: pytest.MonkeyPatch) -> Iterator[BlockBuster]:
             blockbuster.functions[writing].can_block_in("logging/__init__.py", "emit")
         yield blockbuster
     assert not blocked, f"the loop was blocked: {blocked}"
-
-
-@pytest.fixture(autouse=True)
-def watch() -> Iterator[Watch]:
-    """Fail a test in which a log record of ours shows a secret."""
-    watch = Watch()
-    logger = logging.getLogger("aiocreds")
-    level = logger.level
-    logger.setLevel(logging.DEBUG)
-    logger.addHandler(watch)
-    yield watch
-    logger.removeHandler(watch)
-    logger.setLevel(level)
-    assert not watch.caught, f"a secret was logged: {watch.caught}"
 
 
 @pytest.fixture

@@ -1,41 +1,58 @@
-"""Secrets that tests use, and the watch that no log record shows one.
-
-Every secret is made by :func:`secret`, so that the watch knows what to look for.
-"""
+"""Secrets that tests use: how they are made, and how they are known again wherever they turn up."""
 
 from __future__ import annotations
 
 import itertools
-import logging
 from pathlib import Path
+from urllib.parse import quote
 
 import aiocreds
 
 MARK = "hUsH"
+SHORTEST = 16  # characters of what cannot turn up by chance: the least that an access key id may have
+MANY = 1000  # secrets not made here that are remembered; the oldest are forgotten
 SOURCE = str(Path(aiocreds.__file__).parent)
 _numbers = itertools.count(1)
+_marked: dict[str, None] = {}  # in order of their age
+_kept: set[str] = set()
 
 
 def secret(what: str = "secret") -> str:
-    """A new secret, as long as a real one."""
+    """A new secret, as long as a real one. It needs no `mark`."""
     return f"{MARK}-{what}-{next(_numbers):06}".ljust(40, "x")
 
 
+def mark(text: object) -> None:
+    """Know a text or some bytes for a secret from now on, however they are escaped. What is short is left out."""
+    if isinstance(text, bytes):
+        text = text.decode(errors="replace")
+    if isinstance(text, str) and len(text) >= SHORTEST and MARK not in text:
+        text = str(text)  # of a hidden.Text, which has another repr
+        for form in (text, repr(text)[1:-1], quote(text, safe="")):
+            _marked.pop(form, None)
+            _marked[form] = None
+        while len(_marked) > MANY:
+            del _marked[next(iter(_marked))]
+
+
+def keep() -> None:
+    """What is marked by now is never forgotten."""
+    _kept.update(_marked)
+
+
+def forget() -> None:
+    """Know only what is kept, and what `secret` made."""
+    _marked.clear()
+
+
+def secret_in(text: str) -> str | None:
+    """The secret that a text shows."""
+    if MARK in text:
+        start = text.index(MARK)
+        return text[start : start + 40].split()[0]
+    return next((one for one in [*_kept, *_marked] if one in text), None)
+
+
 def is_ours(place: str) -> bool:
-    """Whether a line of a traceback leads into the library."""
+    """Whether a file, or a line of a traceback, is of the library."""
     return SOURCE in place
-
-
-class Watch(logging.Handler):
-    """Listens to the ``aiocreds`` loggers at DEBUG and keeps the records that hold a secret."""
-
-    def __init__(self) -> None:
-        super().__init__(logging.DEBUG)
-        self.caught: list[str] = []
-        self.records = 0
-
-    def emit(self, record: logging.LogRecord) -> None:
-        self.records += 1
-        text = self.format(record)
-        if MARK in text or MARK in repr(record.args):
-            self.caught.append(text)

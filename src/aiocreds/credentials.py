@@ -10,7 +10,8 @@ from datetime import UTC, datetime
 class Credentials:
     """What signs a request, as it was when it was fetched.
 
-    Its ``repr`` shows the last four characters of the access key id and no secret.
+    Its ``repr`` shows the last four characters of the access key id and no secret. It is plain data that can be
+    copied and pickled; the secret goes with it.
 
     Attributes:
         access_key_id: such as ``AKIA…`` (long-term) or ``ASIA…`` (temporary).

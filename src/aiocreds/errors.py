@@ -11,7 +11,8 @@
     └── LoginRequired                a person has to sign in again: the command to run
 
 A message names what was found, where (variable, file:line, host) and what to do about it. It never holds a
-secret, a token or the body of an answer.
+secret, a token or the body of an answer. Errors can be pickled, such as on their way out of a worker process;
+their causes and tracebacks stay behind.
 """
 
 from __future__ import annotations
@@ -99,7 +100,8 @@ class SourceUnavailable(CredentialsError):
 
     Attributes:
         exit_status: of a credential process; negative for a signal.
-        stderr: what a credential process wrote there; kept out of messages, since it may hold secrets.
+        stderr: what a credential process wrote there; kept out of messages, since it may hold secrets, and None
+            in a copy and in what comes out of a pickle.
     """
 
     def __init__(

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from aiocreds.credentials import Credentials
 from aiocreds.errors import ServiceRefused, SourceUnavailable
+from aiocreds.hidden import Data, Document
 
 if TYPE_CHECKING:
     from aiocreds.http import Response
@@ -29,7 +30,7 @@ PROCESS = Names("AccessKeyId", "SecretAccessKey", "SessionToken")
 
 
 def parse_credentials(
-    text: str | bytes,
+    text: Data,
     *,
     provider: str,
     origin: str,
@@ -66,13 +67,12 @@ def parse_credentials(
             code=code,
             status=200,
         )
-    expiration = document.get("Expiration")
     credentials = credentials_in(
         document,
         names=names,
         expiration=None
-        if expiration in (None, "")
-        else parse_expiration(expiration, origin=f"{origin} answered with an Expiration that"),
+        if document.get("Expiration") in (None, "")
+        else parse_expiration(document["Expiration"], origin=f"{origin} answered with an Expiration that"),
         provider=provider,
         origin=origin,
         remedy=remedy,
@@ -113,13 +113,12 @@ def credentials_in(
         SourceUnavailable: a key is missing.
     """
     fields = object_of(document)
+    if missing := [name for name in (names.key, names.secret) if not text_of(fields.get(name))]:
+        raise SourceUnavailable(f"{origin} answered without {' and '.join(missing)}; {remedy}")
     key, secret, token = (text_of(fields.get(name)) for name in names)
-    if not key or not secret:
-        missing = " and ".join(name for name, value in zip(names, (key, secret), strict=False) if not value)
-        raise SourceUnavailable(f"{origin} answered without {missing}; {remedy}")
     return Credentials(
-        key,
-        secret,
+        key or "",
+        secret or "",
         session_token=token,
         expiration=expiration,
         account_id=account_id,
@@ -129,7 +128,7 @@ def credentials_in(
     )
 
 
-def parse_object(text: str | bytes, *, origin: str, remedy: str) -> dict[str, Any]:
+def parse_object(text: Data, *, origin: str, remedy: str) -> Document:
     """A JSON object.
 
     Args:
@@ -145,12 +144,13 @@ def parse_object(text: str | bytes, *, origin: str, remedy: str) -> dict[str, An
     try:
         document: Any = json.loads(text)
     except (ValueError, RecursionError):
-        start = text.lstrip()[:1]
-        kind = "HTML or XML" if start in ("<", b"<") else "something that is not JSON, or cut short"
+        kind = "HTML or XML" if text.lstrip().startswith(b"<") else "something that is not JSON, or cut short"
         raise SourceUnavailable(f"{origin} answered with {kind} instead of credentials; {remedy}") from None
-    if not isinstance(document, dict):
-        raise SourceUnavailable(f"{origin} answered with a JSON {_json_name(document)}, not an object; {remedy}")
-    return cast("dict[str, Any]", document)
+    if isinstance(document, dict):
+        return Document(cast("dict[str, Any]", document))
+    kind = _json_name(document)
+    del document  # this frame is in the traceback
+    raise SourceUnavailable(f"{origin} answered with a JSON {kind}, not an object; {remedy}")
 
 
 def unreadable(response: Response) -> bool:
@@ -181,6 +181,7 @@ def parse_expiration(value: object, *, origin: str, per_second: int | None = Non
         expiration = datetime.fromisoformat(value if isinstance(value, str) else "")
         return expiration.astimezone(UTC) if expiration.tzinfo else expiration.replace(tzinfo=UTC)
     except (ValueError, OverflowError, OSError):
+        del value  # it may be anything
         expected = "an ISO 8601 time such as 2030-01-01T00:00:00Z" if per_second is None else "a time since 1970"
         raise SourceUnavailable(f"{origin} is not {expected}") from None
 
@@ -203,9 +204,9 @@ def _json_name(value: object) -> str:
     return next((name for kind, name in names.items() if isinstance(value, kind)), "number")
 
 
-def object_of(value: object) -> dict[str, Any]:
+def object_of(value: object) -> Document:
     """A JSON object; an empty one for anything else."""
-    return cast("dict[str, Any]", value) if isinstance(value, dict) else {}
+    return Document(cast("dict[str, Any]", value)) if isinstance(value, dict) else Document()
 
 
 def text_of(value: object) -> str | None:

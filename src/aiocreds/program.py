@@ -11,6 +11,7 @@ from contextlib import suppress
 from typing import IO, TYPE_CHECKING, NamedTuple
 
 from aiocreds.errors import InvalidConfiguration, SourceUnavailable
+from aiocreds.hidden import Buffer, Data, Text
 
 if sys.platform == "win32":
     from asyncio.windows_utils import PIPE, Popen  # their pipes can be awaited
@@ -36,12 +37,12 @@ class Ended(NamedTuple):
     """
 
     status: int
-    stdout: bytes
-    stderr: bytes
+    stdout: Data
+    stderr: Data
 
 
 def split_command(command: str, *, place: str) -> list[str]:
-    """The words of a command line, by the platform's rules.
+    """The words of a command line, by the platform's rules. Any of them may be a secret.
 
     Raises:
         InvalidConfiguration: there are none, or too many, or the last one does not end.
@@ -59,7 +60,7 @@ def split_command(command: str, *, place: str) -> list[str]:
         raise InvalidConfiguration(f"{place}: {fault}") from None
     if not words or not words[0]:
         raise InvalidConfiguration(f"{place} is blank: write the command to run, or remove it")
-    return words
+    return [Text(word) for word in words]
 
 
 def _split_windows(command: str) -> list[str]:
@@ -90,7 +91,7 @@ async def run(words: list[str], environ: Mapping[str, str], *, origin: str, seco
         ValueError: its words hold a NUL.
         SourceUnavailable: it did not end in time, or wrote too much; it was killed with its children.
     """
-    stdout, stderr = bytearray(), bytearray()
+    stdout, stderr = Buffer(), Buffer()
     process = await _start(words, environ)
     ended = False
     try:
@@ -116,7 +117,7 @@ async def run(words: list[str], environ: Mapping[str, str], *, origin: str, seco
             f"{origin} printed more than {LONGEST_OUTPUT // 1024} KiB and was killed;"
             " run it by hand and look at what it prints"
         )
-    return Ended(status, bytes(stdout), bytes(stderr))
+    return Ended(status, Data(stdout), Data(stderr))
 
 
 async def _start(words: list[str], environ: Mapping[str, str]) -> Popen[bytes]:
@@ -161,7 +162,7 @@ async def _end(process: Popen[bytes], *, kill: bool) -> None:
         raise cancelled
 
 
-async def _read(pipe: IO[bytes] | None, output: bytearray, process: Popen[bytes] | None) -> None:
+async def _read(pipe: IO[bytes] | None, output: Buffer, process: Popen[bytes] | None) -> None:
     """Read a pipe to its end, and keep no more than is allowed; a ``process`` that writes more is killed."""
     reader = asyncio.StreamReader()
     loop = asyncio.get_running_loop()
@@ -169,6 +170,7 @@ async def _read(pipe: IO[bytes] | None, output: bytearray, process: Popen[bytes]
     try:
         while piece := await reader.read(PIECE):
             output += piece[: LONGEST_OUTPUT + 1 - len(output)]
+            del piece  # a cancellation's traceback shows this frame
             if process is not None and len(output) > LONGEST_OUTPUT:
                 _kill(process)
                 break

@@ -62,7 +62,8 @@ class Provider:
     served.
 
     ``async with provider:`` also refreshes while nobody calls, and keeps the HTTP session open; enter it in a
-    lifespan. A provider may be shared by several event loops and threads.
+    lifespan. A provider may be shared by several event loops and threads. It can be neither pickled nor copied:
+    another process makes its own.
 
     Args:
         source: a coroutine function without arguments that goes and gets credentials.

@@ -11,6 +11,7 @@ from aiocreds import Credentials, refresh
 from aiocreds.provider import LONGEST_SLEEP
 from aiocreds.refresh import Action
 from tests.benchmarks.report import Row, at_most, for_scale
+from tests.hush import secret
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -21,6 +22,7 @@ DAY = 86_400.0
 HOUR = 3_600.0
 START = 1_800_000_000.0
 LIMIT = 0.015
+SECRET = secret("fleet")
 
 
 def rows() -> list[Row]:
@@ -67,7 +69,7 @@ def _process(start: float, until: float) -> Iterator[float]:
 
 
 def _issue(now: float) -> Credentials:
-    return Credentials("ASIABENCH", "secret", "token", expiration=datetime.fromtimestamp(now + LIFETIME, UTC))
+    return Credentials("ASIABENCH", SECRET, SECRET, expiration=datetime.fromtimestamp(now + LIFETIME, UTC))
 
 
 def busiest(times: list[float]) -> int:

@@ -254,7 +254,7 @@ async def test_fifty_tasks_keep_calling_s3_while_their_role_rotates(moto: str, c
 
 def a_user_and_a_role(moto: str) -> Credentials:
     """A user of moto's who may assume a role that may use S3; from here on, moto checks who calls."""
-    iam = client(moto, "iam", Credentials("AKIANOBODY", "nobody"))
+    iam = client(moto, "iam", Credentials("AKIANOBODY", secret()))
     iam.create_user(UserName="rotating")
     iam.put_user_policy(UserName="rotating", PolicyName="roles", PolicyDocument=policy("sts:AssumeRole"))
     iam.create_role(RoleName="rotating", AssumeRolePolicyDocument=policy("sts:AssumeRole", Principal={"AWS": "*"}))

@@ -28,6 +28,7 @@ LEAKS = {
     *("AWS_WEB_IDENTITY_TOKEN_FILE", "AWS_ROLE_ARN", "AWS_ROLE_SESSION_NAME"),
 }
 EXEC = [*COMMAND, "exec"]
+SHOWN = pytest.mark.shows_secrets("stdout", because="the commands print their environment")
 BOTH = pytest.mark.parametrize("server", [[], ["--server"]], ids=["becoming it", "beside a server"])
 SHOW = [sys.executable, "-c", "import json, os; print(json.dumps(dict(os.environ)))"]
 TRAP = (
@@ -57,6 +58,7 @@ async def shown(machine: Machine, *arguments: str, **variables: str) -> dict[str
     return found
 
 
+@SHOWN
 async def test_the_command_has_the_credentials_and_none_of_the_parents(machine: Machine) -> None:
     stale = dict.fromkeys(LEAKS, secret("stale"))
     environ = await shown(machine, "--profile", "dev", HTTP_PROXY="kept", **stale)
@@ -80,6 +82,7 @@ async def test_a_server_hands_over_no_keys_at_all(machine: Machine) -> None:
     assert MARK not in json.dumps(environ)
 
 
+@SHOWN
 async def test_temporary_credentials_bring_token_and_expiration(aws: Loopback, home: Path) -> None:
     environ = await shown(Machine(home, {**aws.environ, "AWS_EC2_METADATA_DISABLED": ""}))
     assert environ["AWS_ACCESS_KEY_ID"].startswith("ASIALOOPBACK")
@@ -88,6 +91,7 @@ async def test_temporary_credentials_bring_token_and_expiration(aws: Loopback, h
 
 
 @BOTH
+@SHOWN
 async def test_the_region(server: list[str], machine: Machine) -> None:
     named = ["--profile", "dev", *server]
     assert (await shown(machine, *named, AWS_REGION="us-east-1"))["AWS_REGION"] == "eu-central-1"

@@ -42,7 +42,7 @@ def _cache(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def boto(moto: str, service: str, **keys: str | None) -> Any:
     make: Any = cast("Any", boto3).client
-    keys = keys or {"aws_access_key_id": "AKIANOBODY", "aws_secret_access_key": "nobody"}
+    keys = keys or {"aws_access_key_id": "AKIANOBODY", "aws_secret_access_key": secret()}
     return make(service, endpoint_url=moto, region_name=REGION, **keys)
 
 

@@ -122,7 +122,7 @@ def lake() -> Iterator[Lake]:
     server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
     server.start()
     url = "http://{}:{}".format(*server.get_host_and_port())
-    nobody = Credentials("AKIANOBODY", "nobody")
+    nobody = Credentials("AKIANOBODY", secret())
     iam = client(url, "iam", nobody)
     iam.create_user(UserName="lake")
     iam.put_user_policy(UserName="lake", PolicyName="all", PolicyDocument=policy("*"))

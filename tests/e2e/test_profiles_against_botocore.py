@@ -45,6 +45,8 @@ from tests.loopback import CONTAINER_PATH, ROLE, ROLES_PATH, Loopback, Seen
 from tests.sign_in import OIDC, PORTAL, SIGN_IN, SignInServer
 
 LOADER: Any = Loader()  # botocore's data files, read once for all sessions
+pytestmark = pytest.mark.shows_secrets("stdout", because="botocore reads there what a process prints")
+
 KNOWN = ("A", "B", "C", "D", "BASE", "CONFIG", "CREDENTIALS", "ENVIRONMENT")
 ERROR, KEYS, PROCESS = "an error", "keys", "a process"
 CACHES = ".aws/*/cache/*.json"

@@ -20,6 +20,7 @@ from tests.sign_in import ACCOUNT, LOGIN_SESSION, SIGN_IN
 from tests.unit.test_process import until
 
 MINUTE = timedelta(minutes=1)
+PRINTED = pytest.mark.shows_secrets("stdout", because="the programs print what they got")
 SRC = Path(__file__).parents[2] / "src"
 
 OURS = """
@@ -126,6 +127,7 @@ def check(said: dict[str, Any], path: Path) -> None:
     assert path.stat().st_mode & 0o777 == 0o600
 
 
+@PRINTED
 async def test_eight_processes_renew_once(aws: Loopback, environ: dict[str, str], home: Path) -> None:
     path = sign_in(aws, home)
     processes = [await start(["-c", OURS, "wait"], environ) for _ in range(8)]
@@ -140,6 +142,7 @@ async def test_eight_processes_renew_once(aws: Loopback, environ: dict[str, str]
     assert {file.suffix for file in path.parent.iterdir()} <= {".json", ".lock"}
 
 
+@PRINTED
 @pytest.mark.parametrize("first", PROGRAMS)
 @pytest.mark.parametrize("second", PROGRAMS)
 async def test_what_one_has_renewed_is_read_and_renewed_by_another(
@@ -191,6 +194,7 @@ async def test_none_of_them_takes_half_a_sign_in(
     assert not aws.requests
 
 
+@PRINTED
 async def test_the_folder_is_the_same_for_all(aws: Loopback, environ: dict[str, str], home: Path) -> None:
     path = sign_in(aws, home, left=60 * MINUTE)
     environ["AWS_LOGIN_CACHE_DIRECTORY"] = "$HOME/kept"

@@ -76,7 +76,7 @@ def moto() -> Iterator[str]:
 @pytest.fixture(scope="module")
 def user(moto: str) -> Iterator[Credentials]:
     """A user who may assume roles, at a moto that from now on checks who calls."""
-    iam = client(moto, "iam", Credentials("AKIANOBODY", "nobody"))
+    iam = client(moto, "iam", Credentials("AKIANOBODY", secret()))
     iam.create_user(UserName="me")
     iam.put_user_policy(UserName="me", PolicyName="roles", PolicyDocument=policy("sts:AssumeRole"))
     for role in ("reader", "second", "closed"):

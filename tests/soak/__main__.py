@@ -35,7 +35,7 @@ from typing import TYPE_CHECKING
 import time_machine
 from blockbuster import blockbuster_ctx
 
-from tests.hush import Watch
+from tests.hush import secret_in
 from tests.kit import START
 from tests.soak.faults import Machine
 from tests.soak.figures import ALLOWED, Figures, grown
@@ -94,9 +94,15 @@ async def soak(home: Path, book: Book, cycles: int, random: random.Random, clock
 @contextmanager
 def heard(book: Book) -> Iterator[None]:
     """Have whatever Python complains of break a rule, and any secret in a log record."""
-    watch, logger = Watch(), logging.getLogger("aiocreds")
+
+    class Listener(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            if secret_in(text := self.format(record)):
+                book.accuse(f"a secret was logged: {text}")
+
+    logger = logging.getLogger("aiocreds")
     logger.setLevel(logging.DEBUG)
-    logger.addHandler(watch)
+    logger.addHandler(Listener())
     logger.propagate = False
     logging.getLogger("aiohttp.server").setLevel(logging.CRITICAL)  # it complains of clients that hang up
     sys.unraisablehook = lambda caught: book.accuse(f"Python complains: {caught.exc_value!r} in {caught.object!r}")
@@ -104,8 +110,6 @@ def heard(book: Book) -> Iterator[None]:
     warnings.simplefilter("error")
     yield
     gc.collect()  # what was forgotten complains when it is collected
-    for text in watch.caught:
-        book.accuse(f"a secret was logged: {text}")
 
 
 if __name__ == "__main__":

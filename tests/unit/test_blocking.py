@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-CONFTEST = "from tests.conftest import never_block, watch\n"
+CONFTEST = "from tests.conftest import never_block\n"
 PLANTED = """
 import asyncio, time, threading
 from aiocreds import Context, Credentials, Provider, SourceUnavailable

@@ -26,6 +26,8 @@ from tests.kit import START, issue
 if TYPE_CHECKING:
     from pathlib import Path
 
+pytestmark = pytest.mark.shows_secrets("stdout", because="printing them is what export is for")
+
 HOSTILE = [
     "plain/with+usual=signs",
     "it's",
@@ -46,52 +48,61 @@ SHELLS = [shell for shell in ("sh", "dash", "bash", "zsh", "ksh") if shutil.whic
 
 
 def keys(value: str) -> Credentials:
-    return Credentials("AKIAEXPORT0000001", value, session_token=value)
+    """With a secret that begins and ends with ``value``."""
+    hostile = f"{value}{secret()}{value}"
+    return Credentials("AKIAEXPORT0000001", hostile, session_token=hostile)
 
 
 @pytest.mark.parametrize("value", HOSTILE)
 @pytest.mark.parametrize("shell", SHELLS)
 def test_a_posix_shell_reads_the_very_value(shell: str, value: str) -> None:
+    given = keys(value)
     script = 'eval "$1"; sh -c \'printf %s "$AWS_SECRET_ACCESS_KEY|$AWS_SESSION_TOKEN|$AWS_ACCESS_KEY_ID"\''
     done = subprocess.run(
-        [shell, "-c", script, shell, written(keys(value), "env")], capture_output=True, check=True, text=True
+        [shell, "-c", script, shell, written(given, "env")], capture_output=True, check=True, text=True
     )
-    assert done.stdout == f"{value}|{value}|AKIAEXPORT0000001"
+    assert done.stdout == f"{given.secret_access_key}|{given.session_token}|AKIAEXPORT0000001"
     script = 'eval "$1"; printf %s "$AWS_SECRET_ACCESS_KEY"'
     done = subprocess.run(
-        [shell, "-c", script, shell, written(keys(value), "env-no-export")],
+        [shell, "-c", script, shell, written(given, "env-no-export")],
         capture_output=True,
         check=True,
         text=True,
     )
-    assert done.stdout == value
+    assert done.stdout == given.secret_access_key
 
 
 @pytest.mark.skipif(not shutil.which("fish"), reason="fish is not on this machine")
 def test_fish_reads_the_very_values() -> None:
     for value in HOSTILE:
-        script = f"{written(keys(value), 'fish')}\nprintf %s $AWS_SECRET_ACCESS_KEY"
-        assert subprocess.run(["fish", "-c", script], capture_output=True, check=True, text=True).stdout == value
+        given = keys(value)
+        script = f"{written(given, 'fish')}\nprintf %s $AWS_SECRET_ACCESS_KEY"
+        done = subprocess.run(["fish", "-c", script], capture_output=True, check=True, text=True)
+        assert done.stdout == given.secret_access_key
 
 
 @pytest.mark.skipif(not shutil.which("pwsh"), reason="PowerShell is not on this machine")
 def test_powershell_reads_the_very_values() -> None:
     for value in HOSTILE:
-        script = f"{written(keys(value), 'powershell')}\n[Console]::Out.Write($Env:AWS_SECRET_ACCESS_KEY)"
+        given = keys(value)
+        script = f"{written(given, 'powershell')}\n[Console]::Out.Write($Env:AWS_SECRET_ACCESS_KEY)"
         done = subprocess.run(["pwsh", "-NoProfile", "-c", script], capture_output=True, check=True, text=True)
-        assert done.stdout == value
+        assert done.stdout == given.secret_access_key
 
 
 def test_shells_that_are_seldom_at_hand_are_spoken_to_by_their_books() -> None:
-    hostile = keys("a'b\\c\u2019")
-    assert "AWS_SECRET_ACCESS_KEY 'a\\'b\\\\c\u2019'\n" in written(hostile, "fish")
-    assert "$Env:AWS_SECRET_ACCESS_KEY='a''b\\c\u2019\u2019'\n" in written(hostile, "powershell")
+    key = secret()
+    hostile = Credentials("AKIAEXPORT0000001", f"{key}a'b\\c\u2019")
+    assert f"AWS_SECRET_ACCESS_KEY '{key}a\\'b\\\\c\u2019'\n" in written(hostile, "fish")
+    assert f"$Env:AWS_SECRET_ACCESS_KEY='{key}a''b\\c\u2019\u2019'\n" in written(hostile, "powershell")
     for quote in "\u2018\u2019\u201a\u201b":  # PowerShell takes them for the one that ends the text
-        assert f"$Env:AWS_SECRET_ACCESS_KEY='a{quote}{quote};b'\n" in written(keys(f"a{quote};b"), "powershell")
-    assert written(keys("a&b"), "windows-cmd").splitlines() == [
+        hostile = Credentials("AKIAEXPORT0000001", f"{key}{quote};b")
+        assert f"$Env:AWS_SECRET_ACCESS_KEY='{key}{quote}{quote};b'\n" in written(hostile, "powershell")
+    hostile = Credentials("AKIAEXPORT0000001", f"{key}&b", session_token=f"{key}&c")
+    assert written(hostile, "windows-cmd").splitlines() == [
         "set AWS_ACCESS_KEY_ID=AKIAEXPORT0000001",
-        'set "AWS_SECRET_ACCESS_KEY=a&b"',
-        'set "AWS_SESSION_TOKEN=a&b"',
+        f'set "AWS_SECRET_ACCESS_KEY={key}&b"',
+        f'set "AWS_SESSION_TOKEN={key}&c"',
         *("set AWS_CREDENTIAL_EXPIRATION=", "set AWS_ACCOUNT_ID=", "set AWS_CREDENTIAL_SCOPE="),
     ]
 
@@ -110,15 +121,16 @@ def test_a_nul_fits_no_variable(form: str) -> None:
 
 
 def test_usual_values_look_as_aws_cli_writes_them() -> None:
+    key = f"{secret()}/+="
     lines = {
-        "env": "export AWS_ACCESS_KEY_ID=AKIA/+=\nexport AWS_SECRET_ACCESS_KEY=s/+=\n",
-        "env-no-export": "AWS_ACCESS_KEY_ID=AKIA/+=\nAWS_SECRET_ACCESS_KEY=s/+=\n",
-        "powershell": "$Env:AWS_ACCESS_KEY_ID='AKIA/+='\n$Env:AWS_SECRET_ACCESS_KEY='s/+='\n",
-        "windows-cmd": "set AWS_ACCESS_KEY_ID=AKIA/+=\nset AWS_SECRET_ACCESS_KEY=s/+=\n",
-        "fish": "set -gx AWS_ACCESS_KEY_ID AKIA/+=\nset -gx AWS_SECRET_ACCESS_KEY s/+=\n",
+        "env": f"export AWS_ACCESS_KEY_ID=AKIA/+=\nexport AWS_SECRET_ACCESS_KEY={key}\n",
+        "env-no-export": f"AWS_ACCESS_KEY_ID=AKIA/+=\nAWS_SECRET_ACCESS_KEY={key}\n",
+        "powershell": f"$Env:AWS_ACCESS_KEY_ID='AKIA/+='\n$Env:AWS_SECRET_ACCESS_KEY='{key}'\n",
+        "windows-cmd": f"set AWS_ACCESS_KEY_ID=AKIA/+=\nset AWS_SECRET_ACCESS_KEY={key}\n",
+        "fish": f"set -gx AWS_ACCESS_KEY_ID AKIA/+=\nset -gx AWS_SECRET_ACCESS_KEY {key}\n",
     }
     for form, expected in lines.items():
-        assert written(Credentials("AKIA/+=", "s/+="), form).startswith(expected)
+        assert written(Credentials("AKIA/+=", key), form).startswith(expected)
 
 
 @pytest.mark.parametrize("shell", SHELLS)
@@ -152,7 +164,7 @@ def test_the_process_format_is_what_sdks_parse() -> None:
         "Expiration": "2035-01-02T03:04:05Z",
         "AccountId": "123456789012",
     }
-    assert json.loads(written(Credentials("AKIA1", "s"), "process")).keys() == {
+    assert json.loads(written(Credentials("AKIA1", secret()), "process")).keys() == {
         "Version",
         "AccessKeyId",
         "SecretAccessKey",

@@ -16,6 +16,8 @@ from aiocreds.cli.main import COMMANDS, main
 from tests.command import COMMAND, Machine
 from tests.hush import MARK, secret
 
+EXPORTED = pytest.mark.shows_secrets("stdout", because="printing them is what export is for")
+
 
 @pytest.fixture
 def machine(home: Path) -> Machine:
@@ -48,6 +50,7 @@ def test_without_a_command_it_shows_them_all(capsys: pytest.CaptureFixture[str])
     assert "pip install" not in said.err
 
 
+@EXPORTED
 async def test_without_the_extra_it_says_what_to_install(machine: Machine) -> None:
     program = "import sys; sys.modules['rich'] = sys.modules['argcomplete'] = None; sys.argv = ['aiocreds', {}]\n"
     run = "from aiocreds.cli.main import main; sys.exit(main())"
@@ -115,6 +118,7 @@ def test_what_it_does_not_understand(
     assert complaint in capsys.readouterr().err
 
 
+@EXPORTED
 @pytest.mark.parametrize("arguments", [["--debug", "export"], ["export", "--debug"]], ids=" ".join)
 async def test_debug_tells_much_and_no_secret(arguments: list[str], machine: Machine) -> None:
     ended = await machine.aiocreds(*arguments, AWS_PROFILE="other", AWS_SESSION_TOKEN=secret("token"))
@@ -125,6 +129,7 @@ async def test_debug_tells_much_and_no_secret(arguments: list[str], machine: Mac
     assert MARK in ended.out
 
 
+@EXPORTED
 def test_debug_leaves_the_loggers_as_they_were(
     capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -16,6 +16,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa, utils
 from cryptography.hazmat.primitives.serialization import Encoding, PrivateFormat
 
 from aiocreds.aws.dpop import dpop_proof, private_key
+from aiocreds.hidden import Text
 from aiocreds.refresh import Clock
 from tests.hush import MARK, secret
 from tests.kit import START
@@ -163,7 +164,7 @@ def test_a_signature_that_begins_with_zeros_keeps_its_64_octets(key: ec.Elliptic
 @pytest.mark.parametrize("ends", ["\n", "\r\n", ""])
 def test_a_key(key: ec.EllipticCurvePrivateKey, form: PrivateFormat, ends: str) -> None:
     pem = pem_of(key, form).replace("\n", ends) if ends else pem_of(key, form).rstrip()
-    assert private_key(pem).private_numbers() == key.private_numbers()
+    assert private_key(Text(pem)).private_numbers() == key.private_numbers()
 
 
 def other_keys() -> dict[str, str]:
@@ -194,5 +195,5 @@ OTHER_KEYS = other_keys()
 @pytest.mark.parametrize("what", OTHER_KEYS)
 def test_no_p_256_key(what: str) -> None:
     with pytest.raises(ValueError, match="no P-256 key") as caught:
-        private_key(OTHER_KEYS[what])
+        private_key(Text(OTHER_KEYS[what]))
     assert MARK not in repr(caught.value)

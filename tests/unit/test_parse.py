@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import pytest
 
 from aiocreds.errors import CredentialsError, ServiceRefused, SourceUnavailable
+from aiocreds.hidden import Data
 from aiocreds.parse import parse_credentials
 from tests.hush import MARK, is_ours, secret
 
@@ -70,9 +71,9 @@ def document(**fields: object) -> dict[str, object]:
     }
 
 
-def parse(text: str | bytes | dict[str, object], **options: Any) -> Any:
+def parse(text: bytes | dict[str, object], **options: Any) -> Any:
     options = {"provider": "test", "origin": "the agent", "remedy": "look there", "now": NOW, **options}
-    return parse_credentials(json.dumps(text) if isinstance(text, dict) else text, **options)
+    return parse_credentials(Data(json.dumps(text).encode() if isinstance(text, dict) else text), **options)
 
 
 def test_everything_there_is() -> None:
@@ -117,21 +118,21 @@ def test_bytes_with_a_byte_order_mark_or_in_utf_16() -> None:
     ("text", "what"),
     [
         (b"", "nothing"),
-        (" \n", "nothing"),
-        ("<html>hUsH</html>", "HTML or XML"),
+        (b" \n", "nothing"),
+        (b"<html>hUsH</html>", "HTML or XML"),
         (b"\n <?xml version='1.0'?>hUsH", "HTML or XML"),
-        ('{"SecretAccessKey": "hUsH', "not JSON, or cut short"),
-        ("hUsH", "not JSON, or cut short"),
+        (b'{"SecretAccessKey": "hUsH', "not JSON, or cut short"),
+        (b"hUsH", "not JSON, or cut short"),
         (b'{"SecretAccessKey": "hUsH\xff"}', "not JSON, or cut short"),
-        ("[" * 100_000, "not JSON, or cut short"),
-        ('{"AccessKeyId": ' + "1" * 5000 + "}", "not JSON, or cut short"),
-        ('["hUsH"]', "a JSON array, not an object"),
-        ('"hUsH"', "a JSON string, not an object"),
-        ("12", "a JSON number, not an object"),
-        ("null", "a JSON null, not an object"),
+        (b"[" * 100_000, "not JSON, or cut short"),
+        (b'{"AccessKeyId": ' + b"1" * 5000 + b"}", "not JSON, or cut short"),
+        (b'["hUsH"]', "a JSON array, not an object"),
+        (b'"hUsH"', "a JSON string, not an object"),
+        (b"12", "a JSON number, not an object"),
+        (b"null", "a JSON null, not an object"),
     ],
 )
-def test_no_document(text: str | bytes, what: str) -> None:
+def test_no_document(text: bytes, what: str) -> None:
     with pytest.raises(SourceUnavailable, match=f"the agent answered with .*{what}.*; look there") as caught:
         parse(text)
     assert MARK not in str(caught.value)

@@ -111,6 +111,7 @@ async def test_the_very_error_a_source_raises_is_not_touched() -> None:
     assert error.provider is None
 
 
+@pytest.mark.shows_secrets("exception", because="the cause is the user's own")
 async def test_a_foreign_exception_becomes_one_of_ours_and_keeps_its_cause() -> None:
     with pytest.raises(CredentialsError) as caught:
         await from_vault("foreign")()

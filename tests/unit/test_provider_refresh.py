@@ -621,6 +621,7 @@ async def test_the_status_of_credentials_that_never_expire(clock: time_machine.T
     assert provider.status == RefreshStatus(None, None, at(0), None, 1, 0, None)
 
 
+@pytest.mark.shows_secrets("exception", because="the cause is the user's own")
 async def test_neither_repr_nor_status_shows_a_secret(clock: time_machine.Traveller) -> None:
     source = Source(issue(key="ASIAEXAMPLEKEY99"), ValueError(MARK))
     provider = source.provider(name="from_vault")

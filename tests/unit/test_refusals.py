@@ -19,13 +19,15 @@ import pytest
 
 from aiocreds.aws.refusals import LONGEST_MESSAGE, THROTTLED, to_error, told_in_json
 from aiocreds.errors import ServiceRefused, SourceUnavailable
+from aiocreds.hidden import Data
 from aiocreds.http import Response
 from tests.hush import MARK, secret
 
 
 def response(status: int = 400, body: object = b"", **headers: str) -> Response:
     data = body if isinstance(body, bytes) else json.dumps(body).encode()
-    return Response(status, {name.replace("_", "-"): value for name, value in headers.items()}, data, "example.com")
+    named = {name.replace("_", "-"): value for name, value in headers.items()}
+    return Response(status, named, Data(data), "example.com")
 
 
 def refused(answer: Response, *hidden: str) -> ServiceRefused | SourceUnavailable:

@@ -25,10 +25,12 @@ from aiocreds.aws.signing import (
     signature,
 )
 from aiocreds.credentials import Credentials
+from tests.hush import secret
 
 AT = datetime(2015, 8, 30, 12, 36, tzinfo=UTC)
 KEYS = Credentials("AKIDEXAMPLE", "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY")
-TEMPORARY = Credentials(KEYS.access_key_id, KEYS.secret_access_key, "the/token==")
+TOKEN = f"the/token/{secret()}=="
+TEMPORARY = Credentials(KEYS.access_key_id, KEYS.secret_access_key, TOKEN)
 FORM = ("Content-Type", "application/x-www-form-urlencoded")
 
 
@@ -174,14 +176,14 @@ def test_the_token_of_former_keys_is_not_signed() -> None:
 def test_the_session_token_is_signed() -> None:
     headers = signed(credentials=TEMPORARY)
 
-    assert headers["X-Amz-Security-Token"] == "the/token=="
+    assert headers["X-Amz-Security-Token"] == TOKEN
     assert "x-amz-security-token" in signed_names(headers)
 
 
 def test_the_session_token_can_be_added_unsigned() -> None:
     headers = signed(credentials=TEMPORARY, omit_session_token=True)
 
-    assert headers == {**signed(), "X-Amz-Security-Token": "the/token=="}
+    assert headers == {**signed(), "X-Amz-Security-Token": TOKEN}
 
 
 def test_the_hash_of_the_body_can_be_stated() -> None:
@@ -274,10 +276,10 @@ def test_a_failure_shows_no_secret(url: str) -> None:
     shown = "".join(traceback.TracebackException.from_exception(caught.value, capture_locals=True).format())
     assert "signing.py" in shown
     assert KEYS.secret_access_key not in shown
-    assert "the/token==" not in shown
+    assert TOKEN not in shown
 
 
 def test_keys_that_are_no_utf_8_sign_without_an_error_that_would_hold_them() -> None:
-    odd = Credentials("AKIDEXAMPLE", "secret\udc80", "token\udcff")
+    odd = Credentials("AKIDEXAMPLE", f"{secret()}\udc80", f"{secret()}\udcff")
 
     assert signed(credentials=odd)["Authorization"] != signed()["Authorization"]

@@ -440,7 +440,7 @@ async def test_an_unreadable_date_teaches_nothing(aws: Loopback, context: Contex
 async def test_keys_that_no_header_can_hold_are_refused(
     aws: Loopback, context: Context, field: str, stray: str
 ) -> None:
-    values = {"access_key_id": "AKIAODD0", "session_token": "token", field: f"{secret()}{stray}x"}
+    values = {"access_key_id": "AKIAODD0", "session_token": secret("token"), field: f"{secret()}{stray}x"}
 
     async def odd() -> Credentials:
         return Credentials(values["access_key_id"], secret(), values["session_token"])

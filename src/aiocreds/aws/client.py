@@ -34,7 +34,7 @@ SKEW_TOLERATED = 240.0  # seconds; services refuse signatures from about 300 on
 
 @dataclass(frozen=True, slots=True)
 class ClientConfig:
-    """How the service calls of a source are made.
+    """How the service calls of a source are made. It is plain data that can be copied and pickled.
 
     Attributes:
         region: by default ``AWS_REGION``, ``AWS_DEFAULT_REGION``, the profile's ``region``, else the home region
@@ -179,30 +179,27 @@ class ServiceClient(NamedTuple):
         connect = time_limit(self.client.connect_timeout, "connect_timeout")
         read = time_limit(self.client.read_timeout, "read_timeout")
         corrected = False
-        try:
-            while True:
-                asked = context.clock.now()
-                response = await context.http.request(
-                    method,
-                    endpoint.url + path,
-                    provider=None,
-                    headers=headers,
-                    body=body,
-                    timeout=max(connect, read),
-                    connect_timeout=connect,
-                    read_timeout=read,
-                    attempts=self.client.max_attempts,
-                    retry_if=retry_if,
-                    ca_bundle=self.around.get("ca_bundle"),
-                    middlewares=self.client.middlewares,
-                    sign=signer,
-                )
-                # Only who rejects our clock is believed about the time: what else answers may be anybody.
-                if corrected or not clock_rejected(response) or not self._learn_clock(response, asked):
-                    return response
-                corrected = True
-        finally:
-            del body  # it may hold an MFA code, and the traceback of a failing middleware would show it
+        while True:
+            asked = context.clock.now()
+            response = await context.http.request(
+                method,
+                endpoint.url + path,
+                provider=None,
+                headers=headers,
+                body=body,
+                timeout=max(connect, read),
+                connect_timeout=connect,
+                read_timeout=read,
+                attempts=self.client.max_attempts,
+                retry_if=retry_if,
+                ca_bundle=self.around.get("ca_bundle"),
+                middlewares=self.client.middlewares,
+                sign=signer,
+            )
+            # Only who rejects our clock is believed about the time: what else answers may be anybody.
+            if corrected or not clock_rejected(response) or not self._learn_clock(response, asked):
+                return response
+            corrected = True
 
     def _tell(self, endpoint: Endpoint) -> None:
         """Say who is asked, and what sent us there, to who explains."""

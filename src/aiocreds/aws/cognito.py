@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from aiocreds.aws.client import ServiceClient
     from aiocreds.credentials import Credentials
+    from aiocreds.hidden import Document
     from aiocreds.http import Response
 
 NAME = "Cognito"
@@ -91,7 +92,7 @@ async def get_credentials(
 
 async def _call(
     cognito: ServiceClient, action: str, parameters: Mapping[str, Any], *, target: str
-) -> tuple[dict[str, Any], Response]:
+) -> tuple[Document, Response]:
     return await ask(
         cognito,
         "POST",

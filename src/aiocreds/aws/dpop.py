@@ -17,6 +17,7 @@ from aiocreds.errors import InvalidConfiguration
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
 
+    from aiocreds.hidden import Text
     from aiocreds.refresh import Clock
 
 INSTALL = "pip install 'aiocreds[login]'"
@@ -30,7 +31,7 @@ def can_prove() -> bool:
         return False
 
 
-def private_key(pem: str) -> EllipticCurvePrivateKey:
+def private_key(pem: Text) -> EllipticCurvePrivateKey:
     """The key that ``aws login`` made. Loads the library, so call it in a thread.
 
     Raises:

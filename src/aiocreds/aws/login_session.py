@@ -20,6 +20,7 @@ from aiocreds.config import expand
 from aiocreds.config.times import time_of, utc, when
 from aiocreds.config.token_cache import TokenCache
 from aiocreds.errors import LoginRequired, ServiceRefused
+from aiocreds.hidden import Text
 from aiocreds.parse import credentials_in, object_of, text_of
 
 if TYPE_CHECKING:
@@ -100,7 +101,7 @@ class LoginSession:
         """Get other keys with the refresh token. What we do not know about the old ones is kept."""
         self._check(token)
         clock = self._around.context.clock
-        client_id, refresh_token, pem = (text_of(token[name]) or "" for name in NEEDED)
+        client_id, refresh_token, pem = (Text(text_of(token[name]) or "") for name in NEEDED)
         try:
             key = await asyncio.to_thread(private_key, pem)
         except ValueError:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from aiocreds import trace
 from aiocreds.errors import CredentialsNotFound, ServiceRefused, SourceUnavailable
+from aiocreds.hidden import Text
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -41,7 +42,7 @@ class MetadataService(NamedTuple):
     v1_allowed: bool
     context: Context
 
-    async def token(self) -> str | None:
+    async def token(self) -> Text | None:
         """A session token; None where v1 has to do.
 
         Raises:
@@ -62,7 +63,7 @@ class MetadataService(NamedTuple):
             self.context.answered[self.url] = False
             return None
         if response.status == 200:
-            token = response.body.decode("latin-1").strip()
+            token = Text(response.body.decode("latin-1").strip())
             if not token or not token.isascii() or not token.isprintable():
                 raise SourceUnavailable(
                     f"{self.name} answered the request for a token with something else; check what answers there"

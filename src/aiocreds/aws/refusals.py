@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from aiocreds.errors import ServiceRefused, SourceUnavailable
+from aiocreds.hidden import Document, Text
 from aiocreds.parse import error_code, parse_object
 
 if TYPE_CHECKING:
@@ -41,7 +42,7 @@ class Told(NamedTuple):
     """
 
     code: str
-    message: str
+    message: Text
     request_id: str | None
 
 
@@ -53,15 +54,15 @@ def told_in_json(response: Response, known: Iterable[str] = ()) -> Told:
         known: the codes to prefer, in this order, where an answer names its error twice.
     """
     try:
-        document: dict[str, Any] = parse_object(response.body, origin="", remedy="")
+        document = parse_object(response.body, origin="", remedy="")
     except SourceUnavailable:
-        document = {}
+        document = Document()
     named = [response.headers.get("x-amzn-ErrorType"), *map(document.get, ("__type", "code", "Code", "error"))]
     # Such as com.amazon.coral#NotAuthorizedException or NotAuthorizedException:http://internal.amazon.com/coral/
     codes = [error_code(name.partition(":")[0].rpartition("#")[2]) for name in named if isinstance(name, str)]
     code = next((code for code in known if code in codes), next(filter(None, codes), ""))
     message = next(filter(None, map(document.get, ("message", "Message", "error_description"))), "")
-    return Told(code, message if isinstance(message, str) else "", response.headers.get("x-amzn-RequestId"))
+    return Told(code, Text(message if isinstance(message, str) else ""), response.headers.get("x-amzn-RequestId"))
 
 
 def to_error(
@@ -95,7 +96,7 @@ def to_error(
         )
     if 300 <= status < 400:
         remedy = "redirects are not followed: check the endpoint, and for a proxy in between"
-    message = told.message
+    message: str = told.message
     for secret, instead in hidden:
         if secret:
             message = message.replace(secret, instead)

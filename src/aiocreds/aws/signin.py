@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
 
     from aiocreds.aws.client import ServiceClient
+    from aiocreds.hidden import Text
 
 KEYS = Names("accessKeyId", "secretAccessKey", "sessionToken")
 LONGEST_LIFE = 24 * 3600  # seconds; the real ones live for 15 minutes
@@ -54,7 +55,7 @@ class Renewed:
 
 
 async def create_token(
-    signin: ServiceClient, *, client_id: str, refresh_token: str, key: EllipticCurvePrivateKey
+    signin: ServiceClient, *, client_id: str, refresh_token: Text, key: EllipticCurvePrivateKey
 ) -> Renewed:
     """Call CreateOAuth2Token with a refresh token and a proof that the key it is bound to is held here.
 

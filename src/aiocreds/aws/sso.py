@@ -12,6 +12,7 @@ from urllib.parse import urlencode
 
 from aiocreds.aws.unsigned import CHECK_ENDPOINT, ask
 from aiocreds.errors import InvalidConfiguration, SourceUnavailable
+from aiocreds.hidden import Text
 from aiocreds.parse import Names, credentials_in, object_of, parse_expiration, text_of
 
 if TYPE_CHECKING:
@@ -47,7 +48,7 @@ SIGN_IN_ENDED = {
 }
 
 
-async def get_role_credentials(portal: ServiceClient, settings: SsoSettings, *, access_token: str) -> Credentials:
+async def get_role_credentials(portal: ServiceClient, settings: SsoSettings, *, access_token: Text) -> Credentials:
     """Call GetRoleCredentials.
 
     Raises:
@@ -105,7 +106,7 @@ class Renewed:
     refresh_token: str | None
 
 
-async def create_token(oidc: ServiceClient, *, client_id: str, client_secret: str, refresh_token: str) -> Renewed:
+async def create_token(oidc: ServiceClient, *, client_id: str, client_secret: Text, refresh_token: Text) -> Renewed:
     """Call CreateToken with a refresh token.
 
     Raises:
@@ -128,9 +129,9 @@ async def create_token(oidc: ServiceClient, *, client_id: str, client_secret: st
         remedies=OIDC_REMEDIES,
         hidden=[client_secret, refresh_token],
     )
-    access_token, lifetime = text_of(answer.get("accessToken")), answer.get("expiresIn")
+    access_token, lifetime = Text(text_of(answer.get("accessToken")) or ""), answer.get("expiresIn")
     if (
-        access_token is None
+        not access_token
         or not access_token.isprintable()  # no header can hold it
         or isinstance(lifetime, bool)
         or not isinstance(lifetime, int | float)

@@ -16,6 +16,7 @@ from aiocreds.config import expand
 from aiocreds.config.times import time_of, utc, when
 from aiocreds.config.token_cache import TokenCache
 from aiocreds.errors import LoginRequired, ServiceRefused
+from aiocreds.hidden import Text
 from aiocreds.parse import text_of
 
 if TYPE_CHECKING:
@@ -44,7 +45,7 @@ class SignIn:
         key = hashlib.sha1((settings.session or settings.start_url).encode(), usedforsecurity=False).hexdigest()
         self._cache = TokenCache(f"{expand(CACHE, around.context)}/{key}.json", around.context)
 
-    async def access_token(self, *, refused: str | None = None) -> str:
+    async def access_token(self, *, refused: Text | None = None) -> Text:
         """The access token, renewed first if its end is near.
 
         Args:
@@ -77,7 +78,7 @@ class SignIn:
         if _access_token(token) is None:
             raise self._none_there()
         command, now = self._settings.command, self._clock.now()
-        client_id, client_secret, refresh_token = (text_of(token.get(name)) for name in REGISTRATION)
+        client_id, client_secret, refresh_token = (Text(text_of(token.get(name)) or "") for name in REGISTRATION)
         ends = f"the sign-in in {self._cache.path} {when(token.get('expiresAt'), now)}"
         if self._settings.session is None or not (client_id and client_secret and refresh_token):
             raise LoginRequired(f"{ends} and cannot be renewed", command=command)
@@ -100,5 +101,6 @@ class SignIn:
         }
 
 
-def _access_token(token: Token | None) -> str | None:
-    return None if token is None else text_of(token.get("accessToken"))
+def _access_token(token: Token | None) -> Text | None:
+    access_token = None if token is None else text_of(token.get("accessToken"))
+    return None if access_token is None else Text(access_token)

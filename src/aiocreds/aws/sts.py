@@ -16,6 +16,7 @@ from aiocreds import trace
 from aiocreds.aws.refusals import THROTTLED, Told, to_error
 from aiocreds.credentials import Credentials, redact_key
 from aiocreds.errors import ServiceRefused, SourceUnavailable
+from aiocreds.hidden import Data, Document, Text
 from aiocreds.parse import error_code, parse_expiration
 
 if TYPE_CHECKING:
@@ -128,7 +129,7 @@ async def assume(
     parameters: Mapping[str, str | int],
     *,
     credentials: Credentials | None = None,
-    hidden: str | None = None,
+    hidden: Text | None = None,
 ) -> Credentials:
     """Have STS issue the credentials of a role.
 
@@ -177,7 +178,7 @@ async def _ask(
     *,
     target: str,
     credentials: Credentials | None,
-    hidden: str | None = None,
+    hidden: Text | None = None,
 ) -> Response:
     """Make a call and return its good answer."""
     try:
@@ -197,10 +198,10 @@ async def _ask(
     return response
 
 
-def _form(action: str, parameters: Mapping[str, str | int]) -> bytes:
+def _form(action: str, parameters: Mapping[str, str | int]) -> Data:
     """A call in the query protocol. The names are the service's own and need no quoting."""
     fields = [f"&{name}={_quoted(str(value))}" for name, value in parameters.items()]
-    return f"Action={action}&Version=2011-06-15{''.join(fields)}".encode()
+    return Data(f"Action={action}&Version=2011-06-15{''.join(fields)}".encode())
 
 
 def _quoted(text: str) -> str:
@@ -232,12 +233,12 @@ def _refusal(
     origin: str,
     target: str,
     credentials: Credentials | None,
-    hidden: str | None,
+    hidden: Text | None,
 ) -> ServiceRefused | SourceUnavailable:
     fields = _fields(response.body)
     request_id = fields.get("RequestId") or response.headers.get("x-amzn-RequestId")
-    told = Told(error_code(fields.get("Code")), fields.get("Message", ""), request_id)
-    secrets = [(hidden, "****")]
+    told = Told(error_code(fields.get("Code")), Text(fields.get("Message", "")), request_id)
+    secrets: list[tuple[str | None, str]] = [(hidden, "****")]
     if credentials is not None:
         key = redact_key(credentials.access_key_id)
         target = f"{target} for {key}"
@@ -257,12 +258,12 @@ def _refusal(
 
 def _parse(response: Response, action: Action, origin: str) -> Credentials:
     try:
-        text = response.body.decode()
+        text = Text(response.body.decode())
     except UnicodeDecodeError:
-        text = ""  # in another encoding, or garbled: the parser can tell
+        text = Text()  # in another encoding, or garbled: the parser can tell
     plain, role = PLAIN_CREDENTIALS.search(text), PLAIN_ARN.search(text)
     if plain and role and "&" not in text:
-        fields = plain.groupdict() | role.groupdict()
+        fields = Document(plain.groupdict() | role.groupdict())
     else:
         fields = _fields(response.body)
         if missing := [name for name in ISSUED if not fields.get(name)]:
@@ -279,12 +280,12 @@ def _parse(response: Response, action: Action, origin: str) -> Credentials:
     )
 
 
-def _fields(body: bytes) -> dict[str, str]:
+def _fields(body: Data) -> Document:
     """The texts in an answer by the names of their elements, which are different ones; empty when it is no XML."""
     try:
         # Bounded in size, and expat stops entity bombs. STS writes UTF-8, and a document that says otherwise shall
         # not choose among the codecs of Python, some of which raise or warn.
         root = ET.fromstring(body, ET.XMLParser(encoding="utf-8"))  # noqa: S314
     except ET.ParseError:
-        return {}
-    return {element.tag.rpartition("}")[2]: (element.text or "").strip() for element in root.iter()}
+        return Document()
+    return Document({element.tag.rpartition("}")[2]: (element.text or "").strip() for element in root.iter()})

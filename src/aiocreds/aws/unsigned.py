@@ -8,12 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 from aiocreds.aws.refusals import THROTTLED, to_error, told_in_json
 from aiocreds.errors import InvalidConfiguration, SourceUnavailable
+from aiocreds.hidden import Data, Text
 from aiocreds.parse import parse_object
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Collection, Mapping
 
     from aiocreds.aws.client import ServiceClient
+    from aiocreds.hidden import Document
     from aiocreds.http import Response
     from aiocreds.http.outgoing import Signer
 
@@ -38,7 +40,7 @@ async def ask(
     unrecoverable: Collection[str] = (),
     untimely: Collection[str] = (),
     proof: Signer | None = None,
-) -> tuple[dict[str, Any], Response]:
+) -> tuple[Document, Response]:
     """Make a call and return the JSON object it is answered with, and the answer itself.
 
     Args:
@@ -81,8 +83,6 @@ async def ask(
         )
     except SourceUnavailable as silence:
         raise SourceUnavailable(f"{silence}; asked {name} {target}", provider=silence.provider) from None
-    finally:
-        del headers, body  # they hold a token, and this frame stays in the traceback
     origin = f"{name} ({response.host})"
     if response.status != 200:
         told = told_in_json(response, remedies)
@@ -99,14 +99,14 @@ async def ask(
     return parse_object(response.body, origin=origin, remedy=f"is that {name}?"), response
 
 
-def _encoded(body: Mapping[str, Any] | None) -> bytes:
+def _encoded(body: Mapping[str, Any] | None) -> Data:
     try:
-        return b"" if body is None else json.dumps(body).encode()
+        return Data() if body is None else Data(json.dumps(body).encode())
     except TypeError as error:  # raised among frames that hold the body
         raise InvalidConfiguration(f"an argument is no text: {str(error)[:80]}") from None
 
 
-async def token_of(given: Token, *, place: str) -> str:
+async def token_of(given: Token, *, place: str) -> Text:
     """The token that a program hands over, stripped: the text itself, or what its async function says now.
 
     Args:
@@ -125,7 +125,7 @@ async def token_of(given: Token, *, place: str) -> str:
     return checked_token(said, place=place)
 
 
-def checked_token(token: object, *, place: str) -> str:
+def checked_token(token: object, *, place: str) -> Text:
     """The token, stripped; ``place`` is where it came from.
 
     Raises:
@@ -138,5 +138,5 @@ def checked_token(token: object, *, place: str) -> str:
     elif not token.strip().isprintable():
         fault = "holds a line break or another control character: it must be one line"
     else:
-        return token.strip()
+        return Text(token.strip())
     raise InvalidConfiguration(f"the token from {place} {fault}")

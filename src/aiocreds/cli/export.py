@@ -20,6 +20,7 @@ from aiocreds.cli.handing import (
 )
 from aiocreds.cli.terminal import run_to_end
 from aiocreds.errors import InvalidConfiguration
+from aiocreds.hidden import Text
 
 if TYPE_CHECKING:
     from argparse import ArgumentParser, Namespace
@@ -89,7 +90,7 @@ def written(credentials: Credentials, form: str) -> str:
         if "\0" in value:
             raise _inexpressible(name, "a NUL", "an environment variable")
         if value:
-            lines.append(_line(form, name, value))
+            lines.append(Text(_line(form, name, value)))
         elif form in UNSET:
             lines.append(UNSET[form].format(name))
     return "\n".join(lines) + "\n"

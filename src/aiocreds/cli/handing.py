@@ -13,6 +13,7 @@ from aiocreds.cli.terminal import ask_for_code
 from aiocreds.config import load, profile_name
 from aiocreds.context import DEFAULT
 from aiocreds.errors import InvalidConfiguration
+from aiocreds.hidden import Text
 from aiocreds.sources.default import default_chain
 from aiocreds.sources.process import ASKED_ITSELF
 
@@ -128,7 +129,7 @@ def iso(time: datetime) -> str:
     return f"{time:%Y-%m-%dT%H:%M:%SZ}"
 
 
-def variables(credentials: Credentials) -> dict[str, str]:
+def variables(credentials: Credentials) -> dict[str, Text]:
     """The credentials as environment variables; empty are those that they have no value for."""
     expiration = told_expiration(credentials)
     named = {
@@ -139,4 +140,4 @@ def variables(credentials: Credentials) -> dict[str, str]:
         "AWS_ACCOUNT_ID": credentials.account_id,
         "AWS_CREDENTIAL_SCOPE": credentials.credential_scope,
     }
-    return {name: value or "" for name, value in named.items()}
+    return {name: Text(value or "") for name, value in named.items()}

@@ -69,10 +69,10 @@ async def _serve(arguments: Namespace) -> None:
     from aiocreds.cli.endpoint import Endpoint  # with it comes aiohttp, which help and completion do without
 
     _forget_ourselves(arguments.port)
+    endpoint, stop = Endpoint(providers_by_path(arguments.profile), port=arguments.port), asyncio.Event()
     config = await load(DEFAULT)
     for profile in arguments.profile:
         config.required(profile)  # a typing error is found now, not by the clients
-    endpoint, stop = Endpoint(providers_by_path(arguments.profile), port=arguments.port), asyncio.Event()
     async with AsyncExitStack() as opened:
         opened.enter_context(caught(numbers_of(STOPPING), lambda _: stop.set()))
         try:

@@ -15,19 +15,17 @@ from aiocreds import trace
 from aiocreds.config import private_file
 from aiocreds.config.exposure import exposures, refuse_folder_of_others
 from aiocreds.errors import InvalidConfiguration, SourceUnavailable
+from aiocreds.hidden import Document as Hidden
 
 
-class Document(dict[str, Any]):
-    """A JSON object whose ``repr`` shows nothing: asyncio's debug log shows what tasks and threads bring.
+class Document(Hidden):
+    """A JSON object from a file.
 
     Attributes:
-        exposures: how other users can get at the file it comes from.
+        exposures: how other users can get at the file.
     """
 
     exposures: tuple[str, ...] = ()
-
-    def __repr__(self) -> str:
-        return "Document()"
 
 
 LARGEST = 1024 * 1024

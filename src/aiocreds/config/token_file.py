@@ -9,13 +9,14 @@ import stat
 
 from aiocreds import trace
 from aiocreds.errors import InvalidConfiguration, SourceUnavailable
+from aiocreds.hidden import Data, Text
 
 LONGEST_TOKEN = 64 * 1024
 ATTEMPTS = 5
 PAUSE = 0.1
 
 
-async def read_token_file(path: str, *, place: str) -> str:
+async def read_token_file(path: str, *, place: str) -> Text:
     """The stripped text of a token file, read off the loop.
 
     A missing or empty file may be in mid-rotation: it is looked at again for about half a second.
@@ -64,22 +65,13 @@ async def read_token_file(path: str, *, place: str) -> str:
     raise SourceUnavailable(f"the token file {path} (from {place}) is empty: look at what should write it")
 
 
-class _Token(str):
-    """A token, which hides from asyncio's debug log: that shows what threads bring."""
-
-    __slots__ = ()
-
-    def __repr__(self) -> str:
-        return "****"
-
-
-def _read(path: str) -> str:
+def _read(path: str) -> Text:
     # A pipe would be waited for by a thread that nobody can cancel.
     descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
     with os.fdopen(descriptor, "rb") as file:
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
             raise OSError(errno.EINVAL, "not a regular file")
-        data = file.read(LONGEST_TOKEN + 1)
+        data = Data(file.read(LONGEST_TOKEN + 1))
     if len(data) > LONGEST_TOKEN:
         raise ValueError
-    return _Token(data.decode().strip())
+    return Text(data.decode().strip())

@@ -16,6 +16,7 @@ from aiocreds.config.exposure import OthersFolder
 from aiocreds.config.file_lock import released
 from aiocreds.config.times import utc
 from aiocreds.errors import CredentialsError, LoginRequired, ServiceRefused, foreign
+from aiocreds.hidden import Document
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -138,7 +139,7 @@ class Renewal:
     async def _renewed(self, lock: FileLock, token: Token) -> Token | None:
         async with self.context.http.lease():  # nothing shall be awaited between the answer and the file
             try:
-                fresh = json_file.Document(await self.renew(token))
+                fresh = Document(await self.renew(token))
             except Exception as error:  # noqa: BLE001 - a middleware may raise anything
                 return await self._instead_of(token, error)
             kept, life = self.memory.unwritten, self.life(fresh)

@@ -207,8 +207,7 @@ def _has_keys(section: Section) -> bool:
 
 
 def _credential_source(section: Section) -> Kind:
-    value = section.get("credential_source") or ""
-    if value.lower() not in [known.lower() for known in CREDENTIAL_SOURCES]:
+    if (section.get("credential_source") or "").lower() not in [known.lower() for known in CREDENTIAL_SOURCES]:
         raise InvalidConfiguration(
             f"profile {section.name!r} has an unknown credential_source ({section.where('credential_source')}):"
             f" write {', '.join(CREDENTIAL_SOURCES[:-1])} or {CREDENTIAL_SOURCES[-1]}"

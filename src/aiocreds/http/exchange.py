@@ -18,6 +18,7 @@ from yarl import URL
 
 from aiocreds import trace
 from aiocreds.errors import InvalidConfiguration
+from aiocreds.hidden import Buffer, Data
 from aiocreds.http.failures import Failure, diagnosis, to_error
 from aiocreds.http.outgoing import Attempt, Signer, attempt_under_way, once, url_text
 
@@ -49,7 +50,7 @@ class Response:
 
     status: int
     headers: Mapping[str, str]
-    body: bytes
+    body: Data
     host: str
 
     def __repr__(self) -> str:
@@ -149,17 +150,15 @@ async def _read(response: aiohttp.ClientResponse, host: str) -> Response | Failu
         remedy = "check for a proxy that rewrites answers"
         return Failure("compressed its answer, which nobody asked for", remedy, retry=False)
     if 0 < (response.content_length or 0) <= MAX_BODY:
-        return Response(response.status, response.headers, await response.read(), host)
-    body = piece = b""
-    try:
-        async for piece in response.content.iter_any():
-            body += piece
-            if len(body) > MAX_BODY:
-                remedy = "check that the address is that of the right service"
-                return Failure(f"sent more than {MAX_BODY // 1024} KiB", remedy, retry=False)
-        return Response(response.status, response.headers, body, host)
-    finally:
-        body = piece = b""  # a cancellation's traceback shows this frame
+        return Response(response.status, response.headers, Data(await response.read()), host)
+    body = Buffer()
+    async for piece in response.content.iter_any():
+        body += piece
+        del piece  # a cancellation's traceback shows this frame
+        if len(body) > MAX_BODY:
+            remedy = "check that the address is that of the right service"
+            return Failure(f"sent more than {MAX_BODY // 1024} KiB", remedy, retry=False)
+    return Response(response.status, response.headers, Data(body), host)
 
 
 def _pause(call: Call, outcome: Response | Failure, attempt: int) -> float | None:

@@ -12,6 +12,7 @@ from aiocreds.aws.refusals import EXPIRED, told_in_json
 from aiocreds.aws.signing import UNSIGNED_PAYLOAD, check_sendable, presign, sign, unambiguous
 from aiocreds.durations import seconds
 from aiocreds.errors import InvalidConfiguration
+from aiocreds.hidden import Data
 from aiocreds.http import Response
 from aiocreds.provider import Provider
 
@@ -204,7 +205,7 @@ def says_expired(status: int, headers: Mapping[str, str], body: bytes) -> bool:
     found = _CODE_IN_XML.search(body)
     if found is not None:
         return found[1].decode() in EXPIRED
-    return told_in_json(Response(status, headers, body, host=""), EXPIRED).code in EXPIRED
+    return told_in_json(Response(status, headers, Data(body), host=""), EXPIRED).code in EXPIRED
 
 
 def _hash(body: bytes) -> str:

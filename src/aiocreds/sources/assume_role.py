@@ -15,6 +15,7 @@ from aiocreds.context import DEFAULT, Context
 from aiocreds.durations import seconds
 from aiocreds.errors import InvalidConfiguration, ServiceRefused
 from aiocreds.flight import Unattended, attended
+from aiocreds.hidden import Text
 from aiocreds.provider import Provider
 
 if TYPE_CHECKING:
@@ -170,15 +171,6 @@ async def assume(
     return await sts.assume(service, sts.ASSUME_ROLE, request, credentials=other)
 
 
-class _Code(str):
-    """An MFA code, which hides from tracebacks that show locals."""
-
-    __slots__ = ()
-
-    def __repr__(self) -> str:
-        return "****"
-
-
 def _check_somebody_is_there(mfa_code: MfaCode | None, place: str) -> None:
     if mfa_code is None:
         raise InvalidConfiguration(f"{place} asks for an MFA code, and there is nobody to give one: pass mfa_code=")
@@ -186,10 +178,10 @@ def _check_somebody_is_there(mfa_code: MfaCode | None, place: str) -> None:
         raise Unattended
 
 
-async def _ask_for_code(serial_number: str, mfa_code: MfaCode) -> _Code:
+async def _ask_for_code(serial_number: str, mfa_code: MfaCode) -> Text:
     while not _prompt.acquire(blocking=False):  # noqa: ASYNC110 - another loop may hold it, and people are slow
         await asyncio.sleep(0.05)
     try:
-        return _Code((await mfa_code(serial_number)).strip())
+        return Text((await mfa_code(serial_number)).strip())
     finally:
         _prompt.release()

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from aiocreds.aws.unsigned import Token
     from aiocreds.credentials import Credentials
+    from aiocreds.hidden import Text
 
     Logins = Mapping[str, Token]
 
@@ -214,7 +215,7 @@ async def _service(identity: str, client: ClientConfig | None, context: Context)
     return ServiceClient("cognito-identity", client, around, region)
 
 
-async def _tokens(logins: Logins | None) -> dict[str, str]:
+async def _tokens(logins: Logins | None) -> dict[str, Text]:
     if logins is not None and not isinstance(logins, Mapping):  # pyright: ignore[reportUnnecessaryIsInstance] - a user's
         raise InvalidConfiguration('logins is a mapping: write {"accounts.google.com": token}')
     return {name: await token_of(token, place=f"the login {name!r}") for name, token in (logins or {}).items()}

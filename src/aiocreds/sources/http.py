@@ -12,6 +12,7 @@ from aiocreds.config.token_file import read_token_file
 from aiocreds.context import DEFAULT, Context
 from aiocreds.durations import time_limit
 from aiocreds.errors import CredentialsNotFound, InvalidConfiguration, ServiceRefused, SourceUnavailable
+from aiocreds.hidden import Text
 from aiocreds.parse import error_code, parse_credentials, parse_object, unreadable
 from aiocreds.provider import credential_provider
 
@@ -165,7 +166,7 @@ async def _token(token: str | None, token_file: str | None, *, in_code: bool, co
         raise InvalidConfiguration(
             f"the token in {place} holds a line break or another control character: it must be one line"
         )
-    return Setting(token, place) if token else None
+    return Setting(Text(token), place) if token else None
 
 
 def _refusal(response: Response, url_place: str, token_place: str | None) -> ServiceRefused | SourceUnavailable:

@@ -115,7 +115,7 @@ async def run_credential_process(
         raise SourceUnavailable(
             f"{origin} {how}; {remedy}",
             exit_status=status,
-            stderr=ended.stderr,
+            stderr=bytes(ended.stderr),
         )
     version = parse_object(ended.stdout, origin=origin, remedy=SHELL_HINT if shell else BY_HAND).get("Version")
     if type(version) is not int or version != 1:

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from aiocreds.config import Section
     from aiocreds.credentials import Credentials
+    from aiocreds.hidden import Text
 
     RoleAssumer = Callable[..., Awaitable[Credentials]]
 
@@ -191,7 +192,7 @@ async def profile_credentials(section: Section, *, client: ClientConfig, around:
 
 
 async def _assume(
-    token: str,
+    token: Text,
     *,
     place: str,
     role_arn: str,
@@ -240,7 +241,7 @@ def session_name() -> str:
 
 
 async def assume_with_token(
-    parameters: Mapping[str, str | int], *, token: str, place: str, client: ClientConfig, around: Surroundings
+    parameters: Mapping[str, str | int], *, token: Text, place: str, client: ClientConfig, around: Surroundings
 ) -> Credentials:
     """Assume a role with a token; ``place`` is where messages say that it came from."""
     token = checked_token(token, place=place)
