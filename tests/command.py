@@ -9,6 +9,8 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
+from tests.hush import mark
+
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
     from pathlib import Path
@@ -80,6 +82,7 @@ class Machine:
                     line = await process.stdout.readline()
                     assert line, (await process.communicate())[1].decode()
                     server.lines.append(line.decode().rstrip("\n"))
+            mark(server.environ.get("AWS_CONTAINER_AUTHORIZATION_TOKEN"))
             yield server
             if process.returncode is None:
                 process.terminate()

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import itertools
+import traceback
 from pathlib import Path
+from typing import TYPE_CHECKING, cast
 from urllib.parse import quote
 
 import aiocreds
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
 
 MARK = "hUsH"
 SHORTEST = 16  # characters of what cannot turn up by chance: the least that an access key id may have
@@ -56,3 +61,33 @@ def secret_in(text: str) -> str | None:
 def is_ours(place: str) -> bool:
     """Whether a file, or a line of a traceback, is of the library."""
     return SOURCE in place
+
+
+def told_by(error: BaseException) -> Iterator[str]:
+    """All that the most talkative of error reporters shows of an exception; of frames, only of ours."""
+    ahead: list[BaseException | None] = [error]
+    seen: set[int] = set()
+    while ahead:
+        one = ahead.pop()
+        if one is None or id(one) in seen:
+            continue
+        seen.add(id(one))
+        yield f"{type(one).__name__}: {told(one, str)} {told(one)} {getattr(one, '__notes__', '')}"
+        if isinstance(one, aiocreds.CredentialsError):
+            yield told({name: value for name, value in vars(one).items() if name != "stderr"})  # kept for who asks
+        for frame, line in traceback.walk_tb(one.__traceback__):
+            if is_ours(frame.f_code.co_filename):
+                place = f"{Path(frame.f_code.co_filename).name}:{line} in {frame.f_code.co_name}"
+                for name, value in list(frame.f_locals.items()):
+                    yield f"{place}: {name}={told(value)}"
+        ahead += [one.__cause__, None if one.__suppress_context__ else one.__context__]
+        if isinstance(one, BaseExceptionGroup):
+            ahead += cast("tuple[BaseException, ...]", one.exceptions)
+
+
+def told(value: object, how: Callable[[object], str] = repr) -> str:
+    """What stands for a value."""
+    try:
+        return how(value)
+    except Exception as error:  # noqa: BLE001 - a repr may fail in any way
+        return f"<{type(error).__name__}>"

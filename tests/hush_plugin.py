@@ -24,10 +24,8 @@ import gc
 import logging
 import subprocess
 import sys
-import traceback
 import warnings
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, cast
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import pytest
 
@@ -36,10 +34,10 @@ from aiocreds.cli.endpoint import Endpoint
 from aiocreds.hidden import Document
 from aiocreds.http.exchange import Call, Response
 from tests import hush
-from tests.hush import SHORTEST, is_ours, mark, secret_in
+from tests.hush import SHORTEST, is_ours, mark, secret_in, told, told_by
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Iterator
+    from collections.abc import Callable, Generator
     from types import CodeType
 
 Place = Literal["log", "warning", "exception", "repr", "stdout", "stderr"]
@@ -86,7 +84,8 @@ class HushPlugin:
     def pytest_runtest_setup(self, item: pytest.Item) -> None:
         self._late += self._caught
         self._caught, self._too_short = [], []
-        self._meant = {place for marker in item.iter_markers("shows_secrets") for place in marker.args}
+        declared = [_meant(*marker.args, **marker.kwargs) for marker in item.iter_markers("shows_secrets")]
+        self._meant = {place for places in declared for place in places}
         hush.forget()
 
     @pytest.hookimpl(wrapper=True)
@@ -174,9 +173,9 @@ class HushPlugin:
             self.look(place, text)
 
     def _look_at_repr(self, shown: object, *_: object) -> None:
-        self.look("repr", f"{_told(shown)} {_told(shown, str)}")
+        self.look("repr", f"{told(shown)} {told(shown, str)}")
         if isinstance(shown, Provider):
-            self.look("repr", _told(shown.status))
+            self.look("repr", told(shown.status))
 
     def _look_at_output(self, _: object, output: tuple[Any, Any], *__: object) -> None:
         self.look("stdout", _decoded(output[0]))
@@ -234,9 +233,16 @@ class _Listener(logging.Handler):
         self._plugin = plugin
 
     def emit(self, record: logging.LogRecord) -> None:
-        self._plugin.look("log", f"{self.format(record)} {_told(vars(record))}")
+        self._plugin.look("log", f"{self.format(record)} {told(vars(record))}")
         if record.exc_info and record.exc_info[1]:
             self._plugin.look_at_error(record.exc_info[1], "log")
+
+
+def _meant(*places: Place, because: str) -> tuple[Place, ...]:
+    """What the marker declares; it wants a reason."""
+    assert because
+    assert set(places) <= set(get_args(Place)), places
+    return places
 
 
 def _mark_variable(_: Context, value: str | None, name: str) -> None:
@@ -263,35 +269,6 @@ def _mark_endpoint(endpoint: Endpoint, *_: object) -> None:
 def _mark_document(document: Document, *_: object) -> None:
     for key in SECRET_KEYS:
         mark(document.get(key))
-
-
-def told_by(error: BaseException) -> Iterator[str]:
-    """All that the most talkative of error reporters shows of an exception; of frames, only of ours."""
-    ahead: list[BaseException | None] = [error]
-    seen: set[int] = set()
-    while ahead:
-        one = ahead.pop()
-        if one is None or id(one) in seen:
-            continue
-        seen.add(id(one))
-        yield f"{type(one).__name__}: {_told(one, str)} {_told(one)} {getattr(one, '__notes__', '')}"
-        if isinstance(one, CredentialsError):
-            yield _told({name: value for name, value in vars(one).items() if name != "stderr"})  # kept for who asks
-        for frame, line in traceback.walk_tb(one.__traceback__):
-            if is_ours(frame.f_code.co_filename):
-                place = f"{Path(frame.f_code.co_filename).name}:{line} in {frame.f_code.co_name}"
-                for name, value in list(frame.f_locals.items()):
-                    yield f"{place}: {name}={_told(value)}"
-        ahead += [one.__cause__, None if one.__suppress_context__ else one.__context__]
-        if isinstance(one, BaseExceptionGroup):
-            ahead += cast("tuple[BaseException, ...]", one.exceptions)
-
-
-def _told(value: object, how: Callable[[object], str] = repr) -> str:
-    try:
-        return how(value)
-    except Exception as error:  # noqa: BLE001 - a repr may fail in any way
-        return f"<{type(error).__name__}>"
 
 
 def _decoded(output: str | bytes | None) -> str:

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import traceback
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -23,7 +21,7 @@ from aiocreds import (
     from_temporary_credentials,
 )
 from aiocreds.credentials import Credentials
-from tests.hush import MARK, secret
+from tests.hush import MARK, secret, told_by
 from tests.loopback import Answer, Hang, Loopback, Reset, sts_error
 
 if TYPE_CHECKING:
@@ -32,7 +30,6 @@ if TYPE_CHECKING:
     from aiocreds import Provider
 
 ROLE_ARN = "arn:aws:iam::123456789012:role/reader"
-HERE = str(Path(aiocreds.__file__).parent)
 CALLER = Credentials("AKIACALLERCALLER0042", secret(), secret("session"))
 
 
@@ -40,22 +37,11 @@ async def caller() -> Credentials:
     return CALLER
 
 
-def shown(error: BaseException | None) -> str:
-    """All that a log, a debugger or an error tracker could show of an error, with the locals of our frames."""
-    pieces: list[str] = []
-    while error is not None:
-        pieces += [str(error), repr(error), repr(error.args), repr(getattr(error, "message", ""))]
-        stack = traceback.TracebackException.from_exception(error, capture_locals=True).stack
-        pieces += [repr(frame.locals) for frame in stack if frame.filename.startswith(HERE)]
-        error = error.__cause__ or error.__context__
-    return "\n".join(pieces)
-
-
 async def failure_of(provider: Provider) -> CredentialsError:
     """What the provider raises, once it is clear that it shows no secret."""
     with pytest.raises(CredentialsError) as caught:
         await provider()
-    assert MARK not in shown(caught.value)
+    assert MARK not in "".join(told_by(caught.value))
     assert MARK not in repr(provider.status)
     return caught.value
 
@@ -113,7 +99,7 @@ async def test_access_denied_names_the_role_the_caller_and_the_remedy(
     assert error.provider == "from_temporary_credentials"
     for part in (ROLE_ARN, "****0042", "127.0.0.1", words, "trust policy", "sts:AssumeRole"):
         assert part in str(error)
-    assert CALLER.access_key_id not in shown(error)
+    assert CALLER.access_key_id not in "".join(told_by(error))
     assert len(aws.requests) == 1
 
 
@@ -173,7 +159,7 @@ async def test_a_message_that_echoes_the_request_is_scrubbed(aws: Loopback, cont
     error = await failure_of(provider)
     assert isinstance(error, ServiceRefused)
     assert error.message == "Credential=****0042 sent **** and ****. The Canonical String should have been"
-    assert CALLER.access_key_id not in shown(error)
+    assert CALLER.access_key_id not in "".join(told_by(error))
     assert "secret key does not belong" in str(error)
 
 
