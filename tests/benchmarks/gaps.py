@@ -62,15 +62,17 @@ async def _beside_idle(
     """The gaps during the work and in a loop that is idle for just as long."""
     window = 0.0
 
-    async def working() -> float:
+    async def timed() -> None:
         nonlocal window
+        started = perf_counter()
+        await work()
+        window = perf_counter() - started
+
+    async def working() -> float:
         if forget is not None:
             forget()
         gc.collect()
-        started = perf_counter()
-        longest = await longest_gap(work())
-        window = perf_counter() - started
-        return longest
+        return await longest_gap(timed())
 
     async def idle() -> float:
         return await longest_gap(asyncio.sleep(window))

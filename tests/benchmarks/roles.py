@@ -6,7 +6,7 @@ import asyncio
 import gc
 import tempfile
 from contextlib import AsyncExitStack
-from time import process_time
+from time import process_time, time
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
 
@@ -16,6 +16,7 @@ from aiobotocore.credentials import AioAssumeRoleCredentialFetcher, AioCredentia
 from aiobotocore.session import get_session
 
 from aiocreds import ClientConfig, Context, Credentials, Provider, from_temporary_credentials
+from aiocreds.aws.signing import sign
 from tests.benchmarks import sts
 from tests.benchmarks.report import Row, alternate_async, at_least, for_scale, median, ratios
 
@@ -64,6 +65,7 @@ async def _rows(url: str, home: str) -> list[Row]:
         contenders = {
             "ours": _rate(_ours(url, context), ROLES),
             "bare": _rate(_bare(url, bare), ROLES),
+            "signed": _rate(_bare(url, bare, signed=True), ROLES),
             "aiobotocore": _rate(_shared_client(client), ROLES),
             "fetchers": _rate(_fetcher(url, session), FETCHERS),
         }
@@ -73,15 +75,14 @@ async def _rows(url: str, home: str) -> list[Row]:
         gc.unfreeze()
     show = {name: f"{median(measured, name):,.0f} /s CPU" for name in measured}
     what = f"{ROLES:,} roles, {AT_A_TIME} at a time, local STS"
-    fetchers = for_scale(
-        "aiobotocore's own fetchers",
-        f"{median(measured, 'fetchers'):,.1f} /s CPU",
-        f"bare POSTs {show['bare']}",
-        ratios(measured, "fetchers", "bare"),
-    )
+    bare_posts = f"bare POSTs {show['bare']}"
+    scale = [
+        for_scale(name, show[key], bare_posts, ratios(measured, key, "bare"))
+        for key, name in (("signed", "bare POSTs that are signed"), ("fetchers", "aiobotocore's own fetchers"))
+    ]
     beside_bare, beside_client = (ratios(measured, "ours", peer) for peer in ("bare", "aiobotocore"))
     return [
-        at_least(0.5, what, show["ours"], f"bare POSTs {show['bare']}", beside_bare, fetchers),
+        at_least(0.5, what, show["ours"], bare_posts, beside_bare, *scale),
         at_least(
             3.0,
             f"{what}, against aiobotocore",
@@ -136,7 +137,9 @@ def _ours(url: str, context: Context) -> Callable[[int], Awaitable[None]]:
     return take
 
 
-def _bare(url: str, session: aiohttp.ClientSession) -> Callable[[int], Awaitable[None]]:
+def _bare(url: str, session: aiohttp.ClientSession, *, signed: bool = False) -> Callable[[int], Awaitable[None]]:
+    credentials = Credentials(KEY, SECRET)
+
     async def take(number: int) -> None:
         form = {
             "Action": "AssumeRole",
@@ -145,7 +148,12 @@ def _bare(url: str, session: aiohttp.ClientSession) -> Callable[[int], Awaitable
             "DurationSeconds": "3600",
             "RoleSessionName": SESSION,
         }
-        async with session.post(url, data=urlencode(form).encode(), headers=HEADERS) as response:
+        body, headers = urlencode(form).encode(), HEADERS
+        if signed:
+            given = HEADERS.items()
+            proof = sign("POST", url, given, body, credentials=credentials, region=REGION, service="sts", at=time())
+            headers = {**HEADERS, **proof}
+        async with session.post(url, data=body, headers=headers) as response:
             if response.status != 200 or b"<SessionToken>" not in await response.read():
                 raise AssertionError(response.status)
 
