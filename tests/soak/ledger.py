@@ -25,6 +25,7 @@ from tests.hush import MARK
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
+SETTING_OUT = 1.0  # real seconds that another thread may take for it
 MANY = 20  # broken rules to keep word of
 REMEMBERED = 32  # trips; more than end while one caller waits
 
@@ -73,6 +74,7 @@ class Trip:
         began_at: the same in real time.
         ended: when the source had answered.
         settled: when the provider had done with the answer for sure.
+        settled_at: the same in real time.
         ended_at: in moved time.
         expires: when the credentials end; -inf for none.
         failure: how the source failed; empty for a success and for a cancelled trip.
@@ -86,6 +88,7 @@ class Trip:
     began_at: float
     ended: float = inf
     settled: float = inf
+    settled_at: float = inf
     ended_at: float = inf
     credentials: Credentials | None = None
     expires: float = -inf
@@ -107,12 +110,13 @@ class Trip:
 
 @dataclass(slots=True)
 class Call:
-    """A caller who has just begun to ask.
+    """A caller who has begun to ask.
 
     Attributes:
         began: when.
         at: the same in moved time.
         what: is asked, for messages.
+        fetch: it has to be from the source.
     """
 
     began: int
@@ -202,9 +206,6 @@ class Ledger:
             self.book.counts["served: past expiration, stamped"] += 1
             if not got.may_outlive_expiry:
                 self.book.accuse(f"{call.what}: gave {got!r}, which had expired and bears no stamp")
-            last = self._trips[-1]
-            if last.fatal and last.settled < call.began:
-                self.book.accuse(f"{call.what}: gave {got!r}, which had expired, in spite of {last.failure}")
 
     def judge_error(self, call: Call, error: BaseException) -> None:
         """Judge an error that reached a caller."""
@@ -253,12 +254,12 @@ class Ledger:
         loads = [trip for trip in self._trips if trip.credentials is not None]
         for trip in loads:
             if trip.settled == inf and trip.loop.is_closed():
-                trip.settled = trip.ended
+                trip.settled, trip.settled_at = trip.ended, trip.began_at
         settled = [trip for trip in loads if trip.settled < began and not trip.dubious]
         if not settled:
             return loads
         last = max(settled, key=lambda trip: trip.ended)
-        return [trip for trip in loads if trip is last or trip.settled > last.began]
+        return [trip for trip in loads if trip is last or trip.settled > last.began or _overtook(trip, last)]
 
     def _last_load(self) -> Trip | None:
         return next((trip for trip in reversed(self._trips) if trip.credentials is not None), None)
@@ -319,7 +320,9 @@ class Ledger:
         before = self._last_load()
         trip.credentials = credentials
         trip.expires = min(end_of(credentials), trip.ended_at + self.rules.expire_after)
-        trip.repeated = any(other.credentials == credentials for other in self._trips)
+        earlier = [other.expires for other in self._trips if other.credentials == credentials]
+        trip.repeated = bool(earlier)
+        trip.expires = min(trip.expires, *earlier, inf)  # if they were no good, they end when they did before
         trip.dubious = before is not None and end_of(credentials) <= trip.ended_at + self.rules.slack
         if trip.dubious or trip.repeated:
             return
@@ -333,7 +336,7 @@ class Ledger:
 
     def _settle(self, trip: Trip) -> None:
         with self.book.lock:
-            trip.settled = self.book.next()
+            trip.settled, trip.settled_at = self.book.next(), perf_counter()
             if trip.credentials is not None and trip.expires <= time() + self.rules.slack:
                 trip.dubious = True  # it may have expired on the last few steps
 
@@ -364,6 +367,12 @@ def _too_soon(load: Trip | None, failure: Trip | None, now: float, *, rejected: 
         return ""
     opening = load.expires - advisory_window(load.expires - load.ended_at)
     return "" if now >= opening else f"{opening - now:.1f} s before the advisory window"
+
+
+def _overtook(trip: Trip, last: Trip) -> bool:
+    """Whether `trip` may have been kept when `last` came in, which had set out before but not got to its source."""
+    near = trip.settled_at > last.began_at - SETTING_OUT
+    return near and trip.loop is not last.loop and trip.expires > last.expires
 
 
 def end_of(credentials: Credentials) -> float:
