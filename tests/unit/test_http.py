@@ -826,7 +826,9 @@ async def test_a_proxy_that_refuses(status: int, requests: int) -> None:
         await proxy.all_closed()
 
 
-@pytest.mark.parametrize("value", ["socks5://u:{0}@h:1", "http://u:{0}@h:port", "http://u:{0}@", "http://[{0}", "http://][@{0}"])
+@pytest.mark.parametrize(
+    "value", ["socks5://u:{0}@h:1", "http://u:{0}@h:port", "http://u:{0}@", "http://[{0}", "http://][@{0}"]
+)
 async def test_an_unusable_proxy(value: str) -> None:
     with pytest.raises(InvalidConfiguration, match="https_proxy holds no usable proxy; write") as caught:
         await ask(Http({"https_proxy": value.format(SECRET)}), "https://aws.test/")
