@@ -15,6 +15,7 @@ HERE = Path(__file__).parent
 
 try:
     import nox
+    from nox.command import CommandFailed
 except ModuleNotFoundError:  # a fresh machine: put nox beside the environments it will make, and start over
     home = HERE / ".nox" / "bootstrap"
     python = home / ("Scripts" if sys.platform == "win32" else "bin") / "python"
@@ -140,6 +141,17 @@ def soak(session: nox.Session) -> None:
     """Ten thousand refreshes with everything going wrong: no error while any credentials were usable, no growth."""
     session.install("--quiet", ".", *dependencies("tests"))
     session.run("python", "-m", "tests.soak", *session.posargs)
+
+
+@nox.session(python="3.12" if "3.12" in interpreters() else None)  # atheris has no wheels for every version
+def fuzz(session: nox.Session) -> None:
+    """A million inputs for each parser, by atheris where it installs."""
+    session.install("--quiet", ".", *dependencies("tests"))
+    try:
+        session.install("--quiet", "--only-binary=:all:", "atheris")
+    except CommandFailed:
+        session.warn("atheris does not install here: the inputs are made without it")
+    session.run("python", "-m", "tests.fuzz", *session.posargs)
 
 
 def dependencies(group: str) -> list[str]:

@@ -39,9 +39,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import time_machine
 
-from aiocreds import ClientConfig, Context, InvalidConfiguration, LoginRequired, SourceUnavailable, from_sso
+from aiocreds import ClientConfig, Context, InvalidConfiguration, LoginRequired, SourceUnavailable, from_sso, trace
 from aiocreds.config.file_lock import FileLock
 from aiocreds.config.times import time_of, utc
+from aiocreds.config.token_renewal import tell
 from aiocreds.http import sessions
 from tests.hush import secret
 from tests.kit import START, others
@@ -343,6 +344,14 @@ async def test_a_middleware_that_raises_takes_no_good_token_away(
 @pytest.mark.parametrize("life", [300, 9e9, 1e300])
 def test_any_end_can_be_written(life: float) -> None:
     assert time_of(utc(START + life, "%Y-%m-%dT%H:%M:%SZ")) == min(START + life, 253402300799)
+
+
+def test_an_end_in_the_year_1_can_be_told() -> None:
+    """Go writes that for no time at all; and between two looks at the clock, time goes on."""
+    left = time_of("0001-01-01T00:00:00Z") - START - 0.1
+    with trace.recording(record := trace.Record("sign-in")):
+        tell("file", left, START)
+    assert record.looked_at == [("file", "ended at 1970-01-01 00:00 UTC")]
 
 
 # What a person does meanwhile.

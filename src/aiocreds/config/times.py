@@ -17,9 +17,14 @@ def time_of(value: object) -> float:
         return -inf
 
 
+def moment(at: float) -> datetime:
+    """A time in seconds since the epoch; none before that or after the year 9999, which might be no datetime."""
+    return datetime.fromtimestamp(min(max(at, 0.0), LAST), UTC)
+
+
 def utc(at: float, pattern: str = "%Y-%m-%d %H:%M UTC") -> str:
     """A time in seconds since the epoch as text."""
-    return datetime.fromtimestamp(min(max(at, 0.0), LAST), UTC).strftime(pattern)
+    return moment(at).strftime(pattern)
 
 
 def when(value: object, now: float) -> str:

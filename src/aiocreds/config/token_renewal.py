@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from math import inf
 from random import uniform
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -14,7 +13,7 @@ from aiocreds import trace
 from aiocreds.config import json_file
 from aiocreds.config.exposure import OthersFolder
 from aiocreds.config.file_lock import released
-from aiocreds.config.times import utc
+from aiocreds.config.times import moment, utc
 from aiocreds.errors import CredentialsError, LoginRequired, ServiceRefused, foreign
 from aiocreds.hidden import Document
 
@@ -93,7 +92,7 @@ def tell(path: str, left: float, now: float, word: str = "") -> None:
         trace.note(path, "holds no token that says when it ends")
         return
     trace.note(path, f"{word or ('ends at' if left > 0 else 'ended at')} {utc(now + left)}")
-    trace.note_end(datetime.fromtimestamp(now + left, UTC))
+    trace.note_end(moment(now + left))  # Go writes the year 1 for no time at all
 
 
 @dataclass(slots=True, repr=False)
