@@ -154,6 +154,13 @@ def fuzz(session: nox.Session) -> None:
     session.run("python", "-m", "tests.fuzz", *session.posargs)
 
 
+@nox.session
+def faults(session: nox.Session) -> None:
+    """Every source that talks to something, under every fault, at every age of its credentials, and three rules."""
+    session.install("--quiet", ".", *dependencies("tests"))
+    session.run("python", "-m", "tests.faults", *session.posargs)
+
+
 def dependencies(group: str) -> list[str]:
     """A dependency group of pyproject.toml."""
     return nox.project.dependency_groups(nox.project.load_toml(HERE / "pyproject.toml"), group)  # type: ignore[return-value]  # a tuple, typed as such only later

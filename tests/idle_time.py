@@ -16,6 +16,7 @@ Arguments = TypeVarTuple("Arguments")
 
 PATIENCE = 0.01  # seconds in earnest; what goes over loopback is there at once, unless the machine stutters
 AT_WORK = 2.0  # likewise, while a program runs that will come to its end
+FOR_EVER = 30.0  # likewise, when there is no timer either
 
 
 class IdleTime(asyncio.SelectorEventLoop):
@@ -84,8 +85,12 @@ class _Selector(selectors.DefaultSelector):
         patience = self._loop.patience
         if events or timeout == 0:
             return events
-        if timeout is None or patience is None:
+        if patience is None:
             return super().select(None)
+        if timeout is None:
+            if not (events := super().select(FOR_EVER)):
+                raise TimeoutError("everybody waits for what will never happen")
+            return events
         if not (events := super().select(min(patience, timeout))):
             self._loop.jump(timeout)
         return events
