@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import logging
 import traceback
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
@@ -91,3 +92,16 @@ def told(value: object, how: Callable[[object], str] = repr) -> str:
         return how(value)
     except Exception as error:  # noqa: BLE001 - a repr may fail in any way
         return f"<{type(error).__name__}>"
+
+
+class Watch(logging.Handler):
+    """Keeps the log records that show a secret, for programs that pytest does not run."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.DEBUG)
+        self.caught: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        text = self.format(record)
+        if secret_in(f"{text} {record.args!r}"):
+            self.caught.append(text)

@@ -19,6 +19,7 @@ from aiocreds.aws.client import ClientConfig, ServiceClient, Surroundings
 from aiocreds.config import SharedConfig
 from aiocreds.config.grammar import Document
 from aiocreds.context import Context
+from aiocreds.hidden import Data
 from aiocreds.http import Http, Response
 from aiocreds.http.exchange import _retry_after, checked_headers, checked_url  # pyright: ignore[reportPrivateUsage]
 
@@ -48,7 +49,7 @@ def answer(data: bytes) -> Answer:
         name, _, value = line.partition(":")
         headers.add(name, value.strip())
     code = int(status) if re.fullmatch("[1-5][0-9]{2}", status) else 200
-    return Answer(service, Response(code, headers, body, "example.com"))
+    return Answer(service, Response(code, headers, Data(body), "example.com"))
 
 
 def written(service: str, status: int, body: bytes, headers: Mapping[str, str] | None = None) -> bytes:
@@ -61,7 +62,7 @@ class Answers:
     """Stands in for the HTTP client: every request gets the same answer, and is looked at as a real one is."""
 
     def __init__(self) -> None:
-        self.response = Response(200, {}, b"", "example.com")
+        self.response = Response(200, {}, Data(b""), "example.com")
 
     async def request(
         self,

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from hypothesis import strategies as st
 
 from aiocreds.errors import ServiceRefused, SourceUnavailable
+from aiocreds.hidden import Data
 from aiocreds.http import Response
 from aiocreds.parse import METADATA, PROCESS, parse_credentials, unreadable
 from tests.fuzz.answers import JSON_GROWING, JSON_WORDS, NOW, TIMES, VALUES, documents, encoded
@@ -22,7 +23,7 @@ def feed(data: bytes) -> None:
     for names in (METADATA, PROCESS):
         try:
             credentials = parse_credentials(
-                data,
+                Data(data),
                 provider="fuzz",
                 origin="it",
                 remedy="look",
@@ -34,7 +35,7 @@ def feed(data: bytes) -> None:
             assert_tidy(error)
         else:
             check(credentials)
-            assert not unreadable(Response(200, {}, data, "example.com"))
+            assert not unreadable(Response(200, {}, Data(data), "example.com"))
             if names is METADATA and credentials.expiration is not None:
                 assert credentials.expiration.timestamp() > NOW
 

@@ -13,6 +13,7 @@ from aiocreds.aws.metadata import MetadataService
 from aiocreds.config.sso import SsoSettings
 from aiocreds.credentials import Credentials
 from aiocreds.errors import CredentialsError
+from aiocreds.hidden import Text
 from aiocreds.integrations.sigv4 import says_expired
 from aiocreds.sources import http as agent
 from tests.fuzz.answers import (
@@ -43,15 +44,15 @@ METADATA = MetadataService(URL, 1.0, 0, True, CONTEXT)
 
 
 def _sso() -> Coroutine[Any, Any, Any]:
-    return sso.get_role_credentials(client("sso"), SETTINGS, access_token="t")
+    return sso.get_role_credentials(client("sso"), SETTINGS, access_token=Text("t"))
 
 
 def _oidc() -> Coroutine[Any, Any, Any]:
-    return sso.create_token(client("sso-oidc"), client_id="c", client_secret="s", refresh_token="r")
+    return sso.create_token(client("sso-oidc"), client_id="c", client_secret=Text("s"), refresh_token=Text("r"))
 
 
 def _signin() -> Coroutine[Any, Any, Any]:
-    return signin.create_token(client("signin"), client_id="c", refresh_token="r", key=KEY)
+    return signin.create_token(client("signin"), client_id="c", refresh_token=Text("r"), key=KEY)
 
 
 def _id() -> Coroutine[Any, Any, Any]:

@@ -30,6 +30,7 @@ from aiocreds.config import SharedConfig, json_file
 from aiocreds.config.grammar import Document
 from aiocreds.config.telling import tell_token
 from aiocreds.config.token_renewal import tell
+from aiocreds.hidden import Data
 from aiocreds.http import Response
 from tests.fuzz.answers import (
     CONTEXT,
@@ -118,7 +119,7 @@ def feed(data: bytes) -> None:
 
 def sso() -> None:
     """The access token of ``aws sso login``."""
-    HTTP.response = Response(200, {}, json.dumps(RENEWED["sso"]).encode(), "example.com")
+    HTTP.response = Response(200, {}, Data(json.dumps(RENEWED["sso"]).encode()), "example.com")
     sign_in = SignIn(SETTINGS, ClientConfig(region=REGION), AROUND)
     sign_in._cache = Cache()  # type: ignore[assignment]  # pyright: ignore[reportAttributeAccessIssue] - a double
     token = finish(sign_in.access_token())
@@ -127,7 +128,7 @@ def sso() -> None:
 
 def login() -> None:
     """The keys of ``aws login``."""
-    HTTP.response = Response(200, {}, json.dumps(RENEWED["login"]).encode(), "example.com")
+    HTTP.response = Response(200, {}, Data(json.dumps(RENEWED["login"]).encode()), "example.com")
     session = LoginSession(SECTION, ClientConfig(region=REGION), AROUND)
     session._cache = Cache()  # type: ignore[assignment]  # pyright: ignore[reportAttributeAccessIssue] - a double
     with mock.patch.object(asyncio, "to_thread", _at_once):

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from aiocreds.aws.sts import ASSUME_ROLE, ISSUED, WITH_WEB_IDENTITY, assume, get_caller_identity
 from aiocreds.credentials import Credentials
 from aiocreds.errors import CredentialsError
+from aiocreds.hidden import Text
 from aiocreds.integrations.sigv4 import says_expired
 from tests.fuzz.answers import CONTEXT, HTTP, TIMES, answer, service, written
 from tests.fuzz.documents import check
@@ -30,7 +31,7 @@ def feed(data: bytes) -> None:
     for action, keys in ((ASSUME_ROLE, KEYS), (WITH_WEB_IDENTITY, None)):
         CONTEXT.clock.learn(0.0)
         try:
-            assumed = finish(assume(STS, action, ROLE, credentials=keys, hidden="123456"))
+            assumed = finish(assume(STS, action, ROLE, credentials=keys, hidden=Text("123456")))
         except CredentialsError as error:
             assert_tidy(error)
         else:

@@ -15,6 +15,7 @@ from aiocreds.config.times import LAST, time_of, utc, when
 from aiocreds.config.token_renewal import tell
 from aiocreds.context import Context
 from aiocreds.errors import CredentialsError, InvalidConfiguration, SourceUnavailable
+from aiocreds.hidden import Data
 from aiocreds.http import Response
 from aiocreds.http.exchange import _retry_after  # pyright: ignore[reportPrivateUsage]
 from aiocreds.parse import parse_expiration
@@ -73,7 +74,7 @@ def http(said: str) -> None:
     for headers in ({"Retry-After": said, "Date": DATE}, {"Retry-After": DATE, "Date": said}):
         assert _retry_after(headers) >= 0
     STS.around.context.clock.learn(0.0)
-    STS.learn_clock(Response(400, {"Date": said}, b"", "example.com"))
+    STS._learn_clock(Response(400, {"Date": said}, Data(b""), "example.com"), STS.around.context.clock.now())
     assert isfinite(STS.around.context.clock.offset)
 
 

@@ -35,7 +35,7 @@ from typing import TYPE_CHECKING
 import time_machine
 from blockbuster import blockbuster_ctx
 
-from tests.hush import secret_in
+from tests.hush import Watch
 from tests.kit import START
 from tests.soak.faults import Machine
 from tests.soak.figures import ALLOWED, Figures, grown
@@ -97,14 +97,9 @@ async def soak(home: Path, book: Book, cycles: int, random: random.Random, clock
 def heard(book: Book) -> Iterator[None]:
     """Have whatever Python complains of break a rule, and any secret in a log record."""
 
-    class Listener(logging.Handler):
-        def emit(self, record: logging.LogRecord) -> None:
-            if secret_in(text := self.format(record)):
-                book.accuse(f"a secret was logged: {text}")
-
-    logger = logging.getLogger("aiocreds")
+    watch, logger = Watch(), logging.getLogger("aiocreds")
     logger.setLevel(logging.DEBUG)
-    logger.addHandler(Listener())
+    logger.addHandler(watch)
     logger.propagate = False
     logging.getLogger("aiohttp.server").setLevel(logging.CRITICAL)  # it complains of clients that hang up
     sys.unraisablehook = lambda caught: book.accuse(f"Python complains: {caught.exc_value!r} in {caught.object!r}")
@@ -112,6 +107,8 @@ def heard(book: Book) -> Iterator[None]:
     warnings.simplefilter("error")
     yield
     gc.collect()  # what was forgotten complains when it is collected
+    for text in watch.caught:
+        book.accuse(f"a secret was logged: {text}")
 
 
 if __name__ == "__main__":
