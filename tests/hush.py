@@ -34,7 +34,7 @@ def mark(text: object) -> None:
         text = text.decode(errors="replace")
     if isinstance(text, str) and len(text) >= SHORTEST and MARK not in text:
         text = str(text)  # of a hidden.Text, which has another repr
-        for form in (text, repr(text)[1:-1], quote(text, safe="")):
+        for form in (text, repr(text)[1:-1], quote(text, safe="", errors="replace")):
             _marked.pop(form, None)
             _marked[form] = None
         while len(_marked) > MANY:

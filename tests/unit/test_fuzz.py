@@ -20,6 +20,10 @@ from tests.fuzz.target import Target
 from tests.fuzz.worker import load
 
 EXAMPLES, MUTATED = 150, 600
+pytestmark = [
+    pytest.mark.short_secrets(because="they are drawn"),
+    pytest.mark.shows_secrets("repr", "exception", because="what is drawn may be a name here and a secret there"),
+]
 
 
 @pytest.mark.parametrize("name", TARGETS)
