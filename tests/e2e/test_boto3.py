@@ -286,9 +286,8 @@ def test_threads_that_need_a_first_load_make_one(sts: Strict) -> None:
 
 def test_a_refresh_ahead_of_expiry_runs_behind_the_callers(never_block: BlockBuster) -> None:
     """In the advisory window nobody waits for the source, whatever thread or loop asks."""
-    never_block.functions[
-        "threading.Lock.acquire"
-    ].deactivate()  # it takes a change of threads to start the refresh in the background
+    # It takes a change of threads to start the refresh in the background
+    never_block.functions["threading.Lock.acquire"].deactivate()
     first, second = issue(8.0), issue()
     gate = threading.Event()
     source = Source(first, second)
@@ -342,9 +341,8 @@ def test_while_the_source_fails_what_is_held_costs_no_change_of_threads(monkeypa
 
 
 async def test_a_call_from_a_running_loop_gets_its_answer(moto: str, sts: Strict, never_block: BlockBuster) -> None:
-    never_block.functions[
-        "threading.Lock.acquire"
-    ].deactivate()  # it is a thread that runs a loop, and it blocks: that is what boto3 does
+    # It is a thread that runs a loop, and it blocks: that is what boto3 does
+    never_block.functions["threading.Lock.acquire"].deactivate()
     source = Source(usual=sts.source)
     client = connect(named(_slowly(source)), sts.url)
     loop = asyncio.get_running_loop()

@@ -187,9 +187,8 @@ async def test_many_tasks_read_once(config: Path, context: Context, calls: Calls
 
 
 def test_many_loops_read_once(config: Path, context: Context, calls: Calls, never_block: BlockBuster) -> None:
-    never_block.functions[
-        "threading.Lock.acquire"
-    ].deactivate()  # the loops may meet at the import lock, where asyncio loads its executor
+    # The loops may meet at the import lock, where asyncio loads its executor
+    never_block.functions["threading.Lock.acquire"].deactivate()
     write(config, "[default]\nk = 1\n" + "[profile other]\n" * 5_000)
     calls.opened.clear()
     found: list[str | None] = []

@@ -238,9 +238,8 @@ async def test_more_life_than_there_is_is_asked_for_once() -> None:
 async def test_a_profile_may_be_shared_by_threads(
     context: Context, tmp_path: Path, never_block: BlockBuster
 ) -> None:
-    never_block.functions[
-        "threading.Lock.acquire"
-    ].deactivate()  # the loops may meet at the import lock, where asyncio loads its executor
+    # The loops may meet at the import lock, where asyncio loads its executor
+    never_block.functions["threading.Lock.acquire"].deactivate()
     chain = "".join(f"[profile p{n}]\nrole_arn = r{n}\nsource_profile = p{n + 1}\n" for n in range(20))
     (tmp_path / ".aws" / "config").write_text(f"{chain}[profile p20]\naws_access_key_id = AKIDCHAIN\n")
     provider = from_ini("p0", context=context)
