@@ -25,7 +25,7 @@ from tests.hush import MARK
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-SETTING_OUT = 1.0  # real seconds that another thread may take for it
+SETTING_OUT = 1.0  # real seconds from where a flight begins to where it asks its source, on a busy machine
 MANY = 20  # broken rules to keep word of
 REMEMBERED = 32  # trips; more than end while one caller waits
 
