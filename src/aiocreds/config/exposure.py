@@ -29,14 +29,25 @@ class OthersFolder(OSError):
         self.owner = owner
 
 
-def exposures(path: str, found: os.stat_result) -> tuple[str, ...]:
+def exposures(path: str, found: os.stat_result) -> Iterator[str]:
     """What is worth knowing about a file that was read, for who explains; warned of once as well.
 
     Args:
         path: of the file.
         found: what the operating system says of the open file.
     """
-    return tuple(_exposures(path, found))
+    if os.path.islink(path):  # noqa: PTH114 - pathlib is slow to load
+        target = os.path.realpath(path)
+        whose = ""
+        if sys.platform != "win32" and found.st_uid != os.geteuid():
+            whose = f", which belongs to {_name_of(found.st_uid)}"
+        words = "%s is a link to %r%s: whoever may change that file chooses the sign-in; put the file itself here"
+        _warn(path, words, path, target, whose)
+        yield f"a link to {target}{whose}"
+    if sys.platform != "win32" and found.st_mode & (stat.S_IRWXG | stat.S_IRWXO):
+        mode = f"{stat.S_IMODE(found.st_mode):04o}"
+        _warn(path, "%s is open to other users (mode %s): run chmod 600 %s", path, mode, path)
+        yield f"open to other users (mode {mode})"
 
 
 def refuse_folder_of_others(path: str) -> None:
@@ -51,27 +62,12 @@ def refuse_folder_of_others(path: str) -> None:
     if sys.platform == "win32":
         return
     for place in (path, os.path.realpath(path)):
-        folder = os.path.dirname(place)  # noqa: PTH120 - pathlib is slow to load
+        folder = os.path.dirname(place)  # noqa: PTH120 - as above
         found = os.stat(folder)  # noqa: PTH116 - as above
         if found.st_uid != os.geteuid():
             raise OthersFolder(folder, _name_of(found.st_uid))
         if found.st_mode & (stat.S_IWOTH | stat.S_ISVTX) == stat.S_IWOTH:
             _warn(folder, "anybody may swap the files in %s: run chmod 700 %s", folder, folder)
-
-
-def _exposures(path: str, found: os.stat_result) -> Iterator[str]:
-    if os.path.islink(path):  # noqa: PTH114 - as above
-        target = os.path.realpath(path)
-        whose = ""
-        if sys.platform != "win32" and found.st_uid != os.geteuid():
-            whose = f", which belongs to {_name_of(found.st_uid)}"
-        words = "%s is a link to %r%s: whoever may change that file chooses the sign-in; put the file itself here"
-        _warn(path, words, path, target, whose)
-        yield f"a link to {target}{whose}"
-    if sys.platform != "win32" and found.st_mode & (stat.S_IRWXG | stat.S_IRWXO):
-        mode = f"{stat.S_IMODE(found.st_mode):04o}"
-        _warn(path, "%s is open to other users (mode %s): run chmod 600 %s", path, mode, path)
-        yield f"open to other users (mode {mode})"
 
 
 def _warn(path: str, words: str, *arguments: str) -> None:

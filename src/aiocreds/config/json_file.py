@@ -104,5 +104,5 @@ def _read(path: str) -> Document | None:
     if not isinstance(document, dict):
         return None
     told = Document(cast("dict[str, Any]", document))
-    told.exposures = exposures(path, found)
+    told.exposures = tuple(exposures(path, found))
     return told
