@@ -239,6 +239,7 @@ async def test_a_process_killed_while_it_writes(
             await provider()
 
 
+@PRINTED
 @pytest.mark.parametrize("seed", range(6))
 async def test_a_process_killed_at_any_time_leaves_a_whole_file(
     aws: Loopback, environ: dict[str, str], home: Path, seed: int
