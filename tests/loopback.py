@@ -281,7 +281,9 @@ class Loopback:
                 case "/token":
                     document = self.sign_in.oidc(seen)
                 case "/v1/token":
-                    document = self.sign_in.sign_in(seen, f"http://{seen.headers['Host']}{request.raw_path}")
+                    document = self.sign_in.sign_in(
+                        seen, f"{request.scheme}://{seen.headers['Host']}{request.raw_path}"
+                    )
                 case _:
                     document = self.sign_in.cognito(seen)
         except Refused as refused:

@@ -6,7 +6,6 @@ import asyncio
 from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import Enum
-from time import time
 from typing import TYPE_CHECKING, cast
 from unittest import mock
 
@@ -24,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
 
+    from aiocreds import Provider
     from tests.faults.faults import Fault
     from tests.faults.sources import Subject
 
@@ -75,22 +75,28 @@ class Cell:
             provider = self.subject.make(bench)
             story = Story(loop, bench)
             story.listen(provider)
-            end = LONG
-            if self.phase is not Phase.FIRST_LOAD:
-                expiration = (await provider()).expiration
-                assert expiration is not None
-                begin, end = self.phase.span(self.subject.lifetime)
-                await asyncio.sleep(expiration.timestamp() + begin - time())
-                end -= begin
+            lasts = LONG if self.phase is Phase.FIRST_LOAD else await self._come_of_age(provider)
             story.begin()
             await self.fault.strike(bench)
             await asyncio.gather(
                 *(story.ask(provider, 0.0) for _ in range(BURST)),
-                *(story.ask(provider, later) for later in LATER if later < end for _ in range(FEW)),
+                *(story.ask(provider, later) for later in LATER if later < lasts for _ in range(FEW)),
             )
             await story.end()
         self.text = told(story)
         self.broken = broken(self.subject, self.fault, story)
+
+    async def _come_of_age(self, provider: Provider) -> float:
+        """Load, and let time pass until the phase begins; the seconds it lasts."""
+        await provider()
+        lifetime, left = self.subject.lifetime, provider.status.seconds_left or 0.0
+        assert lifetime - 1.0 < left <= lifetime, f"{self}: loaded for {left} s"
+        start, end = self.phase.span(lifetime)
+        early = left - windows(lifetime)[0] - 5.0
+        await asyncio.sleep(early)
+        await provider()  # and nobody goes to the source behind that
+        await asyncio.sleep(left + start - early)
+        return end - start
 
     def __str__(self) -> str:
         return f"{self.subject.name}, {self.fault.name}, {self.phase.value}"
