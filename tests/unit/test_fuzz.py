@@ -19,7 +19,7 @@ from tests.fuzz.limits import MOST_HELD, growth, memory
 from tests.fuzz.target import Target
 from tests.fuzz.worker import load
 
-EXAMPLES, MUTATED = 150, 600
+EXAMPLES, MUTATED = 100, 400
 
 
 @pytest.mark.parametrize("name", TARGETS)
