@@ -6,6 +6,8 @@ Date: Mon, 23 Nov 2026 10:00:00 GMT
 <ErrorResponse>…
 """
 
+# The readers themselves are fuzzed, not only what calls them.
+# pyright: reportPrivateUsage=false
 from __future__ import annotations
 
 import json
@@ -21,7 +23,7 @@ from aiocreds.config.grammar import Document
 from aiocreds.context import Context
 from aiocreds.hidden import Data
 from aiocreds.http import Http, Response
-from aiocreds.http.exchange import _retry_after, checked_headers, checked_url  # pyright: ignore[reportPrivateUsage]
+from aiocreds.http.exchange import _retry_after, checked_headers, checked_url
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -85,7 +87,7 @@ class Answers:
 
 HTTP = Answers()
 CONTEXT = Context(environ={})
-CONTEXT._http = cast("Http", HTTP)  # pyright: ignore[reportPrivateUsage]
+CONTEXT._http = cast("Http", HTTP)
 CONFIG = SharedConfig(Document("credentials"), Document("config"))
 
 
@@ -151,11 +153,10 @@ VALUES = SCALARS | st.lists(SCALARS, max_size=2) | st.dictionaries(st.sampled_fr
 
 def documents(**fields: Any) -> st.SearchStrategy[dict[str, Any]]:
     """Objects with these fields, now and then with something odd in one of them, or without it."""
-    drawn = {
-        name: value if isinstance(value, st.SearchStrategy) else st.just(value) | st.just(value) | VALUES
-        for name, value in fields.items()
-    }
-    return st.fixed_dictionaries({}, optional=cast("dict[str, st.SearchStrategy[Any]]", drawn))
+    drawn: dict[str, st.SearchStrategy[Any]] = {}
+    for name, value in fields.items():
+        drawn[name] = value if isinstance(value, st.SearchStrategy) else st.just(value) | st.just(value) | VALUES
+    return st.fixed_dictionaries({}, optional=drawn)
 
 
 def encoded(document: st.SearchStrategy[Any]) -> st.SearchStrategy[bytes]:

@@ -83,7 +83,7 @@ def by_hypothesis(target: Target, number: int, start: int) -> tuple[list[bytes],
         deadline=None,
         report_multiple_bugs=False,
         phases=[Phase.generate, Phase.shrink],
-        suppress_health_check=list(HealthCheck),
+        suppress_health_check=(HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.large_base_example),
     )
     @given(target.inputs)
     def feed(data: bytes) -> None:

@@ -51,14 +51,16 @@ def compare(data: bytes) -> None:
 
 def fault(reader: rules.Reader, part: bytes) -> rules.WrongError | None:
     """What is wrong with a file. Of one that is no text the rules know no line: it is read by sections."""
+    no_text = rules.WrongError(0, "no text")
     try:
         text = part.removeprefix(BYTE_ORDER_MARK).decode()
-        reader.read(text)
     except UnicodeDecodeError:
-        return rules.WrongError(0, "no text")
+        return no_text
+    try:
+        reader.read(text)
     except rules.WrongError as wrong:
-        return rules.WrongError(0, "no text") if "\0" in text else wrong
-    return rules.WrongError(0, "no text") if "\0" in text else None
+        return no_text if "\0" in text else wrong
+    return no_text if "\0" in text else None
 
 
 def of_kind(reader: rules.Reader, kind: str) -> dict[str, rules.Section]:
@@ -116,16 +118,27 @@ _header = st.builds(
 _continuation = st.builds("{}{}".format, st.sampled_from(SPACES[:-1]), _property | _value_text)
 _comment = st.sampled_from(("# note", "; note", " # note", "\t;note", "", " \t ", "#", "\N{SNOWMAN} x"))
 _lines = st.lists(_property | _property | _header | _header | _continuation | _comment | st.text(max_size=5))
+
+
+def _joined(mark: str, first: str, lines: list[str], end: str) -> bytes:
+    return (mark + end.join([first, *lines])).encode(errors="surrogatepass")
+
+
+def _both(config: bytes, credentials: bytes) -> bytes:
+    return config + NEXT_FILE + credentials
+
+
 FILE = st.builds(
-    lambda mark, lines, end: (mark + end.join(lines)).encode(errors="surrogatepass"),
+    _joined,
     st.sampled_from(("", "", "", "\N{BYTE ORDER MARK}")),
-    st.builds(list.__add__, st.just(["[profile a]"]) | st.just(["[default]"]) | st.just([]), _lines),
+    st.sampled_from(("[profile a]", "[default]", "")),
+    _lines,
     st.sampled_from(ENDS),
 )
 
 TARGET = Target(
     feed=compare,
-    inputs=FILE | st.builds(lambda one, two: one + NEXT_FILE + two, FILE, FILE),
+    inputs=FILE | st.builds(_both, FILE, FILE),
     seeds=[
         (
             case["input"].get("configFile", "") + NEXT_FILE.decode() + case["input"].get("credentialsFile", "")

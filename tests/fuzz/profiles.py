@@ -1,5 +1,7 @@
 """What the shared files mean: the walk from a profile to its credentials, SSO, endpoints, commands."""
 
+# The readers themselves are fuzzed, not only what calls them.
+# pyright: reportPrivateUsage=false
 from __future__ import annotations
 
 from contextlib import suppress
@@ -16,7 +18,7 @@ from aiocreds.config.walk import Kind, duration, walk
 from aiocreds.context import Context
 from aiocreds.errors import CredentialsError
 from aiocreds.program import split_command
-from aiocreds.sources.imds import _Settings  # pyright: ignore[reportPrivateUsage]
+from aiocreds.sources.imds import _Settings
 from tests.fuzz.grammar import NEXT_FILE, by_us
 from tests.fuzz.target import Target
 
@@ -101,14 +103,19 @@ _values = {
     "sts": st.just("\n  endpoint_url = http://localhost:4566"),
 }
 _line = st.sampled_from(sorted(_values)).flatmap(lambda key: _values[key].map(lambda value: f"{key} = {value}"))
-_section = st.builds(
-    lambda header, lines: "\n".join([header, *lines]),
-    st.builds(
-        "[{} {}]".format, st.sampled_from(("profile", "profile", "profile", "sso-session", "services")), _names
-    ),
-    st.lists(_line, max_size=6),
-)
-_file = st.lists(_section, max_size=6).map(lambda sections: "\n".join(sections).encode())
+
+
+def _section(header: str, lines: list[str]) -> str:
+    return "\n".join([header, *lines])
+
+
+def _both(config: bytes, credentials: bytes) -> bytes:
+    return config + NEXT_FILE + credentials.replace(b"[profile ", b"[")
+
+
+_header = st.builds("[{} {}]".format, st.sampled_from(("profile", "profile", "sso-session", "services")), _names)
+_sections = st.lists(st.builds(_section, _header, st.lists(_line, max_size=6)), max_size=6)
+_file = _sections.map("\n".join).map(str.encode)
 
 
 def chain(n: int) -> bytes:
@@ -123,7 +130,7 @@ def nearly(name: bytes, others: bytes) -> bytes:
 
 TARGET = Target(
     feed=feed,
-    inputs=_file | st.builds(lambda one, two: one + NEXT_FILE + two.replace(b"[profile ", b"["), _file, _file),
+    inputs=_file | st.builds(_both, _file, _file),
     seeds=[
         b"[default]\n",
         b"[profile a]\nrole_arn = x\nsource_profile = a\n",

@@ -109,12 +109,14 @@ def ok(make: Callable[[int], str]) -> Callable[[int], bytes]:
     return lambda n: written("sts", 200, make(n).encode())
 
 
+def _answer(status: int, prolog: str, body: str, headers: dict[str, str]) -> bytes:
+    return written("sts", status, (prolog + body).encode(errors="replace"), headers)
+
+
 TARGET = Target(
     feed=feed,
     inputs=st.builds(
-        lambda status, prolog, body, headers: written(
-            "sts", status, (prolog + body).encode(errors="replace"), headers
-        ),
+        _answer,
         st.sampled_from((200, 200, 200, 400, 403, 429, 503)),
         _prolog,
         _body,

@@ -6,7 +6,7 @@ import json
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from aiocreds.errors import CredentialsError
 
@@ -56,7 +56,9 @@ def published(name: str) -> list[Any]:
     """The reference cases of that name; none where they do not lie beside the project."""
     file = SHARED_DATA / name
     cases: Any = json.loads(file.read_text(encoding="utf-8")) if file.exists() else []
-    return list(cases["tests"] if isinstance(cases, dict) else cases)
+    if isinstance(cases, dict):
+        cases = cast("dict[str, Any]", cases)["tests"]
+    return cast("list[Any]", cases)
 
 
 def within(kind: str, shapes: Mapping[str, Shape], put: Callable[[bytes], bytes]) -> dict[str, Shape]:

@@ -1,5 +1,7 @@
 """Timestamps, wherever one is read: ISO 8601, seconds and milliseconds, HTTP dates, seconds to wait."""
 
+# The readers themselves are fuzzed, not only what calls them.
+# pyright: reportPrivateUsage=false
 from __future__ import annotations
 
 import json
@@ -17,9 +19,9 @@ from aiocreds.context import Context
 from aiocreds.errors import CredentialsError, InvalidConfiguration, SourceUnavailable
 from aiocreds.hidden import Data
 from aiocreds.http import Response
-from aiocreds.http.exchange import _retry_after  # pyright: ignore[reportPrivateUsage]
+from aiocreds.http.exchange import _retry_after
 from aiocreds.parse import parse_expiration
-from aiocreds.sources.env import EXPIRATION, _expiration  # pyright: ignore[reportPrivateUsage]
+from aiocreds.sources.env import EXPIRATION, _expiration
 from tests.fuzz.answers import NOW, NUMBERS, TIMES, service
 from tests.fuzz.target import Target, assert_tidy, text
 

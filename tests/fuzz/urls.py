@@ -1,5 +1,7 @@
 """URLs that are accepted, by whoever accepts some: all parsers find the same host in them, and a safe one."""
 
+# The readers themselves are fuzzed, not only what calls them.
+# pyright: reportPrivateUsage=false
 from __future__ import annotations
 
 from contextlib import suppress
@@ -16,8 +18,8 @@ from aiocreds.errors import InvalidConfiguration
 from aiocreds.http.exchange import checked_url
 from aiocreds.http.outgoing import url_text
 from aiocreds.http.proxies import proxy_for
-from aiocreds.sources.http import _url  # pyright: ignore[reportPrivateUsage]
-from aiocreds.sources.imds import _Settings  # pyright: ignore[reportPrivateUsage]
+from aiocreds.sources.http import _url
+from aiocreds.sources.imds import _Settings
 from tests.fuzz.target import Target, text
 
 CONTEXT = Context(environ={})

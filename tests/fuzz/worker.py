@@ -102,7 +102,7 @@ def strict() -> None:
     """Make warnings errors, and every log record be put together; give no other thread its turn: there is none."""
     from aiocreds.config import grammar
 
-    vars(grammar).update(sleep=lambda _: None)
+    setattr(grammar, "sleep", abs)  # noqa: B010 - it is no public name there
     warnings.simplefilter("error")
     logger = logging.getLogger("aiocreds")
     logger.setLevel(logging.DEBUG)

@@ -19,7 +19,7 @@ from tests.fuzz.limits import MOST_HELD, growth, memory
 from tests.fuzz.target import Target
 from tests.fuzz.worker import load
 
-EXAMPLES, MUTATED = 150, 600
+EXAMPLES, MUTATED = 100, 400
 pytestmark = [
     pytest.mark.short_secrets(because="they are drawn"),
     pytest.mark.shows_secrets("repr", "exception", because="what is drawn may be a name here and a secret there"),
