@@ -9,14 +9,14 @@ from __future__ import annotations
 import asyncio
 import logging
 import sys
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import socket
-    from collections.abc import AsyncIterator, Iterator
+    from collections.abc import AsyncIterator
 
     from aiohttp import web
 
@@ -33,7 +33,7 @@ TOLD = 60.0  # seconds from one line about a trouble to the next
 
 @dataclass(slots=True)
 class Connection:
-    """What is known of a connection.
+    """What is known of a connection; entered while a request with the token is answered, for which it stays.
 
     Attributes:
         since: when it was made, or last answered.
@@ -44,6 +44,13 @@ class Connection:
     since: float
     known: bool = False
     busy: bool = False
+
+    def __enter__(self) -> None:
+        self.known = self.busy = True
+
+    def __exit__(self, *exc_info: object) -> None:
+        self.busy = False
+        self.since = asyncio.get_running_loop().time()
 
     def over(self, now: float) -> bool:
         """Whether it has been silent for too long."""
@@ -82,19 +89,9 @@ class Connections:
             listener.close()
             loop.set_exception_handler(heard_before)
 
-    @contextmanager
-    def answering(self, transport: asyncio.BaseTransport | None) -> Iterator[None]:
-        """While a request with the token is answered, its connection stays."""
-        connection = self._open.get(transport) if transport is not None else None
-        if connection is None:  # gone meanwhile
-            yield
-            return
-        connection.known = connection.busy = True
-        try:
-            yield
-        finally:
-            connection.busy = False
-            connection.since = asyncio.get_running_loop().time()
+    def of(self, transport: asyncio.BaseTransport | None) -> Connection:
+        """The connection of a request, or one that stands for it when it is gone."""
+        return (transport and self._open.get(transport)) or Connection(0.0)
 
     async def _accept(self, listener: socket.socket) -> None:
         """One at a time: asyncio's own server takes all that wait before it lets anybody count them."""

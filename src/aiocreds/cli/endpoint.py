@@ -114,7 +114,7 @@ class Endpoint:
             refused = _no(*refusal)
             refused.force_close()  # who is refused keeps no connection
             return refused
-        with self._connections.answering(request.transport):
+        with self._connections.of(request.transport):
             return await self._answer(request.raw_path.partition("?")[0])
 
     async def _answer(self, asked: str) -> web.Response:

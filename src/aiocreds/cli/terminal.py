@@ -53,18 +53,24 @@ def numbers_of(names: Iterable[str]) -> list[int]:
 def caught(numbers: Iterable[int], deal: Callable[[int], object]) -> Iterator[None]:
     """Have signals dealt with in the loop, except those that nohup, or a shell for its background jobs, ignores."""
     loop = asyncio.get_running_loop()
+    before = {number: signal.getsignal(number) for number in numbers}
 
     def tell(number: int, _: object) -> None:
         loop.call_soon_threadsafe(deal, number)
 
-    before: dict[int, Any] = {}
     try:
-        for number in numbers:
-            if signal.getsignal(number) is not signal.SIG_IGN:
-                before[number] = signal.signal(number, tell)
+        for number, handler in before.items():
+            if handler is not signal.SIG_IGN:
+                # Python runs a handler of its own between two steps of the program: not while the loop waits.
+                if sys.platform != "win32":
+                    loop.add_signal_handler(number, deal, number)
+                else:
+                    signal.signal(number, tell)
         yield
     finally:
         for number, handler in before.items():
+            if sys.platform != "win32":
+                loop.remove_signal_handler(number)
             signal.signal(number, handler)
 
 
