@@ -27,7 +27,10 @@ if TYPE_CHECKING:
     from asyncio.subprocess import Process
     from collections.abc import AsyncGenerator
 
-pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="signals and locks of Unix")
+pytestmark = [
+    pytest.mark.skipif(sys.platform == "win32", reason="signals and locks of Unix"),
+    pytest.mark.shows_secrets("stdout", because="the programs print whose keys they got"),
+]
 
 ENDED, SOON = "2020-06-17T10:02:08Z", timedelta(minutes=10)
 OURS = """
