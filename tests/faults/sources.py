@@ -61,6 +61,7 @@ METADATA = Request(timeout=1.0, attempts=3)  # once it answered; before that, fe
 AGENT = Request(timeout=1.0, attempts=1)
 ENDPOINT = Request(timeout=1.0, attempts=4)
 SERVICE = Request(timeout=10.0, attempts=3)  # connect_timeout, the other limit, is the smaller one
+TIMEOUT, DYING = 60.0, 1.0  # seconds; of a program, and until one that was killed is gone
 LOOKS = 0.4  # seconds; at a token file that is missing or empty, since it may be in mid-rotation
 
 
@@ -305,5 +306,5 @@ SUBJECTS = (
         ("/",),
         (SERVICE, SERVICE),
     ),
-    Subject("from_process", process, HOUR, ("program",), others=60.0, stamped=False),
+    Subject("from_process", process, HOUR, ("program",), others=TIMEOUT + DYING, stamped=False),
 )
