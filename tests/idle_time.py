@@ -15,7 +15,8 @@ T = TypeVar("T")
 Arguments = TypeVarTuple("Arguments")
 
 PATIENCE = 0.01  # seconds in earnest; what goes over loopback is there at once, unless the machine stutters
-AT_WORK = 2.0  # likewise, while a program runs that will come to its end
+POLLED = 0.06  # seconds; whoever looks as often looks for something outside, and no faster than it happens
+AT_WORK = 2.0  # seconds in earnest, while a program runs that will come to its end
 FOR_EVER = 30.0  # likewise, when there is no timer either
 
 
@@ -91,6 +92,6 @@ class _Selector(selectors.DefaultSelector):
             if not (events := super().select(FOR_EVER)):
                 raise TimeoutError("everybody waits for what will never happen")
             return events
-        if not (events := super().select(min(patience, timeout))):
+        if not (events := super().select(timeout if timeout <= POLLED else min(patience, timeout))):
             self._loop.jump(timeout)
         return events

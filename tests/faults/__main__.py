@@ -23,7 +23,9 @@ def main() -> int:
     parser.add_argument("--rewrite", action="store_true", help="write the table anew")
     options = parser.parse_args()
     watch = Watch()
-    logging.getLogger("aiocreds").addHandler(watch)
+    logger = logging.getLogger("aiocreds")
+    logger.addHandler(watch)
+    logger.setLevel(logging.DEBUG)
     started = perf_counter()
     with TemporaryDirectory() as folder:
         cells = play(SUBJECTS, Path(folder))

@@ -108,7 +108,8 @@ def told(story: Story) -> str:
     longest, trips = max(call.waited for call in story.calls), len(story.trips) - story.earlier
     if not story.bench.subject.paths:  # a program is run once a trip, and ends when it likes
         return f"{outcomes}; {longest:.0f} s; {trips} / {trips}"
-    return f"{outcomes}; {longest:.3g} s; {trips} / {story.requests}"
+    seconds = f"{longest:.2f}".rstrip("0").rstrip(".")
+    return f"{outcomes}; {seconds} s; {trips} / {story.requests}"
 
 
 def play(subjects: Sequence[Subject], folder: Path) -> list[Cell]:

@@ -25,6 +25,7 @@ NEEDS = {
     "token file": "reads no token from a file",
     "cache": "writes no cache",
     "program": "runs no program that could be killed",
+    "refusal": "asks a service whose every no may be mended",
 }
 """What a fault may need, and why a source that lacks it cannot have the fault."""
 
@@ -56,7 +57,7 @@ class Fault:
         return next((NEEDS[need] for need in self.needs if need not in subject.has), None)
 
 
-async def refuse(bench: Bench) -> None:
+async def shut(bench: Bench) -> None:
     await bench.aws.shut()
 
 
@@ -70,6 +71,11 @@ async def hang(bench: Bench) -> None:
 
 async def drip(bench: Bench) -> None:
     bench.befall(lambda good: replace(good, drip=1.0))
+
+
+async def refuse_for_good(bench: Bench) -> None:
+    assert bench.subject.refusal is not None
+    bench.befall(bench.subject.refusal)
 
 
 async def fail_once(bench: Bench) -> None:
@@ -172,13 +178,14 @@ async def kill(bench: Bench) -> None:
 
 
 FAULTS = (
-    Fault("connection refused", refuse, ("http",)),
+    Fault("connection refused", shut, ("http",)),
     Fault("reset in mid-body", break_off, ("http",)),
     Fault("accept and never answer", hang),
     Fault("one byte a second", drip),
     Fault("500 then good", fail_once, overcome_by=2),
     Fault("429", throttle, ("http",)),
     Fault("429 with Retry-After: 2", throttle_politely, ("http",), retry_after=RETRY_AFTER),
+    Fault("a no that no retry can mend", refuse_for_good, ("http", "refusal")),
     Fault("wrong content type", mislabel, ("http",), overcome_by=1),
     Fault("a page of HTML", show_a_page),
     Fault("truncated JSON", truncate),

@@ -1,6 +1,7 @@
 """The three rules that hold in every cell, by the words of the contract and not by what the library computes.
 
-And two more: nobody gets credentials that were not handed out, and whatever a source raises is one of our errors.
+And three more: nobody gets credentials that were not handed out, whatever a source raises is one of our errors, and
+no error shows a secret.
 """
 
 from __future__ import annotations
@@ -42,6 +43,7 @@ def broken(subject: Subject, fault: Fault, story: Story) -> list[str]:
         *no_pestering(held),
         *no_fakes(story),
         *no_strangers(story),
+        *no_secrets(story),
     ]
 
 
@@ -153,6 +155,13 @@ def no_strangers(story: Story) -> Iterator[str]:
     for trip in story.trips:
         if trip.error is not None and not isinstance(trip.error, CredentialsError):
             yield f"the source raised {trip.error!r}"
+
+
+def no_secrets(story: Story) -> Iterator[str]:
+    """No error shows a secret."""
+    for call in story.calls:
+        if isinstance(call.got, CredentialsError) and MARK in f"{call.got} {call.got!r}":
+            yield f"a {type(call.got).__name__} shows a secret"
 
 
 def _expiration(trip: Trip) -> float:

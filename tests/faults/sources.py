@@ -25,7 +25,7 @@ from aiocreds import (
 )
 from tests.hush import secret
 from tests.kit import Source, issue
-from tests.loopback import CONTAINER_PATH, ROLE, ROLES_PATH, TOKEN_PATH
+from tests.loopback import CONTAINER_PATH, ROLE, ROLES_PATH, TOKEN_PATH, Answer, json_error, sts_error
 from tests.sign_in import ACCOUNT, LOGIN_SESSION, OIDC, PERMISSION_SET, PORTAL, SIGN_IN, START_URL
 
 if TYPE_CHECKING:
@@ -61,6 +61,7 @@ METADATA = Request(timeout=1.0, attempts=3)  # once it answered; before that, fe
 AGENT = Request(timeout=1.0, attempts=1)
 ENDPOINT = Request(timeout=1.0, attempts=4)
 SERVICE = Request(timeout=10.0, attempts=3)  # connect_timeout, the other limit, is the smaller one
+TIMEOUT, DYING = 60.0, 1.0  # seconds; of a program, and until one that was killed is gone
 LOOKS = 0.4  # seconds; at a token file that is missing or empty, since it may be in mid-rotation
 
 
@@ -78,10 +79,12 @@ class Subject:
         lifetime: of what it gets, in seconds, as is usual for it.
         has: what a fault may need: see `faults.NEEDS`.
         paths: of the service, that a fault befalls.
-        requests: those of one trip, at the most.
+        requests: those of one trip, at the most: a call is made once more where the service refuses our clock, or
+            where its no may be mended by another token.
         others: seconds that a trip may take besides.
         stamped: whether its credentials may outlive their expiry.
         endure: sets how long what it gets lives, in seconds.
+        refusal: a no of the service that no retry can mend.
     """
 
     name: str
@@ -93,6 +96,7 @@ class Subject:
     others: float = 0.0
     stamped: bool = True
     endure: Callable[[Bench, float], None] = credentials_endure
+    refusal: Answer | None = None
 
     def longest(self, retry_after: float = 0.0) -> float:
         """Seconds that a trip may take."""
@@ -218,6 +222,7 @@ def process(bench: Bench) -> Provider:
 
 
 HTTP = ("http", "clock")
+DENIED = sts_error("AccessDenied")
 SUBJECTS = (
     Subject(
         "from_instance_metadata",
@@ -243,32 +248,54 @@ SUBJECTS = (
         "from_temporary_credentials",
         temporary_credentials,
         HOUR,
-        (*HTTP, "tls", "name"),
+        (*HTTP, "tls", "name", "refusal"),
         ("/",),
         (SERVICE, SERVICE),
+        refusal=DENIED,
     ),
-    Subject("from_web_token", web_token, HOUR, (*HTTP, "tls", "name"), ("/",), (SERVICE,)),
-    Subject("from_token_file", token_file, HOUR, (*HTTP, "tls", "name", "token file"), ("/",), (SERVICE,), LOOKS),
-    Subject("from_sso", sso, HOUR, (*HTTP, "tls", "name", "token file"), (PORTAL,), (SERVICE, SERVICE)),
+    Subject(
+        "from_web_token", web_token, HOUR, (*HTTP, "tls", "name", "refusal"), ("/",), (SERVICE,), refusal=DENIED
+    ),
+    Subject(
+        "from_token_file",
+        token_file,
+        HOUR,
+        (*HTTP, "tls", "name", "token file", "refusal"),
+        ("/",),
+        (SERVICE,),
+        LOOKS,
+        refusal=DENIED,
+    ),
+    Subject(
+        "from_sso",
+        sso,
+        HOUR,
+        (*HTTP, "tls", "name", "token file", "refusal"),
+        (PORTAL,),
+        (SERVICE, SERVICE),
+        refusal=json_error(401, "UnauthorizedException"),
+    ),
     Subject(
         "from_sso, its sign-in due for renewal",
         sso_renewed,
         HOUR,
-        (*HTTP, "tls", "name", "token file", "cache"),
+        (*HTTP, "tls", "name", "token file", "cache", "refusal"),
         (OIDC,),
         (SERVICE, SERVICE),
         1.0,
         endure=tokens_endure,
+        refusal=json_error(400, "InvalidGrantException"),
     ),
     Subject(
         "from_login",
         login,
         15 * MINUTE,
-        (*HTTP, "tls", "name", "token file", "cache"),
+        (*HTTP, "tls", "name", "token file", "cache", "refusal"),
         (SIGN_IN,),
         (SERVICE, SERVICE),
         1.0,
         endure=keys_endure,
+        refusal=json_error(401, "AccessDeniedException", error="TOKEN_EXPIRED"),
     ),
     Subject("from_cognito_identity", cognito_identity, HOUR, (*HTTP, "tls", "name"), ("/",), (SERVICE,)),
     Subject(
@@ -279,5 +306,5 @@ SUBJECTS = (
         ("/",),
         (SERVICE, SERVICE),
     ),
-    Subject("from_process", process, HOUR, ("program",), others=60.0, stamped=False),
+    Subject("from_process", process, HOUR, ("program",), others=TIMEOUT + DYING, stamped=False),
 )

@@ -32,7 +32,7 @@ between trips as short.
 In every field these rules hold; what generates the table checks them: no error while any credential is usable; no
 caller waits longer than the source's time-out budget, nor at all before the mandatory window or while the source is
 left alone; the source is called no more often than the refresh rules allow; nobody gets credentials that were not
-handed out; and whatever is raised is one of our errors.
+handed out; whatever is raised is one of our errors, and shows no secret.
 """
 
 

@@ -148,5 +148,10 @@ def test_credentials_that_nobody_handed_out() -> None:
     assert "nobody has handed out" in found([call(1.0, broken_keys)])
 
 
+def test_an_error_that_shows_a_secret() -> None:
+    asked = [call(EXPIRED, LoginRequired(f"{secret()} is no good"))]
+    assert found(asked, trip(EXPIRED, REFUSED)) == "a LoginRequired shows a secret"
+
+
 def test_an_exception_that_is_none_of_ours() -> None:
     assert "the source raised ValueError('oh')" in found([call(ADVISORY)], trip(ADVISORY, ValueError("oh")))
