@@ -16,6 +16,7 @@ from time import monotonic
 from typing import TYPE_CHECKING
 
 from tests.fuzz.engines import CORPUS, Tally, by_atheris, by_hypothesis, by_mutation
+from tests.fuzz.findings import attempt
 from tests.fuzz.limits import growth, memory
 
 if TYPE_CHECKING:
@@ -118,8 +119,9 @@ def feed(job: Job) -> None:
     drawn, shrunk = by_hypothesis(target, job.examples, job.seed)
     corpus = [*target.seeds, *drawn[-CORPUS:]]
     tally = Tally(job.inputs, monotonic() + job.seconds)
-    if shrunk is not None:
-        tally.findings[shrunk.place] = shrunk
+    for found in (shrunk, *(attempt(target.run, data) for data in target.known())):
+        if found is not None:
+            tally.findings.setdefault(found.place, found)
 
     def done() -> None:
         tally.settle(target.run)

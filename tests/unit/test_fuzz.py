@@ -29,7 +29,7 @@ pytestmark = [
 @pytest.mark.parametrize("name", TARGETS)
 def test_what_comes_out_is_an_answer_or_an_error_of_ours(name: str) -> None:
     target = load(name)
-    for data in (*target.seeds, *target.words):
+    for data in target.known():
         target.run(data)
     seed = getrandbits(32)
     drawn, found = by_hypothesis(target, EXAMPLES, seed)
