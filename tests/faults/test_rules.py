@@ -148,6 +148,7 @@ def test_credentials_that_nobody_handed_out() -> None:
     assert "nobody has handed out" in found([call(1.0, broken_keys)])
 
 
+@pytest.mark.shows_secrets("repr", because="that is what the rule is for")
 def test_an_error_that_shows_a_secret() -> None:
     asked = [call(EXPIRED, LoginRequired(f"{secret()} is no good"))]
     assert found(asked, trip(EXPIRED, REFUSED)) == "a LoginRequired shows a secret"

@@ -12,6 +12,7 @@ from time import monotonic
 import pytest
 from hypothesis import strategies as st
 
+from tests.fuzz import limits
 from tests.fuzz.__main__ import TARGETS
 from tests.fuzz.engines import Tally, by_hypothesis, by_mutation
 from tests.fuzz.findings import attempt
@@ -90,7 +91,8 @@ def test_a_time_limit_ends_it() -> None:
     assert 0 < tally.inputs < 10**9
 
 
-def test_quadratic_time_is_noticed() -> None:
+def test_quadratic_time_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "ENOUGH", 0.0003)  # the toy is slow enough
     toy = Target(feed=compares_all_pairs, inputs=st.binary(), growing={"a": lambda n: b"a" * n})
     assert not growth(toy, "a").ok
 
