@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import signal
 import sys
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -57,8 +58,12 @@ class Machine:
     async def run(self, *words: str, **variables: str) -> Ended:
         """Run anything to its end."""
         process = await self.start(*words, **variables)
-        async with asyncio.timeout(PATIENCE):
-            out, err = await process.communicate()
+        try:
+            async with asyncio.timeout(PATIENCE):
+                out, err = await process.communicate()
+        except BaseException:
+            os.killpg(process.pid, signal.SIGKILL)  # with what it has started
+            raise
         return Ended(process.returncode, out.decode(), err.decode())
 
     async def start(self, *words: str, **variables: str) -> asyncio.subprocess.Process:
