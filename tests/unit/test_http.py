@@ -497,7 +497,8 @@ async def test_retry_after(form: str, monkeypatch: pytest.MonkeyPatch) -> None:
         headers["Date"] = format_datetime(now, usegmt=True)
     async with Server(answer(429, b"", **headers), answer()).running() as server:
         assert (await ask(Http({}), server.url)).status == 200
-        assert [delay for delay in slept if delay > 0.5] == [pytest.approx(1 if form == "seconds" else 9, abs=1)]
+        [slept_for] = [delay for delay in slept if delay > 0.5]
+        assert slept_for == 1 if form == "seconds" else 4 < slept_for <= 9  # the machine may be slow meanwhile
 
 
 @pytest.mark.parametrize(
