@@ -8,9 +8,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+import time_machine
 from blockbuster import BlockBuster, BlockingError, blockbuster_ctx
 
 from aiocreds import Context
+from tests.kit import START
 from tests.loopback import Loopback
 
 if TYPE_CHECKING:
@@ -56,6 +58,13 @@ def environ() -> dict[str, str]:
 def context(home: Path, environ: dict[str, str]) -> Context:
     """What the sources see of the machine: `environ` and `home`, and nothing of the real one."""
     return Context(environ=environ, home=home)
+
+
+@pytest.fixture
+def clock() -> Iterator[time_machine.Traveller]:
+    """The time stands still at START, until a test moves it."""
+    with time_machine.travel(START, tick=False) as traveller:
+        yield traveller
 
 
 @pytest.fixture

@@ -94,6 +94,12 @@ def told(value: object, how: Callable[[object], str] = repr) -> str:
         return f"<{type(error).__name__}>"
 
 
+def assert_quiet(error: BaseException) -> None:
+    """No secret in what is printed of an error, even by a tool that shows the variables of our frames."""
+    for text in told_by(error):
+        assert secret_in(text) is None
+
+
 class Watch(logging.Handler):
     """Keeps the log records that show a secret, for programs that pytest does not run."""
 

@@ -77,3 +77,9 @@ def others() -> set[asyncio.Task[Any]]:
     """The tasks of this loop but the current one."""
     current = asyncio.current_task()
     return {task for task in asyncio.all_tasks() if task is not current}
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(3):
+        while not condition():  # noqa: ASYNC110 - of other processes and sockets
+            await asyncio.sleep(0.005)

@@ -4,38 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-import logging
 import re
 from importlib import import_module
 from threading import Lock
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 from aiobotocore.config import AioConfig
 from aiobotocore.session import get_session
-from moto.server import ThreadedMotoServer
 
 from aiocreds import Context, Credentials, InvalidConfiguration, Provider
 from aiocreds.integrations.aiobotocore import attach
 from tests.kit import Source, issue
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
 REGION = "eu-central-1"
 TASKS = 50
 
 pytestmark = pytest.mark.filterwarnings("ignore:datetime.datetime.utc:DeprecationWarning")  # older botocore
-
-
-@pytest.fixture(scope="module")
-def moto() -> Iterator[str]:
-    """Moto's server, for S3."""
-    logging.getLogger("werkzeug").setLevel(logging.ERROR)
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    yield "http://{}:{}".format(*server.get_host_and_port())
-    server.stop()
 
 
 @pytest.fixture

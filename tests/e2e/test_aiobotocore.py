@@ -8,7 +8,7 @@ import logging
 import re
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack
 from datetime import UTC, datetime, timedelta
 from importlib import import_module
@@ -26,7 +26,6 @@ from botocore.auth import SigV4Auth
 from botocore.awsrequest import AWSRequest
 from botocore.exceptions import ClientError
 from examples.presigned_urls import presign
-from moto.server import ThreadedMotoServer
 
 from aiocreds import ClientConfig, Context, Credentials, InvalidConfiguration, Provider, from_temporary_credentials
 from aiocreds.integrations.aiobotocore import attach
@@ -85,16 +84,6 @@ def query_compatible_error(code: str) -> Answer:
         json.dumps({"__type": f"com.amazonaws.sqs#{code}", "message": "no"}),
         {"Content-Type": "application/x-amz-json-1.0", "x-amzn-query-error": f"{code};Sender"},
     )
-
-
-@pytest.fixture(scope="module")
-def moto() -> Iterator[str]:
-    """Moto's server: S3 and STS that really answer."""
-    logging.getLogger("werkzeug").setLevel(logging.ERROR)
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    yield "http://{}:{}".format(*server.get_host_and_port())
-    server.stop()
 
 
 @pytest.fixture

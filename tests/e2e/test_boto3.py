@@ -27,7 +27,6 @@ from botocore.auth import SigV4Auth
 from botocore.awsrequest import AWSRequest
 from botocore.config import Config
 from botocore.exceptions import ClientError
-from moto.server import ThreadedMotoServer
 
 from aiocreds import (
     ClientConfig,
@@ -114,16 +113,6 @@ def sts() -> Iterator[Strict]:
     loop, over = loops[0]
     loop.call_soon_threadsafe(over.set)
     thread.join()
-
-
-@pytest.fixture(scope="module")
-def moto() -> Iterator[str]:
-    """Moto's server: S3, DynamoDB and STS that really answer."""
-    logging.getLogger("werkzeug").setLevel(logging.ERROR)
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    yield "http://{}:{}".format(*server.get_host_and_port())
-    server.stop()
 
 
 def a_session() -> botocore.session.Session:

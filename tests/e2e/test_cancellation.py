@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from aiocreds import Context, Provider, default_chain, from_temporary_credentials
+from tests.cancelling import cancelled_at
+from tests.kit import until
 from tests.loopback import TOKEN_PATH, Answer, Loopback, sts_error
-from tests.unit.test_process import cancelled_at, until
 
 if TYPE_CHECKING:
     from pathlib import Path

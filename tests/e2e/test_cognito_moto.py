@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from typing import TYPE_CHECKING, Any, cast
 
 import boto3  # type: ignore[import-untyped]  # it has no stubs
 import pytest
 from aiobotocore.session import AioSession
-from moto.server import ThreadedMotoServer
 
 from aiocreds import ServiceRefused, from_cognito_identity, from_cognito_identity_pool
 from aiocreds.integrations.aiobotocore import attach
@@ -18,21 +16,10 @@ from tests.hush import secret
 from tests.unit.test_sts import failure_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from aiocreds import Context, Provider
 
 REGION = "eu-central-1"
 BUCKET = {"CreateBucketConfiguration": {"LocationConstraint": REGION}}
-
-
-@pytest.fixture(scope="module")
-def moto() -> Iterator[str]:
-    logging.getLogger("werkzeug").setLevel(logging.ERROR)
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    yield "http://{}:{}".format(*server.get_host_and_port())
-    server.stop()
 
 
 @pytest.fixture(autouse=True)

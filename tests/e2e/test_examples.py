@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ast
 import asyncio
-import logging
 import os
 import re
 import sys
@@ -15,13 +14,10 @@ from textwrap import dedent, indent
 from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
-from moto.server import ThreadedMotoServer
 
 from tests.hush import MARK, secret
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from tests.loopback import Loopback
 
 ROOT = Path(__file__).parents[2]
@@ -69,16 +65,6 @@ async def run(*arguments: str | Path, home: Path, **environ: str) -> Ended:
 def keys() -> dict[str, str]:
     """Keys for the environment of a program."""
     return {"AWS_ACCESS_KEY_ID": "AKIAEXAMPLES00001", "AWS_SECRET_ACCESS_KEY": secret()}
-
-
-@pytest.fixture(scope="module")
-def moto() -> Iterator[str]:
-    """Moto's server: STS and S3."""
-    logging.getLogger("werkzeug").setLevel(logging.ERROR)
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    yield "http://{}:{}".format(*server.get_host_and_port())
-    server.stop()
 
 
 def test_no_example_is_forgotten() -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import logging
 import os
 import re
 import signal
@@ -19,27 +18,16 @@ from typing import TYPE_CHECKING, Any
 import aiohttp
 import pytest
 from aiobotocore.session import get_session
-from moto.server import ThreadedMotoServer
 
 from tests.hush import MARK
 from tests.loopback import CONTAINER_PATH, ROLE, ROLES_PATH, Hang, Loopback
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator
+    from collections.abc import AsyncIterator
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 PATIENCE = 15.0  # seconds until something that should happen soon counts as not happening
 COMPLAINTS = "Traceback|Warning|ERROR|Exception ignored|was destroyed|never awaited|Unclosed|unclosed"
-
-
-@pytest.fixture(scope="module")
-def moto() -> Iterator[str]:
-    """Moto's server, for S3."""
-    logging.getLogger("werkzeug").setLevel(logging.ERROR)
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    yield "http://{}:{}".format(*server.get_host_and_port())
-    server.stop()
 
 
 @dataclass

@@ -15,9 +15,9 @@ from typing import Any
 import pytest
 
 from aiocreds import Context, LoginRequired, from_login
+from tests.kit import until
 from tests.loopback import Answer, Loopback
 from tests.sign_in import ACCOUNT, LOGIN_SESSION, SIGN_IN
-from tests.unit.test_process import until
 
 MINUTE = timedelta(minutes=1)
 PRINTED = pytest.mark.shows_secrets("stdout", because="the programs print what they got")

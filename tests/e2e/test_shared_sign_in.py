@@ -17,10 +17,10 @@ import pytest
 
 from aiocreds import Context, LoginRequired, from_sso
 from aiocreds.config.file_lock import FileLock
+from tests.kit import until
 from tests.loopback import Answer, Hang, Loopback
 from tests.sign_in import OIDC, PORTAL
 from tests.unit.test_parse import failure
-from tests.unit.test_process import until
 from tests.unit.test_sso import APP, COMMAND, LEGACY, cached, rewrite, warnings, write_config
 
 if TYPE_CHECKING:

@@ -21,7 +21,6 @@ import time_machine
 from aiohttp import FormData, web
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from moto.server import ThreadedMotoServer
 from yarl import URL
 
 from aiocreds import Context, Credentials, InvalidConfiguration, SourceUnavailable
@@ -78,15 +77,6 @@ async def session_of() -> AsyncIterator[Callable[..., Any]]:
             return await stack.enter_async_context(aiohttp.ClientSession(middlewares=[*before, auth], **options))
 
         yield session_of
-
-
-@pytest.fixture(scope="module")
-def moto() -> Iterator[str]:
-    logging.getLogger("werkzeug").setLevel(logging.ERROR)
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    yield "http://{}:{}".format(*server.get_host_and_port())
-    server.stop()
 
 
 # What arrives is what was signed

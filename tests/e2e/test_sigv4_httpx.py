@@ -22,7 +22,6 @@ import time_machine
 from aiohttp import web
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from moto.server import ThreadedMotoServer
 
 from aiocreds import Context, Credentials, InvalidConfiguration, SourceUnavailable
 from aiocreds.integrations.httpx import SigV4Auth
@@ -80,15 +79,6 @@ async def client_of() -> AsyncIterator[ClientOf]:
             return await stack.enter_async_context(httpx.AsyncClient(auth=auth, **options_of_all, **options))
 
         yield client_of
-
-
-@pytest.fixture(scope="module")
-def moto() -> Iterator[str]:
-    logging.getLogger("werkzeug").setLevel(logging.ERROR)
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    yield "http://{}:{}".format(*server.get_host_and_port())
-    server.stop()
 
 
 # What arrives is what was signed

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import json
-import logging
 from typing import TYPE_CHECKING, Any, cast
 from urllib.request import Request, urlopen
 
@@ -13,7 +12,6 @@ import boto3  # type: ignore[import-untyped]  # it has no stubs
 import pytest
 from botocore.config import Config
 from botocore.exceptions import ClientError
-from moto.server import ThreadedMotoServer
 
 from aiocreds import Credentials, ServiceRefused, chain, from_env, from_ini, from_temporary_credentials
 from tests.hush import secret
@@ -62,15 +60,6 @@ async def identity(moto: str, credentials: Credentials) -> str:
     """Who a real client is to moto, with these credentials."""
     sts = client(moto, "sts", credentials)
     return str((await asyncio.to_thread(sts.get_caller_identity))["Arn"])
-
-
-@pytest.fixture(scope="module")
-def moto() -> Iterator[str]:
-    logging.getLogger("werkzeug").setLevel(logging.ERROR)
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    yield "http://{}:{}".format(*server.get_host_and_port())
-    server.stop()
 
 
 @pytest.fixture(scope="module")

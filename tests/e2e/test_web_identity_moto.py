@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import json
-import logging
 from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 from aiobotocore.session import AioSession
-from moto.server import ThreadedMotoServer
 
 from aiocreds import default_chain, from_ini, from_temporary_credentials, from_token_file, from_web_token
 from aiocreds.integrations.aiobotocore import attach
 from tests.hush import secret
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
     from aiocreds import Context, Provider
@@ -23,15 +20,6 @@ if TYPE_CHECKING:
 REGION = "eu-central-1"
 ACCOUNT = "123456789012"
 ROLE_ARN = f"arn:aws:iam::{ACCOUNT}:role/pod"
-
-
-@pytest.fixture(scope="module")
-def moto() -> Iterator[str]:
-    logging.getLogger("werkzeug").setLevel(logging.ERROR)
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    yield "http://{}:{}".format(*server.get_host_and_port())
-    server.stop()
 
 
 @pytest.fixture

@@ -8,7 +8,6 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
-import time_machine
 
 from aiocreds import (
     Context,
@@ -26,7 +25,7 @@ from tests.loopback import Loopback, sts_error
 from tests.unit.test_sts import failure_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    import time_machine
 
 ROLE_ARN = "arn:aws:iam::123456789012:role/path/reader"
 HOUR = 3600.0
@@ -35,12 +34,6 @@ HOUR = 3600.0
 @pytest.fixture
 def environ(aws: Loopback) -> dict[str, str]:
     return aws.environ
-
-
-@pytest.fixture
-def clock() -> Iterator[time_machine.Traveller]:
-    with time_machine.travel(START, tick=False) as traveller:
-        yield traveller
 
 
 # What is asked.

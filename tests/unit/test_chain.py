@@ -6,7 +6,6 @@ import logging
 from typing import TYPE_CHECKING
 
 import pytest
-import time_machine
 
 from aiocreds import Context, Credentials, Provider, chain, credential_provider, from_env
 from aiocreds.errors import (
@@ -21,18 +20,12 @@ from aiocreds.errors import (
 from tests.kit import START, Source, issue, others, settle
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    import time_machine
 
 HOUR = 3600.0
 ADVISORY, MANDATORY, EXPIRED = 3000.0, 3550.0, 3601.0
 NOTHING = CredentialsNotFound("nothing here")
 DOWN = SourceUnavailable("down")
-
-
-@pytest.fixture
-def clock() -> Iterator[time_machine.Traveller]:
-    with time_machine.travel(START, tick=False) as traveller:
-        yield traveller
 
 
 def absent() -> Source:

@@ -27,7 +27,6 @@ from typing import TYPE_CHECKING, Any, cast
 import aiohttp
 import botocore.session
 import pytest
-import time_machine
 from botocore import UNSIGNED
 from botocore.config import Config
 
@@ -42,15 +41,16 @@ from aiocreds import (
     from_cognito_identity_pool,
 )
 from aiocreds.sources import cognito as source
-from tests.hush import MARK, secret
-from tests.kit import START
+from tests.cancelling import cancelled_at
+from tests.hush import MARK, assert_quiet, secret
+from tests.kit import until
 from tests.loopback import Answer, Hang, Loopback, Reset, Script, json_answer, json_error
-from tests.unit.test_parse import assert_quiet, failure
-from tests.unit.test_process import cancelled_at, until
+from tests.unit.test_parse import failure
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
+
+    import time_machine
 
     from aiocreds import Provider
     from tests.loopback import Seen
@@ -65,12 +65,6 @@ HOUR = 3600.0
 @pytest.fixture
 def environ(aws: Loopback) -> dict[str, str]:
     return aws.environ
-
-
-@pytest.fixture
-def clock() -> Iterator[time_machine.Traveller]:
-    with time_machine.travel(START, tick=False) as traveller:
-        yield traveller
 
 
 @pytest.fixture(autouse=True)

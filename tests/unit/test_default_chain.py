@@ -10,7 +10,6 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
-import time_machine
 
 from aiocreds import (
     ChainExhausted,
@@ -26,14 +25,15 @@ from aiocreds import (
     default_chain,
 )
 from tests.hush import secret
-from tests.kit import START, issue
+from tests.kit import issue
 from tests.loopback import CONTAINER_PATH, ROLE, ROLES_PATH, TOKEN_PATH, Answer, Hang, Loopback, Reset, sts_error
 from tests.sign_in import ACCOUNT, PERMISSION_SET, START_URL
 from tests.unit.test_sts import failure_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
+
+    import time_machine
 
 HOUR = 3600.0
 TOKEN_FILE = "AWS_WEB_IDENTITY_TOKEN_FILE"
@@ -42,12 +42,6 @@ TOKEN_FILE = "AWS_WEB_IDENTITY_TOKEN_FILE"
 @pytest.fixture
 def environ(aws: Loopback) -> dict[str, str]:
     return aws.environ
-
-
-@pytest.fixture
-def clock() -> Iterator[time_machine.Traveller]:
-    with time_machine.travel(START, tick=False) as traveller:
-        yield traveller
 
 
 def set_keys(environ: dict[str, str], key: str = "AKIAENVIRONMENT0") -> None:

@@ -36,10 +36,11 @@ from aiocreds import (
 )
 from aiocreds.config.token_file import read_token_file
 from aiocreds.http import NoAnswer
+from tests.cancelling import cancelled_at
 from tests.hush import MARK, secret
+from tests.kit import until
 from tests.loopback import CONTAINER_PATH, Answer, Hang, Loopback, Reset, Script, json_answer
 from tests.unit.test_parse import failure
-from tests.unit.test_process import cancelled_at, until
 from tests.unit.test_token_file import unreadable
 
 if TYPE_CHECKING:

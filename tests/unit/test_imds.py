@@ -34,11 +34,12 @@ from aiocreds import (
     SourceUnavailable,
     from_instance_metadata,
 )
+from tests.cancelling import cancelled_at
 from tests.hush import secret
+from tests.kit import until
 from tests.loopback import ROLE, ROLES_PATH, TOKEN_PATH, Answer, Hang, Loopback, Reset, Script, json_answer
 from tests.unit.test_http_source import detour
 from tests.unit.test_parse import failure
-from tests.unit.test_process import cancelled_at, until
 
 if TYPE_CHECKING:
     from collections.abc import Generator

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import aiohttp
 import pytest
-import time_machine
 
 from aiocreds import (
     ClientConfig,
@@ -27,14 +26,15 @@ from aiocreds import (
     from_ini,
 )
 from tests.hush import MARK, secret
-from tests.kit import START, settle
+from tests.kit import settle
 from tests.loopback import CONTAINER_PATH, ROLE, ROLES_PATH, Loopback, Reset, sts_error
 from tests.sign_in import ACCOUNT, LOGIN_SESSION, OIDC, PERMISSION_SET, PORTAL, SIGN_IN, START_URL
 from tests.unit.test_sts import failure_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
+
+    import time_machine
 
     from aiocreds import CredentialsError, Provider
 
@@ -86,12 +86,6 @@ class Files:
 @pytest.fixture
 def files(home: Path) -> Files:
     return Files(home)
-
-
-@pytest.fixture
-def clock() -> Iterator[time_machine.Traveller]:
-    with time_machine.travel(START, tick=False) as traveller:
-        yield traveller
 
 
 def at_sts(aws: Loopback, context: Context, *known: Pair) -> None:

@@ -47,13 +47,13 @@ from aiocreds import (
     from_ini,
     from_login,
 )
+from tests.cancelling import cancel_at
 from tests.hush import MARK, secret
-from tests.kit import START
+from tests.kit import START, until
 from tests.loopback import Answer, Hang, Loopback, Reset, Script, json_answer, json_error
 from tests.sign_in import ACCOUNT, LOGIN_SESSION, SIGN_IN
 from tests.unit.test_dpop import OTHER_KEYS
-from tests.unit.test_parse import assert_quiet, failure
-from tests.unit.test_process import Counted, until
+from tests.unit.test_parse import failure
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -822,34 +822,6 @@ def renewing() -> bool:
     return any("token renewal" in task.get_name() for task in asyncio.all_tasks())
 
 
-async def cancelled_at(provider: Provider, number: int) -> bool:
-    """Cancel the only caller when anything done for it suspends for the n-th time; False when it ended before."""
-    loop, count = asyncio.get_running_loop(), 0
-
-    def suspended() -> None:
-        nonlocal count
-        count += 1
-        if count == number:
-            caller.cancel()
-
-    def factory(loop: asyncio.AbstractEventLoop, coroutine: Any, **options: Any) -> asyncio.Task[Any]:
-        if "RequestHandler" not in coroutine.__qualname__:  # the server's own
-            coroutine = Counted(coroutine, suspended)
-        return asyncio.Task(coroutine, loop=loop, **options)
-
-    caller = asyncio.create_task(provider())
-    loop.set_task_factory(factory)
-    try:
-        await caller
-    except asyncio.CancelledError as cancelled:
-        assert_quiet(cancelled)
-    else:
-        return False
-    finally:
-        loop.set_task_factory(None)
-    return True
-
-
 async def test_cancelled_at_any_moment(sign_in: SignIn, context: Context) -> None:
     """A renewal that has begun is finished: its refresh token may be used up, and the next is in its answer."""
     number = 0
@@ -857,7 +829,7 @@ async def test_cancelled_at_any_moment(sign_in: SignIn, context: Context) -> Non
         sign_in()
         before = sign_in.renewals()
         provider = from_login("me", context=context)
-        if not await cancelled_at(provider, number):
+        if not await cancel_at(provider, number):
             break
         await until(lambda: not renewing())
         assert (await provider()).access_key_id == sign_in.token["accessToken"]["accessKeyId"]
@@ -876,7 +848,7 @@ async def test_cancelled_while_it_fails(sign_in: SignIn, context: Context, monke
         refusal = json_error(403, "AccessDeniedException", error="TOKEN_EXPIRED")
         sign_in.aws.always(SIGN_IN, refusal)
         try:
-            await cancelled_at(from_login("me", context=context), number)
+            await cancel_at(from_login("me", context=context), number)
         except LoginRequired:
             break
         await until(lambda: not renewing())

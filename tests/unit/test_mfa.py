@@ -8,7 +8,6 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 import pytest
-import time_machine
 
 from aiocreds import (
     Context,
@@ -26,8 +25,9 @@ from tests.loopback import Answer, Loopback, sts_error
 from tests.unit.test_sts import answer, failure_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
+
+    import time_machine
 
 ROLE_ARN = "arn:aws:iam::123456789012:role/admin"
 SERIAL = "arn:aws:iam::123456789012:mfa/me"
@@ -37,12 +37,6 @@ HOUR = 3600.0
 @pytest.fixture
 def environ(aws: Loopback) -> dict[str, str]:
     return aws.environ
-
-
-@pytest.fixture
-def clock() -> Iterator[time_machine.Traveller]:
-    with time_machine.travel(START, tick=False) as traveller:
-        yield traveller
 
 
 class Person:

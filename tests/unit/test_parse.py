@@ -22,19 +22,13 @@ import pytest
 from aiocreds.errors import CredentialsError, ServiceRefused, SourceUnavailable
 from aiocreds.hidden import Data
 from aiocreds.parse import parse_credentials
-from tests.hush import MARK, secret, secret_in, told_by
+from tests.hush import MARK, assert_quiet, secret
 
 if TYPE_CHECKING:
     from aiocreds.provider import Provider
 
 E = TypeVar("E", bound=CredentialsError)
 NOW = datetime(2030, 1, 1, tzinfo=UTC).timestamp()
-
-
-def assert_quiet(error: BaseException) -> None:
-    """No secret in what is printed of an error, even by a tool that shows the variables of our frames."""
-    for text in told_by(error):
-        assert secret_in(text) is None
 
 
 async def failure(provider: Provider, kind: type[E], *words: str) -> E:

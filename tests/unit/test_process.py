@@ -15,7 +15,6 @@ prints expired credentials                   SourceUnavailable: since when
 from __future__ import annotations
 
 import asyncio
-import collections.abc
 import gc
 import itertools
 import json
@@ -27,18 +26,18 @@ import threading
 import time
 from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 
 from aiocreds import Context, CredentialsNotFound, InvalidConfiguration, SourceUnavailable, from_process
+from tests.cancelling import cancelled_at
 from tests.hush import MARK, secret
-from tests.unit.test_parse import assert_quiet, failure
+from tests.kit import until
+from tests.unit.test_parse import failure
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Generator
-
-    from aiocreds import Credentials, Provider
+    from aiocreds import Credentials
 
 pytestmark = pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="programs and /proc of Linux")
 
@@ -93,12 +92,6 @@ class Machine:
 
     async def nothing_runs(self) -> None:
         await until(lambda: not self.processes())
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(3):
-        while not condition():  # noqa: ASYNC110 - of other processes and sockets
-            await asyncio.sleep(0.005)
 
 
 @pytest.fixture
@@ -417,72 +410,6 @@ def test_on_a_loop_in_another_thread(machine: Machine, context: Context) -> None
     thread.start()
     thread.join(10)
     assert [credentials.access_key_id for credentials in got] == [KEY]
-
-
-class Counted(collections.abc.Coroutine[Any, Any, Any]):
-    """A coroutine that tells whenever it suspends."""
-
-    def __init__(self, coroutine: Coroutine[Any, Any, Any], suspended: Callable[[], None]) -> None:
-        self._coroutine = coroutine
-        self._suspended = suspended
-
-    def send(self, value: Any) -> Any:
-        awaited = self._coroutine.send(value)
-        self._suspended()
-        return awaited
-
-    def throw(self, *args: Any) -> Any:
-        awaited = self._coroutine.throw(*args)
-        self._suspended()
-        return awaited
-
-    def close(self) -> None:
-        self._coroutine.close()
-
-    def __await__(self) -> Generator[Any, Any, Any]:
-        raise NotImplementedError
-
-
-async def cancelled_at(provider: Provider, number: int, pause: float = 0.0) -> bool:
-    """Cancel the only caller of a first load when anything done for it suspends for the n-th time.
-
-    Checks that no task and nothing half-written is left behind; False when the load ended before.
-
-    Args:
-        provider: with nothing loaded.
-        number: of the suspension, from 1.
-        pause: seconds that the world outside has, before the cancellation arrives.
-    """
-    loop = asyncio.get_running_loop()
-    before = asyncio.all_tasks()
-    count = 0
-
-    def suspended() -> None:
-        nonlocal count
-        count += 1
-        if count == number:
-            time.sleep(pause)
-            caller.cancel()
-
-    def factory(loop: asyncio.AbstractEventLoop, coroutine: Any, **options: Any) -> asyncio.Task[Any]:
-        if "RequestHandler" not in coroutine.__qualname__:  # the server's own
-            coroutine = Counted(coroutine, suspended)
-        return asyncio.Task(coroutine, loop=loop, **options)
-
-    caller = asyncio.create_task(provider())
-    loop.set_task_factory(factory)
-    try:
-        await caller
-    except asyncio.CancelledError as cancelled:
-        assert_quiet(cancelled)
-    else:
-        return False
-    finally:
-        loop.set_task_factory(None)
-    left = {task for task in asyncio.all_tasks() - before if "RequestHandler" not in repr(task)}
-    assert not left
-    assert provider.status == (None, None, None, None, 0, 0, None)
-    return True
 
 
 @pytest.mark.parametrize("pause", [0, 0.03])

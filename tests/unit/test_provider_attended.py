@@ -6,7 +6,6 @@ import asyncio
 from typing import TYPE_CHECKING
 
 import pytest
-import time_machine
 
 from aiocreds import Credentials, Provider, chain
 from aiocreds import provider as provider_module
@@ -15,7 +14,9 @@ from aiocreds.flight import Unattended, attended
 from tests.kit import START, issue, others, settle
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterator
+    from collections.abc import Awaitable, Callable
+
+    import time_machine
 
 HOUR = 3600.0
 ADVISORY, MANDATORY = 3000.0, 3550.0
@@ -40,12 +41,6 @@ class Person:
 
     def provider(self) -> Provider:
         return Provider(self.source, name="mfa", context=Context(environ={}))
-
-
-@pytest.fixture
-def clock() -> Iterator[time_machine.Traveller]:
-    with time_machine.travel(START, tick=False) as traveller:
-        yield traveller
 
 
 async def test_outside_of_any_flight_there_is_a_caller() -> None:

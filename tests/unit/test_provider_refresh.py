@@ -9,7 +9,6 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 import pytest
-import time_machine
 
 from aiocreds import RefreshStatus
 from aiocreds.errors import CredentialsError, CredentialsNotFound, LoginRequired, ServiceRefused, SourceUnavailable
@@ -17,19 +16,13 @@ from tests.hush import MARK
 from tests.kit import START, Source, issue, settle
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    import time_machine
 
     from aiocreds import Credentials, Provider
 
 HOUR = 3600.0
 DOWN = SourceUnavailable("down")
 ADVISORY, MANDATORY, EXPIRED = 3000.0, 3550.0, 3601.0  # of an hour, whatever the jitter
-
-
-@pytest.fixture
-def clock() -> Iterator[time_machine.Traveller]:
-    with time_machine.travel(START, tick=False) as traveller:
-        yield traveller
 
 
 def at(seconds: float) -> datetime:

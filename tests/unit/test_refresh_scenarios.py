@@ -7,16 +7,17 @@ from time import time
 from typing import TYPE_CHECKING, Any, Protocol
 
 import pytest
-import time_machine
 
 from aiocreds import refresh
 from aiocreds.errors import CredentialsError, LoginRequired, SourceUnavailable
 from aiocreds.refresh import Action, State
-from tests.kit import START, Source, issue, settle
+from tests.kit import Source, issue, settle
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
     from pathlib import Path
+
+    import time_machine
 
     from aiocreds.credentials import Credentials
 
@@ -109,12 +110,6 @@ class Live:
 
     def invalidate(self, key: str) -> None:
         self.provider.invalidate(key)
-
-
-@pytest.fixture
-def clock() -> Iterator[time_machine.Traveller]:
-    with time_machine.travel(START, tick=False) as traveller:
-        yield traveller
 
 
 async def play(scenario: dict[str, Any], cache: Cache, clock: time_machine.Traveller) -> dict[int, Any]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import sys
 import threading
 from math import inf
-from typing import TYPE_CHECKING
 
 import pytest
 import time_machine
@@ -18,18 +17,9 @@ from aiocreds.errors import CredentialsError, LoginRequired, SourceUnavailable
 from aiocreds.refresh import Action, Clock, State, decide, failed, invalidated, loaded, windows
 from tests.kit import START, Source, issue, settle
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
 MINUTE = 60.0
 HOUR = 3600.0
 LIFETIMES = st.floats(min_value=1, max_value=36 * HOUR)
-
-
-@pytest.fixture
-def clock() -> Iterator[time_machine.Traveller]:
-    with time_machine.travel(START, tick=False) as traveller:
-        yield traveller
 
 
 def after_load(lifetime: float | None, *, stamped: bool = False, expire_after: float | None = None) -> State:

@@ -44,12 +44,12 @@ from aiocreds.config.file_lock import FileLock
 from aiocreds.config.times import time_of, utc
 from aiocreds.config.token_renewal import tell
 from aiocreds.http import sessions
+from tests.cancelling import cancel_at
 from tests.hush import secret
-from tests.kit import START, others
+from tests.kit import START, others, until
 from tests.loopback import Answer, Hang, Loopback, json_answer
 from tests.sign_in import ACCOUNT, OIDC, PORTAL
-from tests.unit.test_parse import assert_quiet, failure
-from tests.unit.test_process import Counted, until
+from tests.unit.test_parse import failure
 from tests.unit.test_sso import APP, COMMAND, HOUR, cached, rewrite, warnings, write_config
 from tests.unit.test_token_file import unreadable
 
@@ -874,35 +874,12 @@ def is_free(file: Path) -> bool:
 
 
 async def cancelled_at(provider: Provider, number: int) -> bool:
-    """Cancel the only caller when anything done for it suspends for the n-th time; False when it ended before.
-
-    Unlike the one in test_process, it lets a renewal go on, and waits for that.
-    """
-    loop, count = asyncio.get_running_loop(), 0
-
-    def suspended() -> None:
-        nonlocal count
-        count += 1
-        if count == number:
-            caller.cancel()
-
-    def factory(loop: asyncio.AbstractEventLoop, coroutine: Any, **options: Any) -> asyncio.Task[Any]:
-        if "RequestHandler" not in coroutine.__qualname__:  # the server's own
-            coroutine = Counted(coroutine, suspended)
-        return asyncio.Task(coroutine, loop=loop, **options)
-
-    caller = asyncio.create_task(provider())
-    loop.set_task_factory(factory)
-    try:
-        await caller
-    except asyncio.CancelledError as cancelled:
-        assert_quiet(cancelled)
-    finally:
-        loop.set_task_factory(None)
+    """Cancel the only caller, as `cancel_at` does, and wait for a renewal that goes on."""
+    cancelled = await cancel_at(provider, number)
     assert f"aiocreds {provider.name}" not in {task.get_name() for task in others()}
     await until(lambda: all("RequestHandler" in repr(task) for task in others()))
     assert provider.status.failures == 0
-    return caller.cancelled()
+    return cancelled
 
 
 async def test_cancelled_at_any_moment(

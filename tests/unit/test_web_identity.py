@@ -28,7 +28,6 @@ from typing import TYPE_CHECKING, Any, cast
 import aiohttp
 import botocore.session
 import pytest
-import time_machine
 from botocore import UNSIGNED
 from botocore.config import Config
 
@@ -45,17 +44,18 @@ from aiocreds import (
     from_token_file,
     from_web_token,
 )
+from tests.cancelling import cancelled_at
 from tests.hush import MARK, secret
-from tests.kit import START, issue
+from tests.kit import issue, until
 from tests.loopback import Answer, Hang, Loopback, Reset, Script, sts_error
 from tests.unit.test_parse import failure
-from tests.unit.test_process import cancelled_at, until
 from tests.unit.test_sts import answer
 from tests.unit.test_token_file import unreadable
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
+
+    import time_machine
 
     from aiocreds import Provider
 
@@ -67,12 +67,6 @@ HOUR = 3600.0
 @pytest.fixture
 def environ(aws: Loopback) -> dict[str, str]:
     return aws.environ
-
-
-@pytest.fixture
-def clock() -> Iterator[time_machine.Traveller]:
-    with time_machine.travel(START, tick=False) as traveller:
-        yield traveller
 
 
 @pytest.fixture(autouse=True)
