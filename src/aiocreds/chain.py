@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Self
 from aiocreds import trace
 from aiocreds.context import DEFAULT, Context
 from aiocreds.errors import ChainExhausted, CredentialsError
-from aiocreds.provider import Provider
+from aiocreds.provider import Provider, provided_by
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -28,11 +28,11 @@ def chain(*providers: Provider | Callable[[], Awaitable[Credentials]], context: 
 
     Raises:
         ValueError: no provider was given.
-        TypeError: a factory was given instead of a provider: ``from_env`` instead of ``from_env()``.
+        TypeError: something else was given than a provider: ``from_env`` instead of ``from_env()``, for one.
     """
     if not providers:
         raise ValueError("chain() needs at least one provider")
-    members = [member if isinstance(member, Provider) else _wrapped(member) for member in providers]
+    members = [provided_by(member, taker="a chain") for member in providers]
     if context is None:
         context = members[0]._context  # noqa: SLF001 - it is one of us  # pyright: ignore[reportPrivateUsage]
     return Chain(members, context=context)
@@ -70,9 +70,3 @@ class Chain(Provider):
                 return credentials
         tried = "".join(f"\n  - {attempt}" for attempt in attempts)
         raise ChainExhausted(f"no AWS credentials found. Tried in order:{tried}", attempts=attempts)
-
-
-def _wrapped(member: Callable[[], Awaitable[Credentials]]) -> Provider:
-    if getattr(member, "__module__", "").startswith("aiocreds.sources."):
-        raise TypeError(f"a chain takes providers: write {member.__name__}(), not {member.__name__}")
-    return Provider(member, name=getattr(member, "__name__", type(member).__name__))

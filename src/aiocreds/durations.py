@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import timedelta
 from math import inf
+from typing import SupportsFloat
 
 from aiocreds.errors import InvalidConfiguration
 
@@ -15,15 +16,14 @@ def seconds(duration: float | timedelta, what: str) -> float:
         ValueError: it is none; ``what`` names it.
     """
     if isinstance(duration, timedelta):
-        return duration.total_seconds()
-    try:
+        number = duration.total_seconds()
+    elif isinstance(duration, SupportsFloat):  # a text is none
         number = float(duration)
-    except (TypeError, ValueError):
-        raise ValueError(
-            f"{what} must be a number of seconds or a timedelta, not {type(duration).__name__}"
-        ) from None
-    if number != number:
-        raise ValueError(f"{what} must be a number of seconds or a timedelta, not nan")
+    else:
+        kind = type(duration).__name__
+        raise ValueError(f"{what} must be a number of seconds or a timedelta, not {kind}")  # noqa: TRY004 - as below
+    if not number >= 0:
+        raise ValueError(f"{what} must be a number of seconds or a timedelta from zero on, not {number:g}")
     return number
 
 

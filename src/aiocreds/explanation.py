@@ -9,12 +9,14 @@ from aiocreds import trace
 from aiocreds.aws.client import CLOCK
 from aiocreds.config.telling import UNUSED
 from aiocreds.errors import CredentialsError
+from aiocreds.provider import provided_by
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Awaitable, Callable, Iterator
     from datetime import datetime
 
     from aiocreds.context import Context
+    from aiocreds.credentials import Credentials
     from aiocreds.provider import Provider
     from aiocreds.refresh import Clock
     from aiocreds.trace import Outcome, Record
@@ -119,7 +121,7 @@ class Explanation:
         return None if self.identity is None else _winner(self.step)
 
 
-async def explain(provider: Provider) -> Explanation:
+async def explain(provider: Provider | Callable[[], Awaitable[Credentials]]) -> Explanation:
     """Fetch once, and tell all that was looked at for it.
 
     ::
@@ -130,7 +132,14 @@ async def explain(provider: Provider) -> Explanation:
 
     The source is asked, whatever is held, and what it brings is kept, as by ``provider.fetch()``. That costs what
     a fetch costs; when nobody explains, nothing is recorded. A failure is not raised but told.
+
+    Args:
+        provider: or any ``async () -> Credentials``.
+
+    Raises:
+        TypeError: it is something else.
     """
+    provider = provided_by(provider, taker="explain()")
     record = trace.Record(provider.name)
     for left in reversed(range(AGAIN)):
         top = trace.Record(provider.name)

@@ -75,6 +75,7 @@ class Provider:
     __slots__ = (
         "__weakref__",
         "_clock",
+        "_complaint",
         "_context",
         "_credentials",
         "_expire_after",
@@ -106,6 +107,7 @@ class Provider:
         self._state = refresh.NOTHING
         self._credentials: Credentials | None = None
         self._fresh_until = -inf
+        self._complaint = ""  # what the log was last told
         self._flights: dict[asyncio.AbstractEventLoop, Flight] = {}
         self._keepers: dict[asyncio.AbstractEventLoop, _Keeper] = {}
         self._clock.follow(self)  # last: another thread may put the clock right at once
@@ -384,10 +386,18 @@ class Provider:
             self._tell(flight, error)
 
     def _tell(self, flight: Flight, error: CredentialsError) -> None:
-        if not flight.told:
-            flight.told = True
-            level = logging.WARNING if error.recoverable else logging.ERROR
-            logger.log(level, "%s. %s", error, _consequence(self._state, self._clock.now()))
+        if flight.told:
+            return
+        flight.told = True
+        level, text = logging.WARNING if error.recoverable else logging.ERROR, str(error)
+        if self._state.credentials is None and text == self._complaint:
+            level = logging.DEBUG  # a first load is tried again and again
+        self._complaint = text
+        consequence = _consequence(self._state, self._clock.now())
+        if "\n" in text:
+            logger.log(level, "%s: %s", consequence, text)
+        else:
+            logger.log(level, "%s. %s", text, consequence)
 
     def _keep(self, state: State) -> None:
         # Credentials first: a reader in another thread looks at _fresh_until, then at them.
@@ -464,6 +474,32 @@ def credential_provider(source: Callable[P, Awaitable[Credentials]]) -> Callable
 
     factory.__signature__ = signature.replace(return_annotation="Provider")  # type: ignore[attr-defined]  # for help()
     return factory
+
+
+def provided_by(
+    source: Provider | Callable[[], Awaitable[Credentials]], *, taker: str, context: Context = DEFAULT
+) -> Provider:
+    """The provider that a program gives, or one of the async function that it gives instead.
+
+    Args:
+        source: either of them.
+        taker: who takes it, for messages.
+        context: of a provider that is made here.
+
+    Raises:
+        TypeError: it is neither: a factory that was not called, for one.
+    """
+    if isinstance(source, Provider):
+        return source
+    name = getattr(source, "__name__", type(source).__name__)
+    signature = getattr(source, "__signature__", None)  # as credential_provider leaves it
+    if getattr(source, "__module__", "").startswith("aiocreds.sources.") or (
+        isinstance(signature, inspect.Signature) and signature.return_annotation == "Provider"
+    ):
+        raise TypeError(f"{taker} takes providers: write {name}(), not {name}")
+    if not callable(source):
+        raise TypeError(f"{taker} takes a provider or an async function, not {name}")
+    return Provider(source, name=name, context=context)
 
 
 def _reason(flight: Flight) -> CredentialsError | Unattended:

@@ -588,7 +588,7 @@ def wrong_external_id(machine: Machine) -> None:
     machine.aws.always("/", sts_error("AccessDenied", "User is not authorized to perform: sts:AssumeRole"))
 
 
-@case("asks for an MFA code, and there is nobody to give one", profile="app")
+@case("an MFA code of arn:aws:iam::123456789012:mfa/me is needed, and nobody at a terminal gave one", profile="app")
 def mfa_without_anybody(machine: Machine) -> None:
     """A role that wants an MFA code, in a job that nobody watches."""
     machine.config(f"{APP}mfa_serial = arn:aws:iam::123456789012:mfa/me\n")

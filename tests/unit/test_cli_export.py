@@ -266,6 +266,14 @@ async def test_a_process_that_asks_for_itself_comes_to_an_end_and_is_named(home:
     assert "goes round in a circle, or too deep: a → b → a" in ended.err
 
 
+@pytest.mark.parametrize("form", ["env", "fish", "process", "json", "env-no-export"])
+async def test_a_shell_does_not_go_on_with_what_was_set_before(form: str, home: Path) -> None:
+    ended = await Machine(home, {}).aiocreds("export", "--profile", "nobody", "--format", form)
+    assert (ended.status, ended.out) == (2, "false\n" if form in ("env", "fish") else "")
+    script = f'eval "$({" ".join(COMMAND)} export --profile nobody --format env 2>/dev/null)" && echo went on'
+    assert (await Machine(home, {}).run("sh", "-c", script)) == (1, "", "")
+
+
 async def test_a_program_of_another_name_may_end_with_3(home: Path) -> None:
     (home / ".aws" / "config").write_text("[profile a]\ncredential_process = sh -c 'exit 3'\n")
     ended = await Machine(home, {}).aiocreds("export", "--profile", "a")

@@ -180,7 +180,11 @@ class _Drawing:
             ("expires", ends.removeprefix("ends ").removeprefix("ended ")),
             (
                 "confirmed",
-                "by GetCallerIdentity" if caller else "no: STS was not asked" if not self.report.check else "no",
+                "by GetCallerIdentity"
+                if caller
+                else "no: GetCallerIdentity was not called (--offline)"
+                if not self.report.check
+                else "no",
             ),
         )
         for name, value in rows:

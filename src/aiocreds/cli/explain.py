@@ -15,7 +15,7 @@ from aiocreds.aws import sts
 from aiocreds.aws.client import ClientConfig, ServiceClient, Surroundings, region_for
 from aiocreds.cli.drawing import draw
 from aiocreds.cli.handing import add_profile, asking_for
-from aiocreds.cli.terminal import ask_for_code, run_to_end
+from aiocreds.cli.terminal import ask_for_code, nobody, run_to_end
 from aiocreds.config import load, profile_name
 from aiocreds.config.locations import home_folder
 from aiocreds.context import DEFAULT, Context
@@ -56,7 +56,11 @@ def configure(parser: ArgumentParser) -> None:
     parser.epilog = EXAMPLE
     add_profile(parser)
     parser.add_argument("--json", action="store_true", help="print all of it as JSON")
-    parser.add_argument("--offline", action="store_true", help="do not ask STS whose credentials they are")
+    parser.add_argument(
+        "--offline",
+        action="store_true",
+        help="do not ask STS whose credentials they are (the sources are asked all the same)",
+    )
 
 
 def run(arguments: Namespace) -> int:
@@ -74,7 +78,7 @@ def run(arguments: Namespace) -> int:
 
 async def examine(profile: str | None = None, *, offline: bool = False, context: Context = DEFAULT) -> Report:
     """Walk the default chain, and unless ``offline`` ask STS about what it brought."""
-    provider = default_chain(profile, mfa_code=ask_for_code if sys.stdin.isatty() else None, context=context)
+    provider = default_chain(profile, mfa_code=ask_for_code if sys.stdin.isatty() else nobody, context=context)
     with _listening() as logged:
         async with context:
             explanation = await explain(provider)

@@ -19,7 +19,7 @@ from aiocreds.cli.handing import (
     variables,
 )
 from aiocreds.cli.terminal import run_to_end
-from aiocreds.errors import InvalidConfiguration
+from aiocreds.errors import CredentialsError, InvalidConfiguration
 from aiocreds.hidden import Text
 
 if TYPE_CHECKING:
@@ -34,6 +34,7 @@ UNSET = {  # what other credentials, set before, have and these lack would make 
     "windows-cmd": "set {}=",
     "fish": "set -e {}",
 }
+FAILING = ("env", "fish")  # in these, `eval "$(aiocreds export …)" && …` would go on with what was set before
 EXAMPLE = """\
 example:
   eval "$(aiocreds export --profile dev --format env)"
@@ -69,9 +70,14 @@ def run(arguments: Namespace) -> int:
     Raises:
         CredentialsError: there are none, or they cannot be written in that format.
     """
-    with asking_for(arguments.profile):
-        credentials = run_to_end(fetch(provider_of(arguments.profile)))
-    text = written(credentials, arguments.format)
+    try:
+        with asking_for(arguments.profile):
+            credentials = run_to_end(fetch(provider_of(arguments.profile)))
+        text = written(credentials, arguments.format)
+    except CredentialsError:
+        if arguments.format in FAILING:
+            print("false")
+        raise
     sys.stdout.flush()
     sys.stdout.buffer.write(text.encode(errors="surrogateescape"))  # as it came from the environment
     return 0

@@ -61,7 +61,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         if not has_stdout and arguments.command != "exec":
             complain(arguments.command, "stdout is closed, and there is nowhere to print to")
             return BROKEN
-        with _debugging(on=getattr(arguments, "debug", False)):
+        with _telling(arguments.command, debug=getattr(arguments, "debug", False)):
             return _run(arguments)
     except KeyboardInterrupt:
         return 128 + 2
@@ -189,22 +189,28 @@ def _name_missing_extra() -> None:
 
 
 @contextmanager
-def _debugging(*, on: bool) -> Iterator[None]:
-    """Show what the library logs. It logs no secret, whatever the level; other libraries might, and stay quiet."""
-    if not on:
-        yield
-        return
+def _telling(command: str, *, debug: bool) -> Iterator[None]:
+    """Show what the library warns of, or with ``debug`` all that it logs.
+
+    It logs no secret, whatever the level; other libraries might, and stay quiet. ``explain`` shows warnings itself.
+    """
     import logging  # asyncio has loaded it by now in any case
 
     class Plain(logging.Formatter):
         def format(self, record: logging.LogRecord) -> str:
             return printable(super().format(record))
 
+    if command == "explain" and not debug:
+        yield
+        return
     logger, handler = logging.getLogger("aiocreds"), logging.StreamHandler()
-    handler.setFormatter(Plain("%(relativeCreated)6.0f ms  %(name)s: %(message)s"))
+    told = "%(relativeCreated)6.0f ms  %(name)s: %(message)s" if debug else f"aiocreds {command}: %(message)s"
+    handler.setFormatter(Plain(told))
+    handler.setLevel(logging.DEBUG if debug else logging.WARNING)
     level, propagate = logger.level, logger.propagate
     logger.addHandler(handler)
-    logger.setLevel(logging.DEBUG)
+    if debug:
+        logger.setLevel(logging.DEBUG)
     logger.propagate = False
     try:
         yield

@@ -121,11 +121,18 @@ async def ask_for_code(serial_number: str) -> str:
         loop.call_soon_threadsafe(give, line)
 
     Thread(target=ask, daemon=True).start()  # not a worker's, which asyncio would wait for after a Ctrl-C
-    if not (code := (await answer).strip()):
-        raise InvalidConfiguration(
-            f"an MFA code of {serial_number} is needed, and nobody at a terminal gave one: run this at a terminal"
-        )
-    return code
+    return (await answer).strip() or await nobody(serial_number)
+
+
+async def nobody(serial_number: str) -> str:
+    """Say that there is no person to ask.
+
+    Raises:
+        InvalidConfiguration: always.
+    """
+    raise InvalidConfiguration(
+        f"an MFA code of {serial_number} is needed, and nobody at a terminal gave one: run this at a terminal"
+    )
 
 
 def _ask(prompt: str) -> str:

@@ -16,7 +16,7 @@ from aiocreds.durations import seconds
 from aiocreds.errors import InvalidConfiguration, ServiceRefused
 from aiocreds.flight import Unattended, attended
 from aiocreds.hidden import Text
-from aiocreds.provider import Provider
+from aiocreds.provider import Provider, provided_by
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -94,8 +94,8 @@ def from_temporary_credentials(
         from aiocreds.sources.default import default_chain  # it knows this source too
 
         source = default_chain(context=context)
-    elif not isinstance(source, Provider):
-        source = Provider(source, name=getattr(source, "__name__", "source"), context=context)
+    else:
+        source = provided_by(source, taker="source=", context=context)
     parameters: dict[str, str | int] = {
         "RoleArn": role_arn,
         "DurationSeconds": int(seconds(duration_seconds, "duration_seconds")),
