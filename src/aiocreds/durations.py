@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from datetime import timedelta
 from math import inf
-from typing import SupportsFloat
 
 from aiocreds.errors import InvalidConfiguration
 
@@ -17,11 +17,12 @@ def seconds(duration: float | timedelta, what: str) -> float:
     """
     if isinstance(duration, timedelta):
         number = duration.total_seconds()
-    elif isinstance(duration, SupportsFloat):  # a text is none
-        number = float(duration)
     else:
-        kind = type(duration).__name__
-        raise ValueError(f"{what} must be a number of seconds or a timedelta, not {kind}")  # noqa: TRY004 - as below
+        try:
+            number = math.fsum((duration,))  # unlike float(), it reads no text
+        except TypeError:
+            kind = type(duration).__name__
+            raise ValueError(f"{what} must be a number of seconds or a timedelta, not {kind}") from None
     if not number >= 0:
         raise ValueError(f"{what} must be a number of seconds or a timedelta from zero on, not {number:g}")
     return number

@@ -25,6 +25,7 @@ LONGEST_COMMAND = 128 * 1024  # characters; no system starts a program with a lo
 LONGEST_OUTPUT = 64 * 1024
 PIECE = 8 * 1024
 LONGEST_PAUSE = 0.05
+GRACE = 1.0  # seconds that a program has to end what it started, before it is killed
 
 
 class Ended(NamedTuple):
@@ -144,16 +145,25 @@ def _popen(words: list[str], environ: dict[str, str]) -> Popen[bytes]:
 
 
 async def _end(process: Popen[bytes], *, kill: bool) -> None:
-    """Let go of a program. One that is killed is waited for even while being cancelled, for nobody else will."""
+    """Let go of a program. One that is killed is waited for even while being cancelled, for nobody else will.
+
+    It is asked first, so that it can end what it has started in sessions of their own.
+    """
     cancelled: asyncio.CancelledError | None = None
     try:
         if kill:
-            _kill(process)
-        while kill and process.returncode is None:
+            _kill(process, "SIGTERM")
+        while kill and not _has_ended(process):
             try:
-                await _exit_status(process)
+                async with asyncio.timeout(GRACE):
+                    await _end_of(process)
+            except TimeoutError:
+                _kill(process)
             except asyncio.CancelledError as error:
                 cancelled = error
+        if kill:
+            _kill(process)  # the rest of its group, before its number is anybody else's
+            await _exit_status(process)
     finally:
         for pipe in (process.stdout, process.stderr):
             if pipe is not None:
@@ -180,10 +190,8 @@ async def _read(pipe: IO[bytes] | None, output: Buffer, process: Popen[bytes] | 
 
 async def _exit_status(process: Popen[bytes]) -> int:
     """Wait for a process that has closed its output. Its end is near, and looking for it works everywhere."""
-    pause = 0.001
     while (status := process.poll()) is None:
-        await asyncio.sleep(pause)
-        pause = min(2 * pause, LONGEST_PAUSE)
+        await _end_of(process)
     return status
 
 
@@ -196,12 +204,29 @@ def fault(error: OSError | ValueError) -> str:
     return f"cannot be started ({getattr(error, 'strerror', None) or 'not a command'})"
 
 
-def _kill(process: Popen[bytes]) -> None:
-    """Kill the process and what it started; those that ended already do not mind."""
+async def _end_of(process: Popen[bytes]) -> None:
+    pause = 0.001
+    while not _has_ended(process):
+        await asyncio.sleep(pause)
+        pause = min(2 * pause, LONGEST_PAUSE)
+
+
+def _has_ended(process: Popen[bytes]) -> bool:
+    """Whether a process has ended. Its number, and its group's, stays its own until its status is asked for."""
+    if sys.platform == "win32" or process.returncode is not None:
+        return process.poll() is not None
+    try:
+        return os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
+    except ChildProcessError:  # somebody else asked
+        return True
+
+
+def _kill(process: Popen[bytes], how: str = "SIGKILL") -> None:
+    """Send a signal to the process and what it started; those that ended already do not mind."""
     try:
         if sys.platform == "win32":
             process.kill()
         else:
-            os.killpg(process.pid, signal.SIGKILL)
+            os.killpg(process.pid, getattr(signal, how))
     except (ProcessLookupError, PermissionError):
         pass

@@ -339,7 +339,7 @@ class Provider:
                 self._keep(refresh.declined(self._state))
         except CredentialsError as error:
             self._fail(flight, error)
-        except (asyncio.CancelledError, KeyboardInterrupt, SystemExit):
+        except (asyncio.CancelledError, GeneratorExit, KeyboardInterrupt, SystemExit):
             raise  # what becomes of the flight is settled when its task has ended
         except BaseException as error:  # noqa: BLE001 - a user's own source may raise anything; a caller sees our tree alone
             self._fail(flight, foreign(error))

@@ -9,7 +9,7 @@ import signal
 import stat
 import sys
 from datetime import timedelta
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
@@ -17,15 +17,14 @@ from tests.command import COMMAND, PATIENCE, Machine
 from tests.hush import MARK, secret
 from tests.loopback import ROLE, ROLES_PATH, Hang, Loopback
 
-if TYPE_CHECKING:
-    from pathlib import Path
-
 LEAKS = {
     *("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_SECURITY_TOKEN"),
     *("AWS_CREDENTIAL_EXPIRATION", "AWS_ACCOUNT_ID", "AWS_CREDENTIAL_SCOPE", "AWS_PROFILE", "AWS_DEFAULT_PROFILE"),
     *("AWS_CONTAINER_CREDENTIALS_RELATIVE_URI", "AWS_CONTAINER_CREDENTIALS_FULL_URI"),
     *("AWS_CONTAINER_AUTHORIZATION_TOKEN", "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE"),
     *("AWS_WEB_IDENTITY_TOKEN_FILE", "AWS_ROLE_ARN", "AWS_ROLE_SESSION_NAME"),
+    *("AMAZON_ACCESS_KEY_ID", "AMAZON_SECRET_ACCESS_KEY", "AMAZON_SESSION_TOKEN"),
+    *("AWS_SESSION_EXPIRATION", "AWS_CREDENTIAL_PROFILES_FILE"),
 }
 EXEC = [*COMMAND, "exec"]
 SHOWN = pytest.mark.shows_secrets("stdout", because="the commands print their environment")
@@ -233,6 +232,57 @@ async def test_other_default_profiles_stay_visible(key: str, machine: Machine) -
     config.write_text(config.read_text() + f"{key} = x\n")
     ended = await machine.aiocreds("exec", "--profile", "dev", "--server", "--", *SHOW)
     assert json.loads(ended.out)["AWS_CONFIG_FILE"] == os.devnull
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '[profile "default"]\naws_access_key_id = AKIADEFAULT000001\n',
+        "['default']\naws_access_key_id = AKIADEFAULT000001\n",
+        "[profile default]\nregion = x\n[default]\naws_access_key_id = AKIADEFAULT000001\n",
+        "[DEFAULT]\naws_secret_access_key = x\n[default]\nregion = x\n",
+    ],
+)
+async def test_a_default_profile_as_other_sdks_read_it(text: str, machine: Machine) -> None:
+    (machine.home / ".aws" / "other").write_text(f"[profile x]\nregion = x\n{text}")
+    keys = {"AWS_ACCESS_KEY_ID": "AKIADEV0000000001", "AWS_SECRET_ACCESS_KEY": secret()}
+    variables = {"AWS_CONFIG_FILE": str(machine.home / ".aws" / "other"), **keys}
+    ended = await machine.aiocreds("exec", "--server", "--", *SHOW, **variables)
+    environ = json.loads(ended.out)
+    for name in ("AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE", "AWS_CREDENTIAL_PROFILES_FILE"):
+        assert environ[name] == os.devnull
+    assert "would win over the endpoint" in ended.err
+
+
+async def test_a_circle_through_a_command_comes_to_an_end(machine: Machine) -> None:
+    (machine.home / ".aws" / "config").write_text(
+        f"[profile st]\naws_access_key_id = AKIADEV0000000001\naws_secret_access_key = {secret()}\n"
+        "[profile a]\n"
+        f"credential_process = {' '.join(EXEC)} --profile st -- {' '.join(COMMAND)} export --profile a\n"
+    )
+    ended = await machine.aiocreds("export", "--profile", "a")
+    assert (ended.status, ended.out) == (3, "")
+    assert "asks for the very credentials" in ended.err
+    assert "_AWS_CLI_PROFILE_CHAIN" not in await shown(machine, "--profile", "st", "--server")
+
+
+async def test_a_parent_that_does_not_care_about_its_children(machine: Machine) -> None:
+    program = (
+        "import os, signal, sys; signal.signal(signal.SIGCHLD, signal.SIG_IGN); os.execv(sys.argv[1], sys.argv[1:])"
+    )
+    words = [*EXEC, "--profile", "dev", "--server", "--", "sh", "-c", "exit 7"]
+    ended = await machine.run(sys.executable, "-c", program, *words)
+    assert ended == (7, "", "")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no device here is always full")
+@pytest.mark.parametrize(
+    ("words", "status"),
+    [("exec --profile nope -- true", 125), ("exec --profile dev -- /nope", 127), ("export --profile nope", 2)],
+)
+async def test_the_exit_status_tells_though_nobody_can_hear(words: str, status: int, machine: Machine) -> None:
+    ended = await machine.run("sh", "-c", f"{' '.join(COMMAND)} {words} 2>/dev/full")
+    assert ended == (status, "", "")
 
 
 async def test_the_server_wants_its_token(machine: Machine) -> None:

@@ -348,7 +348,8 @@ async def test_a_flood_of_silent_connections(aws: Loopback, machine: Machine) ->
         async with asyncio.timeout(PATIENCE):
             while open_descriptors(server) > before + 5:  # noqa: ASYNC110 - it says so nowhere
                 await asyncio.sleep(0.1)
-    assert server.err == "128 connections at once are the most; the longest silent ones are closed\n"
+    told = "128 connections at once are the most; the longest silent ones are closed"
+    assert server.err == f"aiocreds serve: {told}\n"
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="elsewhere nobody can take a process's descriptors away")
@@ -362,12 +363,12 @@ async def test_a_process_without_descriptors_says_so_once(machine: Machine) -> N
         with silent_connections(server, 40):
             async with asyncio.timeout(PATIENCE):
                 assert (await ask(*server.environ.values()))[0] == 200
-    assert server.err == "no connection can be accepted: Too many open files\n"
+    assert server.err == "aiocreds serve: no connection can be accepted: Too many open files\n"
 
 
 async def test_the_token_in_a_file(machine: Machine, tmp_path: Path) -> None:
     file = tmp_path / "token"
-    file.write_text("an older one, for all to read")
+    file.write_text("an older one, that is for all to read......")  # as long as a token is
     file.chmod(0o644)
     async with machine.serving("--token-file", str(file)) as server:
         assert server.environ == {
@@ -381,6 +382,22 @@ async def test_the_token_in_a_file(machine: Machine, tmp_path: Path) -> None:
             assert (await program.key()).startswith("ASIALOOPBACK")
             await program.end()
     assert not file.exists()
+
+
+async def test_a_file_that_holds_something_else_stays(machine: Machine, tmp_path: Path) -> None:
+    mine, beside = tmp_path / "credentials", tmp_path / "token.notes.tmp"
+    mine.write_text("[default]\n")
+    beside.write_text("mine")
+    os.utime(beside, (0, 0))
+    ended = await machine.aiocreds("serve", "--token-file", str(mine))
+    assert (ended.status, ended.out) == (2, "")
+    assert ended.err == (
+        f"aiocreds serve: --token-file {mine} is something else: name another, or remove it first\n"
+    )
+    assert mine.read_text() == "[default]\n"
+    async with machine.serving("--token-file", str(tmp_path / "token")):
+        pass
+    assert beside.read_text() == "mine"
 
 
 async def test_a_newer_servers_token_file_stays(machine: Machine, tmp_path: Path) -> None:

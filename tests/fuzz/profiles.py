@@ -43,7 +43,7 @@ def feed(data: bytes) -> None:
         for service in SERVICES:
             with suppress(CredentialsError):
                 client = ServiceClient(service, ClientConfig(), around, region_for(ClientConfig(), around))
-                assert client.endpoint.url.startswith(("http://", "https://"))
+                assert client.endpoint.url.lower().startswith(("http://", "https://"))
         with suppress(CredentialsError):
             _Settings(CONTEXT, section).url(None, None)
     for name in (*config.sso_sessions, "missing")[:2]:

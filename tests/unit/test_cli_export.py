@@ -297,6 +297,32 @@ async def test_a_signal_ends_the_process_that_it_waits_for(name: str, home: Path
         os.kill(int(pid.read_text()), 0)
 
 
+async def test_the_same_name_in_other_files_is_no_circle(home: Path) -> None:
+    other = home / "other"
+    other.write_text(f"[default]\naws_access_key_id = AKIAEXPORT0000001\naws_secret_access_key = {secret()}\n")
+    (home / ".aws" / "config").write_text(
+        f"[default]\ncredential_process = env AWS_CONFIG_FILE={other} {' '.join(COMMAND)} export\n"
+    )
+    ended = await Machine(home, {}).aiocreds("export")
+    assert json.loads(ended.out)["AccessKeyId"] == "AKIAEXPORT0000001"
+
+
+async def test_a_process_of_a_process_ends_with_it(home: Path) -> None:
+    pid = home / "pid"
+    (home / ".aws" / "config").write_text(
+        f"[profile outer]\ncredential_process = {' '.join(COMMAND)} export --profile inner\n"
+        f"[profile inner]\ncredential_process = sh -c 'echo $$ > {pid}.new; mv {pid}.new {pid}; sleep 55'\n"
+    )
+    process = await Machine(home, {}).start(*COMMAND, "export", "--profile", "outer")
+    async with asyncio.timeout(PATIENCE):
+        while not pid.exists():  # noqa: ASYNC110 - a process has no event for it
+            await asyncio.sleep(0.01)
+        process.terminate()
+        await process.communicate()
+    with pytest.raises(ProcessLookupError):
+        os.kill(int(pid.read_text()), 0)
+
+
 async def test_profiles_may_hand_on_to_others(home: Path) -> None:
     again = f"{sys.executable} -m aiocreds export --profile"
     (home / ".aws" / "config").write_text(

@@ -383,6 +383,7 @@ async def test_a_clock_that_runs_wild_costs_one_more_call_and_no_more(aws: Loopb
         aws.script("/", Answer(refusal.status, refusal.body, headers))
     assert isinstance(await failure_of(provider), ServiceRefused)
     assert len(aws.requests) == 2
+    assert context.clock.offset == 0, "who lies about the time is believed in nothing"
 
 
 @pytest.mark.parametrize("refused", [False, True], ids=["issued", "refused"])

@@ -542,7 +542,7 @@ async def test_whatever_fails_the_token_is_kept(
 async def test_what_a_killed_process_left_is_removed(
     aws: Loopback, context: Context, file: Path, clock: time_machine.Traveller
 ) -> None:
-    old, young, other = (file.with_name(f"{name}.tmp") for name in (f"{file.name}.1", f"{file.name}.2", "other"))
+    old, young, other = (file.with_name(f"{file.name}.{end}.tmp") for end in ("abc_1234", "abc_1235", "notes"))
     for path in (old, young, other):
         path.write_text(secret())
     for path in (old, other):

@@ -178,7 +178,7 @@ class ServiceClient(NamedTuple):
             signer = partial(_sign, credentials, endpoint.signing_region, self.service, context.clock)
         connect = time_limit(self.client.connect_timeout, "connect_timeout")
         read = time_limit(self.client.read_timeout, "read_timeout")
-        corrected = False
+        before: float | None = None  # the offset, from when it was corrected on
         while True:
             asked = context.clock.now()
             response = await context.http.request(
@@ -196,10 +196,15 @@ class ServiceClient(NamedTuple):
                 middlewares=self.client.middlewares,
                 sign=signer,
             )
-            # Only who rejects our clock is believed about the time: what else answers may be anybody.
-            if corrected or not clock_rejected(response) or not self._learn_clock(response, asked):
+            if not clock_rejected(response):
                 return response
-            corrected = True
+            if before is not None:
+                context.clock.learn(before)  # it was not that, or whoever answers lies about the time
+                return response
+            # Only who rejects our clock is believed about the time: what else answers may be anybody.
+            before = context.clock.offset
+            if not self._learn_clock(response, asked):
+                return response
 
     def _tell(self, endpoint: Endpoint) -> None:
         """Say who is asked, and what sent us there, to who explains."""

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import signal
 import sys
 from contextlib import suppress
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from aiocreds.cli.handing import add_profile, asking_for, fetch, provider_of, region_of, variables
+from aiocreds.cli.handing import ASKED_BEFORE, add_profile, asking_for, fetch, provider_of, region_of, variables
 from aiocreds.cli.terminal import ask_for_code, caught, complain, numbers_of, run_to_end
 from aiocreds.config import load
 from aiocreds.config.locations import CONFIG_FILE, CREDENTIALS_FILE
@@ -33,6 +35,7 @@ Exit status: the command's; 125 (no credentials), 126 (the command cannot be run
 FAILED, NOT_RUNNABLE, NO_SUCH_COMMAND = 125, 126, 127  # as env, nohup and timeout have it
 USAGE = 2
 
+OTHER_PROFILES_FILE = "AWS_CREDENTIAL_PROFILES_FILE"  # as version 1 of the SDK for Java names the credentials file
 LEAKS = frozenset(
     (
         "AWS_ACCESS_KEY_ID",
@@ -42,6 +45,11 @@ LEAKS = frozenset(
         "AWS_ACCESS_KEY",  # this and the next two: older SDKs read them still
         "AWS_SECRET_KEY",
         "AWS_CREDENTIAL_FILE",
+        "AWS_SESSION_EXPIRATION",
+        "AMAZON_ACCESS_KEY_ID",  # this and the next two: the SDK for Ruby asks them before a container
+        "AMAZON_SECRET_ACCESS_KEY",
+        "AMAZON_SESSION_TOKEN",
+        OTHER_PROFILES_FILE,
         "AWS_CREDENTIAL_EXPIRATION",
         "AWS_CREDENTIAL_SCOPE",
         "AWS_ACCOUNT_ID",
@@ -55,11 +63,11 @@ LEAKS = frozenset(
         "AWS_ROLE_ARN",
         "AWS_ROLE_SESSION_NAME",
         "BOTO_CONFIG",  # boto's own file of keys, which botocore reads before it asks a container
-        "_AWS_CLI_PROFILE_CHAIN",
     )
 )
 CREDENTIAL_KEYS = (
     "aws_access_key_id",
+    "aws_secret_access_key",
     "role_arn",
     "sso_session",
     "sso_start_url",
@@ -105,12 +113,17 @@ def run(arguments: Namespace) -> int:
 
 
 def cleaned(environ: Mapping[str, str]) -> dict[str, str]:
-    """An environment without what names credentials or a profile."""
-    return {
+    """An environment without what names credentials or a profile.
+
+    Of who asks for what, it tells what was so before: a command may be part of a circle as well.
+    """
+    kept = {
         name: value
         for name, value in environ.items()
         if name not in LEAKS and not name.startswith("AWS_BEARER_TOKEN_")  # which SDKs prefer to keys
     }
+    asked_before = kept.pop(ASKED_BEFORE, "").rpartition(",")[0]
+    return {**kept, ASKED_BEFORE: asked_before} if asked_before else kept
 
 
 async def _environment(arguments: Namespace) -> dict[str, str]:
@@ -175,19 +188,39 @@ async def _beside(arguments: Namespace) -> int:
 
 
 async def _without_default_profile() -> dict[str, str]:
-    """Variables that hide the shared files, if their ``default`` profile has credentials.
+    """Variables that hide the shared files, if a ``default`` profile in them has credentials.
 
     SDKs ask that profile before they ask a container's endpoint: the command would run as somebody else.
     """
-    default = (await load(DEFAULT)).profile("default")
-    if default is None or not any(default.get(key) for key in CREDENTIAL_KEYS):
-        return {}
-    complain(
-        "exec",
-        f"the default profile ({default.where()}) would win over the endpoint:"
-        " the command does not see the shared config and credentials files",
-    )
-    return {CONFIG_FILE: os.devnull, CREDENTIALS_FILE: os.devnull}
+    config = await load(DEFAULT)
+    for path in (config.config_file, config.credentials_file):
+        if line := await asyncio.to_thread(_default_credentials, path):
+            complain(
+                "exec",
+                f"the default profile ({path}:{line}) would win over the endpoint:"
+                " the command does not see the shared config and credentials files",
+            )
+            return dict.fromkeys((CONFIG_FILE, CREDENTIALS_FILE, OTHER_PROFILES_FILE), os.devnull)
+    return {}
+
+
+def _default_credentials(path: str) -> int:
+    """The line of a file where a ``default`` profile has credentials for somebody; 0 when it has none.
+
+    Not by the files' grammar: each SDK has its own, and some of them read quoted names, and twice the same one.
+    """
+    try:
+        lines = Path(path).read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return 0  # who may not read it here may not read it there
+    header = 0
+    for number, line in enumerate(map(str.strip, lines), 1):
+        if line.startswith("["):
+            name = line[1:].partition("]")[0].strip().removeprefix("profile").strip(" \t\"'")
+            header = number if name.lower() == "default" else 0
+        elif header and re.split("[=:]", line, maxsplit=1)[0].strip().lower() in CREDENTIAL_KEYS:
+            return header
+    return 0
 
 
 async def _child(words: list[str], environ: dict[str, str]) -> int:

@@ -8,9 +8,11 @@ import os
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
+from zlib import crc32
 
 from aiocreds.cli.terminal import ask_for_code
 from aiocreds.config import load, profile_name
+from aiocreds.config.locations import CONFIG_FILE, CREDENTIALS_FILE
 from aiocreds.context import DEFAULT
 from aiocreds.errors import InvalidConfiguration
 from aiocreds.hidden import Text
@@ -74,6 +76,10 @@ def asking_for(*profiles: str | None) -> Iterator[None]:
         Circle: this is asked for what it is asking.
     """
     name = "+".join(profile_name(DEFAULT, profile) for profile in profiles or (None,))
+    if files := [value for variable in (CONFIG_FILE, CREDENTIALS_FILE) if (value := DEFAULT.setting(variable))]:
+        name += (
+            f"@{crc32(os.fsencode(os.pathsep.join(files))):08x}"  # the same name in other files is another profile
+        )
     inherited = os.environ.get(ASKED_BEFORE, "")
     before = [one for one in inherited.split(",") if one]
     if name in before or len(before) >= DEEPEST:

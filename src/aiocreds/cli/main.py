@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from aiocreds.cli.terminal import complain, open_streams, printable
+from aiocreds.cli.terminal import complain, discard, hear_of_children, open_streams, printable
 from aiocreds.errors import CredentialsError, CredentialsNotFound
 from aiocreds.sources.process import ASKED_ITSELF
 
@@ -51,6 +51,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         what the command says.
     """
     has_stdout = open_streams()
+    hear_of_children()
     try:
         own, words = _split(sys.argv[1:] if argv is None else argv)
         parser = _parser(own)
@@ -93,11 +94,11 @@ def _run(arguments: argparse.Namespace) -> int:
             return ASKED_ITSELF
         return NOT_FOUND if isinstance(error, CredentialsNotFound) else BROKEN
     except BrokenPipeError:  # whoever read has seen enough
-        _discard_output()
+        discard(sys.stdout)
         return 128 + 13
     except OSError as error:
         complain(arguments.command, f"{error.filename or 'stdout'}: {error.strerror or error}")
-        _discard_output()
+        discard(sys.stdout)
         return BROKEN
     except Exception as error:  # noqa: BLE001 - 1, which Python itself ends with, would say: no credentials
         package = (getattr(error, "name", None) or "").partition(".")[0]
@@ -109,11 +110,6 @@ def _run(arguments: argparse.Namespace) -> int:
             traceback.print_exc()
         return BROKEN
     return status
-
-
-def _discard_output() -> None:
-    """Give what is buffered for stdout somewhere to go."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _module(command: str) -> Any:

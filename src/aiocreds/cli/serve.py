@@ -114,15 +114,23 @@ def _token(token: str, path: str | None) -> Iterator[str]:
         return
     file = Path(path).absolute()
     try:
+        if file.exists() and not (file.is_file() and file.stat().st_size in (0, len(token))):
+            raise InvalidConfiguration(f"--token-file {file} is something else: name another, or remove it first")
         private_file.replace(str(file), token)
+        ours = _identity(file)
     except OSError as error:
         raise InvalidConfiguration(f"--token-file {file} cannot be written: {error.strerror}") from None
     try:
         yield f"{TOKEN_FILE}={file}"
     finally:
         with suppress(OSError):
-            if file.read_bytes() == token.encode():  # else another server's by now
+            if _identity(file) == ours:  # else another server's by now
                 file.unlink()
+
+
+def _identity(file: Path) -> tuple[int, ...]:
+    found = file.lstat()
+    return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns
 
 
 def _port(text: str) -> int:

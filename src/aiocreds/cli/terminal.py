@@ -7,7 +7,7 @@ import os
 import signal
 import sys
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TextIO, TypeVar
 
 from aiocreds.errors import InvalidConfiguration
 
@@ -25,8 +25,16 @@ def printable(text: str) -> str:
 
 
 def complain(command: str, text: object) -> None:
-    """Tell on stderr what is wrong."""
-    print(printable(f"aiocreds {command}: {text}"), file=sys.stderr)
+    """Tell on stderr what is wrong. If nobody can hear it, the exit status tells."""
+    try:
+        print(printable(f"aiocreds {command}: {text}"), file=sys.stderr, flush=True)
+    except OSError:
+        discard(sys.stderr)
+
+
+def discard(stream: TextIO) -> None:
+    """Give what is buffered for a stream somewhere to go, now that it goes nowhere."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def open_streams() -> bool:
@@ -42,6 +50,12 @@ def open_streams() -> bool:
     if reconfigure := getattr(sys.stdout, "reconfigure", None):  # typing's TextIO has none
         reconfigure(errors="replace")  # what an encoding lacks is no reason to fail
     return has_stdout
+
+
+def hear_of_children() -> None:
+    """Want to know how processes end, also under a parent that did not: their exit statuses would be lost."""
+    if hasattr(signal, "SIGCHLD") and signal.getsignal(signal.SIGCHLD) is signal.SIG_IGN:
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
 
 
 def numbers_of(names: Iterable[str]) -> list[int]:

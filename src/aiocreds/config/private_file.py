@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 from contextlib import suppress
 from time import sleep
 
 ATTEMPTS, PAUSE = 5, 0.05  # seconds; at a file that others are reading just now
+OURS = re.compile(r"[a-z0-9_]{8}\.tmp")  # as tempfile ends a name
 LEFT_BEHIND = 60.0  # seconds; nobody writes for so long, but whoever was killed left a file with a token in it
 
 
@@ -42,7 +44,7 @@ def _sweep(folder: str, prefix: str, now: float) -> None:
     """Remove what those have left behind who were killed while they wrote."""
     with suppress(OSError), os.scandir(folder) as entries:
         for entry in entries:
-            if entry.name.startswith(prefix) and entry.name.endswith(".tmp"):
+            if entry.name.startswith(prefix) and OURS.fullmatch(entry.name, len(prefix)):
                 with suppress(OSError):
                     if entry.stat(follow_symlinks=False).st_mtime < now - LEFT_BEHIND:
                         os.unlink(entry.path)  # noqa: PTH108 - as above
