@@ -76,10 +76,9 @@ def asking_for(*profiles: str | None) -> Iterator[None]:
         Circle: this is asked for what it is asking.
     """
     name = "+".join(profile_name(DEFAULT, profile) for profile in profiles or (None,))
-    if files := [value for variable in (CONFIG_FILE, CREDENTIALS_FILE) if (value := DEFAULT.setting(variable))]:
-        name += (
-            f"@{crc32(os.fsencode(os.pathsep.join(files))):08x}"  # the same name in other files is another profile
-        )
+    files = os.pathsep.join(filter(None, map(DEFAULT.setting, (CONFIG_FILE, CREDENTIALS_FILE))))
+    if files:  # the same name in other files is another profile
+        name += f"@{crc32(os.fsencode(files)):08x}"
     inherited = os.environ.get(ASKED_BEFORE, "")
     before = [one for one in inherited.split(",") if one]
     if name in before or len(before) >= DEEPEST:
@@ -91,7 +90,10 @@ def asking_for(*profiles: str | None) -> Iterator[None]:
     try:
         yield
     finally:
-        os.environ[ASKED_BEFORE] = inherited
+        if inherited:
+            os.environ[ASKED_BEFORE] = inherited
+        else:
+            del os.environ[ASKED_BEFORE]
 
 
 def provider_of(profile: str | None, *, mfa_code: MfaCode | None = None) -> Provider:
