@@ -3,11 +3,20 @@
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from aiocreds import Context, Credentials, Provider, chain, credential_provider, from_env
+from aiocreds import (
+    Context,
+    Credentials,
+    Provider,
+    chain,
+    credential_provider,
+    explain,
+    from_env,
+    from_temporary_credentials,
+)
 from aiocreds.errors import (
     ChainExhausted,
     CredentialsError,
@@ -317,6 +326,26 @@ async def test_a_chain_leaves_no_tasks_behind() -> None:
     assert not others()
 
 
-async def test_a_factory_instead_of_a_provider_is_refused_at_once() -> None:
-    with pytest.raises(TypeError, match=r"write from_env\(\), not from_env"):
-        chain(from_env)  # type: ignore[arg-type]  # the mistake itself  # pyright: ignore[reportArgumentType]
+@credential_provider
+async def own(path: str = "x") -> Credentials:
+    return issue()
+
+
+def a_role(source: Any) -> Provider:
+    return from_temporary_credentials(role_arn="arn:aws:iam::123456789012:role/x", source=source)
+
+
+@pytest.mark.parametrize("take", [chain, explain, a_role], ids=["chain", "explain", "source="])
+@pytest.mark.parametrize(
+    ("wrong", "words"),
+    [
+        (from_env, r"takes providers: write from_env\(\), not from_env"),
+        (own, r"takes providers: write own\(\), not own"),
+        (issue(), "takes a provider or an async function, not Credentials"),
+        ("from_env", "takes a provider or an async function, not str"),
+    ],
+    ids=["ours", "of one's own", "credentials", "name"],
+)
+async def test_what_is_no_provider_is_refused_at_once(take: Any, wrong: Any, words: str) -> None:
+    with pytest.raises(TypeError, match=words):
+        await take(wrong)  # only explain() is to be awaited, and none gets so far

@@ -526,3 +526,23 @@ def test_the_command_prints_and_returns_its_status(
     assert json.loads(capsys.readouterr().out)["winner"] == "from_env"
     assert command.run(parser.parse_args(["--offline", "--profile", "nobody"])) == 2
     assert "profile 'nobody' is neither in" in capsys.readouterr().out
+
+
+async def test_any_async_function_can_be_explained() -> None:
+    async def mine() -> Credentials:
+        return issue()
+
+    explanation = await explain(mine)
+    assert explanation.error is None
+    assert explanation.step.name == "mine"
+
+
+async def test_no_password_of_a_url_is_shown(home: Path) -> None:
+    password = secret()
+    (home / ".aws" / "config").write_text(
+        f"[profile dev]\nsso_start_url = https://me:{password}@corp.test/start\nsso_region = eu-central-1\n"
+        f"sso_account_id = {ACCOUNT}\nsso_role_name = {PERMISSION_SET}\n"
+    )
+    explanation = await explain(from_ini("dev", context=Context({}, home=home)))
+    assert password not in str(explanation)
+    assert "//****@corp.test/start" in str(explanation)

@@ -217,7 +217,7 @@ async def test_an_expiration_beyond_the_calendar_is_no_trouble() -> None:
     assert endless.status.successes == 1
 
 
-@pytest.mark.parametrize("duration", [nan, "ten", None])
+@pytest.mark.parametrize("duration", [nan, "ten", "10", None, -1, timedelta(seconds=-1)])
 async def test_a_duration_is_a_number(duration: Any) -> None:
     provider, calls = a_provider(keys())
     with pytest.raises(ValueError, match="min_ttl must be a number of seconds or a timedelta"):

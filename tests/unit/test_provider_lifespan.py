@@ -65,6 +65,22 @@ async def test_entering_does_not_raise(caplog: pytest.LogCaptureFixture) -> None
     assert not others()
 
 
+async def test_the_log_is_told_once_why_there_are_none(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("aiocreds.provider.SHORTEST_SLEEP", 0.001)
+    source = Source(DOWN, DOWN, DOWN, SourceUnavailable("down\n  in two lines"), DOWN)
+    caplog.set_level(logging.INFO)
+    async with source.provider() as provider:
+        await until(lambda: provider.status.successes == 1)
+    assert [record.getMessage() for record in caplog.records] == [
+        "source: down. No credentials yet",
+        "No credentials yet: source: down\n  in two lines",
+        "source: down. No credentials yet",
+        "source: recovered",
+    ]
+
+
 async def test_credentials_are_refreshed_though_nobody_calls(clock: time_machine.Traveller) -> None:
     source = Source()
     async with source.provider() as provider:
