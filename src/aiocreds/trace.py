@@ -7,6 +7,7 @@ there are the last four characters of the key.
 
 from __future__ import annotations
 
+import re
 from contextvars import Context, ContextVar
 from time import perf_counter
 from typing import TYPE_CHECKING, Literal, Self
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
     Outcome = Literal["found", "nothing here", "failed", "not asked"]
 
+PASSWORD = re.compile("//[^/@]*@")  # in a URL that should have none
 _current: ContextVar[Record | None] = ContextVar("aiocreds_record", default=None)
 
 
@@ -62,7 +64,7 @@ class Record:
     )
 
     def __init__(self, name: str) -> None:
-        self.name = name
+        self.name = _without_password(name)
         self.outcome: Outcome = "failed"
         self.seconds = 0.0
         self.looked_at: list[tuple[str, str]] = []
@@ -105,9 +107,14 @@ class Record:
 
     def note(self, place: str, found: str) -> None:
         """What was found where; several things about one place, one after another, are one."""
+        place, found = _without_password(place), _without_password(found)
         if self.looked_at and self.looked_at[-1][0] == place:
             found = f"{self.looked_at.pop()[1]}, {found}"
         self.looked_at.append((place, found))
+
+
+def _without_password(text: str) -> str:
+    return PASSWORD.sub("//****@", text) if "@" in text else text
 
 
 class recording:  # noqa: N801 - reads as the verb it is
