@@ -24,6 +24,7 @@ ROOT = Path(__file__).parents[2]
 EXAMPLES = ROOT / "examples"
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 FENCED = re.findall(r"^```(\w*)\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
+OLDER_BOTOCORE = "ignore:datetime.datetime.utc:DeprecationWarning"  # from Python 3.12 on
 PROGRAMS = [code for language, code in FENCED if language == "python"]
 
 
@@ -38,7 +39,7 @@ class Ended(NamedTuple):
 async def run(*arguments: str | Path, home: Path, **environ: str) -> Ended:
     """Run Python, every warning an error, on a machine that has nothing but `home` and `environ`."""
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-W", "error", *arguments),
+        *(sys.executable, "-W", "error", "-W", OLDER_BOTOCORE, *arguments),
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
         cwd=home,
