@@ -347,10 +347,19 @@ class Ledger:
     def _not_due(self, now: float) -> str:
         """Why the source must not be asked now; empty when it may be. The numbers are those of the contract."""
         loads = self._held(self.book.next())
-        failure = next((trip for trip in reversed(self._trips) if trip.failure), None)
-        if not loads:
-            return _too_soon(None, failure, now, rejected=False)
-        reasons = [_too_soon(load, failure, now, rejected=self._rejected) for load in loads]
+        failures = [trip for trip in self._trips if trip.failure]
+        # Of two that failed at once, on two loops, nobody knows of which the provider heard last.
+        last: list[Trip | None] = [
+            trip
+            for trip in failures
+            if trip is failures[-1] or (trip.settled > failures[-1].ended and not trip.loop.is_closed())
+        ] or [None]
+        held: list[Trip | None] = [*loads] or [None]
+        reasons = [
+            _too_soon(load, failure, now, rejected=self._rejected and load is not None)
+            for load in held
+            for failure in last
+        ]
         return reasons[-1] if all(reasons) else ""
 
 
