@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 import traceback
 from pathlib import Path
+from time import time
 from typing import TYPE_CHECKING
 
 import pytest
@@ -61,8 +62,9 @@ def context(home: Path, environ: dict[str, str]) -> Context:
 
 
 @pytest.fixture
-def clock() -> Iterator[time_machine.Traveller]:
-    """The time stands still at START, until a test moves it."""
+def clock(monkeypatch: pytest.MonkeyPatch) -> Iterator[time_machine.Traveller]:
+    """The time stands still at START, until a test moves it: it passes, which is not to set a clock."""
+    monkeypatch.setattr("aiocreds.refresh.steady", time)
     with time_machine.travel(START, tick=False) as traveller:
         yield traveller
 

@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from time import time
 from typing import TYPE_CHECKING, Any
 
+from aiocreds import refresh
 from aiocreds.context import Context
 from aiocreds.credentials import Credentials
 from aiocreds.provider import Provider
@@ -16,6 +17,9 @@ from tests.hush import secret
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    import pytest
+    import time_machine
 
 START = 1_800_000_000.0
 _numbers = itertools.count(1)
@@ -83,3 +87,10 @@ async def until(condition: Callable[[], bool]) -> None:
     async with asyncio.timeout(3):
         while not condition():  # noqa: ASYNC110 - of other processes and sockets
             await asyncio.sleep(0.005)
+
+
+def set_clock(clock: time_machine.Traveller, seconds: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Set the machine's clock by so much, while no time passes; where time is moved, `clock.shift` lets it pass."""
+    steady = refresh.steady
+    clock.shift(seconds)
+    monkeypatch.setattr(refresh, "steady", lambda: steady() - seconds)

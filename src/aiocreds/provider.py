@@ -403,7 +403,8 @@ class Provider:
         # Credentials first: a reader in another thread looks at _fresh_until, then at them.
         self._credentials = state.credentials
         self._state = state
-        self._fresh_until = state.advisory_at - self._clock.offset
+        # With an offset, each caller looks whether the wall clock is still the one that it was measured against.
+        self._fresh_until = -inf if self._clock.offset else state.advisory_at
 
     async def _keep_fresh(self) -> None:
         """Refresh when due, whoever calls."""

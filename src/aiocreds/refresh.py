@@ -14,8 +14,11 @@ Knows nothing of AWS. :func:`decide` is pure; the transitions (:func:`loaded`, :
 
 from __future__ import annotations
 
+import time as clocks
+from dataclasses import replace
+from datetime import UTC, datetime
 from enum import Enum, auto
-from functools import cache
+from functools import cache, partial
 from math import inf
 from time import time
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -33,17 +36,49 @@ SERVICE_BACKOFF = (300.0, 600.0)
 UNRECOVERABLE_BACKOFF = (1.0, 5.0)
 MANDATORY_BACKOFF = 5.0
 EXPIRED_BACKOFF = 1.0
+REJECTION_BACKOFF = (5.0, 300.0)  # the first, and the longest; each is twice the one before
+SHORT_LIVED = 60.0  # seconds; keys rejected sooner than that after their load fared no better than those before
+PATIENCE = 3.0  # seconds that a caller waits for a refresh while there is something to serve
+SKEW_TOLERATED = 240.0  # seconds; services refuse signatures from about 300 on
+
+
+def _steady() -> Callable[[], float]:
+    """Return a clock that nobody sets, and that counts on while the machine sleeps where there is such a one."""
+    for name in ("CLOCK_BOOTTIME", "CLOCK_MONOTONIC"):  # on Linux the first counts on, on macOS the second
+        number = getattr(clocks, name, None)
+        if number is not None:
+            return partial(clocks.clock_gettime, number)
+    return clocks.monotonic
+
+
+steady = _steady()
 
 
 class Clock:
-    """The wall clock, put right by what a service said the time was."""
+    """The wall clock, put right by what a service said the time was, until somebody sets it.
 
-    __slots__ = ("_followers", "_forget", "offset")
+    Args:
+        offset: seconds that the service's clock is ahead of this machine's, as measured now.
+    """
 
-    def __init__(self) -> None:
-        self.offset = 0.0
+    __slots__ = ("_followers", "_forget", "_learned")
+
+    def __init__(self, offset: float = 0.0) -> None:
+        # What the offset is, and what the wall clock was ahead of the steady one when that was measured.
+        self._learned = (offset, time() - steady()) if offset else None
         self._followers: set[ref[Any]] = set()  # changed and copied in one step each: providers live in any thread
         self._forget = self._followers.discard
+
+    @property
+    def offset(self) -> float:
+        """Seconds to add to the wall clock; 0.0 from when that was set after they were learned."""
+        learned = self._learned
+        if learned is None:
+            return 0.0
+        if abs(time() - steady() - learned[1]) > SKEW_TOLERATED:
+            self._learned = None  # should another thread learn one at this instant, it is learned once more
+            return 0.0
+        return learned[0]
 
     def now(self) -> float:
         """Seconds since the epoch, as the services count them."""
@@ -54,8 +89,12 @@ class Clock:
         self._followers.add(ref(follower, self._forget))
 
     def learn(self, offset: float) -> None:
-        """Keep what a service's clock is ahead of ours, in seconds."""
-        self.offset = offset
+        """Keep what a service's clock is ahead of ours, in seconds, until ours is set."""
+        self.adopt(Clock(offset))
+
+    def adopt(self, tried: Clock) -> None:
+        """Count as a clock does that has proved right."""
+        self._learned = tried._learned
         for known in list(self._followers):
             if (follower := known()) is not None:
                 follower.rearm()

@@ -66,8 +66,8 @@ def key() -> ec.EllipticCurvePrivateKey:
 
 def test_what_it_says(key: ec.EllipticCurvePrivateKey) -> None:
     clock = Clock()
-    clock.offset = 3600.0
     with time_machine.travel(START + 0.9, tick=False):
+        clock.learn(3600.0)
         proof = dpop_proof(key, "POST", URL, clock)
     header, claims, signature = opened(proof)
     assert set(header) == {"typ", "alg", "jwk"}

@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 from datetime import UTC, timedelta
 from email.utils import parsedate_to_datetime
 from functools import lru_cache, partial
+from math import inf
+from time import time
 from typing import TYPE_CHECKING, NamedTuple
 
 from aiocreds import trace
@@ -15,6 +17,7 @@ from aiocreds.aws.signing import check_sendable, sign
 from aiocreds.config import Section, load, profile_name
 from aiocreds.durations import time_limit
 from aiocreds.parse import refuse_expired
+from aiocreds.refresh import SKEW_TOLERATED, Clock
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -26,10 +29,9 @@ if TYPE_CHECKING:
     from aiocreds.credentials import Credentials
     from aiocreds.http import Response
     from aiocreds.http.outgoing import Signer
-    from aiocreds.refresh import Clock
 
 CLOCK = "this machine's clock"  # what `explain` looks for
-SKEW_TOLERATED = 240.0  # seconds; services refuse signatures from about 300 on
+BELIEVED = 26 * 3600.0  # seconds that a clock may be ahead by an unsigned answer: more than any mistaken time zone
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,11 +151,13 @@ class ServiceClient(NamedTuple):
         headers: Mapping[str, str],
         body: bytes,
         credentials: Credentials | None,
-        proof: Signer | None = None,
+        proof: Callable[[Clock], Signer] | None = None,
         retry_if: Callable[[Response], bool],
         clock_rejected: Callable[[Response], bool],
     ) -> Response:
         """Make a call, signed when there are ``credentials``; once more if our clock turns out to be wrong.
+
+        The service's time is tried on that second call alone, and kept when it has been accepted.
 
         Args:
             method: of HTTP.
@@ -161,7 +165,8 @@ class ServiceClient(NamedTuple):
             headers: to send, and to be signed.
             body: of the request.
             credentials: to sign with.
-            proof: makes other headers that prove something about the request, at each attempt anew.
+            proof: makes, by a clock, what makes other headers that prove something about the request, at each
+                attempt anew.
             retry_if: tells the answers, other than 5xx and 429, that may be better next time.
             clock_rejected: tells the answers that a wrong clock may explain.
 
@@ -172,15 +177,14 @@ class ServiceClient(NamedTuple):
         endpoint, context = self.endpoint, self.around.context
         if trace.current() is not None:
             self._tell(endpoint)
-        signer = proof
         if credentials is not None:
             check_sendable(credentials)
-            signer = partial(_sign, credentials, endpoint.signing_region, self.service, context.clock)
+            proof = partial(_signer, credentials, endpoint.signing_region, self.service)
         connect = time_limit(self.client.connect_timeout, "connect_timeout")
         read = time_limit(self.client.read_timeout, "read_timeout")
-        before: float | None = None  # the offset, from when it was corrected on
+        clock, tried = context.clock, None
         while True:
-            asked = context.clock.now()
+            asked, used = clock.now(), clock.offset
             response = await context.http.request(
                 method,
                 endpoint.url + path,
@@ -194,17 +198,19 @@ class ServiceClient(NamedTuple):
                 retry_if=retry_if,
                 ca_bundle=self.around.get("ca_bundle"),
                 middlewares=self.client.middlewares,
-                sign=signer,
+                sign=None if proof is None else proof(clock),
             )
+            if tried is not None:
+                if tried is not context.clock and 200 <= response.status < 300:
+                    self._adopt(tried, response)
+                return response
             if not clock_rejected(response):
                 return response
-            if before is not None:
-                context.clock.learn(before)  # it was not that, or whoever answers lies about the time
-                return response
             # Only who rejects our clock is believed about the time: what else answers may be anybody.
-            before = context.clock.offset
-            if not self._learn_clock(response, asked):
+            tried = self._clock_of(response, asked, used)
+            if tried is None:
                 return response
+            clock = tried
 
     def _tell(self, endpoint: Endpoint) -> None:
         """Say who is asked, and what sent us there, to who explains."""
@@ -220,6 +226,9 @@ class ServiceClient(NamedTuple):
     def refuse_expired(self, credentials: Credentials, response: Response, asked: float, *, origin: str) -> None:
         """Check that the credentials in an answer are still good; by the sender's clock where ours says no.
 
+        That is kept only if they are good by it, and no more than a day behind ours: an answer that is not signed
+        for may be anybody's, or an old one that is played again.
+
         Args:
             credentials: that were handed out.
             response: the answer that held them.
@@ -230,24 +239,41 @@ class ServiceClient(NamedTuple):
             SourceUnavailable: they have expired.
         """
         clock = self.around.context.clock
-        if credentials.expiration is not None and credentials.expiration.timestamp() <= clock.now():
-            self._learn_clock(response, asked)  # an unsigned call has taught us nothing yet
+        end = inf if credentials.expiration is None else credentials.expiration.timestamp()
+        if end <= clock.now():
+            tried = self._clock_of(response, asked, clock.offset)
+            if tried is not None and tried.offset >= -BELIEVED and end > tried.now():
+                self._adopt(tried, response)
         refuse_expired(credentials, origin=origin, now=clock.now())
 
-    def _learn_clock(self, response: Response, asked: float) -> bool:
-        """Believe the ``Date`` of an answer to what was asked at ``asked``; whether asking again may help."""
+    def _clock_of(self, response: Response, asked: float, used: float) -> Clock | None:
+        """Return a clock by the ``Date`` of an answer, to ask once more by; None where that cannot help.
+
+        Args:
+            response: the answer.
+            asked: when that was asked for, by our clock.
+            used: our clock's offset then.
+        """
         clock = self.around.context.clock
         there = _time_of(response.headers.get("Date", ""))
         if there is None:
-            return False
-        if abs(clock.now() - asked) > SKEW_TOLERATED:  # this machine slept meanwhile, and was right before
-            return True
-        skew = there - (clock.now() - clock.offset)
-        if abs(skew - clock.offset) <= SKEW_TOLERATED:
-            return False
-        clock.learn(0.0 if abs(skew) <= SKEW_TOLERATED else skew)
-        trace.note(CLOCK, f"{abs(skew):.0f} s {'behind' if skew > 0 else 'ahead of'} {response.host}'s")
-        return True
+            return None
+        here = time()
+        if abs(here + used - asked) > SKEW_TOLERATED:  # this machine slept meanwhile, and was right before
+            return clock
+        skew = there - here
+        if abs(skew - used) <= SKEW_TOLERATED:
+            return None
+        return Clock(0.0 if abs(skew) <= SKEW_TOLERATED else skew)
+
+    def _adopt(self, tried: Clock, response: Response) -> None:
+        """Keep a clock that an answer has proved right, unless that answer itself tells another time."""
+        there = _time_of(response.headers.get("Date", ""))
+        if there is not None and abs(there - tried.now()) > SKEW_TOLERATED:
+            return
+        self.around.context.clock.adopt(tried)
+        if skew := tried.offset:
+            trace.note(CLOCK, f"{abs(skew):.0f} s {'behind' if skew > 0 else 'ahead of'} {response.host}'s")
 
 
 @lru_cache(maxsize=4)
@@ -260,6 +286,10 @@ def _time_of(date: str) -> float | None:
     if not 2020 <= there.year < 2100:  # no service lives then
         return None
     return (there if there.tzinfo else there.replace(tzinfo=UTC)).timestamp()
+
+
+def _signer(credentials: Credentials, region: str, service: str, clock: Clock) -> Signer:
+    return partial(_sign, credentials, region, service, clock)
 
 
 def _sign(

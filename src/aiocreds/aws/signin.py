@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
     from aiocreds.aws.client import ServiceClient
     from aiocreds.hidden import Text
+    from aiocreds.http.outgoing import Signer
+    from aiocreds.refresh import Clock
 
 KEYS = Names("accessKeyId", "secretAccessKey", "sessionToken")
 LONGEST_LIFE = 24 * 3600  # seconds; the real ones live for 15 minutes
@@ -64,10 +66,12 @@ async def create_token(
         SourceUnavailable: it did not answer, or not with keys.
         InvalidConfiguration: the endpoint's settings cannot be used.
     """
-    clock = signin.around.context.clock
 
-    def proof(method: str, url: str, headers: Iterable[tuple[str, str]], body: bytes) -> Mapping[str, str]:
-        return {"DPoP": dpop_proof(key, method, url, clock)}
+    def proof(clock: Clock) -> Signer:
+        def prove(method: str, url: str, headers: Iterable[tuple[str, str]], body: bytes) -> Mapping[str, str]:
+            return {"DPoP": dpop_proof(key, method, url, clock)}
+
+        return prove
 
     answer, _ = await ask(
         signin,

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from aiocreds.hidden import Document
     from aiocreds.http import Response
     from aiocreds.http.outgoing import Signer
+    from aiocreds.refresh import Clock
 
     Token = str | Callable[[], Awaitable[str]]
 
@@ -39,7 +40,7 @@ async def ask(
     passing: Collection[str] = (),
     unrecoverable: Collection[str] = (),
     untimely: Collection[str] = (),
-    proof: Signer | None = None,
+    proof: Callable[[Clock], Signer] | None = None,
 ) -> tuple[Document, Response]:
     """Make a call and return the JSON object it is answered with, and the answer itself.
 
@@ -56,7 +57,7 @@ async def ask(
         passing: error codes, besides throttling, that are worth another attempt.
         unrecoverable: error codes that asking again cannot mend.
         untimely: error codes that a wrong clock may explain.
-        proof: makes the headers that prove something about the request.
+        proof: makes, by a clock, what makes the headers that prove something about the request.
 
     Raises:
         ServiceRefused: the service answered no.
