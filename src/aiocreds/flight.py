@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+from math import inf
 from typing import TYPE_CHECKING, Any
 
 from aiocreds import trace
@@ -21,6 +22,7 @@ class Unattended(Exception):
 
 _current: contextvars.ContextVar[Flight | None] = contextvars.ContextVar("aiocreds_flight", default=None)
 _aloft: set[asyncio.Task[None]] = set()  # the loop itself holds its tasks only weakly
+GRACE = 1.0  # seconds that a source has to clean up once it is cancelled
 
 
 def attended() -> bool:
@@ -50,8 +52,10 @@ class Flight:
         "error",
         "first",
         "landed",
+        "left_behind",
         "recalled",
         "record",
+        "since",
         "told",
     )
 
@@ -60,6 +64,8 @@ class Flight:
         self.landed = False
         self.told = False  # the log has heard of its failure
         self.recalled = False  # we ended it: nobody waited any more
+        self.left_behind = False  # we ended it, and its source took no notice
+        self.since = inf  # when it began, by its loop's clock
         self.credentials: Credentials | None = None
         self.error: CredentialsError | Unattended | None = None
         self.record: trace.Record | None = None  # where it is noted, if somebody explains
@@ -70,6 +76,7 @@ class Flight:
     def start(self, trip: Coroutine[Any, Any, None], name: str, landed: Callable[[Flight], None]) -> None:
         """Run the trip; when it has called :meth:`land`, or ends without, call ``landed`` and wake who waits."""
         self._landed = landed
+        self.since = asyncio.get_running_loop().time()
         context = contextvars.Context()
         context.run(_current.set, self)
         if self.record is not None:
@@ -107,8 +114,14 @@ class Flight:
         self._waiters[waiter] = BEHIND if behind else current_flight()
         return waiter
 
-    async def wait(self, waiter: asyncio.Future[None]) -> None:
-        """Wait for the landing. The last to leave a first load, or to be taken down itself, takes the trip down."""
+    async def wait(self, waiter: asyncio.Future[None], give_up: float = inf) -> None:
+        """Wait for the landing. The last to leave a first load, or to be taken down itself, takes the trip down.
+
+        Args:
+            waiter: from :meth:`join`.
+            give_up: when to leave while it goes on, by the loop's clock.
+        """
+        timer = None if give_up == inf else asyncio.get_running_loop().call_at(give_up, _let_go, waiter)
         try:
             if not self.landed:
                 await waiter
@@ -119,13 +132,27 @@ class Flight:
             raise
         else:
             del self._waiters[waiter]
+        finally:
+            if timer is not None:
+                timer.cancel()
 
     async def cancel(self) -> None:
-        """Stop the trip and wait until it has cleaned up."""
-        if self._task is not None and not self._task.done():
+        """Stop the trip and wait until it has cleaned up; one that does not stop is left behind after a second."""
+        task = self._task
+        if task is not None and not task.done():
             self.recalled = True
-            self._task.cancel()
-            await asyncio.wait([self._task])
+            timer = asyncio.get_running_loop().call_later(GRACE, self._leave_behind, task)
+            task.add_done_callback(lambda _: timer.cancel())
+            task.cancel()
+            await asyncio.wait([task], timeout=GRACE)
+
+    def _leave_behind(self, task: asyncio.Task[None]) -> None:
+        """Let everyone go while the trip still runs; what it may yet bring is kept by the provider."""
+        if task is self._task:
+            self.left_behind = True
+            self.land()
+            _aloft.add(task)
+            task.add_done_callback(_forget)
 
     def attended(self) -> bool:
         """Whether somebody on the ground waits, here or for a flight that waits for this one."""
@@ -160,6 +187,17 @@ class Flight:
     def parents(self) -> list[Flight | None]:
         """The flights that wait for this one; None stands for a caller."""
         return list(self._waiters.values())
+
+
+def _let_go(waiter: asyncio.Future[None]) -> None:
+    if not waiter.done():
+        waiter.set_result(None)
+
+
+def _forget(task: asyncio.Task[None]) -> None:
+    _aloft.discard(task)
+    if not task.cancelled():
+        task.exception()  # asyncio has raised or logged it
 
 
 BEHIND = Flight(first=False)

@@ -126,7 +126,8 @@ class Provider:
         """Credentials with at least ``min_ttl`` (seconds) of life left.
 
         Has less, then the source is asked once. If even that gives less it is returned, and the source not
-        asked again before the next refresh is due; so too when it fails while what is held is still valid.
+        asked again before the next refresh is due; so too when it fails while what is held is still valid. What
+        is held is also returned when the source takes more than 3 s; it is not waited for any longer.
 
         Raises:
             CredentialsError: none could be had.
@@ -138,12 +139,12 @@ class Provider:
             or refresh.backing_off(state, now)
             or (state.short is not None and wanted >= state.short and now < state.advisory_at)
         ):
-            if (record := trace.current()) is not None and time() < self._fresh_until:
+            if (record := trace.current()) is not None and now < state.advisory_at:
                 held = record.begin(self.name)
                 held.note("memory", "kept from an earlier fetch")
-                held.end(self._credentials)
+                held.end(state.credentials)
             return await self()
-        flight = await self._fly()
+        flight = await self._wait()
         if flight.credentials is not None:
             with self._lock:
                 if self._state.expires_at - self._clock.now() < wanted:
@@ -261,17 +262,27 @@ class Provider:
         if action is Action.RAISE and state.error is not None:
             raise state.error.afresh()
         if action is Action.WAIT or state.credentials is None:
-            return self._outcome(await self._fly())
+            return self._outcome(await self._wait())
+        if now < state.advisory_at and not self._clock.offset:
+            with self._lock:  # an offset is held no more: from now on, a look at the wall clock will do again
+                self._keep(self._state)
         if action is Action.SERVE_AND_REFRESH:
             self._depart()
         return state.credentials
+
+    async def _wait(self) -> Flight:
+        """Wait for a flight; where there is something to serve meanwhile, only for so long, and let it go on."""
+        flight = await self._fly(patience=refresh.patience(self._state, self._clock.now()))
+        if not flight.landed and not refresh.usable(self._state, self._clock.now()):
+            flight = await self._fly()  # that has ended just now
+        return flight
 
     def _outcome(self, flight: Flight) -> Credentials:
         """What the flight brought; failing that, what is held and may still be served."""
         if flight.credentials is not None:
             return flight.credentials
         state = self._state
-        if state.credentials is not None and refresh.usable(state, self._clock.now()):
+        if state.credentials is not None and (not flight.landed or refresh.usable(state, self._clock.now())):
             if isinstance(flight.error, CredentialsError):
                 self._tell(flight, flight.error)  # a flight that waits above us goes on and has nothing to tell
             return state.credentials
@@ -283,14 +294,22 @@ class Provider:
         if loop not in self._flights:
             self._start(self._announce(loop))
 
-    async def _fly(self, *, behind: bool = False) -> Flight:
-        """Join the flight under way or start one, and wait for its landing."""
+    async def _fly(self, *, behind: bool = False, patience: float | None = None) -> Flight:
+        """Join the flight under way or start one, and wait for its landing.
+
+        With ``patience``, for no more seconds than that, and not for a flight that has taken as long already.
+        """
         loop = asyncio.get_running_loop()
+        give_up = inf if patience is None else loop.time() + patience
         while True:
             flight = self._flights.get(loop)
             above = current_flight()
             if flight is not None and above is not None and (above is flight or above.serves(flight)):
                 raise InvalidConfiguration(f"{self.name} draws its credentials from itself", provider=self.name)
+            if flight is not None and patience is not None:
+                give_up = min(give_up, flight.since + patience)
+                if loop.time() >= give_up:
+                    return flight
             record, joined = trace.current(), None
             if flight is None:
                 flight = self._announce(loop)
@@ -300,7 +319,9 @@ class Provider:
             else:
                 joined = None if record is None else record.begin(self.name)
                 seat = flight.join(behind=behind)
-            await flight.wait(seat)
+            await flight.wait(seat, give_up)
+            if not flight.landed:
+                return flight
             if joined is not None:
                 joined.joined = True
                 joined.landed(flight.credentials, flight.error)
@@ -372,13 +393,15 @@ class Provider:
             self._keep(after)
         if before.error is not None and not flight.nested:
             logger.info("%s: recovered", self.name)
-        return credentials
+        return after.credentials or credentials
 
     def _fail(self, flight: Flight, error: CredentialsError) -> None:
         """Remember the failure and tell the log, once: an inner provider's tale is told by the outermost."""
         error = flight.error = error.afresh()
         if error.provider is None:
             error.provider = self.name
+        if flight.left_behind:
+            return  # how it ends is of no interest any more
         with self._lock:
             first = self._state.credentials is None
             self._keep(refresh.failed(self._state, error, self._clock.now()))

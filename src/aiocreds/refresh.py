@@ -1,7 +1,8 @@
 """When to refresh, and for how long to leave a failing source alone.
 
 Knows nothing of AWS. :func:`decide` is pure; the transitions (:func:`loaded`, :func:`failed`, …) return the next
-:class:`State`. All times are seconds since the epoch by the wall clock, so that a laptop that slept notices.
+:class:`State`. All times are seconds since the epoch by the wall clock, so that a laptop that slept notices. What
+waits for a refresh while it holds something to serve does so for :func:`patience` seconds.
 
 ::
 
@@ -111,6 +112,9 @@ class State(NamedTuple):
     next_attempt: float = -inf
     error: CredentialsError | None = None
     rejected: bool = False  # invalidated: only other keys will do
+    refused: bool = False  # for good: what has expired is no longer served, until the source says yes
+    declined: bool = False  # the source needs a person, and nobody waited
+    replacements: int = 0  # how many loads in a row replaced keys that had been rejected soon after theirs
     short: float | None = None  # the least life, in seconds, that somebody asked the source for in vain
     successes: int = 0
     failures: int = 0
@@ -145,12 +149,21 @@ def backing_off(state: State, now: float) -> bool:
 
 
 def usable(state: State, now: float) -> bool:
-    """Whether the credentials may be served: still valid, or stamped and nobody has said no."""
+    """Whether the credentials may be served: still valid, or stamped and nobody has said no for good."""
     if state.credentials is None:
         return False
-    if now < state.expires_at:
-        return True
-    return state.credentials.may_outlive_expiry and (state.error is None or state.error.recoverable)
+    return now < state.expires_at or (state.credentials.may_outlive_expiry and not state.refused)
+
+
+def patience(state: State, now: float) -> float | None:
+    """Return how many seconds a caller waits for a refresh before what is held is served; None: that cannot be.
+
+    A few, and no longer than the credentials last: a little of their life is left for the request that they sign.
+    """
+    if not usable(state, now):
+        return None
+    left = state.expires_at - now
+    return PATIENCE if left <= 0 else min(PATIENCE, left - min(1.0, left / 2))
 
 
 def windows(lifetime: float) -> tuple[float, float]:
@@ -178,12 +191,13 @@ def loaded(
         state: the state before.
         credentials: what the source gave.
         now: the time of the load.
-        expire_after: seconds after which they count as expired, however long they live.
+        expire_after: seconds after which they expire, however long they live; the state holds them with that end.
         advisory_window: seconds, instead of what :func:`windows` gives.
     """
     expires_at = inf if credentials.expiration is None else credentials.expiration.timestamp()
-    if expire_after is not None:
-        expires_at = min(expires_at, now + expire_after)
+    if expire_after is not None and now + expire_after < expires_at:
+        expires_at = now + expire_after
+        credentials = replace(credentials, expiration=_date(expires_at))
     if expires_at == inf:
         advisory_at = mandatory_at = inf
     else:
@@ -198,9 +212,17 @@ def loaded(
         advisory_at=advisory_at,
         mandatory_at=mandatory_at,
         expires_at=expires_at,
+        replacements=state.replacements + 1 if state.rejected else 0,
         successes=state.successes + 1,
         failures=state.failures,
     )
+
+
+def _date(at: float) -> datetime | None:
+    try:
+        return datetime.fromtimestamp(at, UTC)
+    except (ValueError, OverflowError, OSError):  # so far away that no calendar has it
+        return None
 
 
 def failed(state: State, error: CredentialsError, now: float) -> State:
@@ -211,11 +233,17 @@ def failed(state: State, error: CredentialsError, now: float) -> State:
         next_attempt = -inf
     else:
         next_attempt = _next_attempt(state, now)
-    return state._replace(error=error, failures=state.failures + 1, next_attempt=next_attempt)
+    return state._replace(
+        error=error,
+        failures=state.failures + 1,
+        next_attempt=next_attempt,
+        refused=state.refused or not error.recoverable,
+        declined=False,
+    )
 
 
 def _next_attempt(state: State, now: float) -> float:
-    if state.credentials is not None and state.credentials.may_outlive_expiry:
+    if state.credentials is not None and state.credentials.may_outlive_expiry and not state.refused:
         return now + spread(*SERVICE_BACKOFF)
     if now >= state.expires_at:
         return now + EXPIRED_BACKOFF

@@ -127,14 +127,15 @@ async def test_expire_after_makes_another_provider_of_the_same_source(clock: tim
     assert short.name == provider.name
     for one in (short, delta):
         held = await one()
-        assert held.expiration is None
-        assert one.status.expiration == at(600)
-    await provider()
+        assert held.expiration == one.status.expiration == at(600)
+        assert await one.fetch() == await one.get(min_ttl=300) == await one()
+    assert (await provider()).expiration is None
     clock.shift(601)
-    assert await short() is not held
-    assert source.calls == 4
+    fresh = await short()
+    assert fresh.expiration == at(1201)
+    assert source.calls == 6
     await provider()
-    assert source.calls == 4
+    assert source.calls == 6
     assert provider.status.expiration is None
 
 
@@ -300,6 +301,35 @@ async def test_what_no_retry_can_mend_is_raised_once_they_have_expired(
     source.usual = issue
     clock.shift(5)
     await provider()
+
+
+@pytest.mark.parametrize("error", UNMENDABLE, ids=lambda error: type(error).__name__)
+async def test_once_refused_for_good_they_stay_refused_until_the_service_says_yes(
+    error: CredentialsError, clock: time_machine.Traveller
+) -> None:
+    source = Source(issue(HOUR, stamped=True), error, usual=lambda: DOWN)
+    provider = source.provider()
+    held = await provider()
+    clock.shift(ADVISORY)
+    assert await provider() is held  # refused behind the caller
+    await settle()
+    clock.shift(5)
+    assert await provider() is held  # and down since then
+    await settle()
+    assert source.calls == 3
+    clock.move_to(START + EXPIRED)
+    for _ in range(60):
+        with pytest.raises(SourceUnavailable, match="down"):
+            await provider()
+        clock.shift(1)
+    assert source.calls >= 60, "nobody has anything while it is left alone"
+    source.usual = lambda: issue(HOUR, stamped=True)
+    clock.shift(1)
+    fresh = await provider()
+    assert fresh is not held
+    source.usual = lambda: DOWN
+    clock.shift(2 * HOUR)
+    assert await provider() is fresh  # the service has said yes
 
 
 async def test_what_no_retry_can_mend_is_remembered_for_a_first_load_too(clock: time_machine.Traveller) -> None:
