@@ -167,23 +167,41 @@ class Provider:
         """Say that a service rejected these credentials: the next call asks the source for others.
 
         Does nothing where others (by access key id) are held already. Reaches the providers that this one draws
-        from. Safe from any thread.
+        from. Safe from any thread. Where the rejected ones were loaded less than a minute ago, and in place of
+        others that had been rejected, the source is left alone for 5 s first, and each time for twice as long.
 
         Args:
             credentials: the rejected ones, or their access key id; None means whatever is held.
         """
-        key = credentials.access_key_id if isinstance(credentials, Credentials) else credentials
+        self._reject(credentials.access_key_id if isinstance(credentials, Credentials) else credentials, tell=True)
+
+    def _reject(self, key: str | None, *, tell: bool) -> None:
         with self._lock:
-            held = self._state.credentials
+            before, now = self._state, self._clock.now()
+            held = before.credentials
             if held is not None and (key is None or key == held.access_key_id):
-                self._keep(refresh.invalidated(self._state))
+                self._keep(refresh.invalidated(before, now))
+            after = self._state
+        if tell and held is not None and after.next_attempt > max(before.next_attempt, now):
+            tell = False  # what it draws from has the same to say
+            again = after.replacements > 1
+            logger.log(
+                logging.DEBUG if again else logging.WARNING,
+                "%s: a service rejected %s %.0f s after it was loaded, and the one before it likewise; it is served"
+                " on, and the source is asked again in %.0f s, later each time: look at the clocks of both, and at"
+                " what is between them",
+                self.name,
+                redact_key(held.access_key_id),
+                now - after.loaded_at,
+                after.next_attempt - now,
+            )
         for provider in self._inner:
-            provider.invalidate(credentials)
+            provider._reject(key, tell=tell)  # noqa: SLF001 - it is one of us
 
     def expire_after(self, lifetime: float | timedelta) -> Self:
-        """A provider of the same source whose credentials count as expired ``lifetime`` (seconds) after loading.
+        """A provider of the same source whose credentials expire ``lifetime`` (seconds) after loading.
 
-        Their own expiration still counts when it comes first, and is never altered.
+        They are handed out with that ``expiration``, or with their own where it comes first.
         """
         twin = self._twin()
         twin._expire_after = seconds(lifetime, "expire_after")  # noqa: SLF001 - it is one of us
@@ -524,6 +542,11 @@ def provided_by(
     if not callable(source):
         raise TypeError(f"{taker} takes a provider or an async function, not {name}")
     return Provider(source, name=name, context=context)
+
+
+def declined(provider: Provider) -> bool:
+    """Return whether its source needs a person, and nobody waited the last time it was asked."""
+    return provider._state.declined  # noqa: SLF001  # pyright: ignore[reportPrivateUsage] - it is one of us
 
 
 def _reason(flight: Flight) -> CredentialsError | Unattended:

@@ -259,12 +259,29 @@ def born_expired(state: State, now: float) -> State:
 
 def declined(state: State) -> State:
     """After a source would not run because nobody waited: no failure, but not asked behind callers again."""
-    return state._replace(advisory_at=state.mandatory_at)
+    return state._replace(advisory_at=state.mandatory_at, declined=True)
 
 
-def invalidated(state: State) -> State:
-    """After a service rejected the credentials: they count as in the mandatory window; a backoff holds."""
-    return state._replace(advisory_at=-inf, mandatory_at=-inf, rejected=True)
+def invalidated(state: State, now: float = inf) -> State:
+    """After a service rejected the credentials: they count as in the mandatory window; a backoff holds.
+
+    A service that rejects whatever it is given is no reason to ask the source for each request: where the keys are
+    young, and replaced others that were rejected, a backoff begins.
+
+    Args:
+        state: the state before.
+        now: the time of the rejection; by default long after the load.
+    """
+    if state.rejected:
+        return state  # said before: the backoff is not to grow with each request
+    state = state._replace(advisory_at=-inf, mandatory_at=-inf, rejected=True)
+    if now - state.loaded_at >= min(SHORT_LIVED, (state.expires_at - state.loaded_at) / 4):
+        return state._replace(replacements=0)
+    if not state.replacements:
+        return state
+    first, longest = REJECTION_BACKOFF
+    pause = min(first * 2.0 ** min(state.replacements - 1, 16), longest)
+    return state._replace(next_attempt=max(state.next_attempt, now + pause))
 
 
 def spread(low: float, high: float) -> float:

@@ -269,8 +269,15 @@ def a_user_and_a_role(moto: str) -> Credentials:
     ids=["s3", "query", "ec2", "json", "query-compatible", "rest-json"],
 )
 async def test_a_rejection_has_others_fetched(
-    service: str, operation: str, path: str, error: Callable[[str], Answer], aws: Loopback, connect: Connect
+    service: str,
+    operation: str,
+    path: str,
+    error: Callable[[str], Answer],
+    aws: Loopback,
+    connect: Connect,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr("aiocreds.refresh.SHORT_LIVED", 0.0)  # as if there was a minute between them
     codes = ["ExpiredToken", "ExpiredTokenException", "RequestExpired", "InvalidToken"]
     keys = [issue() for _ in codes]
     source = Source(*keys)
@@ -338,7 +345,10 @@ async def test_many_rejections_at_once_have_one_fetch(aws: Loopback, connect: Co
     assert len(set(signers(aws))) == 2
 
 
-async def test_a_retry_is_judged_by_who_signed_it(aws: Loopback, connect: Connect) -> None:
+async def test_a_retry_is_judged_by_who_signed_it(
+    aws: Loopback, connect: Connect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("aiocreds.refresh.SHORT_LIVED", 0.0)  # as if there was a minute between them
     first, second, third = issue(), issue(), issue()
     source = Source(first, second, third)
     provider = source.provider()

@@ -154,7 +154,10 @@ async def test_a_long_lived_client_signs_with_what_is_current(sts: Strict, conne
     assert [int(seen.signed_by[-7:]) for seen in sts.requests] == [1, 1, 2, 2, 3, 3, 4, 4]
 
 
-async def test_what_is_rejected_is_fetched_anew(sts: Strict, connect: Connect) -> None:
+async def test_what_is_rejected_is_fetched_anew(
+    sts: Strict, connect: Connect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("aiocreds.refresh.SHORT_LIVED", 0.0)  # as if there was a minute between them
     provider = sts.provider()
     client = await connect(attach(get_session(), provider))
     for code in ("ExpiredToken", "ExpiredTokenException", "RequestExpired", "InvalidToken", "AccessDenied"):

@@ -401,7 +401,8 @@ def test_a_source_that_calls_boto3_in_a_thread_works(sts: Strict) -> None:
 # Rejections
 
 
-def test_a_rejection_has_others_fetched(sts: Strict) -> None:
+def test_a_rejection_has_others_fetched(sts: Strict, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("aiocreds.refresh.SHORT_LIVED", 0.0)  # as if there was a minute between them
     codes = ["ExpiredToken", "ExpiredTokenException", "RequestExpired", "InvalidToken"]
     source = Source(usual=sts.source)
     client = connect(source.provider(), sts.url)
@@ -672,6 +673,9 @@ async def test_what_a_program_does_at_its_exit_finds_credentials() -> None:
 async def test_even_what_comes_after_the_loop_has_ended_gets_credentials() -> None:
     code = """
         import atexit
+        from aiocreds import refresh
+
+        refresh.SHORT_LIVED = 0.0  # as if there was a minute between the rejections
 
         @atexit.register  # registered before ours, and so called after it
         def last():

@@ -173,9 +173,9 @@ async def test_keys_without_a_token_send_none(session_of: Any) -> None:
 
 async def test_the_context_tells_the_time(judge: Judge) -> None:
     context = Context(environ={})
-    context.clock.offset = 240.0
     auth = SigV4Auth(Source(issue(None)).provider(), service="es", region=REGION, context=context)
     with time_machine.travel(START, tick=False):
+        context.clock.learn(240.0)
         async with aiohttp.ClientSession(middlewares=[auth]) as session, session.get(f"{judge.url}/"):
             assert judge.arrived[0].header("X-Amz-Date") == "20270115T080400Z"
 
@@ -547,7 +547,10 @@ async def test_a_head_cannot_tell(judge: Judge, session_of: Any) -> None:
     assert len(judge.arrived) == source.calls == 1
 
 
-async def test_no_request_fails_while_fifty_tasks_see_three_rotations(session_of: Any) -> None:
+async def test_no_request_fails_while_fifty_tasks_see_three_rotations(
+    session_of: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("aiocreds.refresh.SHORT_LIVED", 0.0)  # as if there was a minute between them
     keys = [issue() for _ in range(4)]
     source = Source(*keys)
     async with Judge(*keys) as judge:

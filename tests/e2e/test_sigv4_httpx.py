@@ -172,9 +172,9 @@ async def test_a_request_can_be_sent_again_and_again(
 
 async def test_the_context_tells_the_time(judge: Judge) -> None:
     context = Context(environ={})
-    context.clock.offset = 240.0
     auth = SigV4Auth(Source(issue(None)).provider(), service="es", region=REGION, context=context)
     with time_machine.travel(START, tick=False):
+        context.clock.learn(240.0)
         async with httpx.AsyncClient(auth=auth, trust_env=False, verify=NO_TLS) as client:
             await client.get(f"{judge.url}/")
             assert judge.arrived[0].header("X-Amz-Date") == "20270115T080400Z"
@@ -492,7 +492,10 @@ async def test_a_head_cannot_tell(judge: Judge, client_of: ClientOf) -> None:
     assert len(judge.arrived) == source.calls == 1
 
 
-async def test_no_request_fails_while_fifty_tasks_see_three_rotations(client_of: ClientOf) -> None:
+async def test_no_request_fails_while_fifty_tasks_see_three_rotations(
+    client_of: ClientOf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("aiocreds.refresh.SHORT_LIVED", 0.0)  # as if there was a minute between them
     keys = [issue() for _ in range(4)]
     source = Source(*keys)
     async with Judge(*keys) as judge:

@@ -247,6 +247,7 @@ async def test_rejected_credentials_are_rejected_all_the_way_down(clock: time_ma
     provider.invalidate(held)
     assert await provider() is not held
     assert base_source.calls == 2
+    clock.shift(60)  # sooner, whatever is fetched would be rejected again
     provider.invalidate()
     await provider()
     assert base_source.calls == 3

@@ -16,7 +16,7 @@ from aiocreds.durations import seconds
 from aiocreds.errors import InvalidConfiguration, ServiceRefused
 from aiocreds.flight import Unattended, attended
 from aiocreds.hidden import Text
-from aiocreds.provider import Provider, provided_by
+from aiocreds.provider import Provider, declined, provided_by
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -165,7 +165,7 @@ async def assume(
         source.invalidate(credentials)
         other = await source.get(min_ttl=SOURCE_MIN_TTL)
         if other.access_key_id == credentials.access_key_id:
-            if source.status.last_error is None and not attended():
+            if declined(source) and not attended():
                 raise Unattended from None  # it did not fail: it needs a person, and so do we
             raise
     return await sts.assume(service, sts.ASSUME_ROLE, request, credentials=other)
