@@ -11,6 +11,7 @@ import threading
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, nullcontext
 from datetime import timedelta
 from pathlib import Path
+from time import time
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 from unittest import mock
 
@@ -37,11 +38,13 @@ class World(NamedTuple):
         disk: with a folder for each.
         trusted: a certificate that their machines trust.
         untrusted: one that they do not.
+        set_clock: sets the clock of them all, by so many seconds.
     """
 
     disk: Disk
     trusted: TLS
     untrusted: TLS
+    set_clock: Callable[[float], object] = lambda _: None
 
 
 class Bench:
@@ -61,7 +64,8 @@ class Bench:
         reads: the file that the source reads a token from.
         rotate: makes the next text of that file out of the old one.
         writes: the folder that the source keeps tokens in.
-        spare_until: what was found on the machine is good until then, by the wall clock.
+        spare_until: what was found on the machine is good until then.
+        knows_time: what the time is does not depend on what the machine has learned of its service.
     """
 
     def __init__(self, subject: Subject, needs: Sequence[str], home: Path, world: World) -> None:
@@ -76,6 +80,7 @@ class Bench:
         self.rotate: Callable[[str], str] = str
         self.writes: Path | None = None
         self.spare_until = 0.0
+        self.knows_time = False
         self.tls: ssl.SSLContext | None = None
         if "tls" in needs:
             self.tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -99,6 +104,12 @@ class Bench:
 
     async def __aexit__(self, *exc_info: object) -> None:
         await self._stack.aclose()
+
+    def now(self) -> float:
+        """Seconds since the epoch as the service counts them, or as the machine believes that it does."""
+        if self.knows_time:
+            return time() + self.aws.clock.total_seconds()
+        return self.context.clock.now()
 
     def befall(self, script: Script, *, once: bool = False) -> None:
         """Have this happen to whatever the source asks: each time, or the first time it asks for something."""

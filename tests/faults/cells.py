@@ -72,6 +72,8 @@ class Cell:
         """Let it happen."""
         loop = cast("IdleTime", asyncio.get_running_loop())
         async with Bench(self.subject, self.fault.needs, home, world) as bench:
+            if self.fault.before is not None:
+                await self.fault.before(bench)
             provider = self.subject.make(bench)
             story = Story(loop, bench)
             story.listen(provider)
@@ -114,7 +116,7 @@ def told(story: Story) -> str:
 
 def play(subjects: Sequence[Subject], folder: Path) -> list[Cell]:
     """All the cells of these sources that there can be, in the order of the table."""
-    world = World(Disk(), TLS(new_folder(folder / "trusted")), TLS(new_folder(folder / "untrusted")))
+    shared = World(Disk(), TLS(new_folder(folder / "trusted")), TLS(new_folder(folder / "untrusted")))
     possible = [
         Cell(subject, fault, phase)
         for subject in subjects
@@ -123,18 +125,23 @@ def play(subjects: Sequence[Subject], folder: Path) -> list[Cell]:
         for phase in Phase
     ]
 
-    async def all_at_once() -> None:
-        async with asyncio.TaskGroup() as tasks:
-            for number, cell in enumerate(possible):
-                tasks.create_task(cell.play(folder / f"{number}", world), name=str(cell))
+    homes = {id(cell): folder / f"{number}" for number, cell in enumerate(possible)}
 
-    with (
-        time_machine.travel(START, tick=False) as clock,
-        at_worst(),
-        world.disk.installed(),
-        asyncio.Runner(loop_factory=lambda: IdleTime(clock.shift)) as runner,
-    ):
-        runner.run(all_at_once())
+    async def all_at_once(cells: Sequence[Cell], world: World) -> None:
+        async with asyncio.TaskGroup() as tasks:
+            for cell in cells:
+                tasks.create_task(cell.play(homes[id(cell)], world), name=str(cell))
+
+    together = [cell for cell in possible if not cell.fault.alone]
+    for cells in [together, *([cell] for cell in possible if cell.fault.alone)]:
+        with (
+            time_machine.travel(START, tick=False) as clock,
+            at_worst(),
+            shared.disk.installed(),
+            asyncio.Runner(loop_factory=lambda: IdleTime(clock.shift)) as runner,
+            mock.patch("aiocreds.refresh.steady", runner.get_loop().time),
+        ):
+            runner.run(all_at_once(cells, shared._replace(set_clock=clock.shift)))
     return possible
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from tests.faults.bench import Bench, Rotation
 from tests.hush import MARK
-from tests.loopback import Answer, Hang
+from tests.loopback import Answer, Hang, sts_error
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -30,6 +30,8 @@ NEEDS = {
 """What a fault may need, and why a source that lacks it cannot have the fault."""
 
 HOUR = timedelta(hours=1)
+AHEAD = timedelta(hours=2)
+FAR_AWAY = "Thu, 01 Jan 2099 00:00:00 GMT"
 RETRY_AFTER = 2.0
 PADDING = b" " * 2**22  # which leaves a document good
 
@@ -44,6 +46,8 @@ class Fault:
         needs: what a source has to have for it.
         overcome_by: attempts that it takes to get good credentials all the same; None: no number does.
         retry_after: seconds that the service asks for between attempts.
+        before: what is so before anything is loaded.
+        alone: it befalls the whole machine, so that no other cell can be played meanwhile.
     """
 
     name: str
@@ -51,6 +55,8 @@ class Fault:
     needs: tuple[str, ...] = ()
     overcome_by: int | None = None
     retry_after: float = 0.0
+    before: Callable[[Bench], Awaitable[None]] | None = None
+    alone: bool = False
 
     def impossible(self, subject: Subject) -> str | None:
         """Why this source cannot have it, as the rest of a sentence; None: it can."""
@@ -150,6 +156,28 @@ async def run_slow(bench: Bench) -> None:
     bench.aws.clock = -HOUR
 
 
+async def run_ahead(bench: Bench) -> None:
+    """The machine runs ahead, and has learned so of a service that others ask."""
+    bench.knows_time, bench.aws.clock = True, -AHEAD
+    bench.context.clock.learn(-AHEAD.total_seconds())
+
+
+async def set_right(bench: Bench) -> None:
+    bench.world.set_clock(-AHEAD.total_seconds())
+    bench.aws.clock = timedelta()
+
+
+async def know_time(bench: Bench) -> None:
+    bench.knows_time = True
+
+
+async def lie(bench: Bench) -> None:
+    """First whoever asks is told that their time is wrong, and another one, then that the service is busy."""
+    untimely = bench.subject.untimely or sts_error("RequestTimeTooSkewed")
+    bench.befall(replace(untimely, headers={**untimely.headers, "Date": FAR_AWAY}), once=True)
+    bench.befall(Answer(503, headers={"Date": FAR_AWAY}))
+
+
 async def issue_expired(bench: Bench) -> None:
     bench.subject.endure(bench, -60.0)
 
@@ -197,6 +225,15 @@ FAULTS = (
     Fault("DNS failure", lose_names, ("http", "name")),
     Fault("clock one hour behind the service's", run_fast, ("clock",), overcome_by=1),
     Fault("clock one hour ahead of the service's", run_slow, ("clock",), overcome_by=1),
+    Fault(
+        "clock set right, two hours back, while an offset is held",
+        set_right,
+        ("clock",),
+        overcome_by=1,
+        before=run_ahead,
+        alone=True,
+    ),
+    Fault("a proxy that lies about the date", lie, ("clock",), before=know_time),
     Fault("credentials already expired", issue_expired),
     Fault("credentials that expire in three seconds", issue_short, overcome_by=1),
     Fault("token file rotated between stat and read", rotate, ("token file",), overcome_by=1),

@@ -1,7 +1,7 @@
 """The three rules that hold in every cell, by the words of the contract and not by what the library computes.
 
-And three more: nobody gets credentials that were not handed out, whatever a source raises is one of our errors, and
-no error shows a secret.
+And four more: nobody gets credentials that were not handed out, nobody is talked into another time, whatever a
+source raises is one of our errors, and no error shows a secret.
 """
 
 from __future__ import annotations
@@ -25,6 +25,8 @@ MINUTE = 60.0
 LEFT_ALONE = 5 * MINUTE  # seconds, at the least, after a failure
 IN_MANDATORY_WINDOW, ONCE_EXPIRED, REFUSED_FOR_GOOD = 5.0, 1.0, 1.0  # likewise, and shorter
 HANDED_OUT = re.compile(rf"{MARK}-issued-\d{{6}}x+ {MARK}-session-\d{{6}}x+")
+PATIENCE = 3.0  # seconds that a caller waits who holds something to serve
+CLOSE = 240.0  # seconds that a service's time may be off
 SLACK = 0.1  # seconds; a program's end is looked for as often
 
 
@@ -42,6 +44,7 @@ def broken(subject: Subject, fault: Fault, story: Story) -> list[str]:
         *no_waiting(fault, held),
         *no_pestering(held),
         *no_fakes(story),
+        *no_lies(story),
         *no_strangers(story),
         *no_secrets(story),
     ]
@@ -67,11 +70,23 @@ class Held:
         if at < self.story.bench.spare_until:
             return True
         load = self.load(at)
+        return load is not None and (at < _expiration(load) or self.lives_on(load, at))
+
+    def lives_on(self, load: Trip, at: float) -> bool:
+        """Whether what was loaded may outlive its expiration: until the service has refused for good."""
+        later = [trip.error for trip in self.story.trips if load.end < trip.end <= at]
+        refused = [error for error in later if isinstance(error, CredentialsError) and not error.recoverable]
+        return self.subject.stamped and not refused
+
+    def patience(self, at: float) -> float:
+        """Seconds that a caller waits at a time before what is held is served."""
+        load = self.load(at)
         if load is None:
-            return False
-        ended = [trip for trip in self.story.trips if trip.end <= at]
-        refused = isinstance(ended[-1].error, CredentialsError) and not ended[-1].error.recoverable
-        return at < _expiration(load) or (self.subject.stamped and not refused)
+            return inf
+        left = _expiration(load) - at
+        if left > 0:
+            return min(left, PATIENCE)
+        return PATIENCE if self.lives_on(load, at) else inf
 
     def mandatory_at(self, load: Trip) -> float:
         """When the mandatory window opens."""
@@ -88,7 +103,7 @@ class Held:
             return end + REFUSED_FOR_GOOD
         if load is None:
             return end
-        if self.subject.stamped:
+        if self.lives_on(load, end):
             return end + LEFT_ALONE
         if end >= _expiration(load):
             return end + ONCE_EXPIRED
@@ -106,10 +121,13 @@ def no_errors(fault: Fault, held: Held) -> Iterator[str]:
 
 
 def no_waiting(fault: Fault, held: Held) -> Iterator[str]:
-    """No caller waits longer than the source's time-out budget; nobody at all who need not wait for it."""
+    """No caller waits longer than the source's time-out budget, nor for long with something to serve.
+
+    Nobody waits at all who need not wait for the source.
+    """
     longest = held.subject.longest(fault.retry_after)
     for call in held.story.calls:
-        limit = longest if must_wait(held, call) else 0.0
+        limit = min(longest, held.patience(call.asked)) if must_wait(held, call) else 0.0
         if call.waited > limit + SLACK:
             yield f"a caller waited {call.waited:.2f} s, and the budget is {limit:.2f} s"
     for trip in held.story.trips:
@@ -148,6 +166,12 @@ def no_fakes(story: Story) -> Iterator[str]:
             keys = f"{call.got.secret_access_key} {call.got.session_token}"
             if not HANDED_OUT.fullmatch(keys):
                 yield f"nobody has handed out {keys!a}"
+
+
+def no_lies(story: Story) -> Iterator[str]:
+    """Nobody is talked into another time, nor goes on with one that was right once."""
+    if story.astray > CLOSE:
+        yield f"the time is wrong by {story.astray:.0f} s"
 
 
 def no_strangers(story: Story) -> Iterator[str]:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import timedelta
-from time import time
 from typing import TYPE_CHECKING
 
 from aiocreds import (
@@ -85,6 +84,7 @@ class Subject:
         stamped: whether its credentials may outlive their expiry.
         endure: sets how long what it gets lives, in seconds.
         refusal: a no of the service that no retry can mend.
+        untimely: a no of the service to who has the wrong time; None: as STS says it.
     """
 
     name: str
@@ -97,6 +97,7 @@ class Subject:
     stamped: bool = True
     endure: Callable[[Bench, float], None] = credentials_endure
     refusal: Answer | None = None
+    untimely: Answer | None = None
 
     def longest(self, retry_after: float = 0.0) -> float:
         """Seconds that a trip may take."""
@@ -190,7 +191,7 @@ def tokens_endure(bench: Bench, seconds: float) -> None:
 
 def login(bench: Bench) -> Provider:
     """The keys that are cached have two minutes left, and are renewed for a quarter of an hour."""
-    bench.spare_until = time() + 2 * MINUTE
+    bench.spare_until = bench.now() + 2 * MINUTE
     keys_endure(bench, 2 * MINUTE)
     file = bench.aws.sign_in.login(bench.home)
     keys_endure(bench, 15 * MINUTE)
@@ -296,6 +297,7 @@ SUBJECTS = (
         1.0,
         endure=keys_endure,
         refusal=json_error(401, "AccessDeniedException", error="TOKEN_EXPIRED"),
+        untimely=json_error(400, "ValidationException", error="INVALID_REQUEST"),
     ),
     Subject("from_cognito_identity", cognito_identity, HOUR, (*HTTP, "tls", "name"), ("/",), (SERVICE,)),
     Subject(

@@ -62,6 +62,7 @@ class Story:
         earlier: how many trips there were before it struck.
         requests: how many the service saw since.
         newest: the newest access key id that was known when it struck.
+        astray: the most seconds that the machine was wrong about the service's time when a caller was answered.
     """
 
     loop: IdleTime
@@ -71,10 +72,11 @@ class Story:
     earlier: int = 0
     requests: int = 0
     newest: str = ""
+    astray: float = 0.0
 
     @property
     def _now(self) -> float:
-        return self.bench.context.clock.now()
+        return self.bench.now()
 
     def listen(self, provider: Provider) -> None:
         """Write down the trips of this provider."""
@@ -111,6 +113,7 @@ class Story:
             got = await provider()
         except CredentialsError as error:
             got = error
+        self.astray = max(self.astray, abs(self.bench.context.clock.now() - self._now))
         self.calls.append(Call(asked, self._now, self.loop.time() - began, got))
 
     async def end(self) -> None:

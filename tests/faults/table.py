@@ -30,9 +30,10 @@ fault stays. All time-outs are the defaults. Pauses between the attempts of a tr
 between trips as short.
 
 In every field these rules hold; what generates the table checks them: no error while any credential is usable; no
-caller waits longer than the source's time-out budget, nor at all before the mandatory window or while the source is
-left alone; the source is called no more often than the refresh rules allow; nobody gets credentials that were not
-handed out; whatever is raised is one of our errors, and shows no secret.
+caller waits longer than the source's time-out budget, nor for more than 3 s with something to serve, nor at all
+before the mandatory window or while the source is left alone; the source is called no more often than the refresh
+rules allow; nobody gets credentials that were not handed out; nobody is talked into a wrong time; what is raised is
+one of our errors, and shows no secret.
 """
 
 

@@ -56,11 +56,12 @@ def found(
     fault: Fault = HANG,
     requests: int = 0,
     spare: float = 0.0,
+    astray: float = 0.0,
 ) -> str:
     """What the rules find in a story that began with a load at the start."""
     bench: Any = SimpleNamespace(spare_until=START + spare)
     loop: Any = None
-    story = Story(loop, bench, list(calls), [trip(0.0, KEYS), *trips], earlier=1, requests=requests)
+    story = Story(loop, bench, list(calls), [trip(0.0, KEYS), *trips], earlier=1, requests=requests, astray=astray)
     return "; ".join(broken(subject, fault, story))
 
 
@@ -68,8 +69,8 @@ def found(
     ("calls", "trips"),
     [
         ([call(ADVISORY), call(ADVISORY + 299), call(ADVISORY + 301)], [trip(ADVISORY), trip(ADVISORY + 301)]),
-        ([call(MANDATORY, waited=5.0)], [trip(MANDATORY + 5, took=5.0)]),
-        ([call(EXPIRED, waited=5.0), call(EXPIRED + 6)], [trip(EXPIRED + 5, took=5.0)]),
+        ([call(MANDATORY, waited=3.0), call(MANDATORY + 4)], [trip(MANDATORY + 5, took=5.0)]),
+        ([call(EXPIRED, waited=3.0), call(EXPIRED + 6)], [trip(EXPIRED + 5, took=5.0)]),
         (
             [call(EXPIRED, REFUSED), call(EXPIRED + 2, REFUSED)],
             [trip(EXPIRED, REFUSED), trip(EXPIRED + 2, REFUSED)],
@@ -110,11 +111,34 @@ def test_a_caller_who_waits_in_a_back_off() -> None:
 
 
 def test_a_caller_who_waits_too_long() -> None:
-    longest = STAMPED.longest()
-    assert found([call(EXPIRED, waited=longest)], trip(EXPIRED + longest, took=longest)) == ""
-    words = found([call(EXPIRED, waited=longest + 1)], trip(EXPIRED + longest + 1, took=longest + 1))
-    assert "a caller waited 6.45 s, and the budget is 5.45 s" in words
-    assert "a trip took 6.45 s, and the budget is 5.45 s" in words
+    longest = PROGRAM.longest()
+    ended = call(EXPIRED, DOWN, waited=longest), trip(EXPIRED + longest, took=longest)
+    assert found([ended[0]], ended[1], subject=PROGRAM) == ""
+    ended = call(EXPIRED, DOWN, waited=longest + 1), trip(EXPIRED + longest + 1, took=longest + 1)
+    words = found([ended[0]], ended[1], subject=PROGRAM)
+    assert "a caller waited 62.00 s, and the budget is 61.00 s" in words
+    assert "a trip took 62.00 s, and the budget is 61.00 s" in words
+
+
+@pytest.mark.parametrize(("subject", "at"), [(STAMPED, MANDATORY), (STAMPED, EXPIRED), (PROGRAM, MANDATORY)])
+def test_a_caller_who_waits_for_long_with_something_to_serve(subject: Subject, at: float) -> None:
+    words = found([call(at, waited=4.0)], trip(at + 5, took=5.0), subject=subject)
+    assert "a caller waited 4.00 s, and the budget is 3.00 s" in words
+
+
+def test_a_caller_who_waits_past_the_end_of_what_is_held() -> None:
+    words = found([call(HOUR - 1, DOWN, waited=2.0)], trip(HOUR + 4, took=5.0), subject=PROGRAM)
+    assert "a caller waited 2.00 s, and the budget is 1.00 s" in words
+
+
+def test_an_error_once_the_service_has_refused_for_good_is_allowed_whatever_fails_later() -> None:
+    asked = [call(MANDATORY), call(MANDATORY + 2), call(EXPIRED, DOWN), call(EXPIRED + 5, DOWN)]
+    trips = [trip(MANDATORY, REFUSED), trip(MANDATORY + 2), trip(EXPIRED), trip(EXPIRED + 5)]
+    assert found(asked, *trips) == ""
+
+
+def test_a_machine_that_is_talked_into_another_time() -> None:
+    assert "the time is wrong by 7200 s" in found([call(1.0)], astray=7200.0)
 
 
 @pytest.mark.parametrize(

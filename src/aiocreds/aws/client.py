@@ -204,7 +204,7 @@ class ServiceClient(NamedTuple):
                 if tried is not context.clock and 200 <= response.status < 300:
                     self._adopt(tried, response)
                 return response
-            if not clock_rejected(response):
+            if proof is None or not clock_rejected(response):  # nothing in it told a time
                 return response
             # Only who rejects our clock is believed about the time: what else answers may be anybody.
             tried = self._clock_of(response, asked, used)
