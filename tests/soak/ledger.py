@@ -14,7 +14,7 @@ import asyncio
 import itertools
 import threading
 from collections import Counter, deque
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from math import inf
 from time import perf_counter, time
 from typing import TYPE_CHECKING
@@ -196,7 +196,7 @@ class Ledger:
             if self._forgot(call):
                 return
             possible = self._held(call.began)
-            if not isinstance(got, Credentials) or all(trip.credentials != got for trip in possible):
+            if not isinstance(got, Credentials) or not any(self._is_of(trip, got) for trip in possible):
                 self.book.accuse(f"{call.what}: gave {got!r}, which was superseded, or never handed out")
                 return
             expired = got.expiration is not None and got.expiration.timestamp() <= call.at - self.rules.slack
@@ -206,6 +206,13 @@ class Ledger:
             self.book.counts["served: past expiration, stamped"] += 1
             if not got.may_outlive_expiry:
                 self.book.accuse(f"{call.what}: gave {got!r}, which had expired and bears no stamp")
+
+    def _is_of(self, trip: Trip, got: Credentials) -> bool:
+        """Whether this is what a trip brought; where the provider caps expirations, with the one that counts."""
+        if trip.credentials is None or self.rules.expire_after == inf or got.expiration is None:
+            return trip.credentials == got
+        late = got.expiration.timestamp() > trip.expires + SETTING_OUT + self.rules.slack
+        return replace(got, expiration=trip.credentials.expiration) == trip.credentials and not late
 
     def judge_error(self, call: Call, error: BaseException) -> None:
         """Judge an error that reached a caller."""
@@ -356,20 +363,27 @@ class Ledger:
         ] or [None]
         held: list[Trip | None] = [*loads] or [None]
         reasons = [
-            _too_soon(load, failure, now, rejected=self._rejected and load is not None)
+            _too_soon(
+                load,
+                failure,
+                now,
+                rejected=self._rejected and load is not None,
+                refused=load is not None and any(trip.fatal and trip.ended > load.began for trip in failures),
+            )
             for load in held
             for failure in last
         ]
         return reasons[-1] if all(reasons) else ""
 
 
-def _too_soon(load: Trip | None, failure: Trip | None, now: float, *, rejected: bool) -> str:
+def _too_soon(load: Trip | None, failure: Trip | None, now: float, *, rejected: bool, refused: bool) -> str:
     """Why the source must not be asked now if this is what is held."""
     if load is not None and (load.dubious or load.repeated):
         return ""  # it may have counted as a load or as a failure
     if failure is not None and (load is None or failure.ended > load.ended):
-        pause = _least_pause(load, failure, rejected=rejected)
-        over = load is not None and not load.stamped and not failure.fatal and now >= load.expires + 1
+        pause = _least_pause(load, failure, rejected=rejected, refused=refused)
+        ends = load is not None and (refused or not load.stamped)
+        over = load is not None and ends and not failure.fatal and now >= load.expires + 1
         if now < failure.ended_at + pause and not over:
             return f"{now - failure.ended_at:.1f} s after a failure, which calls for {pause:.1f} s"
     if load is None or rejected:
@@ -396,13 +410,13 @@ def advisory_window(lifetime: float) -> float:
     return 15 * 60.0 if lifetime < 90 * 60 else 60 * 60.0
 
 
-def _least_pause(load: Trip | None, failure: Trip, *, rejected: bool) -> float:
+def _least_pause(load: Trip | None, failure: Trip, *, rejected: bool, refused: bool) -> float:
     """Seconds that a source is left alone after a failure."""
     if failure.fatal:
         return 1.0
     if load is None:
         return 0.0
-    if load.stamped:
+    if load.stamped and not refused:
         return 300.0
     mandatory = load.expires - min(60.0, (load.expires - load.ended_at) / 4)
     if failure.ended_at >= load.expires:
