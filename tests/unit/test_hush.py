@@ -89,7 +89,9 @@ async def test_a_whole_run_is_listened_to(
     environ: dict[str, str],
     home: Path,
     caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr("aiocreds.refresh.SHORT_LIVED", 0.0)  # as if there was a minute between the rejections
     (home / ".aws" / "config").write_text(
         "[profile app]\nrole_arn = arn:aws:iam::123456789012:role/app\ncredential_source = Ec2InstanceMetadata\n"
         "[profile audit]\nrole_arn = arn:aws:iam::123456789012:role/audit\nsource_profile = app\n"
