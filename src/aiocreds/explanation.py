@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING
 
 from aiocreds import trace
 from aiocreds.aws.client import CLOCK
-from aiocreds.config.telling import UNUSED
+from aiocreds.config.files import OLDER_PROFILE, PROFILE, profile_conflict, profile_place
+from aiocreds.config.telling import OVERRIDDEN, UNUSED
 from aiocreds.errors import CredentialsError
 from aiocreds.provider import provided_by
+from aiocreds.sources.env import TOKENS
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator
@@ -153,7 +155,7 @@ async def explain(provider: Provider | Callable[[], Awaitable[Credentials]]) -> 
             break
     context = provider._context  # noqa: SLF001 - one of us  # pyright: ignore[reportPrivateUsage]
     step = step_of(record, context.clock)
-    return Explanation(step, tuple(_warnings(step, context)))
+    return Explanation(step, tuple(dict.fromkeys(_warnings(step, context))))
 
 
 def step_of(record: Record, clock: Clock) -> Step:
@@ -202,29 +204,36 @@ def _warnings(step: Step, context: Context) -> Iterator[str]:
     asked = {inner.name: inner.outcome for inner in step.walk() if inner.outcome != "not asked"}
     unasked = {inner.name for inner in step.walk() if inner.outcome == "not asked"}
     winner = _winner(step).name if step.identity is not None else None
-    profile = context.setting("AWS_PROFILE")
+    variable = profile_place(context)
+    profile = context.setting(variable) if variable else None
     keys = context.setting("AWS_ACCESS_KEY_ID") and context.setting("AWS_SECRET_ACCESS_KEY")
     if winner == "from_env" and profile and "from_ini" in unasked:
-        yield f"the keys in AWS_ACCESS_KEY_ID hide AWS_PROFILE={profile}: unset the keys to use the profile"
+        yield f"the keys in AWS_ACCESS_KEY_ID hide {variable}={profile}: unset the keys to use the profile"
     if keys and "from_env" not in asked and "from_ini" in asked:
         yield "the keys in AWS_ACCESS_KEY_ID are not looked at, since a profile is named"
-    if context.setting("AWS_SESSION_TOKEN") and not context.setting("AWS_ACCESS_KEY_ID"):
-        yield "AWS_SESSION_TOKEN is set, and no keys that it could belong to"
+    token = next(filter(context.setting, TOKENS), None)
+    if token and not context.setting("AWS_ACCESS_KEY_ID"):
+        yield f"{token} is set, and no keys that it could belong to"
     if winner == "from_env" and any(
-        look.place == "AWS_SESSION_TOKEN" and look.found != "set" for look in _winner(step).looked_at
+        look.place == TOKENS[0] and look.found != "set" for look in _winner(step).looked_at
     ):
         yield "AWS_ACCESS_KEY_ID is a temporary key (ASIA…), and AWS_SESSION_TOKEN is not set: AWS will refuse it"
-    others = context.setting("AWS_DEFAULT_PROFILE")
-    if others and not profile and "from_ini" in asked:
-        yield f"AWS_DEFAULT_PROFILE={others} is set, which only some programs read: use AWS_PROFILE"
     if winner is not None:
         yield from _unused(context, unasked, winner)
+    yield from _overridden(step, context)
+    yield from _regions(step, context)
+    yield from wrong_clock(step)
+
+
+def _overridden(step: Step, context: Context) -> Iterator[str]:
+    """What has no effect, since something else comes first."""
     for inner in step.walk():
         for look in inner.looked_at:
             if UNUSED in look.found:
                 yield f"{look.place}: {look.found}"
-    yield from _regions(step, context)
-    yield from wrong_clock(step)
+            if look.place == OLDER_PROFILE:
+                only = f"{OLDER_PROFILE}={look.found} counts here and in boto3; most other SDKs read only {PROFILE}"
+                yield profile_conflict(context) if OVERRIDDEN in look.found else only
 
 
 def _unused(context: Context, unasked: set[str], winner: str) -> Iterator[str]:

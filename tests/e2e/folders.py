@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     Person = Callable[[SignInServer, Path], object]
 
 SECRET, TOKEN, JWT = secret(), secret("token"), secret("jwt")
+OTHER_TOKEN = secret("token")
 
 
 class Folder(NamedTuple):
@@ -33,6 +34,8 @@ class Folder(NamedTuple):
         person: what a person did there before, and what became of it since: a key of `PEOPLE`.
         region: ``AWS_REGION`` and ``AWS_DEFAULT_REGION``.
         works: whether the profile leads to credentials; None where nobody said so before.
+        variables: what else is in the environment; ``$PLACE`` is where the files lie.
+        named: whether the profile is named in code; else the variables say which.
     """
 
     config: str = ""
@@ -40,6 +43,8 @@ class Folder(NamedTuple):
     person: str = ""
     region: str = "eu-central-1"
     works: bool | None = None
+    variables: tuple[tuple[str, str], ...] = ()
+    named: bool = True
 
 
 # Lines of a profile, kind by kind.
@@ -410,6 +415,72 @@ BROKEN_BY_HAND: dict[str, Folder] = {
     "an unknown credential source": Folder(f"[profile a]\n{role('a', 'credential_source = Ec2')}"),
     "a session in the credentials file": Folder(f"[profile a]\n{SSO}", CORP, "SSO, signed in"),
 }
+# What variables say. That the environment has no keys lets them name a profile.
+
+NO_KEYS = (("AWS_ACCESS_KEY_ID", ""), ("AWS_SECRET_ACCESS_KEY", ""))
+A_AND_B = f"[profile a]\n{keys('A')}[profile b]\n{keys('B')}[default]\n{keys('C')}"
+ROLES_OF_OLD = f"[profile a]\n{role('a', 'source_profile = base')}[profile base]\n"
+ENVIRONMENT_WITH_TOKEN = (("AWS_ACCESS_KEY_ID", "AKIATOKEN"), ("AWS_SESSION_TOKEN", ""))
+
+
+def by_variables(config: str, *variables: tuple[str, str], credentials: str = "") -> Folder:
+    """A folder whose profile the variables name."""
+    return Folder(config, credentials, variables=(*NO_KEYS, *variables), named=False)
+
+
+GOOD_BY_VARIABLES: dict[str, Folder] = {
+    "AWS_DEFAULT_PROFILE": by_variables(A_AND_B, ("AWS_DEFAULT_PROFILE", "b")),
+    "AWS_PROFILE": by_variables(A_AND_B, ("AWS_PROFILE", "b")),
+    "AWS_DEFAULT_PROFILE, which is the same as AWS_PROFILE": by_variables(
+        A_AND_B, ("AWS_DEFAULT_PROFILE", "b"), ("AWS_PROFILE", "b")
+    ),
+    "AWS_DEFAULT_PROFILE beside a profile in code": Folder(A_AND_B, variables=(("AWS_DEFAULT_PROFILE", "b"),)),
+    "AWS_DEFAULT_PROFILE of a role": by_variables(f"{A_ON_BASE}{BASE}", ("AWS_DEFAULT_PROFILE", "a")),
+    "AWS_DEFAULT_PROFILE of the credentials file": by_variables(
+        A_AND_B, ("AWS_DEFAULT_PROFILE", "d"), credentials=f"[d]\n{keys('D')}"
+    ),
+    "a token by its name of old": Folder(f"[profile a]\n{keys('TOKEN', f'aws_security_token = {TOKEN}')}"),
+    "a token by its name of old in the credentials file": Folder(
+        "", f"[a]\n{keys('TOKEN', f'aws_security_token = {TOKEN}')}"
+    ),
+    "a token by its name of old beside a blank new one": Folder(
+        f"[profile a]\n{keys('TOKEN', f'aws_security_token = {TOKEN}')}aws_session_token =\n"
+    ),
+    "a token by both names": Folder(
+        f"[profile a]\n{keys('TOKEN', f'aws_security_token = {TOKEN}')}aws_session_token = {TOKEN}\n"
+    ),
+    "a role on keys with a token by its name of old": Folder(
+        f"{ROLES_OF_OLD}{keys('TOKEN', f'aws_security_token = {TOKEN}')}"
+    ),
+    "a role on an environment with a token by its name of old": Folder(
+        f"[profile a]\n{role('e', ON_ENVIRONMENT)}",
+        variables=(*ENVIRONMENT_WITH_TOKEN, ("AWS_SECURITY_TOKEN", TOKEN)),
+    ),
+    "a config file by a variable in a variable": Folder(
+        f"[profile a]\n{keys('A')}", variables=(("AWS_CONFIG_FILE", "$PLACE/config"),)
+    ),
+    "a config file by a variable in braces": Folder(
+        f"[profile a]\n{keys('A')}", variables=(("AWS_CONFIG_FILE", "${PLACE}/config"),)
+    ),
+    "a config file by $HOME": Folder(
+        f"[profile a]\n{keys('A')}", variables=(("AWS_CONFIG_FILE", "$HOME/../config"),)
+    ),
+    "a credentials file by ${HOME}": Folder(
+        "", f"[a]\n{keys('A')}", variables=(("AWS_SHARED_CREDENTIALS_FILE", "${HOME}/../credentials"),)
+    ),
+    "sign-ins by $HOME": Folder(
+        f"[profile a]\n{LOGIN}",
+        "",
+        "login, logged in",
+        variables=(("AWS_LOGIN_CACHE_DIRECTORY", "$HOME/.aws/login/cache"),),
+    ),
+}
+BROKEN_BY_VARIABLES: dict[str, Folder] = {
+    "AWS_DEFAULT_PROFILE of no profile": by_variables(A_AND_B, ("AWS_DEFAULT_PROFILE", "nowhere")),
+    "a config file by a variable that is not set": Folder(
+        f"[profile a]\n{keys('A')}", variables=(("AWS_CONFIG_FILE", "$NOWHERE/config"),)
+    ),
+}
 # And where the two differ, most of the time: see the table in the test.
 ODD_BY_HAND: dict[str, Folder] = {
     "a role on a profile with a space in its name": Folder(
@@ -430,6 +501,29 @@ ODD_BY_HAND: dict[str, Folder] = {
     "a duration that is none": Folder(f"{A_ON_BASE}duration_seconds = 1h\n{BASE}"),
     "web identity with a duration": Folder(f"[profile a]\n{WEB}duration_seconds = 900\n"),
     "web identity with a file in ~": Folder(f"[profile a]\n{role('w', 'web_identity_token_file = ~/token')}"),
+    "web identity with a file by a variable": Folder(
+        f"[profile a]\n{role('w', 'web_identity_token_file = $PLACE/home/token')}"
+    ),
+    "a config file in a home folder that nobody knows": Folder(
+        "", f"[a]\n{keys('A')}", variables=(("AWS_CONFIG_FILE", "~no-such-user/config"),)
+    ),
+    "AWS_PROFILE and AWS_DEFAULT_PROFILE": by_variables(
+        A_AND_B, ("AWS_PROFILE", "a"), ("AWS_DEFAULT_PROFILE", "b")
+    ),
+    "two tokens": Folder(
+        f"[profile a]\n{keys('TOKEN', f'aws_security_token = {OTHER_TOKEN}')}aws_session_token = {TOKEN}\n"
+    ),
+    "a role on an environment with two tokens": Folder(
+        f"[profile a]\n{role('e', ON_ENVIRONMENT)}",
+        variables=(
+            ("AWS_ACCESS_KEY_ID", "AKIATOKEN"),
+            ("AWS_SESSION_TOKEN", TOKEN),
+            ("AWS_SECURITY_TOKEN", OTHER_TOKEN),
+        ),
+    ),
+    "a role with AWS_REGION and AWS_DEFAULT_REGION": Folder(
+        f"{A_ON_BASE}{BASE}", variables=(("AWS_REGION", "us-west-2"), ("AWS_DEFAULT_REGION", "eu-west-1"))
+    ),
     "web identity with a line break after the token": Folder(
         f"[profile a]\n{role('w', 'web_identity_token_file = HOME/line')}"
     ),
@@ -453,6 +547,8 @@ ODD_BY_HAND: dict[str, Folder] = {
 FOLDERS: dict[str, Folder] = {
     **{name: folder._replace(works=True) for name, folder in GOOD_BY_HAND.items()},
     **{name: folder._replace(works=False) for name, folder in BROKEN_BY_HAND.items()},
+    **{name: folder._replace(works=True) for name, folder in GOOD_BY_VARIABLES.items()},
+    **{name: folder._replace(works=False) for name, folder in BROKEN_BY_VARIABLES.items()},
     **ODD_BY_HAND,
     **alone_and_as_sources(),
     **beside_each_other(),

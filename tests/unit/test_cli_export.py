@@ -104,6 +104,7 @@ def test_shells_that_are_seldom_at_hand_are_spoken_to_by_their_books() -> None:
         f'set "AWS_SECRET_ACCESS_KEY={key}&b"',
         f'set "AWS_SESSION_TOKEN={key}&c"',
         *("set AWS_CREDENTIAL_EXPIRATION=", "set AWS_ACCOUNT_ID=", "set AWS_CREDENTIAL_SCOPE="),
+        "set AWS_SECURITY_TOKEN=",
     ]
 
 
@@ -139,6 +140,7 @@ def test_nothing_of_earlier_credentials_stays_in_a_shell(shell: str) -> None:
     now = Credentials("AKIAEXPORT0000001", secret())
     script = f"set -eu\n{written(earlier, 'env')}{written(now, 'env')}env"
     path = {"PATH": os.environ["PATH"]}
+    script = f"export AWS_SECURITY_TOKEN=x; {script}"  # which botocore takes for the token of any keys
     done = subprocess.run([shell, "-c", script], capture_output=True, check=True, text=True, env=path)
     names = {line.partition("=")[0] for line in done.stdout.splitlines() if line.startswith("AWS_")}
     assert names == {"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"}

@@ -86,6 +86,16 @@ async def test_white_space_around_values(keys: dict[str, str], context: Context)
     assert credentials.secret_access_key == key
 
 
+@pytest.mark.parametrize("new", [None, "", " "])
+async def test_the_tokens_name_of_old(keys: dict[str, str], context: Context, new: str | None) -> None:
+    keys["AWS_SECURITY_TOKEN"] = secret("old")
+    if new is not None:
+        keys["AWS_SESSION_TOKEN"] = new
+    assert (await from_env(context=context)()).session_token == keys["AWS_SECURITY_TOKEN"]
+    keys["AWS_SESSION_TOKEN"] = secret("new")
+    assert (await from_env(context=context)()).session_token == keys["AWS_SESSION_TOKEN"]
+
+
 async def test_nothing_is_set(context: Context) -> None:
     error = await failure(from_env(context=context), CredentialsNotFound, KEY, SECRET)
     assert error.try_next_link

@@ -273,6 +273,26 @@ async def test_a_refresh_behind_is_not_part_of_the_tale(aws: Loopback, home: Pat
     assert all(record is None for record in records[1:])
 
 
+async def test_the_tokens_names_of_old(environ: dict[str, str], context: Context, home: Path) -> None:
+    keys(environ, "ASIAIOSFODNN7EXAMPLE")
+    environ["AWS_SECURITY_TOKEN"] = secret("old")
+    explanation = await explain(from_env(context=context))
+    assert looks(explanation.step)["AWS_SECURITY_TOKEN"] == "set"
+    assert "AWS_SESSION_TOKEN" not in looks(explanation.step)
+    assert not explanation.warnings
+    environ.clear()
+    file = home / ".aws/credentials"
+    lines = ["[default]", f"aws_access_key_id = {KEY}", f"aws_secret_access_key = {secret()}"]
+    file.write_text("\n".join([*lines, f"aws_security_token = {secret('old')}"]))
+    explanation = await explain(from_ini(context=context))
+    assert looks(explanation.step)[f"{file}:4"] == "aws_security_token is set"
+    assert not explanation.warnings
+    file.write_text(f"{file.read_text()}\naws_session_token = {secret('new')}\n")
+    explanation = await explain(from_ini(context=context))
+    assert looks(explanation.step)[f"{file}:5"] == "aws_session_token is set"
+    assert explanation.warnings == (f"{file}:4: aws_security_token is not used: aws_session_token comes first",)
+
+
 # Warnings.
 
 
@@ -285,7 +305,18 @@ async def test_a_refresh_behind_is_not_part_of_the_tale(aws: Loopback, home: Pat
         ({"AWS_CONTAINER_CREDENTIALS_FULL_URI": "/t"}, "AWS_CONTAINER_CREDENTIALS_FULL_URI is set, and the"),
         ({"AWS_ACCESS_KEY_ID": "ASIAIOSFODNN7EXAMPLE"}, "AWS_SESSION_TOKEN is not set"),
         ({"AWS_ACCESS_KEY_ID": "", "AWS_SECRET_ACCESS_KEY": "", "AWS_SESSION_TOKEN": "x"}, "no keys that it could"),
-        ({"AWS_ACCESS_KEY_ID": "", "AWS_SECRET_ACCESS_KEY": "", "AWS_DEFAULT_PROFILE": "x"}, "use AWS_PROFILE"),
+        (
+            {"AWS_ACCESS_KEY_ID": "", "AWS_SECRET_ACCESS_KEY": "", "AWS_SECURITY_TOKEN": "x"},
+            "AWS_SECURITY_TOKEN is set",
+        ),
+        (
+            {"AWS_SESSION_TOKEN": secret("new"), "AWS_SECURITY_TOKEN": secret("old")},
+            "AWS_SECURITY_TOKEN: is not used",
+        ),
+        (
+            {"AWS_ACCESS_KEY_ID": "", "AWS_SECRET_ACCESS_KEY": "", "AWS_DEFAULT_PROFILE": "x"},
+            "most other SDKs read only AWS_PROFILE",
+        ),
     ],
 )
 async def test_what_looks_like_a_mistake_is_told(

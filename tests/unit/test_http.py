@@ -661,6 +661,19 @@ async def test_a_certificate_bundle(tls: TLS, by: str) -> None:
         assert clean()
 
 
+async def test_the_bundle_of_requests_comes_last(tls: TLS, tmp_path: Path) -> None:
+    async with Server(answer()).running(tls.server) as server:
+        assert (await ask(Http({"REQUESTS_CA_BUNDLE": str(tls.ca)}), server.url)).status == 200
+        other = Http({"REQUESTS_CA_BUNDLE": "/no/such/file"})
+        assert (await ask(other, server.url, ca_bundle=str(tls.ca))).status == 200
+        with pytest.raises(
+            InvalidConfiguration, match="REQUESTS_CA_BUNDLE names /no/such/file, which cannot be read"
+        ):
+            await ask(other, server.url)
+        with pytest.raises(SourceUnavailable, match="not trusted"):  # a folder is read; this one trusts nobody
+            await ask(Http({"REQUESTS_CA_BUNDLE": str(tmp_path)}), server.url)
+
+
 async def test_a_changed_bundle_is_read_again(tls: TLS, tmp_path: Path) -> None:
     bundle = tmp_path / "bundle.pem"
     bundle.write_bytes(TLS(tmp_path).ca.read_bytes())

@@ -32,6 +32,8 @@ from aiocreds import (
     InvalidConfiguration,
     ServiceRefused,
     SourceUnavailable,
+    default_chain,
+    explain,
     from_instance_metadata,
 )
 from tests.cancelling import cancelled_at
@@ -194,6 +196,24 @@ async def test_the_endpoint_mode(aws: Loopback, home: Path, how: dict[str, Any],
     environ = {MODE: how.get("variable", ""), "HTTP_PROXY": "http://127.0.0.1:1"}
     async with detour(aws, environ, home) as (context, connector):
         await from_instance_metadata(endpoint_mode=how.get("argument"), context=context)()
+    assert set(connector.asked) == {asked}
+
+
+@pytest.mark.parametrize(
+    ("variables", "settings", "asked"),
+    [
+        ({"AWS_IMDS_USE_IPV6": "true"}, {}, "fd00:ec2::254:80"),
+        ({}, {"imds_use_ipv6": "TRUE"}, "fd00:ec2::254:80"),
+        ({"AWS_IMDS_USE_IPV6": "false"}, {"imds_use_ipv6": "true"}, "169.254.169.254:80"),
+        ({"AWS_IMDS_USE_IPV6": "true"}, {"ec2_metadata_service_endpoint_mode": "IPv4"}, "169.254.169.254:80"),
+    ],
+)
+async def test_the_switch_of_old_for_ipv6(
+    aws: Loopback, home: Path, variables: dict[str, str], settings: dict[str, str], asked: str
+) -> None:
+    profile(home, **settings)
+    async with detour(aws, {**variables, "HTTP_PROXY": "http://127.0.0.1:1"}, home) as (context, connector):
+        await from_instance_metadata(context=context)()
     assert set(connector.asked) == {asked}
 
 
@@ -443,6 +463,67 @@ async def test_as_many_retries_as_asked(aws: Loopback, context: Context, retries
     aws.always(TOKEN_PATH, Answer(503))
     await failure(from_instance_metadata(max_retries=retries, context=context), SourceUnavailable, "HTTP 503")
     assert aws.count(TOKEN_PATH) == retries + 1
+
+
+ATTEMPTS, TIMEOUT = "AWS_METADATA_SERVICE_NUM_ATTEMPTS", "AWS_METADATA_SERVICE_TIMEOUT"
+
+
+def configured(home: Path, environ: dict[str, str], by: str, variable: str, value: str) -> str:
+    """Set something by a variable or in the profile; return what messages call that."""
+    if by == "variable":
+        environ[variable] = value
+        return variable
+    key = variable.removeprefix("AWS_").lower()
+    return f"{key} ({profile(home, **{key: value})}:2)"
+
+
+@pytest.mark.parametrize("by", ["variable", "profile"])
+async def test_as_many_attempts_as_configured(
+    aws: Loopback, context: Context, environ: dict[str, str], home: Path, by: str
+) -> None:
+    configured(home, environ, by, ATTEMPTS, "5")
+    aws.always(TOKEN_PATH, Answer(503))
+    for provider in (from_instance_metadata(context=context), default_chain(context=context)):
+        before = aws.count(TOKEN_PATH)
+        with pytest.raises(SourceUnavailable, match="HTTP 503"):
+            await provider()
+        assert aws.count(TOKEN_PATH) - before == 5
+    before = aws.count(TOKEN_PATH)
+    await failure(from_instance_metadata(max_retries=1, context=context), SourceUnavailable)
+    assert aws.count(TOKEN_PATH) - before == 2
+
+
+@pytest.mark.parametrize("by", ["variable", "profile"])
+async def test_as_much_time_as_configured(
+    aws: Loopback, context: Context, environ: dict[str, str], home: Path, by: str
+) -> None:
+    aws.always(TOKEN_PATH, Answer(body=aws.imds_token, delay=0.3))
+    configured(home, environ, by, TIMEOUT, "0.1")
+    for provider in (from_instance_metadata(context=context), default_chain(context=context)):
+        with pytest.raises(SourceUnavailable, match=r"does not arrive|did not answer within 0\.1 s"):
+            await provider()
+    await from_instance_metadata(timeout=2, context=context)()
+    configured(home, environ, by, TIMEOUT, "2")
+    await default_chain(context=context)()
+    found = (await explain(from_instance_metadata(context=context))).step.looked_at
+    assert any(look.found == "2" and TIMEOUT.removeprefix("AWS_") in look.place.upper() for look in found)
+
+
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [
+        *((ATTEMPTS, value) for value in ("0", "1.5", "-1", "many", "\u0663")),
+        *((TIMEOUT, value) for value in ("0", "-1", "inf", "1s", "0.0", "1e9")),
+    ],
+)
+@pytest.mark.parametrize("by", ["variable", "profile"])
+async def test_a_number_that_is_none(
+    context: Context, environ: dict[str, str], home: Path, variable: str, value: str, by: str
+) -> None:
+    place = configured(home, environ, by, variable, value)
+    what = "seconds" if variable == TIMEOUT else "a number of attempts"
+    words = f"{place} is {value!r}: write {what}, such as 3"
+    await failure(from_instance_metadata(context=context), InvalidConfiguration, words)
 
 
 PASSING: dict[str, Script] = {

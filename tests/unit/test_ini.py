@@ -120,6 +120,15 @@ async def test_static_keys(context: Context, files: Files) -> None:
     assert not credentials.may_outlive_expiry
 
 
+@pytest.mark.parametrize("new", ["", "aws_session_token =\n"])
+async def test_the_tokens_name_of_old(context: Context, files: Files, new: str) -> None:
+    keys, old, token = pair(), secret("old"), secret("new")
+    files.write("", f"[default]\n{keys.lines}aws_security_token = {old}\n{new}")
+    assert (await from_ini(context=context)()).session_token == old
+    files.write(f"[default]\naws_session_token = {token}\n", f"[default]\n{keys.lines}aws_security_token = {old}\n")
+    assert (await from_ini(context=context)()).session_token == token
+
+
 async def test_the_credentials_file_wins_key_by_key(context: Context, files: Files) -> None:
     ours, theirs = pair("OURS"), pair("THEIRS")
     files.write(

@@ -123,7 +123,6 @@ DEFAULTS: dict[str, dict[str, object]] = {
     "from_process": {"timeout": 60},
     "from_http": {"timeout": 1.0, "max_retries": 3},
     "from_container_metadata": {"timeout": 1.0, "max_retries": 0},
-    "from_instance_metadata": {"timeout": 1.0},
     "from_temporary_credentials": {
         "role_arn": inspect.Parameter.empty,
         "duration_seconds": 3600,
@@ -140,7 +139,7 @@ DEFAULTS: dict[str, dict[str, object]] = {
     "from_token_file": {"duration_seconds": 3600, "policy_arns": ()},
     "from_cognito_identity": {"identity_id": inspect.Parameter.empty},
     "from_cognito_identity_pool": {"identity_pool_id": inspect.Parameter.empty},
-    "default_chain": {"timeout": 1.0, "duration_seconds": 3600, "policy_arns": ()},
+    "default_chain": {"duration_seconds": 3600, "policy_arns": ()},
 }
 
 

@@ -9,7 +9,6 @@ import asyncio
 import hashlib
 from datetime import UTC, datetime
 from math import inf
-from string import Template
 from typing import TYPE_CHECKING
 
 from aiocreds import trace
@@ -30,6 +29,7 @@ if TYPE_CHECKING:
     from aiocreds.credentials import Credentials
 
 CACHE = "~/.aws/login/cache"
+CACHE_VARIABLE = "AWS_LOGIN_CACHE_DIRECTORY"
 RENEWAL_WINDOW = 5 * 60.0
 NEEDED = ("clientId", "refreshToken", "dpopKey")
 
@@ -48,9 +48,11 @@ class LoginSession:
         self._client = client
         self._around = around
         context = around.context
-        folder = Template(context.setting("AWS_LOGIN_CACHE_DIRECTORY") or CACHE).safe_substitute(context.environ)
+        place, folder = CACHE_VARIABLE, context.setting(CACHE_VARIABLE)
+        if folder is None:
+            place = folder = CACHE
         name = hashlib.sha256((section.get("login_session") or "").encode()).hexdigest()
-        self._cache = TokenCache(f"{expand(folder, context)}/{name}.json", context)
+        self._cache = TokenCache(f"{expand(folder, context, place=place)}/{name}.json", context)
 
     async def credentials(self) -> Credentials:
         """The keys that are cached, renewed first if their end is near.

@@ -43,7 +43,7 @@ class SignIn:
         self._clock = around.context.clock
         self._oidc = ServiceClient("sso-oidc", client, around, settings.region)
         key = hashlib.sha1((settings.session or settings.start_url).encode(), usedforsecurity=False).hexdigest()
-        self._cache = TokenCache(f"{expand(CACHE, around.context)}/{key}.json", around.context)
+        self._cache = TokenCache(f"{expand(CACHE, around.context, place=CACHE)}/{key}.json", around.context)
 
     async def access_token(self, *, refused: Text | None = None) -> Text:
         """The access token, renewed first if its end is near.

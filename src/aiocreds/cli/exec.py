@@ -209,6 +209,8 @@ def _default_credentials(path: str) -> int:
 
     Not by the files' grammar: each SDK has its own, and some of them read quoted names, and twice the same one.
     """
+    if path.startswith("~"):
+        return 0  # no home folder is known, and below the working directory nobody looks
     try:
         lines = Path(path).read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:

@@ -17,7 +17,6 @@ from aiocreds.cli.drawing import draw
 from aiocreds.cli.handing import add_profile, asking_for
 from aiocreds.cli.terminal import ask_for_code, nobody, run_to_end
 from aiocreds.config import load, profile_name
-from aiocreds.config.locations import home_folder
 from aiocreds.context import DEFAULT, Context
 from aiocreds.errors import CredentialsError, CredentialsNotFound, LoginRequired, ServiceRefused
 from aiocreds.explanation import Explanation, Identity, Step, explain, step_of, wrong_clock
@@ -85,8 +84,7 @@ async def examine(profile: str | None = None, *, offline: bool = False, context:
             caller = check = None
             if explanation.identity is not None and not offline:
                 caller, check = await _caller(await provider(), profile, context)
-    home = context.home or home_folder(context.environ)
-    return Report(explanation, caller, check, home, tuple(logged))
+    return Report(explanation, caller, check, context.home_folder(), tuple(logged))
 
 
 @contextmanager
@@ -153,7 +151,7 @@ class Report:
     @property
     def warnings(self) -> list[str]:
         """What looks like a mistake although it may work."""
-        found = [*self.explanation.warnings, *self.logged]
+        found = list(dict.fromkeys((*self.explanation.warnings, *self.logged)))
         return found + [text for text in wrong_clock(self.check) if text not in found] if self.check else found
 
     @property

@@ -75,7 +75,7 @@ def asking_for(*profiles: str | None) -> Iterator[None]:
     Raises:
         Circle: this is asked for what it is asking.
     """
-    name = "+".join(profile_name(DEFAULT, profile) for profile in profiles or (None,))
+    name = "+".join(profile_name(DEFAULT, profile, warn=False) for profile in profiles or (None,))
     files = os.pathsep.join(filter(None, map(DEFAULT.setting, (CONFIG_FILE, CREDENTIALS_FILE))))
     if files:  # the same name in other files is another profile
         name += f"@{crc32(os.fsencode(files)):08x}"
@@ -147,5 +147,6 @@ def variables(credentials: Credentials) -> dict[str, Text]:
         "AWS_CREDENTIAL_EXPIRATION": expiration and iso(expiration),
         "AWS_ACCOUNT_ID": credentials.account_id,
         "AWS_CREDENTIAL_SCOPE": credentials.credential_scope,
+        "AWS_SECURITY_TOKEN": None,  # botocore takes it for the token, whatever AWS_SESSION_TOKEN says
     }
     return {name: Text(value or "") for name, value in named.items()}

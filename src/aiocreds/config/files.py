@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import stat
 from functools import partial
@@ -18,12 +19,16 @@ from aiocreds.errors import InvalidConfiguration
 if TYPE_CHECKING:
     from aiocreds.context import Context
 
+logger = logging.getLogger("aiocreds.config.files")
+
 Stamp = tuple[int, ...]  # changes with the file; empty for a missing one
 
 LARGEST = 64 * 1024 * 1024
 ATTEMPTS = 5  # at a file that is being written meanwhile
 PAUSE = 0.01
 MISSING: Stamp = ()
+PROFILE, OLDER_PROFILE = "AWS_PROFILE", "AWS_DEFAULT_PROFILE"
+_told: set[str] = set()  # of what is said once
 
 
 async def load(
@@ -56,14 +61,40 @@ async def load(
     raise look.answer.afresh() if isinstance(look.answer, InvalidConfiguration) else look.answer
 
 
-def profile_name(context: Context, explicit: str | None = None) -> str:
-    """The profile to use: the one named in code, else in ``AWS_PROFILE``, else ``default``."""
-    return (explicit or "").strip() or context.environ.get("AWS_PROFILE", "").strip() or "default"
+def profile_name(context: Context, explicit: str | None = None, *, warn: bool = True) -> str:
+    """Return the profile to use: named in code, by ``AWS_PROFILE`` or ``AWS_DEFAULT_PROFILE``, else ``default``.
+
+    Args:
+        context: the environment.
+        explicit: the name in code.
+        warn: say once, in the log, that the two variables name different profiles.
+    """
+    if name := (explicit or "").strip():
+        return name
+    place = profile_place(context)
+    conflict = profile_conflict(context) if warn and place == PROFILE else ""
+    if conflict and conflict not in _told:
+        _told.add(conflict)
+        logger.warning("%s", conflict)
+    return (place and context.setting(place)) or "default"
 
 
 def profile_place(context: Context, explicit: str | None = None) -> str:
-    """The variable that names the profile to use; blank when it is named in code, or nowhere."""
-    return "" if (explicit or "").strip() or not context.setting("AWS_PROFILE") else "AWS_PROFILE"
+    """Return the variable that names the profile to use; blank when it is named in code, or nowhere."""
+    if (explicit or "").strip():
+        return ""
+    return next(filter(context.setting, (PROFILE, OLDER_PROFILE)), "")
+
+
+def profile_conflict(context: Context) -> str:
+    """Return what to say when two variables name different profiles; blank when they do not."""
+    name, older = context.setting(PROFILE), context.setting(OLDER_PROFILE)
+    if not name or not older or name == older:
+        return ""
+    return (
+        f"{PROFILE}={name} and {OLDER_PROFILE}={older} are both set: the first counts here, the second in boto3."
+        " Unset one of them."
+    )
 
 
 def _load(

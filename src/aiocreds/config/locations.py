@@ -8,6 +8,8 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
+from aiocreds.context import WINDOWS, account_home, expand_path, home_folder
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
@@ -15,41 +17,15 @@ if TYPE_CHECKING:
 
 CONFIG_FILE = "AWS_CONFIG_FILE"
 CREDENTIALS_FILE = "AWS_SHARED_CREDENTIALS_FILE"
-WINDOWS = "nt"
 
 
-def account_home() -> str:
-    """The home folder in the operating system's own books; ``~`` when there is none."""
-    return os.path.expanduser("~")  # noqa: PTH111 - pathlib is slow to load
+def expand(path: str, context: Context, *, place: str) -> str:
+    """Return a path with its variables and its ``~`` replaced by the context's; ``place`` is what has it.
 
-
-def home_folder(
-    environ: Mapping[str, str], *, platform: str = os.name, fallback: Callable[[], str] = account_home
-) -> str:
-    """The user's home folder.
-
-    Reads ``HOME``; on Windows then ``USERPROFILE``, then ``HOMEDRIVE`` with ``HOMEPATH``; else asks the
-    operating system.
+    Raises:
+        InvalidConfiguration: it begins with a home folder or a variable that is not known.
     """
-    home = environ.get("HOME", "").strip()
-    if not home and platform == WINDOWS:
-        home = environ.get("USERPROFILE", "").strip()
-        home = home or (environ.get("HOMEDRIVE", "") + environ.get("HOMEPATH", "")).strip()
-    return home or fallback()
-
-
-def expand_user(path: str, home: str, *, platform: str = os.name) -> str:
-    """A path that begins with ``~``, with that replaced by ``home``, and ``~name`` by that user's home folder."""
-    if path[1:2] in ("", "/") or (path[1] == "\\" and platform == WINDOWS):
-        return home + path[1:]
-    return os.path.expanduser(path)  # noqa: PTH111 - pathlib is slow to load
-
-
-def expand(path: str, context: Context) -> str:
-    """A path with ``~`` replaced by the context's home folder."""
-    if not path.startswith("~"):
-        return path
-    return expand_user(path, context.home or home_folder(context.environ))
+    return expand_path(path, context.environ, context.home_folder, place=place)
 
 
 def locate(
@@ -70,13 +46,22 @@ def locate(
         home: the home folder, if not the one of `home_folder`.
         platform: as `os.name` says.
         fallback: what knows the home folder when no variable does.
+
+    Returns:
+        a path, which begins with ``~`` for a default place in a home folder that is not known.
+
+    Raises:
+        InvalidConfiguration: somebody named a place in a home folder that is not known.
     """
     variable = CONFIG_FILE if name == "config" else CREDENTIALS_FILE
-    path = os.fspath(given or "").strip() or environ.get(variable, "").strip()
-    if path and not path.startswith("~"):
-        return path, True
-    home = home or home_folder(environ, platform=platform, fallback=fallback)
+    place, path = f"{name}_file", os.fspath(given or "").strip()
+    if not path:
+        place, path = variable, environ.get(variable, "").strip()
+
+    def folder() -> str:
+        return home or home_folder(environ, platform=platform, fallback=fallback)
+
     if path:
-        return expand_user(path, home, platform=platform), True
+        return expand_path(path, environ, folder, place=place, platform=platform), True
     separator = "\\" if platform == WINDOWS else "/"
-    return separator.join((home.rstrip(separator), ".aws", name)), False
+    return separator.join((folder().rstrip(separator), ".aws", name)), False

@@ -164,7 +164,8 @@ class SharedConfig:
             told = f" (from {place})" if place else ""
             unset = f", or unset {place}" if place else ""
             raise InvalidConfiguration(
-                f"profile {name!r}{told} is neither in {self.config_file} nor in {self.credentials_file}: "
+                f"profile {name!r}{told} is neither in {self.config_file} nor in {self.credentials_file}"
+                f"{self.without_home()}: "
                 + (self.overlooked(name) or f"correct the name{unset}, or add the profile{self.suggestion(name)}")
             )
         return section
@@ -176,6 +177,14 @@ class SharedConfig:
         from shlex import quote  # for messages alone
 
         return f"AWS_CONFIG_FILE={quote(self.config_file)} {words}"
+
+    def without_home(self) -> str:
+        """Return what explains why a file is not there whose place depends on a home folder that nobody knows."""
+        return (
+            " (no home folder is known: set HOME)"
+            if "~" in (self.config_file[:1], self.credentials_file[:1])
+            else ""
+        )
 
     def others(self) -> str:
         """The end of a message about a ``default`` that is not there: the profiles that are."""

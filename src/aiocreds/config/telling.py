@@ -8,8 +8,9 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, cast
 
 from aiocreds import trace
+from aiocreds.config.files import OLDER_PROFILE, PROFILE, profile_conflict
 from aiocreds.config.locations import CONFIG_FILE, CREDENTIALS_FILE
-from aiocreds.config.walk import Kind
+from aiocreds.config.walk import SESSION_TOKENS, Kind
 from aiocreds.credentials import redact_key
 from aiocreds.parse import object_of, text_of
 
@@ -29,6 +30,7 @@ SHOWN = {
 CLAIMS = {"iss": "issuer", "aud": "audience", "sub": "subject"}
 LONGEST = 100
 UNUSED = "is not used: "
+OVERRIDDEN = f"counts only where {PROFILE} is not set"
 
 
 def tell_variables(context: Context, place: str) -> None:
@@ -36,13 +38,15 @@ def tell_variables(context: Context, place: str) -> None:
     for variable in (place, CONFIG_FILE, CREDENTIALS_FILE):
         if value := context.setting(variable):
             trace.note(variable, value)
+            if variable == PROFILE and profile_conflict(context):
+                trace.note(OLDER_PROFILE, f"{context.setting(OLDER_PROFILE)}, which {OVERRIDDEN}")
 
 
 def tell_files(config: SharedConfig, name: str) -> None:
     """Say what the files hold, and where the profile is."""
     for file, profiles in config.files():
         count = f"{profiles} profile{'' if profiles == 1 else 's'}" if profiles else "missing, or without a profile"
-        trace.note(file, count)
+        trace.note(file, "no home folder is known" if file.startswith("~") else count)
     section = config.profile(name)
     if section is not None:
         trace.note(section.where(), f"[{'' if name == 'default' else 'profile '}{name}]")
@@ -54,8 +58,12 @@ def tell_step(section: Section, kind: Kind) -> None:
         key = redact_key(section.get("aws_access_key_id") or "")
         trace.note(section.where("aws_access_key_id"), f"aws_access_key_id = {key}")
         trace.note(section.where("aws_secret_access_key"), "aws_secret_access_key is set")
-        if section.get("aws_session_token"):
-            trace.note(section.where("aws_session_token"), "aws_session_token is set")
+        tokens = list(filter(section.get, SESSION_TOKENS))
+        for name in tokens:
+            counts = section.get(name) == section.get(tokens[0])
+            trace.note(
+                section.where(name), f"{name} " + ("is set" if counts else f"{UNUSED}{tokens[0]} comes first")
+            )
     for key in (*SHOWN[kind], "region"):
         if value := section.get(key):
             trace.note(section.where(key), f"{key} = {value}")

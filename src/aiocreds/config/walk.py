@@ -16,6 +16,10 @@ if TYPE_CHECKING:
     from aiocreds.config import Section, SharedConfig
 
 SSO_KEYS = ("sso_session", "sso_start_url", "sso_account_id", "sso_role_name")
+SESSION_TOKENS = (
+    "aws_session_token",
+    "aws_security_token",
+)  # the second by tools of old; the first that is set counts
 CREDENTIAL_SOURCES = ("Environment", "Ec2InstanceMetadata", "EcsContainer")
 
 
@@ -66,7 +70,8 @@ def walk(config: SharedConfig, name: str, place: str = "") -> list[Step]:
             + (
                 f" ({section.where()})"
                 if section
-                else f": it is neither in {config.config_file} nor in {config.credentials_file}{config.others()}"
+                else f": it is neither in {config.config_file} nor in {config.credentials_file}"
+                f"{config.without_home()}{config.others()}"
             )
         )
     steps = [Step(section, kind)]

@@ -7,6 +7,7 @@ import ssl
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from aiocreds.context import expand_path, home_folder
 from aiocreds.errors import CredentialsError, InvalidConfiguration
 from aiocreds.http.exchange import Call, Response, checked_headers, checked_url, persist, timeouts
 from aiocreds.http.proxies import proxy_for
@@ -25,7 +26,7 @@ class Http:
     """The HTTP client that the sources share. It may be used from several loops and threads at once.
 
     Proxies and the certificate bundle are looked up at every request: `HTTPS_PROXY`, `HTTP_PROXY`, `NO_PROXY`
-    (the lower-case names win, as everywhere) and `AWS_CA_BUNDLE`.
+    (the lower-case names win, as everywhere), `AWS_CA_BUNDLE` and `REQUESTS_CA_BUNDLE`.
 
     Args:
         environ: the environment variables.
@@ -34,6 +35,7 @@ class Http:
             loops get a session of ours. None: they all do.
         held: the loops whose session is to be kept open, by somebody who does without a `lease`; whoever takes
             a loop out calls `close_idle` there.
+        home: the folder that ``~`` stands for; by default the one that the environment names.
     """
 
     def __init__(
@@ -42,8 +44,10 @@ class Http:
         session: aiohttp.ClientSession | None = None,
         *,
         held: Container[asyncio.AbstractEventLoop] = (),
+        home: str | None = None,
     ) -> None:
         self._environ = environ
+        self._home = home
         self._held = held
         self._borrowed = session
         self._leases: dict[asyncio.AbstractEventLoop, Lease] = {}
@@ -98,7 +102,8 @@ class Http:
             body: of the request.
             attempts: in all, at least 1.
             retry_if: further answers worth another attempt.
-            ca_bundle: file of the certificates to trust, where `AWS_CA_BUNDLE` is not set.
+            ca_bundle: file of the certificates to trust, where `AWS_CA_BUNDLE` is not set. Where there is none
+                either, `REQUESTS_CA_BUNDLE` counts, which may name a folder of them.
             middlewares: aiohttp client middlewares; they run once an attempt.
             sign: given ``(method, url, headers, body)`` behind the middlewares, the headers to add.
 
@@ -140,20 +145,27 @@ class Http:
         raise outcome
 
     async def _tls(self, ca_bundle: str | None) -> ssl.SSLContext | bool:
-        path = self._environ.get("AWS_CA_BUNDLE") or ca_bundle
-        if not path:
-            return True
-        name = "AWS_CA_BUNDLE" if path == self._environ.get("AWS_CA_BUNDLE") else "ca_bundle"
-        return await asyncio.to_thread(self._trusting, path, name)
+        variable, of_requests = "AWS_CA_BUNDLE", "REQUESTS_CA_BUNDLE"  # botocore reads the latter, too
+        for name, path in (
+            (variable, self._environ.get(variable)),
+            ("ca_bundle", ca_bundle),
+            (of_requests, self._environ.get(of_requests)),
+        ):
+            if path and (path := path.strip()):
+                return await asyncio.to_thread(self._trusting, path, name)
+        return True
 
     def _trusting(self, path: str, name: str) -> ssl.SSLContext:
         """A TLS context that trusts the certificates in a file, built anew when the file has changed."""
+        path = expand_path(path, self._environ, lambda: self._home or home_folder(self._environ), place=name)
         try:
-            stat = Path(path).stat()
+            stat, folder = Path(path).stat(), Path(path).is_dir()  # REQUESTS_CA_BUNDLE may name one
             stamp = (stat.st_mtime_ns, stat.st_ino, stat.st_size)
             known, context = self._trust.get(path, (None, None))
             if context is None or known != stamp:
-                context = ssl.create_default_context(cafile=path)
+                context = (
+                    ssl.create_default_context(capath=path) if folder else ssl.create_default_context(cafile=path)
+                )
                 context.set_alpn_protocols(["http/1.1"])
                 self._trust[path] = stamp, context
         except ssl.SSLError:

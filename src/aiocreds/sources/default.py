@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Literal
 
 from aiocreds import trace
 from aiocreds.chain import chain
+from aiocreds.config import profile_place
 from aiocreds.context import DEFAULT, Context
 from aiocreds.errors import CredentialsNotFound
 from aiocreds.provider import Provider
@@ -45,7 +46,7 @@ def default_chain(
     policy: str | None = None,
     duration_seconds: float | timedelta = 3600,
     role_assumer_with_web_identity: RoleAssumer | None = None,
-    timeout: float | timedelta = 1.0,
+    timeout: float | timedelta | None = None,
     max_retries: int | None = None,
     endpoint: str | None = None,
     endpoint_mode: Literal["IPv4", "IPv6"] | None = None,
@@ -66,7 +67,7 @@ def default_chain(
     A source that is configured but fails stops the chain: going on would run the program as somebody else.
 
     Args:
-        profile: the profile to use; by default ``AWS_PROFILE``, else ``default``.
+        profile: the profile to use; by default ``AWS_PROFILE``, ``AWS_DEFAULT_PROFILE``, else ``default``.
         mfa_code: see :func:`from_ini`.
         client: how services are called; see :func:`from_ini`, :func:`from_sso` and :func:`from_token_file`.
         credentials_file: by default ``AWS_SHARED_CREDENTIALS_FILE``, else ``~/.aws/credentials``.
@@ -84,7 +85,8 @@ def default_chain(
         policy: a session policy, as JSON.
         duration_seconds: how long its credentials live.
         role_assumer_with_web_identity: makes that call instead.
-        timeout: seconds one attempt at the container's agent or the metadata service may take.
+        timeout: seconds one attempt at the container's agent or the metadata service may take; by default 1 for a
+            container, and what :func:`from_instance_metadata` says.
         max_retries: of those two; by default 2 for a container, and what :func:`from_instance_metadata` says.
         endpoint: see :func:`from_instance_metadata`, also for the next two.
         endpoint_mode: how to reach the metadata service.
@@ -135,12 +137,13 @@ def default_chain(
         ).fetch()
 
     async def remote() -> Credentials:
-        from aiocreds.sources.http import FULL_URI, RELATIVE_URI, USUAL_RETRIES, from_container_metadata
+        from aiocreds.sources.http import FULL_URI, RELATIVE_URI, TIMEOUT, USUAL_RETRIES, from_container_metadata
         from aiocreds.sources.imds import from_instance_metadata
 
         if context.setting(RELATIVE_URI) or context.setting(FULL_URI):
             retries = USUAL_RETRIES if max_retries is None else max_retries
-            return await from_container_metadata(timeout=timeout, max_retries=retries, context=context).fetch()
+            limit = TIMEOUT if timeout is None else timeout
+            return await from_container_metadata(timeout=limit, max_retries=retries, context=context).fetch()
         trace.note(RELATIVE_URI, "not set")
         trace.note(FULL_URI, "not set")
         return await from_instance_metadata(
@@ -171,18 +174,19 @@ def default_chain(
 
 
 def _environment(*, context: Context) -> Provider:
-    """The environment, which wins over ``AWS_PROFILE``; that both are set is said once."""
+    """The environment, which wins over a profile that a variable names; that both are set is said once."""
     warned = False
 
     async def environment() -> Credentials:
         nonlocal warned
         credentials = await from_env(context=context).fetch()
-        if not warned and (profile := context.setting("AWS_PROFILE")):
+        if not warned and (variable := profile_place(context)):
             warned = True
             logger.warning(
-                "AWS_ACCESS_KEY_ID and AWS_PROFILE=%s are both set: the keys are used and the profile is not."
+                "AWS_ACCESS_KEY_ID and %s=%s are both set: the keys are used and the profile is not."
                 " Unset one of them.",
-                profile,
+                variable,
+                context.setting(variable),
             )
         return credentials
 

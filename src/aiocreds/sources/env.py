@@ -12,7 +12,7 @@ from aiocreds.provider import credential_provider
 
 KEY = "AWS_ACCESS_KEY_ID"
 SECRET = "AWS_SECRET_ACCESS_KEY"  # noqa: S105 - the name of a variable
-TOKEN = "AWS_SESSION_TOKEN"  # noqa: S105 - the name of a variable
+TOKENS = "AWS_SESSION_TOKEN", "AWS_SECURITY_TOKEN"  # the second by tools of old; the first that is set counts
 EXPIRATION = "AWS_CREDENTIAL_EXPIRATION"
 
 
@@ -20,9 +20,9 @@ EXPIRATION = "AWS_CREDENTIAL_EXPIRATION"
 async def from_env(*, context: Context = DEFAULT) -> Credentials:
     """Credentials from the environment, read anew at each fetch.
 
-    Reads ``AWS_ACCESS_KEY_ID`` and ``AWS_SECRET_ACCESS_KEY``, and where they are set ``AWS_SESSION_TOKEN``,
-    ``AWS_CREDENTIAL_EXPIRATION`` (ISO 8601), ``AWS_ACCOUNT_ID`` and ``AWS_CREDENTIAL_SCOPE``. Blank variables
-    count as unset.
+    Reads ``AWS_ACCESS_KEY_ID`` and ``AWS_SECRET_ACCESS_KEY``, and where they are set ``AWS_SESSION_TOKEN`` (where
+    that is not, ``AWS_SECURITY_TOKEN``, its name of old), ``AWS_CREDENTIAL_EXPIRATION`` (ISO 8601),
+    ``AWS_ACCOUNT_ID`` and ``AWS_CREDENTIAL_SCOPE``. Blank variables count as unset.
 
     Raises:
         CredentialsNotFound: neither key is set.
@@ -38,9 +38,12 @@ async def from_env(*, context: Context = DEFAULT) -> Credentials:
     if not key or not secret:
         there, missing = (KEY, SECRET) if key else (SECRET, KEY)
         raise InvalidConfiguration(f"{there} is set but {missing} is not: set both, or unset {there}")
-    token = context.setting(TOKEN)
+    named = next(filter(context.setting, TOKENS), TOKENS[0])
+    token = context.setting(named)
     if token or key.startswith("ASIA"):
-        trace.note(TOKEN, "set" if token else "not set, and the key is one of those that need it")
+        trace.note(named, "set" if token else "not set, and the key is one of those that need it")
+    if named != TOKENS[1] and context.setting(TOKENS[1]) not in (None, token):
+        trace.note(TOKENS[1], f"is not used: {named} comes first")
     return Credentials(
         key,
         secret,

@@ -28,6 +28,7 @@ RELATIVE_URI = "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI"
 FULL_URI = "AWS_CONTAINER_CREDENTIALS_FULL_URI"
 TOKEN = "AWS_CONTAINER_AUTHORIZATION_TOKEN"  # noqa: S105 - the name of a variable
 TOKEN_FILE = "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE"  # noqa: S105 - as above
+TIMEOUT = 1.0  # seconds
 USUAL_RETRIES = 2  # of a container's agent, by whoever does not name it in code
 
 
@@ -75,7 +76,7 @@ async def from_http(
 
 @credential_provider
 async def from_container_metadata(
-    *, timeout: float | timedelta = 1.0, max_retries: int = 0, context: Context = DEFAULT
+    *, timeout: float | timedelta = TIMEOUT, max_retries: int = 0, context: Context = DEFAULT
 ) -> Credentials:
     """This task's or pod's credentials, from the agent that ECS or EKS runs beside it.
 
@@ -160,7 +161,7 @@ async def _token(token: str | None, token_file: str | None, *, in_code: bool, co
     if token_file:
         if token:
             logger.warning("%s and %s are both set; the file is used", file_place, place)
-        path = expand(token_file, context)
+        path = expand(token_file, context, place=file_place)
         token, place = await read_token_file(path, place=file_place), f"{file_place} ({path})"
     if token and not token.isprintable():
         raise InvalidConfiguration(

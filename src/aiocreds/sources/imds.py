@@ -20,13 +20,14 @@ if TYPE_CHECKING:
     from aiocreds.credentials import Credentials
 
 ENDPOINTS = {"ipv4": "http://169.254.169.254", "ipv6": "http://[fd00:ec2::254]"}
+TIMEOUT = 1.0  # seconds
 URL = re.compile(r"https?://(\[[0-9a-f:.]+\]|[\w.-]+)(:\d+)?(/[^?#\s]*)?", re.ASCII | re.IGNORECASE)
 
 
 @credential_provider
 async def from_instance_metadata(
     *,
-    timeout: float | timedelta = 1.0,
+    timeout: float | timedelta | None = None,
     max_retries: int | None = None,
     endpoint: str | None = None,
     endpoint_mode: Literal["IPv4", "IPv6"] | None = None,
@@ -39,14 +40,18 @@ async def from_instance_metadata(
     they really end.
 
     Args:
-        timeout: seconds one attempt may take.
-        max_retries: how often to try again after a failure that may pass. By default one quick attempt as long
-            as it is unknown whether there is a metadata service at all, and two retries once it answered.
+        timeout: seconds one attempt may take; by default ``AWS_METADATA_SERVICE_TIMEOUT``, else the profile's
+            ``metadata_service_timeout``, else 1.
+        max_retries: how often to try again after a failure that may pass; by default one less than
+            ``AWS_METADATA_SERVICE_NUM_ATTEMPTS``, else than the profile's ``metadata_service_num_attempts``, says.
+            Else one quick attempt as long as it is unknown whether there is a metadata service at all, and two
+            retries once it answered.
         endpoint: its URL; by default ``AWS_EC2_METADATA_SERVICE_ENDPOINT``, else the profile's
             ``ec2_metadata_service_endpoint``.
         endpoint_mode: ``"IPv4"`` (``169.254.169.254``) or ``"IPv6"`` (``fd00:ec2::254``), when no endpoint is
             given; by default ``AWS_EC2_METADATA_SERVICE_ENDPOINT_MODE``, else the profile's
-            ``ec2_metadata_service_endpoint_mode``.
+            ``ec2_metadata_service_endpoint_mode``; where neither says anything, ``AWS_IMDS_USE_IPV6`` or
+            ``imds_use_ipv6`` may.
         v1_disabled: never fall back to v1; by default ``AWS_EC2_METADATA_V1_DISABLED``, else the profile's
             ``ec2_metadata_v1_disabled``.
         context: the environment, the clock and the HTTP session.
@@ -56,7 +61,7 @@ async def from_instance_metadata(
 
     Raises:
         CredentialsNotFound: there is no such service here, it is switched off, or the instance has no role.
-        InvalidConfiguration: the endpoint or the mode cannot be used.
+        InvalidConfiguration: the endpoint, the mode, the time-out or the number of attempts cannot be used.
         ServiceRefused: the service answered no.
         SourceUnavailable: it answered before and does not now, or not with credentials.
 
@@ -69,8 +74,8 @@ async def from_instance_metadata(
     settings = _Settings(context, config.profile(profile_name(context)))
     service = MetadataService(
         url=settings.url(endpoint, endpoint_mode),
-        timeout=time_limit(timeout, "timeout"),
-        max_retries=max_retries,
+        timeout=settings.timeout() if timeout is None else time_limit(timeout, "timeout"),
+        max_retries=settings.retries() if max_retries is None else max_retries,
         v1_allowed=not (settings.v1_disabled() if v1_disabled is None else v1_disabled),
         context=context,
     )
@@ -108,8 +113,29 @@ class _Settings(NamedTuple):
         return f"{key} ({self.section.where(key)})"
 
     def v1_disabled(self) -> bool:
-        value = self.get("AWS_EC2_METADATA_V1_DISABLED", "ec2_metadata_v1_disabled")
-        return (value or "").lower() in ("true", "1")
+        return self.flag("AWS_EC2_METADATA_V1_DISABLED", "ec2_metadata_v1_disabled")
+
+    def flag(self, variable: str, key: str) -> bool:
+        return (self.get(variable, key) or "").lower() in ("true", "1")
+
+    def timeout(self) -> float:
+        setting = "AWS_METADATA_SERVICE_TIMEOUT", "metadata_service_timeout"
+        return self.number(*setting, "seconds", r"\d{1,5}(\.\d{1,6})?") or TIMEOUT
+
+    def retries(self) -> int | None:
+        setting = "AWS_METADATA_SERVICE_NUM_ATTEMPTS", "metadata_service_num_attempts"
+        attempts = self.number(*setting, "a number of attempts", r"\d{1,3}")
+        return None if attempts is None else int(attempts) - 1
+
+    def number(self, variable: str, key: str, what: str, pattern: str) -> float | None:
+        text = self.get(variable, key)
+        if text is None:
+            return None
+        place = self.place(variable, key)
+        if not re.fullmatch(pattern, text, re.ASCII) or not float(text):
+            raise InvalidConfiguration(f"{place} is {text[:20]!r}: write {what}, such as 3")
+        trace.note(place, text)
+        return float(text)
 
     def url(self, endpoint: str | None, mode: str | None) -> str:
         variable, key = "AWS_EC2_METADATA_SERVICE_ENDPOINT", "ec2_metadata_service_endpoint"
@@ -121,7 +147,8 @@ class _Settings(NamedTuple):
             return endpoint.rstrip("/")
         variable, key = f"{variable}_MODE", f"{key}_mode"
         place = "endpoint_mode" if mode else self.place(variable, key)
-        mode = mode or self.get(variable, key) or "IPv4"
+        usual = "IPv6" if self.flag("AWS_IMDS_USE_IPV6", "imds_use_ipv6") else "IPv4"
+        mode = mode or self.get(variable, key) or usual
         if mode.lower() not in ENDPOINTS:
             raise InvalidConfiguration(f"{place} is {mode[:20]!r}: write IPv4 or IPv6")
         return ENDPOINTS[mode.lower()]

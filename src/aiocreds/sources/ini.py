@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from aiocreds import trace
 from aiocreds.config import Section, SharedConfig, load, profile_name, profile_place
-from aiocreds.config.walk import Kind, Step, duration, walk
+from aiocreds.config.walk import SESSION_TOKENS, Kind, Step, duration, walk
 from aiocreds.context import DEFAULT, Context
 from aiocreds.credentials import Credentials
 from aiocreds.errors import CredentialsNotFound, InvalidConfiguration
@@ -41,11 +41,12 @@ def from_ini(
     ``mfa_serial``, ``duration_seconds``, ``role_session_name``, ``region``), a web identity
     (``web_identity_token_file`` with ``role_arn``), a role in IAM Identity Center (see :func:`from_sso`), a
     ``login_session`` (see :func:`from_login`), static keys (``aws_access_key_id``, ``aws_secret_access_key``,
-    ``aws_session_token``, ``aws_account_id``) or a ``credential_process``. Of several in one profile the first in
-    this order counts; as the source of a role, static keys come before all others.
+    ``aws_session_token`` or as of old ``aws_security_token``, ``aws_account_id``) or a ``credential_process``. Of
+    several in one profile the first in this order counts; as the source of a role, static keys come before all
+    others.
 
     Args:
-        profile: by default ``AWS_PROFILE``, else ``default``.
+        profile: by default ``AWS_PROFILE``, ``AWS_DEFAULT_PROFILE``, else ``default``.
         credentials_file: by default ``AWS_SHARED_CREDENTIALS_FILE``, else ``~/.aws/credentials``.
         config_file: by default ``AWS_CONFIG_FILE``, else ``~/.aws/config``.
         mfa_code: ``async (serial_number) -> str``, asked for profiles with ``mfa_serial``; only while a caller
@@ -201,7 +202,7 @@ def _static(section: Section) -> Credentials:
     return Credentials(
         section.get("aws_access_key_id") or "",
         section.get("aws_secret_access_key") or "",
-        session_token=section.get("aws_session_token"),
+        session_token=next(filter(None, map(section.get, SESSION_TOKENS)), None),
         account_id=section.get("aws_account_id"),
         provider="ini",
     )

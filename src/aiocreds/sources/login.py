@@ -42,8 +42,8 @@ async def from_login(
     fetch says so, however long the cached keys are good for, so that a mistake in a deployment shows at once.
 
     Args:
-        profile: by default ``AWS_PROFILE``, else ``default``; the key read is ``login_session``, which ``aws
-            login`` writes.
+        profile: by default ``AWS_PROFILE``, ``AWS_DEFAULT_PROFILE``, else ``default``; the key read is
+            ``login_session``, which ``aws login`` writes.
         credentials_file: by default ``AWS_SHARED_CREDENTIALS_FILE``, else ``~/.aws/credentials``.
         config_file: by default ``AWS_CONFIG_FILE``, else ``~/.aws/config``.
         client: region, endpoint, time-outs and attempts of the call to AWS Sign-In. The region is by default the

@@ -6,8 +6,8 @@ import os
 from typing import TYPE_CHECKING
 
 from aiocreds import program, trace
-from aiocreds.config import Section, expand, load, profile_name, profile_place
-from aiocreds.context import DEFAULT, Context
+from aiocreds.config import Section, load, profile_name, profile_place
+from aiocreds.context import DEFAULT, Context, expand_user
 from aiocreds.durations import time_limit
 from aiocreds.errors import CredentialsNotFound, InvalidConfiguration, SourceUnavailable
 from aiocreds.parse import PROCESS, parse_credentials, parse_object
@@ -45,7 +45,8 @@ async def from_process(
     folder. It is killed with its children after ``timeout`` or when nobody waits for a first load any more.
 
     Args:
-        profile: by default ``AWS_PROFILE``, else ``default``; the key read is ``credential_process``.
+        profile: by default ``AWS_PROFILE``, ``AWS_DEFAULT_PROFILE``, else ``default``; the key read is
+            ``credential_process``.
         command: the command itself, instead of a profile's.
         credentials_file: by default ``AWS_SHARED_CREDENTIALS_FILE``, else ``~/.aws/credentials``.
         config_file: by default ``AWS_CONFIG_FILE``, else ``~/.aws/config``.
@@ -93,7 +94,7 @@ async def run_credential_process(
     """Run a command and read the credentials it prints; ``place`` is what messages call it."""
     seconds = time_limit(timeout, "timeout")
     words = program.split_command(command, place=place)
-    words[0] = expand(words[0], context)
+    words[0] = expand_user(words[0], context.home_folder, place=place)
     # What is before an equals sign was meant for a shell, and what is behind it may be a secret.
     name = os.path.basename(words[0].partition("=")[0])  # noqa: PTH119 - pathlib is slow to load
     origin = f"{place}: {name}"

@@ -52,8 +52,8 @@ async def from_sso(
     the file. Without a session (``sso_start_url`` and ``sso_region`` in the profile itself) it cannot be renewed.
 
     Args:
-        profile: by default ``AWS_PROFILE``, else ``default``; the keys read are those above. Not read when one of
-            the next five is given.
+        profile: by default ``AWS_PROFILE``, ``AWS_DEFAULT_PROFILE``, else ``default``; the keys read are
+            those above. Not read when one of the next five is given.
         sso_start_url: of the access portal; by default that of the session.
         sso_account_id: the 12 digits of the role's account.
         sso_region: of the Identity Center; by default that of the session.

@@ -162,7 +162,7 @@ async def from_token_file(
         raise InvalidConfiguration(
             f"{place} names a token file, but there is no role for it: set {ROLE_ARN} or pass role_arn="
         )
-    path = expand(file, context)
+    path = expand(file, context, place=place)
     return await _assume(
         await read_token_file(path, place=place),
         place=f"{place} ({path})",
@@ -181,7 +181,7 @@ async def from_token_file(
 async def profile_credentials(section: Section, *, client: ClientConfig, around: Surroundings) -> Credentials:
     """The credentials of a profile with a ``web_identity_token_file``."""
     place = f"web_identity_token_file ({section.where('web_identity_token_file')})"
-    file = expand(section.get("web_identity_token_file") or "", around.context)
+    file = expand(section.get("web_identity_token_file") or "", around.context, place=place)
     parameters: dict[str, str | int] = {
         "RoleArn": section.get("role_arn") or "",
         "RoleSessionName": section.get("role_session_name") or session_name(),
