@@ -44,6 +44,7 @@ class Context:
         "_held",
         "_http",
         "answered",
+        "asking",
         "clock",
         "config_cache",
         "environ",
@@ -66,6 +67,7 @@ class Context:
         self.config_cache: dict[Any, Any] = {}
         self.looks: dict[Any, Any] = {}
         self.answered: dict[str, bool] = {}  # metadata services by URL, and whether tokens arrive
+        self.asking: set[int] = set()  # hashes of the commands that are known to ask a person
         self.renewals: dict[str, Any] = {}  # what is known of cached sign-ins, by path
         self._http: Http | None = None
         self._held: dict[asyncio.AbstractEventLoop, int] = {}

@@ -11,15 +11,17 @@ from contextlib import suppress
 from typing import IO, TYPE_CHECKING, NamedTuple
 
 from aiocreds.errors import InvalidConfiguration, SourceUnavailable
+from aiocreds.foreground import Terminal, controlling_terminal
 from aiocreds.hidden import Buffer, Data, Text
 
 if sys.platform == "win32":
     from asyncio.windows_utils import PIPE, Popen  # their pipes can be awaited
+    from subprocess import DEVNULL
 else:
-    from subprocess import PIPE, Popen
+    from subprocess import DEVNULL, PIPE, Popen
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
 LONGEST_COMMAND = 128 * 1024  # characters; no system starts a program with a longer word, and shlex takes ages
 LONGEST_OUTPUT = 64 * 1024
@@ -35,11 +37,15 @@ class Ended(NamedTuple):
         status: its exit status; negative for the signal that killed it.
         stdout: what it printed.
         stderr: the beginning of what it wrote there.
+        asked: it asked a person at the terminal.
+        refused: why it was killed when it asked, if it was; see :class:`Terminal`.
     """
 
     status: int
     stdout: Data
     stderr: Data
+    asked: bool = False
+    refused: str = ""
 
 
 def split_command(command: str, *, place: str) -> list[str]:
@@ -78,34 +84,77 @@ def _split_windows(command: str) -> list[str]:
         windll.kernel32.LocalFree(words)
 
 
-async def run(words: list[str], environ: Mapping[str, str], *, origin: str, seconds: float) -> Ended:
-    """Run a program to its end. Whoever stops waiting for it kills it, with its children.
+async def run(
+    words: list[str],
+    environ: Mapping[str, str],
+    *,
+    origin: str,
+    seconds: float,
+    more_time: str,
+    attended: Callable[[], bool],
+) -> Ended:
+    """Run a program to its end, and kill it with its children when nobody waits for it any more.
+
+    Its standard input is the terminal of this process, where it may ask a person while a caller waits; without a
+    terminal it is empty. It never is this process's own standard input.
 
     Args:
         words: of its command line.
         environ: its environment.
         origin: what messages call it.
         seconds: that it may take.
+        more_time: how to allow more, for messages.
+        attended: tells whether a caller waits.
 
     Raises:
         OSError: it cannot be started; :func:`fault` says why.
         ValueError: its words hold a NUL.
         SourceUnavailable: it did not end in time, or wrote too much; it was killed with its children.
     """
+    with controlling_terminal() as terminal:
+        ended = await _run(
+            words,
+            environ,
+            origin=origin,
+            seconds=seconds,
+            more_time=more_time,
+            attended=attended,
+            terminal=terminal,
+        )
+    if ended.asked and ended.status == -signal.SIGINT:
+        signal.raise_signal(signal.SIGINT)  # Ctrl-C was meant for this process as well
+    return ended
+
+
+async def _run(
+    words: list[str],
+    environ: Mapping[str, str],
+    *,
+    origin: str,
+    seconds: float,
+    more_time: str,
+    attended: Callable[[], bool],
+    terminal: Terminal | None,
+) -> Ended:
     stdout, stderr = Buffer(), Buffer()
-    process = await _start(words, environ)
+    process = await _start(words, environ, terminal)
     ended = False
     try:
         # Not anyio's, which at times lose a cancellation at the end of asyncio.run.
         async with asyncio.timeout(seconds):
             async with asyncio.TaskGroup() as tasks:
+                if terminal is not None:
+                    tasks.create_task(terminal.watch(process.pid, attended))
                 tasks.create_task(_read(process.stdout, stdout, process))
                 tasks.create_task(_read(process.stderr, stderr, None))
             status = await _exit_status(process)
             ended = True
     except TimeoutError:
         if process.poll() is None:
-            fault = f"did not finish within {seconds:g} s and was killed; see what it waits for, or allow more time"
+            fault = (
+                f"did not finish within {seconds:g} s and was killed; see what it waits for, or allow more time"
+                f" ({more_time})"
+            )
         else:
             fault = (
                 f"ended, but a child of its still held its output open after {seconds:g} s; redirect the child's"
@@ -118,16 +167,18 @@ async def run(words: list[str], environ: Mapping[str, str], *, origin: str, seco
             f"{origin} printed more than {LONGEST_OUTPUT // 1024} KiB and was killed;"
             " run it by hand and look at what it prints"
         )
-    return Ended(status, Data(stdout), Data(stderr))
+    if terminal is None:
+        return Ended(status, Data(stdout), Data(stderr))
+    return Ended(status, Data(stdout), Data(stderr), terminal.asked, terminal.refused)
 
 
-async def _start(words: list[str], environ: Mapping[str, str]) -> Popen[bytes]:
+async def _start(words: list[str], environ: Mapping[str, str], terminal: Terminal | None) -> Popen[bytes]:
     """Start a program. A cancellation waits until there is something to kill: it may have children already.
 
     Not asyncio's way, which connects the pipes in a task of its own: when asyncio.run cancels that, nobody ever
     learns of the program that runs.
     """
-    starting = asyncio.get_running_loop().run_in_executor(None, _popen, words, dict(environ))
+    starting = asyncio.get_running_loop().run_in_executor(None, _popen, words, dict(environ), terminal)
     try:
         await asyncio.wait([starting])
     except asyncio.CancelledError:
@@ -140,8 +191,17 @@ async def _start(words: list[str], environ: Mapping[str, str]) -> Popen[bytes]:
     return starting.result()
 
 
-def _popen(words: list[str], environ: dict[str, str]) -> Popen[bytes]:
-    return Popen(words, stdout=PIPE, stderr=PIPE, bufsize=0, env=environ, start_new_session=True)  # noqa: S603 - as configured
+def _popen(words: list[str], environ: dict[str, str], terminal: Terminal | None) -> Popen[bytes]:
+    return Popen(  # noqa: S603 - as configured
+        words,
+        stdin=DEVNULL if terminal is None else terminal.descriptor,
+        stdout=PIPE,
+        stderr=PIPE,
+        bufsize=0,
+        env=environ,
+        start_new_session=terminal is None,
+        process_group=None if terminal is None else 0,  # a group to kill, and to put into the foreground
+    )
 
 
 async def _end(process: Popen[bytes], *, kill: bool) -> None:
@@ -228,5 +288,6 @@ def _kill(process: Popen[bytes], how: str = "SIGKILL") -> None:
             process.kill()
         else:
             os.killpg(process.pid, getattr(signal, how))
+            os.killpg(process.pid, signal.SIGCONT)  # one that is stopped would not hear of it
     except (ProcessLookupError, PermissionError):
         pass

@@ -545,12 +545,9 @@ def missing_program(machine: Machine) -> None:
     machine.config("[profile app]\ncredential_process = /opt/bin/vend --for app\n")
 
 
-@case("did not finish within 0.5 s and was killed", profile="app")
+@case("did not finish within 0.5 s and was killed", profile="app", process_timeout=0.5)
 def slow_process(machine: Machine) -> None:
     """A credential process that waits for somebody."""
-    from aiocreds.sources.process import run_profile_process
-
-    machine.patch.setitem(run_profile_process.__kwdefaults__ or {}, "timeout", 0.5)  # a minute is too long for us
     machine.config(f"[profile app]\ncredential_process = {machine.program('time.sleep(30)')}\n")
 
 

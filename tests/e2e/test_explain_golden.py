@@ -74,7 +74,10 @@ async def test_the_first_screen_names_the_cause(name: str, machine: Machine) -> 
         for width in (80, WIDTH):
             lines = report.text(width).splitlines()[:SCREEN]
             assert case.cause in " ".join(" ".join(lines).replace("│", " ").split())
-    words = [f"--{option}{'' if value is True else f' {value}'}" for option, value in case.options.items()]
+    words = [
+        f"--{option.replace('_', '-')}{'' if value is True else f' {value}'}"
+        for option, value in case.options.items()
+    ]
     command = " ".join(["$ aiocreds explain", *words])
     document = f"# {case.prepare.__doc__}\n\n{command}\n{text}\n\nexit status {report.code}\n"
     path = GOLDEN / f"{name}.txt"

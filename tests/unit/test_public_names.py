@@ -73,7 +73,7 @@ ARGUMENTS = {
         "custom_role_arn",
         "client",
     ],
-    "from_ini": ["profile", "credentials_file", "config_file", "mfa_code", "client"],
+    "from_ini": ["profile", "credentials_file", "config_file", "mfa_code", "process_timeout", "client"],
     "from_process": ["profile", "command", "credentials_file", "config_file", "timeout"],
     "from_http": [
         "full_uri",
@@ -104,6 +104,7 @@ ARGUMENTS = {
     "default_chain": [
         "profile",
         "mfa_code",
+        "process_timeout",
         "client",
         "credentials_file",
         "config_file",
@@ -120,6 +121,7 @@ ARGUMENTS = {
     ],
 }
 DEFAULTS: dict[str, dict[str, object]] = {
+    "from_ini": {"process_timeout": 60},
     "from_process": {"timeout": 60},
     "from_http": {"timeout": 1.0, "max_retries": 3},
     "from_container_metadata": {"timeout": 1.0, "max_retries": 0},
@@ -139,7 +141,7 @@ DEFAULTS: dict[str, dict[str, object]] = {
     "from_token_file": {"duration_seconds": 3600, "policy_arns": ()},
     "from_cognito_identity": {"identity_id": inspect.Parameter.empty},
     "from_cognito_identity_pool": {"identity_pool_id": inspect.Parameter.empty},
-    "default_chain": {"duration_seconds": 3600, "policy_arns": ()},
+    "default_chain": {"process_timeout": 60, "duration_seconds": 3600, "policy_arns": ()},
 }
 
 

@@ -127,7 +127,7 @@ def cleaned(environ: Mapping[str, str]) -> dict[str, str]:
 
 
 async def _environment(arguments: Namespace) -> dict[str, str]:
-    credentials = await fetch(provider_of(arguments.profile))
+    credentials = await fetch(provider_of(arguments.profile, process_timeout=arguments.process_timeout))
     keys = {name: value for name, value in variables(credentials).items() if value}
     return {**cleaned(os.environ), **keys, **await _region(arguments)}
 
@@ -172,7 +172,7 @@ async def _beside(arguments: Namespace) -> int:
             )
         return await ask_for_code(serial_number)
 
-    provider = provider_of(arguments.profile, mfa_code=code)
+    provider = provider_of(arguments.profile, process_timeout=arguments.process_timeout, mfa_code=code)
     async with Endpoint({"/": provider}) as endpoint:
         await fetch(provider)
         environ = {

@@ -21,6 +21,7 @@ from aiocreds.context import DEFAULT, Context
 from aiocreds.errors import CredentialsError, CredentialsNotFound, LoginRequired, ServiceRefused
 from aiocreds.explanation import Explanation, Identity, Step, explain, step_of, wrong_clock
 from aiocreds.sources.default import default_chain
+from aiocreds.sources.process import USUAL_TIMEOUT
 
 if TYPE_CHECKING:
     from argparse import ArgumentParser, Namespace
@@ -65,7 +66,9 @@ def configure(parser: ArgumentParser) -> None:
 def run(arguments: Namespace) -> int:
     """Explain, and return the exit status."""
     with asking_for(arguments.profile):
-        report = run_to_end(examine(arguments.profile, offline=arguments.offline))
+        report = run_to_end(
+            examine(arguments.profile, offline=arguments.offline, process_timeout=arguments.process_timeout)
+        )
     if arguments.json:
         print(json.dumps(report.document(), indent=2))
     elif sys.stdout.isatty():
@@ -75,9 +78,16 @@ def run(arguments: Namespace) -> int:
     return report.code
 
 
-async def examine(profile: str | None = None, *, offline: bool = False, context: Context = DEFAULT) -> Report:
+async def examine(
+    profile: str | None = None,
+    *,
+    offline: bool = False,
+    process_timeout: float = USUAL_TIMEOUT,
+    context: Context = DEFAULT,
+) -> Report:
     """Walk the default chain, and unless ``offline`` ask STS about what it brought."""
-    provider = default_chain(profile, mfa_code=ask_for_code if sys.stdin.isatty() else nobody, context=context)
+    mfa_code = ask_for_code if sys.stdin.isatty() else nobody
+    provider = default_chain(profile, mfa_code=mfa_code, process_timeout=process_timeout, context=context)
     with _listening() as logged:
         async with context:
             explanation = await explain(provider)

@@ -72,7 +72,9 @@ def run(arguments: Namespace) -> int:
     """
     try:
         with asking_for(arguments.profile):
-            credentials = run_to_end(fetch(provider_of(arguments.profile)))
+            credentials = run_to_end(
+                fetch(provider_of(arguments.profile, process_timeout=arguments.process_timeout))
+            )
         text = written(credentials, arguments.format)
     except CredentialsError:
         if arguments.format in FAILING:

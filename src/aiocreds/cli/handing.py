@@ -17,7 +17,7 @@ from aiocreds.context import DEFAULT
 from aiocreds.errors import InvalidConfiguration
 from aiocreds.hidden import Text
 from aiocreds.sources.default import default_chain
-from aiocreds.sources.process import ASKED_ITSELF
+from aiocreds.sources.process import ASKED_ITSELF, USUAL_TIMEOUT
 
 if TYPE_CHECKING:
     from argparse import Action, ArgumentParser
@@ -42,7 +42,7 @@ class Circle(InvalidConfiguration):
 
 
 def add_profile(parser: ArgumentParser, *, several: bool = False) -> None:
-    """Give a command its ``--profile``."""
+    """Give a command its ``--profile`` and ``--process-timeout``."""
     option: Action = parser.add_argument(
         "--profile",
         metavar="P",
@@ -52,6 +52,17 @@ def add_profile(parser: ArgumentParser, *, several: bool = False) -> None:
         + ("; may be given several times" if several else "; by default the chain decides, as in a program"),
     )
     setattr(option, "completer", profile_names)  # noqa: B010 - argcomplete's own way, which argparse's types do not know
+    _add_process_timeout(parser)
+
+
+def _add_process_timeout(parser: ArgumentParser) -> None:
+    parser.add_argument(
+        "--process-timeout",
+        metavar="S",
+        type=float,
+        default=USUAL_TIMEOUT,
+        help="seconds that a credential_process may take; by default %(default)g",
+    )
 
 
 def profile_names(**_: Any) -> list[str]:
@@ -96,9 +107,11 @@ def asking_for(*profiles: str | None) -> Iterator[None]:
             del os.environ[ASKED_BEFORE]
 
 
-def provider_of(profile: str | None, *, mfa_code: MfaCode | None = None) -> Provider:
+def provider_of(
+    profile: str | None, *, process_timeout: float = USUAL_TIMEOUT, mfa_code: MfaCode | None = None
+) -> Provider:
     """What a program would get; a person who sits at the terminal is asked for MFA codes."""
-    return default_chain(profile, mfa_code=mfa_code or ask_for_code)
+    return default_chain(profile, process_timeout=process_timeout, mfa_code=mfa_code or ask_for_code)
 
 
 async def fetch(provider: Provider) -> Credentials:

@@ -16,6 +16,7 @@ from aiocreds.config import load, private_file
 from aiocreds.context import DEFAULT
 from aiocreds.errors import InvalidConfiguration
 from aiocreds.sources.http import FULL_URI, TOKEN, TOKEN_FILE
+from aiocreds.sources.process import USUAL_TIMEOUT
 
 if TYPE_CHECKING:
     from argparse import ArgumentParser, Namespace
@@ -69,7 +70,12 @@ async def _serve(arguments: Namespace) -> None:
     from aiocreds.cli.endpoint import Endpoint  # with it comes aiohttp, which help and completion do without
 
     _forget_ourselves(arguments.port)
-    endpoint, stop = Endpoint(providers_by_path(arguments.profile), port=arguments.port), asyncio.Event()
+    endpoint, stop = (
+        Endpoint(
+            providers_by_path(arguments.profile, process_timeout=arguments.process_timeout), port=arguments.port
+        ),
+        asyncio.Event(),
+    )
     config = await load(DEFAULT)
     for profile in arguments.profile:
         config.required(profile)  # a typing error is found now, not by the clients
@@ -99,11 +105,11 @@ def _forget_ourselves(port: int) -> None:
         del os.environ[FULL_URI]
 
 
-def providers_by_path(profiles: list[str]) -> dict[str, Provider]:
+def providers_by_path(profiles: list[str], *, process_timeout: float = USUAL_TIMEOUT) -> dict[str, Provider]:
     """One path a profile; the default chain's is ``/``."""
     if not profiles:
-        return {"/": provider_of(None)}
-    return {f"/{profile}": provider_of(profile) for profile in profiles}
+        return {"/": provider_of(None, process_timeout=process_timeout)}
+    return {f"/{profile}": provider_of(profile, process_timeout=process_timeout) for profile in profiles}
 
 
 @contextmanager

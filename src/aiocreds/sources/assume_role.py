@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-import threading
 from functools import partial
 from time import time
 from typing import TYPE_CHECKING
@@ -15,6 +13,7 @@ from aiocreds.context import DEFAULT, Context
 from aiocreds.durations import seconds
 from aiocreds.errors import InvalidConfiguration, ServiceRefused
 from aiocreds.flight import Unattended, attended
+from aiocreds.foreground import one_prompt_at_a_time
 from aiocreds.hidden import Text
 from aiocreds.provider import Provider, declined, provided_by
 
@@ -27,7 +26,6 @@ if TYPE_CHECKING:
     MfaCode = Callable[[str], Awaitable[str]]
 
 SOURCE_MIN_TTL = 60.0
-_prompt = threading.Lock()
 
 
 def from_temporary_credentials(
@@ -179,9 +177,5 @@ def _check_somebody_is_there(mfa_code: MfaCode | None, place: str) -> None:
 
 
 async def _ask_for_code(serial_number: str, mfa_code: MfaCode) -> Text:
-    while not _prompt.acquire(blocking=False):  # noqa: ASYNC110 - another loop may hold it, and people are slow
-        await asyncio.sleep(0.05)
-    try:
+    async with one_prompt_at_a_time():
         return Text((await mfa_code(serial_number)).strip())
-    finally:
-        _prompt.release()

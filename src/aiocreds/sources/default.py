@@ -30,6 +30,7 @@ def default_chain(
     profile: str | None = None,
     *,
     mfa_code: MfaCode | None = None,
+    process_timeout: float | timedelta = 60.0,
     client: ClientConfig | None = None,
     credentials_file: str | None = None,
     config_file: str | None = None,
@@ -69,6 +70,7 @@ def default_chain(
     Args:
         profile: the profile to use; by default ``AWS_PROFILE``, ``AWS_DEFAULT_PROFILE``, else ``default``.
         mfa_code: see :func:`from_ini`.
+        process_timeout: seconds that the profile's ``credential_process`` may take.
         client: how services are called; see :func:`from_ini`, :func:`from_sso` and :func:`from_token_file`.
         credentials_file: by default ``AWS_SHARED_CREDENTIALS_FILE``, else ``~/.aws/credentials``.
         config_file: by default ``AWS_CONFIG_FILE``, else ``~/.aws/config``.
@@ -164,6 +166,7 @@ def default_chain(
             credentials_file=credentials_file,
             config_file=config_file,
             mfa_code=mfa_code,
+            process_timeout=process_timeout,
             client=client,
             context=context,
         ),

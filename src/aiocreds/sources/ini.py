@@ -15,6 +15,8 @@ from aiocreds.errors import CredentialsNotFound, InvalidConfiguration
 from aiocreds.provider import Provider
 
 if TYPE_CHECKING:
+    from datetime import timedelta
+
     from aiocreds.aws.client import ClientConfig, Surroundings
     from aiocreds.sources.assume_role import MfaCode
 
@@ -25,6 +27,7 @@ def from_ini(
     credentials_file: str | None = None,
     config_file: str | None = None,
     mfa_code: MfaCode | None = None,
+    process_timeout: float | timedelta = 60.0,
     client: ClientConfig | None = None,
     context: Context = DEFAULT,
 ) -> Provider:
@@ -51,6 +54,7 @@ def from_ini(
         config_file: by default ``AWS_CONFIG_FILE``, else ``~/.aws/config``.
         mfa_code: ``async (serial_number) -> str``, asked for profiles with ``mfa_serial``; only while a caller
             waits, and one prompt at a time in a process.
+        process_timeout: seconds that a ``credential_process`` may take; a person may have to sign in meanwhile.
         client: how STS is called; what it leaves open comes from the environment and the profile. Its time-outs,
             attempts and middlewares hold for all calls that the profile needs.
         context: the environment, the home folder, the clock and the HTTP session.
@@ -69,6 +73,7 @@ def from_ini(
         credentials_file=credentials_file,
         config_file=config_file,
         mfa_code=mfa_code,
+        process_timeout=process_timeout,
         client=client,
         context=context,
     )
@@ -85,6 +90,7 @@ class _Profile:
         credentials_file: str | None,
         config_file: str | None,
         mfa_code: MfaCode | None,
+        process_timeout: float | timedelta,
         client: ClientConfig | None,
         context: Context,
     ) -> None:
@@ -92,6 +98,7 @@ class _Profile:
         self.credentials_file = credentials_file
         self.config_file = config_file
         self.mfa_code = mfa_code
+        self.process_timeout = process_timeout
         self.client = client
         self.context = context
         self.sources: list[Provider] = []
@@ -145,7 +152,7 @@ class _Profile:
             case Kind.PROCESS:
                 from aiocreds.sources.process import run_profile_process  # with it comes subprocess
 
-                return await run_profile_process(section, context=self.context)
+                return await run_profile_process(section, timeout=self.process_timeout, context=self.context)
             case Kind.CREDENTIAL_SOURCE:
                 return await _credential_source(section, self.context)
             case _:

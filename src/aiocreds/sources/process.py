@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from typing import TYPE_CHECKING
 
 from aiocreds import program, trace
@@ -10,6 +11,7 @@ from aiocreds.config import Section, load, profile_name, profile_place
 from aiocreds.context import DEFAULT, Context, expand_user
 from aiocreds.durations import time_limit
 from aiocreds.errors import CredentialsNotFound, InvalidConfiguration, SourceUnavailable
+from aiocreds.flight import Unattended, attended
 from aiocreds.parse import PROCESS, parse_credentials, parse_object
 from aiocreds.provider import credential_provider
 
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
 
 SHELL_SIGNS = ("|", "&", ";", "<", ">", "$", "`")
 SHELL_HINT = "it looks like a shell command, and none is used: write sh -c '…'"
+USUAL_TIMEOUT = 60.0  # seconds
 ASKED_ITSELF = 3  # the exit status of the command `aiocreds` when what it asks for is asked of it
 BY_HAND = "run it by hand and look at what it prints"
 
@@ -31,7 +34,7 @@ async def from_process(
     command: str | None = None,
     credentials_file: str | None = None,
     config_file: str | None = None,
-    timeout: float | timedelta = 60.0,
+    timeout: float | timedelta = USUAL_TIMEOUT,
     context: Context = DEFAULT,
 ) -> Credentials:
     """Credentials that a program prints on its standard output as JSON, ``Version`` 1.
@@ -43,6 +46,10 @@ async def from_process(
 
     The command is split by the platform's rules and run without a shell; ``~`` in its first word is the home
     folder. It is killed with its children after ``timeout`` or when nobody waits for a first load any more.
+
+    It may ask a person, such as for an MFA code: while a caller waits it has this process's terminal, one program
+    at a time. Behind callers a program that is known to ask is not run. Its standard input is the terminal, or
+    empty where there is none.
 
     Args:
         profile: by default ``AWS_PROFILE``, ``AWS_DEFAULT_PROFILE``, else ``default``; the key read is
@@ -62,23 +69,30 @@ async def from_process(
     See https://docs.aws.amazon.com/sdkref/latest/guide/feature-process-credentials.html
     """
     if command is not None:
-        return await run_credential_process(command, place="command", timeout=timeout, context=context)
+        return await run_credential_process(
+            command, place="command", timeout=timeout, more_time="timeout=", context=context
+        )
     config = await load(context, credentials_file=credentials_file, config_file=config_file)
     section = config.required(profile_name(context, profile), profile_place(context, profile))
     if section is None or not (command := section.get("credential_process")):
         raise CredentialsNotFound(f"profile {profile_name(context, profile)!r} has no credential_process")
-    return await run_profile_process(section, timeout=timeout, context=context)
+    return await run_profile_process(section, timeout=timeout, more_time="timeout=", context=context)
 
 
 async def run_profile_process(
-    section: Section, *, timeout: float | timedelta = 60.0, context: Context
+    section: Section,
+    *,
+    timeout: float | timedelta,
+    more_time: str = "process_timeout=, or --process-timeout of the command",
+    context: Context,
 ) -> Credentials:
-    """Run the ``credential_process`` of a profile that has one."""
+    """Run the ``credential_process`` of a profile that has one; ``more_time`` says how to allow it more."""
     return await run_credential_process(
         section.get("credential_process") or "",
         place=f"credential_process ({section.where('credential_process')})",
         account_id=section.get("aws_account_id"),
         timeout=timeout,
+        more_time=more_time,
         context=context,
     )
 
@@ -88,11 +102,23 @@ async def run_credential_process(
     *,
     place: str,
     timeout: float | timedelta,
+    more_time: str,
     context: Context,
     account_id: str | None = None,
 ) -> Credentials:
-    """Run a command and read the credentials it prints; ``place`` is what messages call it."""
-    seconds = time_limit(timeout, "timeout")
+    """Run a command and read the credentials it prints.
+
+    Args:
+        command: the command line.
+        place: what messages call it.
+        timeout: that it may take.
+        more_time: how to allow more, for messages.
+        context: the environment, the home folder, and which commands are known to ask a person.
+        account_id: of the credentials, where the program does not tell it.
+    """
+    seconds = time_limit(timeout, more_time.partition("=")[0])
+    if hash(command) in context.asking and not attended():
+        raise Unattended
     words = program.split_command(command, place=place)
     words[0] = expand_user(words[0], context.home_folder, place=place)
     # What is before an equals sign was meant for a shell, and what is behind it may be a secret.
@@ -101,13 +127,26 @@ async def run_credential_process(
     shell = words[1:2] != ["-c"] and ("=" in words[0] or any(sign in command for sign in SHELL_SIGNS))
     trace.note(place, f"runs {name}")
     try:
-        ended = await program.run(words, context.environ, origin=origin, seconds=seconds)
+        ended = await program.run(
+            words, context.environ, origin=origin, seconds=seconds, more_time=more_time, attended=attended
+        )
     except (OSError, ValueError) as error:
         remedy = SHELL_HINT if shell else "check the path and that it may be executed"
         raise InvalidConfiguration(f"{origin} {program.fault(error)}; {remedy}") from None
+    if ended.asked:
+        trace.note(place, "which asked at the terminal")
+        context.asking.add(hash(command))
+    if ended.refused == "nobody waits":
+        raise Unattended
+    if ended.refused:
+        raise SourceUnavailable(
+            f"{origin} asks at the terminal, and this program is in its background: bring it to the foreground (fg)"
+        )
     trace.note(place, f"which ended with {ended.status} and printed {len(ended.stdout)} bytes")
     if status := ended.status:
         how = f"was killed by signal {-status}" if status < 0 else f"ended with exit status {status}"
+        if ended.asked and status == -signal.SIGINT:
+            how = "was interrupted at the terminal"
         kept = "; its stderr is kept in the error's .stderr" if ended.stderr else ""
         remedy = SHELL_HINT if shell else f"run it by hand to see why{kept}"
         if status == ASKED_ITSELF and ended.stderr.startswith(b"aiocreds "):

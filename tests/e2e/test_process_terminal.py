@@ -1,0 +1,330 @@
+"""A credential process that asks a person: programs at a pseudo-terminal, under a shell where job control matters.
+
+================================  ==========================================================================
+the person, or the program        what happens
+================================  ==========================================================================
+types the code                    the process reads it with the echo off; the terminal is as before
+presses Ctrl-C at the prompt      process and program end as for any Ctrl-C
+presses Ctrl-Z at the prompt      both stop, the shell has the terminal; after fg the prompt is there again
+types nothing                     the process is killed with its children at the time-out, the terminal is ours
+nobody waits (a refresh behind)   it declines, no failure is counted, and it is not run again behind callers
+has piped input                   stays the program's own
+================================  ==========================================================================
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import select
+import signal
+import sys
+import termios
+import textwrap
+import time
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.hush import secret
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+pty = pytest.importorskip("pty", reason="Windows has no pseudo-terminals")
+
+PATIENCE = 30.0  # seconds until what should happen counts as not happening
+ASKS = """\
+#!{python}
+import json, os, sys, termios, time
+tty = os.open("/dev/tty", os.O_RDWR)
+before = termios.tcgetattr(tty)
+quiet = termios.tcgetattr(tty)
+quiet[3] &= ~termios.ECHO
+termios.tcsetattr(tty, termios.TCSADRAIN, quiet)
+os.write(tty, b"MFA code: ")
+code = os.read(tty, 100).decode().strip()
+termios.tcsetattr(tty, termios.TCSADRAIN, before)
+with open({log!r}, "a") as log:
+    log.write("asked\\n")
+if code != "123456":
+    sys.exit(5)
+print(json.dumps({document}))
+"""
+PROGRAM = """\
+import asyncio, os, sys
+from aiocreds import from_ini
+
+async def main():
+    credentials = await from_ini(process_timeout=float(os.environ.get("LIMIT", 60)))()
+    print("got", credentials.access_key_id[-4:], flush=True)
+
+asyncio.run(main())
+print("typed", input("again? "), flush=True)
+"""
+
+
+class Screen:
+    """A program at a terminal of its own, and what it has shown so far."""
+
+    def __init__(self, words: list[str], environ: dict[str, str]) -> None:
+        self.shown = ""
+        self.pid, self.terminal = pty.fork()
+        if self.pid == 0:  # pragma: no cover - another process
+            os.execve(words[0], words, environ)
+
+    def until(self, pattern: str) -> str:
+        """Read until the pattern is shown; return what was shown up to its end."""
+        deadline = time.monotonic() + PATIENCE
+        while not (found := re.search(pattern, self.shown)):
+            if time.monotonic() > deadline:
+                raise AssertionError(f"{pattern!r} is not shown: {self.shown!r}")
+            if select.select([self.terminal], [], [], 0.1)[0]:
+                try:
+                    self.shown += os.read(self.terminal, 4096).decode(errors="replace")
+                except OSError:  # the last program has gone
+                    if not re.search(pattern, self.shown):
+                        raise AssertionError(f"it has ended without {pattern!r}: {self.shown!r}") from None
+        text, self.shown = self.shown[: found.end()], self.shown[found.end() :]
+        return text
+
+    def type(self, text: str) -> None:
+        """Press keys."""
+        os.write(self.terminal, text.encode())
+
+    def echoes(self) -> bool:
+        """Return whether what is typed is shown."""
+        return bool(termios.tcgetattr(self.terminal)[3] & termios.ECHO)
+
+    def status(self) -> int:
+        """Wait for the end; return the exit status, negative for a signal."""
+        deadline = time.monotonic() + PATIENCE
+        while time.monotonic() < deadline:
+            pid, status = os.waitpid(self.pid, os.WNOHANG)
+            if pid:
+                self.pid = 0
+                return os.waitstatus_to_exitcode(status)
+            if select.select([self.terminal], [], [], 0.05)[0]:
+                with suppress(OSError):
+                    self.shown += os.read(self.terminal, 4096).decode(errors="replace")
+        raise AssertionError(f"it does not end: {self.shown!r}")
+
+    def close(self) -> None:
+        """End what is left."""
+        if self.pid:
+            with suppress(ProcessLookupError):
+                os.kill(self.pid, signal.SIGKILL)
+            os.waitpid(self.pid, 0)
+        os.close(self.terminal)
+
+
+class Desk:
+    """A machine whose default profile asks, and its programs."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.log = folder / "log"
+        self.screens: list[Screen] = []
+        document = {"Version": 1, "AccessKeyId": "ASIATERMINAL1234", "SecretAccessKey": secret()}
+        self.vend = folder / "vend"
+        self.vend.write_text(ASKS.format(python=sys.executable, log=str(self.log), document=repr(document)))
+        self.vend.chmod(0o755)
+        (folder / ".aws").mkdir()
+        (folder / ".aws" / "config").write_text(f"[default]\ncredential_process = {self.vend}\n")
+        self.environ = {
+            "PATH": os.environ["PATH"],
+            "PYTHONPATH": os.pathsep.join(path for path in sys.path if path),
+            "HOME": str(folder),
+            "AWS_EC2_METADATA_DISABLED": "true",
+            "PS1": "$ ",
+            "TERM": "dumb",
+        }
+
+    def python(self, program: str, **environ: str) -> Screen:
+        """Run a Python program at a terminal."""
+        file = self.folder / "program.py"
+        file.write_text(textwrap.dedent(program))
+        return self.run(sys.executable, str(file), **environ)
+
+    def run(self, *words: str, **environ: str) -> Screen:
+        """Run a program at a terminal."""
+        screen = Screen(list(words), {**self.environ, **environ})
+        self.screens.append(screen)
+        return screen
+
+    def asked(self) -> int:
+        """Return how often a person has answered."""
+        return self.log.read_text().count("asked") if self.log.exists() else 0
+
+
+@pytest.fixture
+def desk(tmp_path: Path) -> Iterator[Desk]:
+    desk = Desk(tmp_path)
+    yield desk
+    for screen in desk.screens:
+        screen.close()
+
+
+def test_a_code_is_asked_for_and_read(desk: Desk) -> None:
+    screen = desk.python(PROGRAM)
+    screen.until("MFA code: ")
+    assert not screen.echoes()
+    screen.type("123456\n")
+    assert "123456" not in screen.until("got 1234")
+    screen.until(r"again\? ")
+    assert screen.echoes()
+    screen.type("yes\n")  # the terminal is the program's again
+    screen.until("typed yes")
+    assert screen.status() == 0
+
+
+def test_ctrl_c_at_the_prompt_ends_both(desk: Desk) -> None:
+    screen = desk.python(PROGRAM)
+    screen.until("MFA code: ")
+    screen.type("\x03")
+    screen.until("KeyboardInterrupt")
+    assert screen.status() == -signal.SIGINT
+    assert screen.echoes()
+    assert not desk.asked()
+
+
+def test_ctrl_z_at_the_prompt_stops_both_and_fg_goes_on(desk: Desk) -> None:
+    file = desk.folder / "program.py"
+    file.write_text(PROGRAM)
+    screen = desk.run("/bin/bash", "--norc", "--noprofile", "-i")
+    screen.until(r"\$ ")
+    screen.type(f"{sys.executable} {file}\n")
+    screen.until("MFA code: ")
+    screen.type("\x1a")
+    screen.until("Stopped")
+    screen.type("echo the shell $((6 * 7))\n")
+    screen.until("the shell 42")
+    screen.type("fg\n")
+    time.sleep(0.5)  # the program has said all that it says before it is stopped
+    screen.type("123456\n")
+    screen.until("got 1234")
+    screen.until(r"again\? ")
+    screen.type("yes\n")
+    screen.until("typed yes")
+    screen.type("exit\n")
+    assert screen.status() == 0
+
+
+def test_nothing_is_typed(desk: Desk) -> None:
+    screen = desk.python(
+        """\
+        import asyncio, os
+        from aiocreds import SourceUnavailable, from_ini
+
+        async def main():
+            try:
+                await from_ini(process_timeout=1.5)()
+            except SourceUnavailable as error:
+                print("error:", error, flush=True)
+
+        asyncio.run(main())
+        print("typed", input("again? "), flush=True)
+        """
+    )
+    screen.until("MFA code: ")
+    told = screen.until(r"again\? ")
+    assert "did not finish within 1.5 s and was killed" in told
+    assert "process_timeout=, or --process-timeout of the command" in told
+    screen.type("yes\n")
+    screen.until("typed yes")
+    assert screen.status() == 0
+
+
+def test_behind_callers_it_is_not_asked(desk: Desk) -> None:
+    document = {
+        "Version": 1,
+        "AccessKeyId": "ASIATERMINAL1234",
+        "SecretAccessKey": secret(),
+        "Expiration": "SOON",
+    }
+    text = ASKS.format(python=sys.executable, log=str(desk.log), document=repr(document))
+    soon = "time.strftime('%Y-%m-%dT%H:%M:%SZ', time.gmtime(time.time() + 240))"
+    desk.vend.write_text(text.replace("'SOON'", soon))
+    screen = desk.python(
+        """\
+        import asyncio, datetime
+        from aiocreds import from_ini, Context
+
+        async def main():
+            context = Context()
+            provider = from_ini(context=context)
+            await provider()
+            print("loaded", flush=True)
+            context.clock.learn(150.0)  # into the advisory window, if not into the last minute
+            for _ in range(3):
+                await provider()
+                await asyncio.sleep(0.5)
+            print("failures", provider.status.failures, provider.status.last_error, flush=True)
+
+        asyncio.run(main())
+        """
+    )
+    screen.until("MFA code: ")
+    screen.type("123456\n")
+    screen.until("loaded")
+    assert "MFA" not in screen.until("failures 0 None")
+    assert screen.status() == 0
+    assert desk.asked() == 1
+
+
+def test_a_program_in_the_background_of_its_terminal(desk: Desk) -> None:
+    file = desk.folder / "program.py"
+    file.write_text(PROGRAM)
+    screen = desk.run("/bin/bash", "--norc", "--noprofile", "-i")
+    screen.until(r"\$ ")
+    screen.type(f"{sys.executable} {file} &\n")
+    screen.until("asks at the terminal, and this program is in its background: bring it to the foreground")
+    screen.type("echo the shell $((6 * 7))\n")
+    screen.until("the shell 42")
+    screen.type("exit\n")
+    assert screen.status() in (0, 1)
+
+
+@pytest.mark.parametrize("command", ["export", "explain", "exec"])
+def test_the_command_at_a_terminal(desk: Desk, command: str) -> None:
+    words = {"export": ["export"], "explain": ["explain", "--offline"], "exec": ["exec", "--", "env"]}[command]
+    screen = desk.run(sys.executable, "-m", "aiocreds", *words)
+    screen.until("MFA code: ")
+    screen.type("123456\n")
+    screen.until("1234")
+    assert screen.status() == 0
+    assert screen.echoes()
+
+
+def test_the_commands_time_limit(desk: Desk) -> None:
+    screen = desk.run(sys.executable, "-m", "aiocreds", "export", "--process-timeout", "1")
+    screen.until("did not finish within 1 s and was killed")
+    assert screen.status() == 2
+
+
+def test_piped_input_stays_the_programs_own(desk: Desk) -> None:
+    document = json.dumps({"Version": 1, "AccessKeyId": "ASIATERMINAL1234", "SecretAccessKey": secret()})
+    (desk.folder / "output").write_text(document)
+    desk.vend.write_text(f"#!/bin/sh\nread line && exit 7\ncat {desk.folder}/output\n")
+    program = desk.folder / "program.py"
+    program.write_text(PROGRAM.replace('input("again? ")', "input()"))
+    read, write = os.pipe()
+    os.write(write, b"for the program\n")
+    os.close(write)
+    out = os.pipe()
+    # A session of its own: no terminal, whatever the tests run at.
+    pid = os.posix_spawn(
+        sys.executable,
+        [sys.executable, str(program)],
+        desk.environ,
+        file_actions=[(os.POSIX_SPAWN_DUP2, read, 0), (os.POSIX_SPAWN_DUP2, out[1], 1)],
+        setsid=True,
+    )
+    os.close(read)
+    os.close(out[1])
+    with os.fdopen(out[0]) as said:
+        assert said.read().splitlines() == ["got 1234", "typed for the program"]
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
