@@ -19,6 +19,7 @@ import os
 import re
 import select
 import signal
+import subprocess
 import sys
 import termios
 import textwrap
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
 
 pty = pytest.importorskip("pty", reason="Windows has no pseudo-terminals")
 
+PIPED_INPUT = "A process has the terminal or nothing as its standard input, never what is piped into the program."
 PATIENCE = 30.0  # seconds until what should happen counts as not happening
 ASKS = """\
 #!{python}
@@ -305,26 +307,30 @@ def test_the_commands_time_limit(desk: Desk) -> None:
     assert screen.status() == 2
 
 
-def test_piped_input_stays_the_programs_own(desk: Desk) -> None:
+def test_piped_input_stays_the_programs_own_as_it_does_not_with_botocore(desk: Desk) -> None:
     document = json.dumps({"Version": 1, "AccessKeyId": "ASIATERMINAL1234", "SecretAccessKey": secret()})
     (desk.folder / "output").write_text(document)
     desk.vend.write_text(f"#!/bin/sh\nread line && exit 7\ncat {desk.folder}/output\n")
     program = desk.folder / "program.py"
     program.write_text(PROGRAM.replace('input("again? ")', "input()"))
-    read, write = os.pipe()
-    os.write(write, b"for the program\n")
-    os.close(write)
-    out = os.pipe()
-    # A session of its own: no terminal, whatever the tests run at.
-    pid = os.posix_spawn(
-        sys.executable,
-        [sys.executable, str(program)],
-        desk.environ,
-        file_actions=[(os.POSIX_SPAWN_DUP2, read, 0), (os.POSIX_SPAWN_DUP2, out[1], 1)],
-        setsid=True,
+    assert piped(desk, program) == (0, ["got 1234", "typed for the program"])
+    program.write_text("import botocore.session\nbotocore.session.Session().get_credentials()\n")
+    status, said = piped(desk, program)
+    assert status == 1
+    assert "CredentialRetrievalError" in said[-1]  # the process has read the line
+
+
+def piped(desk: Desk, program: Path) -> tuple[int, list[str]]:
+    """Run a program with a line of input and no terminal; return its status and what it printed."""
+    ended = subprocess.run(
+        [sys.executable, program],
+        input="for the program\n",
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        env=desk.environ,
+        text=True,
+        timeout=PATIENCE,
+        start_new_session=True,  # whatever the tests run at
+        check=False,
     )
-    os.close(read)
-    os.close(out[1])
-    with os.fdopen(out[0]) as said:
-        assert said.read().splitlines() == ["got 1234", "typed for the program"]
-    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+    return ended.returncode, ended.stdout.splitlines()
