@@ -33,6 +33,7 @@ AHEAD = timedelta(minutes=10)
 ON_ITS_WAY = timedelta(seconds=0.5)  # to the client; the time that answers are kept is in it
 ASKED_BEFORE = "_AWS_CLI_PROFILE_CHAIN"  # the name that AWS CLI uses: a circle through both is found as well
 DEEPEST = 4
+MADE_HERE = "aiocreds-"  # how a token of `serve` begins, so that its file is known again
 
 
 class Circle(InvalidConfiguration):
