@@ -23,6 +23,7 @@ import pytest
 from tests.command import COMMAND, PATIENCE, Machine, Server
 from tests.hush import MARK, secret
 from tests.loopback import ROLE, ROLES_PATH, Loopback
+from tests.terminal import CTRL_C, at_a_terminal
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -513,6 +514,24 @@ async def test_it_prints_its_lines_into_a_pipe_at_once_and_nothing_else(machine:
     ended = await machine.run("sh", "-c", program, "sh", str(machine.home / "lines"))
     assert (ended.out, ended.err) == ("0 52\n", "")
     assert len((machine.home / "lines").read_text().splitlines()) == 2
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there are no pseudo-terminals")
+async def test_at_a_terminal_it_prints_lines_to_paste_and_how_it_ends(machine: Machine, tmp_path: Path) -> None:
+    file = tmp_path / "a token"
+    words = (*COMMAND, "serve", "--token-file", str(file))
+    async with at_a_terminal(*words, environ=machine.variables) as terminal:
+        await terminal.until("Ctrl-C ends it\n")
+        url, token, told = terminal.seen.splitlines()
+        assert told == "aiocreds serve: paste these lines into the shell that wants credentials; Ctrl-C ends it"
+        shell = await machine.run("sh", "-c", f"{url}\n{token}\nenv")
+        environ = dict(line.split("=", 1) for line in shell.out.splitlines())
+        assert environ["AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE"] == str(file)
+        assert (await ask(environ[FULL_URI], file.read_text()))[0] == 200
+        terminal.type(CTRL_C)
+        assert await terminal.ended() == 0
+    assert terminal.seen.removeprefix(f"{url}\n{token}\n{told}\n") == "^C"
+    assert not file.exists()
 
 
 async def test_debug_shows_no_token_and_no_secret(machine: Machine) -> None:

@@ -43,8 +43,9 @@ class Circle(InvalidConfiguration):
 
 
 def add_profile(parser: ArgumentParser, *, several: bool = False) -> None:
-    """Give a command its ``--profile``."""
+    """Give a command its ``--profile``, which may also be written without that word."""
     option: Action = parser.add_argument(
+        "-p",
         "--profile",
         metavar="P",
         action="append" if several else "store",
@@ -52,7 +53,11 @@ def add_profile(parser: ArgumentParser, *, several: bool = False) -> None:
         help="the profile to use"
         + ("; may be given several times" if several else "; by default the chain decides, as in a program"),
     )
-    setattr(option, "completer", profile_names)  # noqa: B010 - argcomplete's own way, which argparse's types do not know
+    named: Action = parser.add_argument(
+        "named", metavar="PROFILE", nargs="*" if several else "?", help="the same as --profile PROFILE"
+    )
+    for one in (option, named):
+        setattr(one, "completer", profile_names)  # noqa: B010 - argcomplete's own way, which argparse's types do not know
 
 
 def profile_names(**_: Any) -> list[str]:

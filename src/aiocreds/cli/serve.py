@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from aiocreds.cli.handing import MADE_HERE, add_profile, asking_for, provider_of
-from aiocreds.cli.terminal import caught, numbers_of
+from aiocreds.cli.terminal import caught, complain, numbers_of
 from aiocreds.config import load, private_file
 from aiocreds.context import DEFAULT
 from aiocreds.errors import InvalidConfiguration
@@ -32,7 +32,7 @@ example:
   AWS_CONTAINER_AUTHORIZATION_TOKEN=...
 
   With these two variables, every AWS SDK and AWS CLI gets its credentials here. Without --profile, what the
-  default chain finds is at /.
+  default chain finds is at /. At a terminal, they are printed as a shell exports them.
 
   $ aiocreds serve --port 9911 --token-file ~/.aws/serve.token &
   $ export AWS_CONTAINER_CREDENTIALS_FULL_URI=http://127.0.0.1:9911/
@@ -89,9 +89,24 @@ async def _serve(arguments: Namespace) -> None:
             ) from None
         token = opened.enter_context(_token(endpoint.token, arguments.token_file))
         lines = [*(f"{FULL_URI}={url}" for url in endpoint.urls), token]
+        if seen := sys.stdout.isatty():
+            lines = list(map(_for_a_shell, lines))
         sys.stdout.buffer.write(os.fsencode("\n".join(lines) + "\n"))
         sys.stdout.flush()
+        if seen:
+            which = "one URL and the token" if len(endpoint.urls) > 1 else "these lines"
+            complain("serve", f"paste {which} into the shell that wants credentials; Ctrl-C ends it")
         await stop.wait()
+
+
+def _for_a_shell(line: str) -> str:
+    """A line of a variable and its value, to be pasted into a shell."""
+    from shlex import quote  # for whoever reads it
+
+    name, _, value = line.partition("=")
+    if sys.platform == "win32":
+        return f"$Env:{name}='" + value.replace("'", "''") + "'"
+    return f"export {name}={quote(value)}"
 
 
 def _forget_ourselves(port: int) -> None:
