@@ -86,10 +86,14 @@ class Checkout:
         return Ended(process.returncode, out.decode(), "")
 
     async def interrupted(
-        self, when: Callable[[], bool], *words: str, number: int = signal.SIGINT, **variables: str
+        self,
+        when: Callable[[], bool],
+        *words: str,
+        number: int = signal.SIGINT,
+        index: dict[str, str] | None = None,
     ) -> Ended:
         """Run it, and press Ctrl-C at some point: all the processes at the terminal get the signal."""
-        process = await self.start(*words, **variables)
+        process = await self.start(*words, **(index or {}))
         try:
             async with asyncio.timeout(SETTING_UP):
                 while not when():
@@ -151,7 +155,7 @@ async def test_ctrl_c_at_any_time_leaves_nothing_broken(checkout: Checkout) -> N
             "nox is fetched": lambda: any("pip install" in line for line in checkout.processes()),
         }
         for stage, reached in stages.items():
-            ended = await checkout.interrupted(reached, "-l", **index)
+            ended = await checkout.interrupted(reached, "-l", index=index)
             assert ended.status == 130, stage
             assert "Traceback" not in ended.out, stage
             assert list(checkout.environments.iterdir()) == [], stage

@@ -265,7 +265,7 @@ async def test_closed_streams(machine: Machine) -> None:
         assert ended == (2, "", f"aiocreds {name}: stdout is closed, and there is nowhere to print to\n")
     ended = await machine.run("sh", "-c", f"{words} explain --offline <&-")
     assert (ended.status, ended.err) == (0, "")
-    assert ended.out.startswith("✓ from_env wins")
+    assert ended.out.startswith("✓ environment (from_env) wins")
     assert (await machine.run("sh", "-c", f"{words} export --profile nobody 2>&-")) == (2, "", "")
     ended = await machine.run("sh", "-c", f"{words} exec --server -- sh -c 'echo ran >&2' <&- >&-")
     assert ended == (0, "", "ran\n")

@@ -21,10 +21,10 @@ from aiocreds.cli.terminal import (
     hear_of_children,
     open_streams,
     point_to_explain,
-    printable,
 )
 from aiocreds.errors import CredentialsError, CredentialsNotFound
 from aiocreds.sources.process import ASKED_ITSELF
+from aiocreds.trace import printable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

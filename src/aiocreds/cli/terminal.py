@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TextIO, TypeVar
 
 from aiocreds.errors import InvalidConfiguration
+from aiocreds.trace import printable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterable, Iterator
@@ -18,12 +19,8 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+_asking = 0  # questions that stand at the terminal
 ENDING = ("SIGTERM", "SIGHUP")  # what asyncio.run does not turn into a cancellation, as it does with Ctrl-C
-
-
-def printable(text: str) -> str:
-    """A text without what would steer a terminal: names in it may come from anywhere."""
-    return "".join(char if char.isprintable() or char == "\n" else " " for char in text)
 
 
 def complain(command: str, text: object) -> None:
@@ -140,14 +137,22 @@ async def ask_for_code(serial_number: str) -> str:
             answer.set_result(line)
 
     def ask() -> None:
+        global _asking
+        _asking += 1
         try:
             line = _ask(printable(f"MFA code of {serial_number}: "))
         except OSError:
             line = ""
+        _asking -= 1
         loop.call_soon_threadsafe(give, line)
 
     Thread(target=ask, daemon=True).start()  # not a worker's, which asyncio would wait for after a Ctrl-C
     return (await answer).strip() or await nobody(serial_number)
+
+
+def is_asking() -> bool:
+    """Whether a question stands at the terminal, and its answer is waited for."""
+    return _asking > 0
 
 
 async def nobody(serial_number: str) -> str:
