@@ -5,32 +5,125 @@
 
 from __future__ import annotations
 
-import shutil
-import subprocess
+import os
 import sys
-import venv
-from pathlib import Path
+
+
+def leave_quietly(kind: type[BaseException], error: BaseException, trace: object) -> None:
+    """Show no traceback of a Ctrl-C."""
+    if issubclass(kind, KeyboardInterrupt):
+        os._exit(130)
+    sys.__excepthook__(kind, error, trace)  # type: ignore[arg-type]  # a traceback
+
+
+sys.excepthook = leave_quietly  # as early as can be: what follows takes its time
+
+import shutil  # noqa: E402 - this and the next ones: a Ctrl-C may come while they are loaded
+import signal  # noqa: E402
+import subprocess  # noqa: E402
+import time  # noqa: E402
+from pathlib import Path  # noqa: E402
 
 HERE = Path(__file__).parent
+NOX = "nox>=2025.2"
+ENDING = {getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)}
+FOLDER = "Scripts" if sys.platform == "win32" else "bin"
+# The same for every Python of an environment, by a line that it runs as it starts: pip's, the demo's, the linters'.
+QUIET = (
+    "import os, sys; sys.excepthook = lambda kind, error, trace, shown=sys.excepthook, leave=os._exit:"
+    " leave(130) if issubclass(kind, KeyboardInterrupt) else shown(kind, error, trace)\n"
+)
+
+
+def hush(environment: Path) -> None:
+    """Have no Python in an environment show a traceback of a Ctrl-C."""
+    for folder in (*environment.glob("lib/python*/site-packages"), *environment.glob("Lib/site-packages")):
+        (folder / "quiet_ctrl_c.pth").write_text(QUIET)
+
+
+def bootstrap() -> int:
+    """Put nox beside the environments that it will make, on a machine that has none, and start over with it.
+
+    The environment is built under another name, and gets its own when it is whole: whoever interrupts this leaves
+    none that lacks something. One that does is made anew.
+    """
+    home = HERE / ".nox" / "bootstrap"
+    python = home / FOLDER / "python"
+    for number in ENDING - {signal.SIGINT}:
+        signal.signal(number, lambda number, _: sys.exit(128 + number))
+    if not is_whole(home):
+        home.parent.mkdir(exist_ok=True)
+        build(home)
+    words = [str(python), "-m", "nox", "-f", __file__, *sys.argv[1:]]
+    if sys.platform != "win32":
+        os.execv(python, words)  # whoever interrupts this process interrupts nox
+    return subprocess.call(words)
+
+
+def is_whole(home: Path) -> bool:
+    """Whether the environment is there, with the nox that is wanted and a Python that has not gone since."""
+    note = home / "whole"
+    return (home / FOLDER / "python").exists() and note.exists() and note.read_text() == NOX
+
+
+def build(home: Path) -> None:
+    """Build the environment beside its place, and move it there."""
+    for left in home.parent.glob("bootstrap-*"):  # by whoever was killed
+        if left.stat().st_mtime < time.time() - 3600:
+            shutil.rmtree(left, ignore_errors=True)
+    beside = home.with_name(f"bootstrap-{os.getpid()}")
+    try:
+        print("Making an environment for nox in .nox, for the first time.", file=sys.stderr, flush=True)
+        step(sys.executable, "-m", "venv", "--clear", str(beside))
+        hush(beside)
+        step(str(beside / FOLDER / "python"), "-m", "pip", "install", "--disable-pip-version-check", NOX)
+        (beside / "whole").write_text(NOX)
+        if not is_whole(home):  # else somebody else was faster
+            shutil.rmtree(home, ignore_errors=True)
+            beside.rename(home)
+    finally:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # a second Ctrl-C would leave what the first one has to remove
+        shutil.rmtree(beside, ignore_errors=True)
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def step(*words: str) -> None:
+    """Run a program to its end. A Ctrl-C does not reach it, which would show where it was: it is killed instead."""
+    if sys.platform == "win32":
+        process = subprocess.Popen(words, creationflags=subprocess.CREATE_NEW_PROCESS_GROUP)
+    else:
+        signal.pthread_sigmask(signal.SIG_BLOCK, ENDING)  # until there is something that can be killed
+        process = subprocess.Popen(words, start_new_session=True)
+    try:
+        if sys.platform != "win32":
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, ENDING)
+        status = process.wait()
+    except BaseException:
+        if sys.platform == "win32":
+            process.kill()
+        else:
+            os.killpg(process.pid, signal.SIGKILL)  # with what it has started
+        process.wait()
+        raise
+    if status:
+        sys.exit(status)
+
 
 try:
     import nox
     from nox.command import CommandFailed
-except ModuleNotFoundError:  # a fresh machine: put nox beside the environments it will make, and start over
-    home = HERE / ".nox" / "bootstrap"
-    python = home / ("Scripts" if sys.platform == "win32" else "bin") / "python"
-    if not python.exists():
-        venv.create(home, with_pip=True)
-    subprocess.run([python, "-m", "pip", "install", "--quiet", "nox>=2025.2"], check=True)
-    sys.exit(subprocess.call([python, "-m", "nox", "-f", __file__, *sys.argv[1:]]))
+except ModuleNotFoundError:
+    sys.exit(bootstrap())
 
 OLDEST, NEWEST = 11, 14
 
-nox.needs_version = ">=2025.2"
+nox.needs_version = NOX.removeprefix("nox")
 nox.options.sessions = ["tests", "lint", "typecheck"]
 nox.options.default_venv_backend = "virtualenv"
 nox.options.reuse_existing_virtualenvs = True
 nox.options.error_on_missing_interpreters = False
+
+PATIENT = {"interrupt_timeout": 20, "terminate_timeout": 5}  # seconds in which tests end what they have started
 
 
 def interpreters() -> list[str]:
@@ -46,24 +139,34 @@ def interpreters() -> list[str]:
     return found
 
 
+def install(session: nox.Session, *wanted: str) -> None:
+    """Install what a session needs; shown as it goes, which may take minutes, unless all of it is there already."""
+    location = Path(session.virtualenv.location or "")
+    note = location / "installed"
+    again = note.exists() and note.read_text() == "\n".join(wanted)
+    hush(location)
+    session.install(*(["--quiet"] if again else []), *wanted, silent=again)
+    note.write_text("\n".join(wanted))
+
+
 @nox.session
 def demo(session: nox.Session) -> None:
     """Credentials from an embedded AWS: no account, no network."""
-    session.install("--quiet", ".", *dependencies("demo"))
-    session.run("python", "examples/demo.py", *session.posargs)
+    install(session, ".", *dependencies("demo"))
+    session.run("python", "examples/demo.py", *session.posargs, **PATIENT)
 
 
 @nox.session(python=interpreters())
 def tests(session: nox.Session) -> None:
     """The tests, on every interpreter from 3.11 on that this machine has."""
-    session.install("--quiet", ".", *dependencies("tests"))
-    session.run("pytest", *(session.posargs or ["-n", "2"]))
+    install(session, ".", *dependencies("tests"))
+    session.run("pytest", *(session.posargs or ["-n", "2"]), **PATIENT)
 
 
 @nox.session
 def bare(session: nox.Session) -> None:
     """aiocreds alone: nothing needs an extra but what is named for it."""
-    session.install("--quiet", ".")
+    install(session, ".")
     session.run("python", "tests/e2e/bare_install.py")
 
 
@@ -80,38 +183,40 @@ def aiobotocore(session: nox.Session, which: str) -> None:
     """attach() on the oldest, a middle and the newest aiobotocore, with what is built on it."""
     wanted = AIOBOTOCORE[which]
     harness = ("blockbuster", "cryptography", "moto[s3,server]>=5.1", "pytest", "pytest-asyncio", "pytest-timeout")
-    session.install("--quiet", ".", *wanted, *harness, "time-machine")
+    install(session, ".", *wanted, *harness, "time-machine")
     version = wanted[0].partition("==")[2]
     session.run(
         "pytest",
         *("tests/e2e/test_aiobotocore_range.py", "tests/e2e/test_aioboto3_s3fs.py", "tests/e2e/test_boto3.py"),
         env={"AIOCREDS_TEST_AIOBOTOCORE": version} if version else {},
+        **PATIENT,
     )
 
 
 @nox.session
 def command(session: nox.Session) -> None:
     """The command, with every client that it serves; wants Node.js for the npm one."""
-    session.install("--quiet", ".[cli]", *dependencies("tests"))
+    install(session, ".[cli]", *dependencies("tests"))
     npm = HERE / ".nox" / "npm"
-    install = ("npm", "install", "--silent", "--no-audit", "--no-fund", "--prefix", str(npm))
-    session.run(*install, "@aws-sdk/credential-providers@3", external=True)
+    fetch = ("npm", "install", "--no-audit", "--no-fund", "--prefix", str(npm))
+    session.run(*fetch, "@aws-sdk/credential-providers@3", external=True)
     files = [str(path.relative_to(HERE)) for path in sorted(HERE.glob("tests/*/test_cli_*.py"))]
-    session.run("pytest", "-n", "2", *files, *session.posargs, env={"AIOCREDS_TEST_NPM": str(npm / "node_modules")})
+    environ = {"AIOCREDS_TEST_NPM": str(npm / "node_modules")}
+    session.run("pytest", "-n", "2", *files, *session.posargs, env=environ, **PATIENT)
 
 
 @nox.session(python="3.12" if "3.12" in interpreters() else None)
 def lake(session: nox.Session) -> None:
     """Polars, Delta tables and PyIceberg, which weigh half a gigabyte."""
-    session.install("--quiet", ".", *dependencies("lake"))
+    install(session, ".", *dependencies("lake"))
     files = ("tests/e2e/test_polars.py", "tests/e2e/test_delta.py", "tests/e2e/test_pyiceberg.py")
-    session.run("pytest", "-n", "2", *files, *session.posargs)
+    session.run("pytest", "-n", "2", *files, *session.posargs, **PATIENT)
 
 
 @nox.session
 def lint(session: nox.Session) -> None:
     """Style, and imports that point one way."""
-    session.install("--quiet", ".", *dependencies("lint"))
+    install(session, ".", *dependencies("lint"))
     session.run("ruff", "check", ".")
     session.run("ruff", "format", "--check", ".")
     session.run("lint-imports")
@@ -120,7 +225,7 @@ def lint(session: nox.Session) -> None:
 @nox.session
 def typecheck(session: nox.Session) -> None:
     """Strict types, here and as a user's program sees them (tests/typing)."""
-    session.install("--quiet", ".", *dependencies("tests"), *dependencies("typecheck"))
+    install(session, ".", *dependencies("tests"), *dependencies("typecheck"))
     session.run("mypy")
     session.run("pyright")
     # Once more as a user sees the installed package: without our configuration and our source folder.
@@ -132,33 +237,33 @@ def typecheck(session: nox.Session) -> None:
 @nox.session(python="3.12" if "3.12" in interpreters() else None)  # what the limits were set for
 def bench(session: nox.Session) -> None:
     """The numbers, each as a ratio beside its peer from the same run."""
-    session.install("--quiet", ".", *dependencies("tests"))
-    session.run("python", "-m", "tests.benchmarks", *session.posargs)
+    install(session, ".", *dependencies("tests"))
+    session.run("python", "-m", "tests.benchmarks", *session.posargs, **PATIENT)
 
 
 @nox.session(python="3.12" if "3.12" in interpreters() else None)
 def soak(session: nox.Session) -> None:
     """Ten thousand refreshes with everything going wrong: no error while any credentials were usable, no growth."""
-    session.install("--quiet", ".", *dependencies("tests"))
-    session.run("python", "-m", "tests.soak", *session.posargs)
+    install(session, ".", *dependencies("tests"))
+    session.run("python", "-m", "tests.soak", *session.posargs, **PATIENT)
 
 
 @nox.session(python="3.12" if "3.12" in interpreters() else None)  # atheris has no wheels for every version
 def fuzz(session: nox.Session) -> None:
     """A million inputs for each parser, by atheris where it installs."""
-    session.install("--quiet", ".", *dependencies("tests"))
+    install(session, ".", *dependencies("tests"))
     try:
         session.install("--quiet", "--only-binary=:all:", "atheris")
     except CommandFailed:
         session.warn("atheris does not install here: the inputs are made without it")
-    session.run("python", "-m", "tests.fuzz", *session.posargs)
+    session.run("python", "-m", "tests.fuzz", *session.posargs, **PATIENT)
 
 
 @nox.session
 def faults(session: nox.Session) -> None:
     """Every source that talks to something, under every fault, at every age of its credentials, and three rules."""
-    session.install("--quiet", ".", *dependencies("tests"))
-    session.run("python", "-m", "tests.faults", *session.posargs)
+    install(session, ".", *dependencies("tests"))
+    session.run("python", "-m", "tests.faults", *session.posargs, **PATIENT)
 
 
 def dependencies(group: str) -> list[str]:
@@ -167,4 +272,5 @@ def dependencies(group: str) -> list[str]:
 
 
 if __name__ == "__main__":
+    sys.argv[1:1] = ["-f", __file__]
     nox.main()

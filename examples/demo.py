@@ -1,8 +1,8 @@
-"""A tour of aiocreds on an AWS that lives inside this process: no account, no network, about half a minute.
+"""A tour of aiocreds on an AWS that lives inside this process: no account, no network, under a minute.
 
 Run it with ``python3 noxfile.py -s demo``. It starts moto (STS and S3) and a small EC2 metadata service that
-hands out credentials which live for twelve seconds, and then does what a service on EC2 does all day. Who is in
-a hurry says how long to watch: ``python3 noxfile.py -s demo -- 5``.
+hands out credentials which live for twelve seconds, and then does what a service on EC2 does all day, through an
+outage of that service, too. Who is in a hurry says how long to watch: ``python3 noxfile.py -s demo -- 5``.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from aiobotocore.session import get_session
 from aiohttp import web
 from moto.server import ThreadedMotoServer
 
-from aiocreds import Context, Credentials, default_chain
+from aiocreds import Context, Credentials, default_chain, explain
 from aiocreds.integrations.aiobotocore import attach
 
 CALLERS = 100
@@ -39,12 +39,15 @@ began = perf_counter()
 async def main() -> None:
     """The tour, step by step."""
     with tempfile.TemporaryDirectory() as home:
-        async with metadata_service() as metadata, embedded_aws() as aws:
+        switch = asyncio.Event()
+        switch.set()
+        async with metadata_service(switch) as metadata, embedded_aws() as aws:
             config = Path(home) / ".aws" / "config"
             config.parent.mkdir()
             config.write_text(
                 f"[profile reporting]\nrole_arn = {ROLE}\ncredential_source = Ec2InstanceMetadata\n"
                 "[profile audit]\nrole_arn = arn:aws:iam::123456789012:role/audit\nsource_profile = reporting\n"
+                "[profile broken]\nrole_arn = arn:aws:iam::123456789012:role/audit\nsource_profile = reportnig\n"
             )
             environ = {
                 "PATH": os.environ.get("PATH", ""),
@@ -58,6 +61,8 @@ async def main() -> None:
                 await assume(context)
                 await call_aws(context, aws)
                 await rotate(context)
+                await outage(context, switch)
+                await broken(context)
     say("Done. Everything above was real HTTP; only the AWS was small.")
 
 
@@ -113,18 +118,57 @@ async def rotate(context: Context) -> None:
 
         await asyncio.gather(*(caller() for _ in range(CALLERS)))
     say(f"{calls:,} calls, {len(seen)} sets of credentials, no error")
-    say(f"the slowest call took {slowest * 1000:.2f} ms: nobody waited for a refresh")
+    say(f"the slowest call took {duration(slowest)}: nobody waited for a refresh")
     if len(seen) < 2 or slowest > 0.25:
         sys.exit("That is not what this demo promises. Is this machine very busy?")
 
 
+async def outage(context: Context, switch: asyncio.Event) -> None:
+    """A metadata service that is down for longer than its credentials live."""
+    headline(f"5. Take the metadata service away for {WATCHED:.0f} s, which is longer than its credentials live")
+    shown = logging.StreamHandler(sys.stdout)
+    shown.setFormatter(logging.Formatter("            the log says: %(message)s"))
+    logger = logging.getLogger("aiocreds")
+    logger.addHandler(shown)
+    slowest = 0.0
+    calls = 0
+    try:
+        async with default_chain(context=context) as provider:
+            await provider()
+            switch.clear()
+            until = perf_counter() + WATCHED
+            while (asked := perf_counter()) < until:
+                credentials = await provider()
+                slowest = max(slowest, perf_counter() - asked)
+                calls += 1
+                await asyncio.sleep(0.01)
+            switch.set()
+            say(f"{calls:,} calls, no error, the slowest took {duration(slowest)}: nobody noticed")
+            left = provider.status.seconds_left or 0.0
+            say(f"by their own words ****{credentials.access_key_id[-4:]} ended {-left:.1f} s ago: on EC2 the")
+            say("service decides when they really do, and while it is down they are served on")
+    finally:
+        logger.removeHandler(shown)
+    if slowest > 0.25 or left > 0:
+        sys.exit("That is not what this demo promises. Is this machine very busy?")
+
+
+async def broken(context: Context) -> None:
+    """A profile with a typing error in it."""
+    headline("6. Explain what is wrong with a profile: print(await explain(default_chain('broken')))")
+    for line in str(await explain(default_chain("broken", context=context))).splitlines():
+        print(f"            {line.replace(f'{context.home}/', '~/')}")
+
+
 @asynccontextmanager
-async def metadata_service() -> AsyncIterator[str]:
-    """A little EC2 metadata service, whose credentials are short-lived and change."""
+async def metadata_service(switch: asyncio.Event) -> AsyncIterator[str]:
+    """A little EC2 metadata service, whose credentials are short-lived and change; down while the switch is off."""
     numbers = itertools.count(1)
     token = "a-session-token-of-the-metadata-service"
 
     async def handle(request: web.Request) -> web.Response:
+        if not switch.is_set():
+            return web.Response(status=503)
         if request.method == "PUT":
             return web.Response(text=token)
         if request.headers.get("X-aws-ec2-metadata-token") != token:
@@ -170,8 +214,13 @@ async def timed(what: str, awaitable: Awaitable[T]) -> T:
     """Await something and say how long it took."""
     started = perf_counter()
     result = await awaitable
-    say(f"{what}: {(perf_counter() - started) * 1000:.2f} ms")
+    say(f"{what}: {duration(perf_counter() - started)}")
     return result
+
+
+def duration(seconds: float) -> str:
+    """A time in a unit that shows some of it."""
+    return f"{seconds * 1e3:.1f} ms" if seconds >= 1e-4 else f"{seconds * 1e9:,.0f} ns"
 
 
 def show(credentials: Credentials) -> None:
@@ -191,4 +240,7 @@ def say(text: str) -> None:
 
 if __name__ == "__main__":
     print("aiocreds: credentials for asyncio, on an embedded AWS")
-    asyncio.run(main())
+    try:
+        asyncio.run(main())
+    except KeyboardInterrupt:
+        sys.exit(130)

@@ -55,9 +55,9 @@ class Machine:
         """Run ``aiocreds`` to its end."""
         return await self.run(*COMMAND, *arguments, **variables)
 
-    async def run(self, *words: str, **variables: str) -> Ended:
+    async def run(self, *words: str, cwd: str | None = None, **variables: str) -> Ended:
         """Run anything to its end."""
-        process = await self.start(*words, **variables)
+        process = await self.start(*words, cwd=cwd, **variables)
         try:
             async with asyncio.timeout(PATIENCE):
                 out, err = await process.communicate()
@@ -66,13 +66,13 @@ class Machine:
             raise
         return Ended(process.returncode, out.decode(), err.decode())
 
-    async def start(self, *words: str, **variables: str) -> asyncio.subprocess.Process:
+    async def start(self, *words: str, cwd: str | None = None, **variables: str) -> asyncio.subprocess.Process:
         """Start anything."""
         pipe = asyncio.subprocess.PIPE
         environ = {**self.variables, **variables}
         # A session of its own: what a terminal sends is not ours to get.
         return await asyncio.create_subprocess_exec(
-            *words, stdout=pipe, stderr=pipe, env=environ, start_new_session=True
+            *words, stdout=pipe, stderr=pipe, env=environ, cwd=cwd, start_new_session=True
         )
 
     @asynccontextmanager

@@ -117,6 +117,13 @@ class Explanation:
         """Why there are none."""
         return self.step.error
 
+    def __str__(self) -> str:
+        """The tree of the steps, as ``aiocreds explain`` draws it, and what else looks like a mistake."""
+        from aiocreds.tree import Drawing, plain  # for those who print it
+
+        drawing = Drawing()
+        return "\n".join((plain(drawing.tree(self.step)), *(f"! {drawing.short(text)}" for text in self.warnings)))
+
     @property
     def winner(self) -> Step | None:
         """The member of a chain that had credentials, else the provider itself; None when nobody had."""
@@ -129,6 +136,7 @@ async def explain(provider: Provider | Callable[[], Awaitable[Credentials]]) -> 
     ::
 
         explanation = await explain(default_chain())
+        print(explanation)  # the tree
         for step in explanation.step.walk():
             print(step.name, step.outcome, step.looked_at)
 
@@ -141,10 +149,15 @@ async def explain(provider: Provider | Callable[[], Awaitable[Credentials]]) -> 
     Raises:
         TypeError: it is something else.
     """
-    provider = provided_by(provider, taker="explain()")
+    return await explain_step_by_step(provided_by(provider, taker="explain()"), lambda _: None)
+
+
+async def explain_step_by_step(provider: Provider, begun: Callable[[Record], object]) -> Explanation:
+    """Explain a provider to who wants to look at it as it goes: ``begun`` is called with what will be explained."""
     record = trace.Record(provider.name)
     for left in reversed(range(AGAIN)):
         top = trace.Record(provider.name)
+        begun(top)
         with trace.recording(top):
             try:
                 await provider.fetch()

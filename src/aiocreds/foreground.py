@@ -38,6 +38,11 @@ async def one_prompt_at_a_time() -> AsyncIterator[None]:
         _prompt.release()
 
 
+def is_asking() -> bool:
+    """Return whether somebody in this process asks a person just now."""
+    return _prompt.locked()
+
+
 class Terminal:
     """The controlling terminal of this process, and the one program that may ask there.
 

@@ -16,7 +16,7 @@ from aiocreds.credentials import redact_key
 from aiocreds.errors import CredentialsError, CredentialsNotFound
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
     from datetime import datetime
 
     from aiocreds.credentials import Credentials
@@ -64,7 +64,7 @@ class Record:
     )
 
     def __init__(self, name: str) -> None:
-        self.name = _without_password(name)
+        self.name = without_password(name)
         self.outcome: Outcome = "failed"
         self.seconds = 0.0
         self.looked_at: list[tuple[str, str]] = []
@@ -84,6 +84,19 @@ class Record:
         step = Record(name)
         self.steps.append(step)
         return step
+
+    def walk(self) -> Iterator[Record]:
+        """This step and all in it."""
+        yield self
+        for step in self.steps:
+            yield from step.walk()
+
+    def under_way(self) -> Record:
+        """The innermost step that has been begun and has not ended; this one when there is none."""
+        for step in reversed(self.steps):
+            if step.outcome == "failed" and not step.seconds:
+                return step.under_way()
+        return self
 
     def end(self, credentials: Credentials | None = None, error: BaseException | None = None) -> None:
         """It has ended: with credentials, with an error, or with neither, for a part that just went well."""
@@ -107,13 +120,19 @@ class Record:
 
     def note(self, place: str, found: str) -> None:
         """What was found where; several things about one place, one after another, are one."""
-        place, found = _without_password(place), _without_password(found)
+        place, found = without_password(place), without_password(found)
         if self.looked_at and self.looked_at[-1][0] == place:
             found = f"{self.looked_at.pop()[1]}, {found}"
         self.looked_at.append((place, found))
 
 
-def _without_password(text: str) -> str:
+def printable(text: str) -> str:
+    """A text without what would steer a terminal: names in it may come from anywhere."""
+    return "".join(char if char.isprintable() or char == "\n" else " " for char in text)
+
+
+def without_password(text: str) -> str:
+    """A text without the passwords of the URLs in it."""
     return PASSWORD.sub("//****@", text) if "@" in text else text
 
 

@@ -652,7 +652,7 @@ def proxy_in_between(machine: Machine) -> None:
 # What works, for comparison.
 
 
-@case("from_ini wins", 0, profile="app")
+@case("shared files (from_ini) wins", 0, profile="app")
 def role_from_a_sign_in(machine: Machine) -> None:
     """Nothing is wrong: a role, assumed with what a person signed in for."""
     machine.config(
@@ -662,13 +662,13 @@ def role_from_a_sign_in(machine: Machine) -> None:
     machine.aws.sign_in.sso_login(machine.home)
 
 
-@case("from_instance_metadata wins", 0, offline=True)
+@case("EC2 instance metadata (from_instance_metadata) wins", 0, offline=True)
 def instance(machine: Machine) -> None:
     """Nothing is wrong: an EC2 instance with a role, and STS is not asked."""
     machine.metadata()
 
 
-@case("from_container_metadata wins", 0)
+@case("container agent (from_container_metadata) wins", 0)
 def container(machine: Machine) -> None:
     """Nothing is wrong: a container with its agent."""
     machine.environ["AWS_CONTAINER_CREDENTIALS_FULL_URI"] = machine.aws.url + CONTAINER_PATH

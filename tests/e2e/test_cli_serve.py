@@ -23,6 +23,7 @@ import pytest
 from tests.command import COMMAND, PATIENCE, Machine, Server
 from tests.hush import MARK, secret
 from tests.loopback import ROLE, ROLES_PATH, Loopback
+from tests.terminal import CTRL_C, at_a_terminal
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -314,6 +315,31 @@ async def test_one_path_a_profile(machine: Machine) -> None:
         assert (await ask(urls[0].rpartition("/")[0] + "/", token))[0] == 404
 
 
+async def test_who_waits_for_one_profile_does_not_keep_others_from_theirs(machine: Machine) -> None:
+    (machine.home / ".aws" / "config").write_text(
+        "[profile slow]\ncredential_process = sleep 30\n"
+        f"[profile quick]\naws_access_key_id = AKIAQUICK000000001\naws_secret_access_key = {secret()}\n"
+    )
+    async with AsyncExitStack() as stack:
+        with descriptors(512):
+            server = await stack.enter_async_context(machine.serving("--profile", "slow", "--profile", "quick"))
+        slow, quick, token = (line.split("=", 1)[1] for line in server.lines)
+        request = f"GET /slow HTTP/1.1\r\nHost: {urlsplit(slow).netloc}\r\nAuthorization: {token}\r\n\r\n"
+        peers = [socket.create_connection(("127.0.0.1", urlsplit(slow).port)) for _ in range(500)]
+        for peer in peers:
+            stack.enter_context(peer)
+            peer.sendall(request.encode())
+        await asyncio.sleep(1.0)
+        async with asyncio.timeout(5):
+            assert (await ask(quick, token))[1]["AccessKeyId"] == "AKIAQUICK000000001"
+        status, told = await ask(slow, token)
+        assert (status, told["code"]) == (503, "TooManyRequests")
+        for client in ("boto3", "aiocreds"):
+            program = await Client.start(client, machine, {FULL_URI: quick, TOKEN: token})
+            assert await program.key() == "AKIAQUICK000000001"
+            await program.end()
+
+
 async def test_profiles_whose_names_are_no_paths(machine: Machine) -> None:
     name = "a/../b%2F@c:+"  # all that the grammar of the files allows
     (machine.home / ".aws" / "config").write_text(
@@ -368,8 +394,7 @@ async def test_a_process_without_descriptors_says_so_once(machine: Machine) -> N
 
 async def test_the_token_in_a_file(machine: Machine, tmp_path: Path) -> None:
     file = tmp_path / "token"
-    file.write_text("an older one, that is for all to read......")  # as long as a token is
-    file.chmod(0o644)
+    file.touch(mode=0o600)
     async with machine.serving("--token-file", str(file)) as server:
         assert server.environ == {
             FULL_URI: server.environ[FULL_URI],
@@ -382,6 +407,54 @@ async def test_the_token_in_a_file(machine: Machine, tmp_path: Path) -> None:
             assert (await program.key()).startswith("ASIALOOPBACK")
             await program.end()
     assert not file.exists()
+
+
+async def test_the_token_that_a_killed_server_has_left_is_replaced(machine: Machine, tmp_path: Path) -> None:
+    file = tmp_path / "token"
+    async with machine.serving("--token-file", str(file)) as server:
+        server.process.kill()
+        await server.process.wait()
+    left = file.read_text()
+    async with machine.serving("--token-file", str(file)) as server:
+        assert (await ask(server.environ[FULL_URI], left))[0] == 401
+        assert (await ask(server.environ[FULL_URI], file.read_text()))[0] == 200
+    assert not file.exists()
+
+
+@pytest.mark.parametrize(
+    ("kind", "complaint"),
+    [
+        ("as long", "is something else: name another, or remove it first"),
+        ("longer", "is something else: name another, or remove it first"),
+        ("open to others", "is open to other users (mode 0644): run chmod 600 {file}, or remove it first"),
+        ("open and empty", "is open to other users (mode 0640): run chmod 600 {file}, or remove it first"),
+        ("a link", "is a link: name another, or remove it first"),
+        ("a folder", "is no file: name another, or remove it first"),
+        ("a pipe", "is no file: name another, or remove it first"),
+    ],
+)
+async def test_what_may_be_somebody_elses_is_no_token_file(
+    kind: str, complaint: str, machine: Machine, tmp_path: Path
+) -> None:
+    file, token = tmp_path / "token", f"aiocreds-{secret()[:43]:x<43}"
+    text = {"as long": "x" * len(token), "longer": token + "x", "open and empty": ""}.get(kind, token)
+    if kind == "a folder":
+        file.mkdir()
+    elif kind == "a pipe":
+        os.mkfifo(file)
+    elif kind == "a link":
+        (tmp_path / "other").write_text(token)
+        (tmp_path / "other").chmod(0o600)
+        file.symlink_to(tmp_path / "other")
+    else:
+        file.write_text(text)
+        file.chmod({"open to others": 0o644, "open and empty": 0o640}.get(kind, 0o600))
+    before = file.lstat().st_ino
+    ended = await machine.aiocreds("serve", "--token-file", str(file))
+    assert ended == (2, "", f"aiocreds serve: --token-file {file} {complaint.format(file=file)}\n")
+    assert file.lstat().st_ino == before
+    if file.is_file():
+        assert file.read_text() == text
 
 
 async def test_a_file_that_holds_something_else_stays(machine: Machine, tmp_path: Path) -> None:
@@ -439,8 +512,26 @@ async def test_it_prints_its_lines_into_a_pipe_at_once_and_nothing_else(machine:
         export $(cat "$1"); kill $pid; wait $pid; echo "$? ${{#{TOKEN}}}"
     """)
     ended = await machine.run("sh", "-c", program, "sh", str(machine.home / "lines"))
-    assert (ended.out, ended.err) == ("0 43\n", "")
+    assert (ended.out, ended.err) == ("0 52\n", "")
     assert len((machine.home / "lines").read_text().splitlines()) == 2
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there are no pseudo-terminals")
+async def test_at_a_terminal_it_prints_lines_to_paste_and_how_it_ends(machine: Machine, tmp_path: Path) -> None:
+    file = tmp_path / "a token"
+    words = (*COMMAND, "serve", "--token-file", str(file))
+    async with at_a_terminal(*words, environ=machine.variables) as terminal:
+        await terminal.until("Ctrl-C ends it\n")
+        url, token, told = terminal.seen.splitlines()
+        assert told == "aiocreds serve: paste these lines into the shell that wants credentials; Ctrl-C ends it"
+        shell = await machine.run("sh", "-c", f"{url}\n{token}\nenv")
+        environ = dict(line.split("=", 1) for line in shell.out.splitlines())
+        assert environ["AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE"] == str(file)
+        assert (await ask(environ[FULL_URI], file.read_text()))[0] == 200
+        terminal.type(CTRL_C)
+        assert await terminal.ended() == 0
+    assert terminal.seen.removeprefix(f"{url}\n{token}\n{told}\n") == "^C"
+    assert not file.exists()
 
 
 async def test_debug_shows_no_token_and_no_secret(machine: Machine) -> None:

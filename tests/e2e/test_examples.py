@@ -6,6 +6,7 @@ import ast
 import asyncio
 import os
 import re
+import signal
 import sys
 from contextlib import closing
 from pathlib import Path
@@ -191,13 +192,37 @@ async def test_the_demo_keeps_its_promises(home: Path) -> None:
         "provider='imds'",
         "account_id='123456789012', provider='assume_role'",
         "2026/november.csv",
+        "the log says: from_instance_metadata: the metadata service at",
+        ": nobody noticed",
+        "~/.aws/config:9     source_profile = reportnig",
+        "did you mean 'reporting'?",
         "Done.",
     ):
         assert line in ended.out
+    assert re.search(r"from memory: [\d,]+ ns", ended.out)
+    assert " 0.0 ms" not in ended.out
+    assert re.search(r"\*{4}\d{4} ended \d\.\d s ago", ended.out)
+    assert ended.out.count("the log says") == 1
     [sets] = re.findall(r"calls, (\d+) sets of credentials, no error", ended.out)
     assert int(sets) >= 2
     assert "demo-secret" not in ended.out
     assert "demo-token" not in ended.out
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals are sent as POSIX has them")
+async def test_ctrl_c_ends_the_demo_without_a_word(home: Path) -> None:
+    environ = {**os.environ, "HOME": str(home), "PYTHONUNBUFFERED": "1"}
+    pipe, out = asyncio.subprocess.PIPE, asyncio.subprocess.STDOUT
+    demo = str(EXAMPLES / "demo.py")
+    process = await asyncio.create_subprocess_exec(sys.executable, demo, stdout=pipe, stderr=out, env=environ)
+    assert process.stdout is not None
+    async with asyncio.timeout(40):
+        while b"4. Let" not in (line := await process.stdout.readline()):
+            assert line
+        process.send_signal(signal.SIGINT)
+        rest, _ = await process.communicate()
+    assert process.returncode == 130
+    assert b"Traceback" not in rest
 
 
 async def test_signed_requests_work_without_an_sdk(home: Path) -> None:

@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from aiocreds.cli.explain import WIDTH, Report, examine
+from aiocreds.cli.explain import Report, examine
 from aiocreds.context import Context
+from aiocreds.tree import WIDTH
 from tests.e2e.broken import CASES, Machine
 from tests.hush import MARK
 

@@ -14,14 +14,13 @@ from aiohttp.web import RequestHandler
 
 from aiocreds.cli import connections as module
 from aiocreds.cli.connections import most_connections
+from aiocreds.cli.endpoint import Endpoint
 from tests.command import PATIENCE
 from tests.kit import Source, settle
 from tests.unit.test_cli_endpoint import endpoint, get, serving
 
 if TYPE_CHECKING:
     import socket
-
-    from aiocreds.cli.endpoint import Endpoint
 
 __all__ = ["endpoint"]  # the fixture
 
@@ -211,6 +210,47 @@ async def test_while_all_wait_for_their_answers_the_next_waits_for_its_turn(few:
         source.gate.set()
         assert [await peer.status() for peer in peers] == [200] * len(peers)
         assert source.calls == 1
+        for peer in peers:
+            await peer.leave()
+
+
+async def test_who_waits_for_one_profile_leaves_room_for_the_others(few: int) -> None:
+    slow, quick = Source(), Source()
+    slow.gate = asyncio.Event()
+    async with Endpoint({"/slow": slow.provider(), "/quick": quick.provider()}) as endpoint:
+        peers = [await Peer.connect(endpoint) for _ in range(few)]
+        for peer in peers:
+            peer.send("GET /slow HTTP/1.1")
+        refused = peers[few // 2 :]
+        assert [await peer.status() for peer in refused] == [503] * len(refused)
+        answer = await get(endpoint, "/quick")
+        assert answer.status == 200
+        answer = await get(endpoint, "/slow")
+        assert (answer.status, answer.headers["Retry-After"]) == (503, "1")
+        assert answer.body["message"].startswith("2 requests wait for this profile")
+        slow.gate.set()
+        assert [await peer.status() for peer in peers[: few // 2]] == [200] * (few // 2)
+        assert (await get(endpoint, "/slow")).status == 200
+        for peer in peers:
+            await peer.leave()
+
+
+async def test_each_further_slow_profile_leaves_some_room(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "MOST", 12)
+    slow = [Source() for _ in range(3)]
+    gate = asyncio.Event()
+    for source in slow:
+        source.gate = gate
+    paths = {f"/{number}": source.provider() for number, source in enumerate(slow)}
+    async with Endpoint({**paths, "/quick": Source().provider()}) as endpoint:
+        peers: list[Peer] = []
+        for path in paths:
+            peers += [await Peer.connect(endpoint) for _ in range(6)]
+            for peer in peers[-6:]:
+                peer.send(f"GET {path} HTTP/1.1")
+            await asyncio.sleep(0.2)  # until those that may not wait can make room
+        assert (await get(endpoint, "/quick")).status == 200
+        gate.set()
         for peer in peers:
             await peer.leave()
 

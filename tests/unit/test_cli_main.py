@@ -32,7 +32,7 @@ def test_each_help_has_an_example(command: str, capsys: pytest.CaptureFixture[st
     said = capsys.readouterr().out
     assert "example" in said
     assert f"aiocreds {command}" in said.partition("example")[2]
-    for name in ("--profile", "--debug") if command else COMMANDS:
+    for name in ("-p P, --profile P", "PROFILE", "--debug") if command else COMMANDS:
         assert name in said
 
 
@@ -102,8 +102,10 @@ def test_a_command_that_needs_the_extra_says_so(
         (["exprot"], "invalid choice: 'exprot'"),
         (["export", "--format", "yaml"], "invalid choice: 'yaml'"),
         (["export", "--", "ls"], "export runs no command"),
-        (["exec", "ls"], "unrecognized arguments: ls; the command to run stands behind --"),
-        (["export", "ls"], "unrecognized arguments: ls\n"),
+        (["exec", "dev", "ls"], "unrecognized arguments: ls; the command to run stands behind --"),
+        (["exec", "ls", "-l"], "unrecognized arguments: -l; the command to run stands behind --"),
+        (["export", "dev", "ls"], "unrecognized arguments: ls\n"),
+        (["export", "--profile", "dev", "prod"], "two profiles are given, dev and prod: which one is meant?"),
         (["serve", "--port", "65536"], "argument --port: '65536' is no port: give a number from 0 to 65535"),
         (["serve", "--port", "-1"], "argument --port"),
         (["serve", "--port", "http"], "argument --port"),
@@ -116,6 +118,51 @@ def test_what_it_does_not_understand(
         main(arguments)
     assert ended.value.code == 2
     assert complaint in capsys.readouterr().err
+
+
+@EXPORTED
+@pytest.mark.parametrize(
+    "words",
+    [
+        *("export dev", "export -p dev", "export --format process dev", "export dev --profile dev"),
+        *("exec dev -- {export}", "exec -p dev -- {export}", "exec dev --server -- {export}"),
+        "explain dev --offline",
+    ],
+)
+async def test_a_profile_may_be_named_in_every_way(words: str, home: Path) -> None:
+    (home / ".aws" / "config").write_text(
+        f"[profile dev]\naws_access_key_id = AKIANAMED00000001\naws_secret_access_key = {secret()}\n"
+    )
+    ended = await Machine(home, {}).run(
+        "sh", "-c", f"{' '.join(COMMAND)} {words.format(export=' '.join([*COMMAND, 'export']))}"
+    )
+    assert (ended.status, ended.err) == (0, "")
+    assert "****0001" in ended.out if words.startswith("explain") else "AKIANAMED00000001" in ended.out
+
+
+async def test_a_command_without_its_dashes_is_told_where_they_go(machine: Machine) -> None:
+    ended = await machine.aiocreds("exec", "ls")
+    meant = "aiocreds exec -- ls, or aiocreds exec ls -- COMMAND ..."
+    assert ended == (2, "", f"aiocreds exec: no command: write {meant}\n")
+
+
+@pytest.mark.parametrize("command", ["export", "exec -- true"])
+async def test_who_fails_points_to_explain(command: str, home: Path) -> None:
+    first, *rest = command.split()
+    ended = await Machine(home, {}).aiocreds(first, *rest)
+    assert ended.err.endswith(f"\naiocreds {first}: aiocreds explain shows all that was looked at\n")
+    ended = await Machine(home, {}).aiocreds(first, "-p", "it's", *rest)
+    last = ended.err.splitlines()[-1]
+    assert last == f"""aiocreds {first}: aiocreds explain --profile 'it'"'"'s' shows all that was looked at"""
+
+
+async def test_explain_is_not_pointed_to_where_it_shows_nothing(machine: Machine) -> None:
+    ended = await machine.aiocreds("export", "--format", "windows-cmd", AWS_SECRET_ACCESS_KEY=f'"{secret()}')
+    assert ended.status == 2
+    assert ended.err.count("\n") == 1
+    ended = await machine.aiocreds("export", _AWS_CLI_PROFILE_CHAIN="default")
+    assert ended.status == 3
+    assert ended.err.count("\n") == 1
 
 
 @EXPORTED
@@ -185,7 +232,8 @@ async def test_the_shell_completes_commands_options_and_profiles(machine: Machin
     (machine.home / ".aws" / "config").write_text("[default]\n[profile dev]\n[profile deploy]\n[profile prod]\n")
     assert await complete(machine, "aiocreds ex") == {"explain", "export", "exec"}
     assert await complete(machine, "aiocreds export --format p") == {"process", "powershell"}
-    assert await complete(machine, "aiocreds serve --profile de") == {"default", "dev", "deploy"}
+    for line in ("serve --profile de", "serve -p de", "serve prod de", "export de", "exec --server de"):
+        assert await complete(machine, f"aiocreds {line}") == {"default", "dev", "deploy"}
     assert "--token-file" in await complete(machine, "aiocreds serve --")
 
 
@@ -217,7 +265,7 @@ async def test_closed_streams(machine: Machine) -> None:
         assert ended == (2, "", f"aiocreds {name}: stdout is closed, and there is nowhere to print to\n")
     ended = await machine.run("sh", "-c", f"{words} explain --offline <&-")
     assert (ended.status, ended.err) == (0, "")
-    assert ended.out.startswith("✓ from_env wins")
+    assert ended.out.startswith("✓ environment (from_env) wins")
     assert (await machine.run("sh", "-c", f"{words} export --profile nobody 2>&-")) == (2, "", "")
     ended = await machine.run("sh", "-c", f"{words} exec --server -- sh -c 'echo ran >&2' <&- >&-")
     assert ended == (0, "", "ran\n")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import hashlib
 import io
 import json
 import os
@@ -412,6 +413,7 @@ DOCUMENT = {
     "winner": (str, type(None)),
     "identity": (dict, type(None)),
     "caller": (dict, type(None)),
+    "region": (dict, type(None)),
     "error": (dict, type(None)),
     "warnings": list,
     "step": dict,
@@ -492,7 +494,7 @@ async def test_plain_text_needs_no_unicode(context: Context, environ: dict[str, 
     report = await command.examine(offline=True, context=context)
     assert report.text(80, encoding="ascii").isascii()
     assert report.text(80, encoding=None).isascii()
-    assert "├─ · from_env" in report.text(80)
+    assert "├─ · environment (from_env)" in report.text(80)
     assert max(map(len, report.text(80).splitlines())) <= 80
 
 
@@ -548,15 +550,92 @@ def test_the_command_prints_and_returns_its_status(
     home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     context = Context({"AWS_ACCESS_KEY_ID": KEY, "AWS_SECRET_ACCESS_KEY": secret()}, home=home)
-    monkeypatch.setattr(command.examine, "__kwdefaults__", {"offline": False, "context": context})
+    monkeypatch.setattr(command.examine, "__kwdefaults__", {"provider": None, "offline": False, "context": context})
     parser = argparse.ArgumentParser()
     command.configure(parser)
     assert command.run(parser.parse_args(["--offline"])) == 0
-    assert capsys.readouterr().out.startswith("✓ from_env wins: key ****MPLE")
+    assert capsys.readouterr().out.startswith("✓ environment (from_env) wins: key ****MPLE")
     assert command.run(parser.parse_args(["--offline", "--json"])) == 0
     assert json.loads(capsys.readouterr().out)["winner"] == "from_env"
     assert command.run(parser.parse_args(["--offline", "--profile", "nobody"])) == 2
     assert "profile 'nobody' is neither in" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("minutes", [-120, 30])
+async def test_message_and_tree_agree_about_when_a_sign_in_ends(minutes: int, home: Path, aws: Loopback) -> None:
+    (home / ".aws/config").write_text(
+        SSO.replace("sso_session = corp", f"sso_start_url = {START_URL}\nsso_region = x-1")
+    )
+    end = (datetime.now(UTC) + timedelta(minutes=minutes)).replace(second=0, microsecond=0)
+    path = aws.sign_in.sso_login(home, expiresAt=f"{end:%Y-%m-%dT%H:%M:%SZ}")
+    path.rename(path.with_name(hashlib.sha1(START_URL.encode()).hexdigest() + ".json"))
+    explanation = await explain(from_ini("dev", context=Context(aws.environ, home=home)))
+    sign_in = named(explanation.step, f"SSO sign-in {START_URL}")
+    told = f"{'ended' if minutes < 0 else 'ends'} at {end:%Y-%m-%d %H:%M} UTC"
+    assert [look.found for look in sign_in.looked_at] == [told]
+    assert sign_in.expiration == end
+    assert explanation.error is None or told in str(explanation.error)
+
+
+async def test_as_text_it_is_the_tree(context: Context, environ: dict[str, str]) -> None:
+    keys(environ)
+    environ |= {"AWS_EC2_METADATA_DISABLED": "1", "AWS_PROFILE": "app"}
+    lines = str(await explain(default_chain(context=context))).splitlines()
+    assert lines[0].startswith("✓ chain  found (")
+    assert lines[1].startswith("├─ ✓ environment (from_env)  found (")
+    assert lines[2:5] == [
+        "│     AWS_ACCESS_KEY_ID      ****MPLE",
+        "│     AWS_SECRET_ACCESS_KEY  set",
+        "│     key ****MPLE, no expiration known",
+    ]
+    assert lines[5:8] == [
+        "├─ ○ shared files (from_ini)  not asked",
+        "├─ ○ web identity (from_token_file)  not asked",
+        "└─ ○ container or instance  not asked",
+    ]
+    assert lines[8].startswith("! the keys in AWS_ACCESS_KEY_ID hide AWS_PROFILE=app")
+    del environ["AWS_ACCESS_KEY_ID"]
+    tree = str(await explain(default_chain(context=context)))
+    assert "AWS_SECRET_ACCESS_KEY is set but AWS_ACCESS_KEY_ID is not" in tree, "nothing else tells the error"
+
+
+@pytest.mark.parametrize(
+    ("variables", "config", "told"),
+    [
+        ({"AWS_REGION": "eu-central-1", "AWS_DEFAULT_REGION": "us-east-1"}, "", "eu-central-1 (AWS_REGION)"),
+        ({"AWS_DEFAULT_REGION": "us-east-1"}, "", "us-east-1 (AWS_DEFAULT_REGION)"),
+        ({}, "[default]\nregion = eu-west-1\n", "eu-west-1 (~/.aws/config:2)"),
+        ({}, "", "none is set: write one into the profile, or set AWS_REGION"),
+        ({}, "[broken\n", None),
+    ],
+)
+async def test_the_region_is_told_with_where_it_is_from(
+    variables: dict[str, str], config: str, told: str | None, home: Path
+) -> None:
+    (home / ".aws/config").write_text(config)
+    environ = {"AWS_EC2_METADATA_DISABLED": "1", **variables}
+    report = await command.examine(offline=True, context=Context(environ, home=home))
+    rows = [
+        line.removeprefix("region     ") for line in report.text(100).splitlines() if line.startswith("region ")
+    ]
+    assert rows == ([told] if told else [])
+    region = report.document()["region"]
+    assert (region and region["name"]) == (told.split()[0] if told and "(" in told else None)
+
+
+async def test_lines_that_fail_show_no_secret(home: Path) -> None:
+    (home / ".aws/config").write_text(
+        f"[profile a]\naws_secret_access_key = {secret()}\n"
+        f"[profile b]\nrole_arn = {ROLE}\nsource_profile = b\naws_access_key_id = {KEY}\n"
+    )
+    found: dict[str, str] = {}
+    for profile in "ab":
+        explanation = await explain(from_ini(profile, context=Context({}, home=home)))
+        assert isinstance(explanation.error, InvalidConfiguration)
+        found |= {place.rpartition(":")[2]: look for place, look in looks(explanation.step).items()}
+    assert found["2"] == "aws_secret_access_key is set"
+    assert found["6"] == "aws_access_key_id = ****MPLE"
+    assert MARK not in str(found)
 
 
 async def test_any_async_function_can_be_explained() -> None:

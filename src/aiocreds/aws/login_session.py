@@ -63,7 +63,7 @@ class LoginSession:
             SourceUnavailable: they have ended, and AWS Sign-In does not answer.
         """
         with trace.step("sign-in of aws login"):
-            token = await self._cache.current(life=self._life, margin=RENEWAL_WINDOW, renew=self._renew)
+            token = await self._cache.current(end=self._end, margin=RENEWAL_WINDOW, renew=self._renew)
             if token is None:
                 raise LoginRequired(f"there is no readable sign-in in {self._cache.path}", command=self._command)
             self._check(token)
@@ -78,12 +78,12 @@ class LoginSession:
             account_id=text_of(keys.get("accountId")),
         )
 
-    def _life(self, token: Token) -> float:
-        """Seconds that the keys have left; -inf where they are incomplete, for others to be got."""
+    def _end(self, token: Token) -> float:
+        """When the keys end, in seconds since the epoch; -inf where they are incomplete, for others to be got."""
         keys = object_of(token.get("accessToken"))
         if not all(text_of(keys.get(name)) for name in signin.KEYS):
             return -inf
-        return time_of(keys.get("expiresAt")) - self._around.context.clock.now()
+        return time_of(keys.get("expiresAt"))
 
     def _check(self, token: Token) -> None:
         """Refuse a sign-in that lacks what AWS CLI writes: better now than when its keys have ended.

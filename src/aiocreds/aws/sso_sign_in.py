@@ -57,14 +57,14 @@ class SignIn:
         """
         margin = RENEWAL_WINDOW if self._settings.session else 0.0
 
-        def life(token: Token) -> float:
+        def end(token: Token) -> float:
             access_token = _access_token(token)
             if access_token is None or access_token == refused:
                 return -inf
-            return time_of(token.get("expiresAt")) - self._clock.now()
+            return time_of(token.get("expiresAt"))
 
         with trace.step(f"SSO sign-in {self._settings.session or self._settings.start_url}"):
-            token = await self._cache.current(life=life, margin=margin, renew=self._renew)
+            token = await self._cache.current(end=end, margin=margin, renew=self._renew)
             access_token = _access_token(token)
             if access_token is None:
                 raise self._none_there()

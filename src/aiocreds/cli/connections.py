@@ -65,12 +65,15 @@ class Connections:
 
     Args:
         server: what answers them.
+
+    Attributes:
+        most: how many there may be at once.
     """
 
     def __init__(self, server: web.Server) -> None:
         self._server = server
         self._open: dict[asyncio.BaseTransport, Connection] = {}
-        self._most = most_connections()
+        self.most = most_connections()
         self._told = -TOLD
 
     @asynccontextmanager
@@ -122,10 +125,10 @@ class Connections:
             self._open[transport] = Connection(loop.time())
 
     async def _room(self) -> None:
-        while len(self._open) >= self._most:
+        while len(self._open) >= self.most:
             self._weed()
-            if len(self._open) >= self._most:
-                self._tell(f"{self._most} connections at once are the most; the longest silent ones are closed")
+            if len(self._open) >= self.most:
+                self._tell(f"{self.most} connections at once are the most; the longest silent ones are closed")
                 if not self._close_longest_silent():
                     await asyncio.sleep(PAUSE)
 

@@ -19,7 +19,7 @@ from urllib.parse import quote, unquote_to_bytes
 from aiohttp import web
 
 from aiocreds.cli.connections import Connections
-from aiocreds.cli.handing import iso, told_expiration
+from aiocreds.cli.handing import MADE_HERE, iso, told_expiration
 from aiocreds.errors import CredentialsError, InvalidConfiguration
 
 if TYPE_CHECKING:
@@ -38,6 +38,7 @@ HEADERS = {"Content-Type": "application/json", "Cache-Control": "no-store"}
 OWN_SITES = frozenset(("same-origin", "none"))  # none: typed by a person
 HTTP_PORT = 80
 BACKLOG = 1024  # of connections that wait to be accepted: many clients start at once
+RETRY_AFTER = 1  # seconds that who may not wait is told to stay away
 FAREWELL = 2.0  # seconds that requests under way have when it ends
 
 
@@ -60,7 +61,7 @@ class Endpoint:
     """
 
     def __init__(self, providers: Mapping[str, Provider], *, port: int = 0) -> None:
-        self.token = secrets.token_urlsafe(32)
+        self.token = MADE_HERE + secrets.token_urlsafe(32)
         self.port = port
         self._providers = {_encoded(path): provider for path, provider in providers.items()}
         self._expected = self.token.encode()
@@ -68,6 +69,7 @@ class Endpoint:
         self._origins: frozenset[str] = frozenset()
         self._rendered: dict[bytes, tuple[Credentials, float, bytes]] = {}
         self._looked: dict[bytes, float] = {}
+        self._waiting = dict.fromkeys(self._providers, 0)  # requests that are being answered
         self._open = AsyncExitStack()
 
     @property
@@ -122,11 +124,29 @@ class Endpoint:
         provider = self._providers.get(path)
         if provider is None:
             return _no(404, "NotFound", f"no profile is served at {asked!r}; there is {', '.join(self._paths())}")
+        if self._crowded(path):
+            told = f"{self._waiting[path]} requests wait for this profile, whose source has not answered: ask later"
+            refused = _no(503, "TooManyRequests", told)
+            refused.headers["Retry-After"] = str(RETRY_AFTER)
+            return refused
+        self._waiting[path] += 1
         try:
             credentials = await self._current(path, provider)
         except CredentialsError as error:
             return _no(503, type(error).__name__, str(error))
+        finally:
+            self._waiting[path] -= 1
         return web.Response(body=self._body(path, credentials), headers=HEADERS)
+
+    def _crowded(self, path: bytes) -> bool:
+        """Whether so many wait for a profile that the others, of which each needs a connection, would suffer.
+
+        A profile may take as many connections as are left to all: half of them while it alone is slow, a third
+        each when two are. A profile that is served alone takes nothing from anybody.
+        """
+        return len(self._waiting) > 1 and self._waiting[path] >= self._connections.most - sum(
+            self._waiting.values()
+        )
 
     def _refusal(self, request: web.BaseRequest) -> tuple[int, str, str] | None:
         """Why a request is refused, if it is: pages in a browser and other users reach loopback too."""

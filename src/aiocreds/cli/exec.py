@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from aiocreds.cli.handing import ASKED_BEFORE, add_profile, asking_for, fetch, provider_of, region_of, variables
-from aiocreds.cli.terminal import ask_for_code, caught, complain, numbers_of, run_to_end
+from aiocreds.cli.terminal import ask_for_code, caught, complain, numbers_of, point_to_explain, run_to_end
 from aiocreds.config import load
 from aiocreds.config.locations import CONFIG_FILE, CREDENTIALS_FILE
 from aiocreds.context import DEFAULT
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 EXAMPLE = """\
 example:
-  aiocreds exec --profile dev -- aws s3 ls
+  aiocreds exec dev -- aws s3 ls
   aiocreds exec --profile dev --server -- python train.py     # runs for longer than the credentials live
 
 The command replaces this one, so that signals and its exit status pass through; with --server they are passed on.
@@ -84,7 +84,7 @@ FROM_THE_KEYBOARD = ("SIGINT", "SIGQUIT")  # a terminal sends these to the comma
 
 def configure(parser: ArgumentParser) -> None:
     """Describe the command."""
-    parser.usage = "%(prog)s [-h] [--debug] [--profile P] [--region R] [--server] -- COMMAND ..."
+    parser.usage = "%(prog)s [-h] [--debug] [--region R] [--server] [[-p] PROFILE] -- COMMAND ..."
     parser.description = "Run a command with credentials in its environment."
     parser.epilog = EXAMPLE
     add_profile(parser)
@@ -99,7 +99,12 @@ def configure(parser: ArgumentParser) -> None:
 def run(arguments: Namespace) -> int:
     """Run the command; without ``--server``, on POSIX, this does not return."""
     if not arguments.words:
-        complain("exec", "no command: write aiocreds exec -- COMMAND ...")
+        meant = (
+            f"{arguments.named}, or aiocreds exec {arguments.named} -- COMMAND ..."
+            if arguments.named
+            else "COMMAND ..."
+        )
+        complain("exec", f"no command: write aiocreds exec -- {meant}")
         return USAGE
     try:
         with asking_for(arguments.profile):
@@ -109,6 +114,7 @@ def run(arguments: Namespace) -> int:
         return _become(arguments.words, environ)
     except CredentialsError as error:
         complain("exec", error)
+        point_to_explain("exec", error, arguments.profile)
         return FAILED
 
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
 import shutil
 import sys
-from contextlib import contextmanager
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -15,27 +16,38 @@ from aiocreds.aws import sts
 from aiocreds.aws.client import ClientConfig, ServiceClient, Surroundings, region_for
 from aiocreds.cli.drawing import draw
 from aiocreds.cli.handing import add_profile, asking_for
-from aiocreds.cli.terminal import ask_for_code, nobody, run_to_end
+from aiocreds.cli.terminal import ask_for_code, complain, nobody, run_to_end
 from aiocreds.config import load, profile_name
 from aiocreds.context import DEFAULT, Context
-from aiocreds.errors import CredentialsError, CredentialsNotFound, LoginRequired, ServiceRefused
-from aiocreds.explanation import Explanation, Identity, Step, explain, step_of, wrong_clock
+from aiocreds.errors import (
+    CredentialsError,
+    CredentialsNotFound,
+    InvalidConfiguration,
+    LoginRequired,
+    ServiceRefused,
+)
+from aiocreds.explanation import Explanation, Identity, Look, Step, explain_step_by_step, step_of, wrong_clock
+from aiocreds.foreground import is_asking
 from aiocreds.sources.default import default_chain
 from aiocreds.sources.process import USUAL_TIMEOUT
+from aiocreds.tree import WIDTH, plain, title
 
 if TYPE_CHECKING:
     from argparse import ArgumentParser, Namespace
-    from collections.abc import Iterator
+    from collections.abc import AsyncIterator, Callable, Iterator
     from datetime import datetime
 
     from aiocreds.credentials import Credentials
+    from aiocreds.provider import Provider
 
 FOUND, NONE_FOUND, BROKEN = 0, 1, 2
-WIDTH = 100  # columns, where there is no terminal that has another number
+SILENCE = 1.0  # seconds after which a person wants to know what is going on
+LOOKED_AT = 0.1  # seconds from one look at that to the next
 
 EXAMPLE = """\
 example:
-  aiocreds explain --profile app
+  aiocreds explain app
+  aiocreds explain --provider myapp.aws:provider
 
 exit status:
   0  credentials were found, and STS knows them (with --offline: were found)
@@ -55,6 +67,12 @@ def configure(parser: ArgumentParser) -> None:
     )
     parser.epilog = EXAMPLE
     add_profile(parser)
+    parser.add_argument(
+        "--provider",
+        metavar="MODULE:NAME",
+        help="explain what a program uses instead: a provider, an async function, or name() for what a function"
+        " returns; the module is imported as by python -m",
+    )
     parser.add_argument("--json", action="store_true", help="print all of it as JSON")
     parser.add_argument(
         "--offline",
@@ -64,10 +82,25 @@ def configure(parser: ArgumentParser) -> None:
 
 
 def run(arguments: Namespace) -> int:
-    """Explain, and return the exit status."""
+    """Explain, and return the exit status.
+
+    Raises:
+        InvalidConfiguration: ``--provider`` names nothing that can be explained.
+    """
+    given: dict[str, Any] = {}
+    if arguments.provider is not None:
+        if arguments.profile is not None:
+            raise InvalidConfiguration(
+                "--provider and --profile are both given: a program chooses its profile itself"
+            )
+        from aiocreds.cli.loading import load_provider  # programs of one's own are few
+
+        given["provider"] = load_provider(arguments.provider)
     with asking_for(arguments.profile):
         report = run_to_end(
-            examine(arguments.profile, offline=arguments.offline, process_timeout=arguments.process_timeout)
+            examine(
+                arguments.profile, offline=arguments.offline, process_timeout=arguments.process_timeout, **given
+            )
         )
     if arguments.json:
         print(json.dumps(report.document(), indent=2))
@@ -81,20 +114,69 @@ def run(arguments: Namespace) -> int:
 async def examine(
     profile: str | None = None,
     *,
+    provider: Provider | None = None,
     offline: bool = False,
     process_timeout: float = USUAL_TIMEOUT,
     context: Context = DEFAULT,
 ) -> Report:
-    """Walk the default chain, and unless ``offline`` ask STS about what it brought."""
-    mfa_code = ask_for_code if sys.stdin.isatty() else nobody
-    provider = default_chain(profile, mfa_code=mfa_code, process_timeout=process_timeout, context=context)
+    """Walk a provider or the default chain, and unless ``offline`` ask STS about what it brought."""
+    default = provider is None
+    if provider is None:
+        mfa_code = ask_for_code if sys.stdin.isatty() else nobody
+        provider = default_chain(profile, mfa_code=mfa_code, process_timeout=process_timeout, context=context)
+    else:
+        context = provider._context  # noqa: SLF001 - one of us  # pyright: ignore[reportPrivateUsage]
     with _listening() as logged:
-        async with context:
-            explanation = await explain(provider)
+        async with context, _telling_who_is_asked() as watch:
+            explanation = await explain_step_by_step(provider, watch)
             caller = check = None
             if explanation.identity is not None and not offline:
-                caller, check = await _caller(await provider(), profile, context)
-    return Report(explanation, caller, check, context.home_folder(), tuple(logged))
+                caller, check = await _caller(await provider(), profile, context, watch)
+            region = await _region(profile, context)
+    return Report(explanation, caller, check, context.home_folder(), tuple(logged), region, default)
+
+
+@asynccontextmanager
+async def _telling_who_is_asked() -> AsyncIterator[Callable[[trace.Record], None]]:
+    """Tell a person who looks at an empty terminal for a second whom the record that is given waits for."""
+    records: list[trace.Record] = []
+
+    async def tell() -> None:
+        loop = asyncio.get_running_loop()
+        last, since = "", loop.time()
+        while True:
+            await asyncio.sleep(LOOKED_AT)
+            if is_asking():  # and the cursor stands behind the question
+                since = loop.time()
+            if not records or loop.time() - since < SILENCE:
+                continue
+            step = records[-1].under_way()
+            who = title(step.name) + (f", {step.looked_at[-1][0]}" if step.looked_at else "")
+            if who != last:
+                complain("explain", f"waiting for {who}; Ctrl-C stops")
+                last, since = who, loop.time()
+
+    task = asyncio.create_task(tell()) if sys.stderr.isatty() else None
+    try:
+        yield records.append
+    finally:
+        if task is not None:
+            task.cancel()
+            await asyncio.wait([task])
+
+
+async def _region(profile: str | None, context: Context) -> Look | None:
+    """The region that clients use, and where it is from; None when nobody can tell."""
+    for variable in ("AWS_REGION", "AWS_DEFAULT_REGION"):
+        if region := context.setting(variable):
+            return Look(variable, region)
+    try:
+        section = (await load(context)).profile(profile_name(context, profile))
+    except CredentialsError:
+        return None
+    if section is not None and (region := section.get("region")):
+        return Look(section.where("region"), region)
+    return Look("", "")
 
 
 @contextmanager
@@ -116,10 +198,11 @@ def _listening() -> Iterator[list[str]]:
 
 
 async def _caller(
-    credentials: Credentials, profile: str | None, context: Context
+    credentials: Credentials, profile: str | None, context: Context, watch: Callable[[trace.Record], None]
 ) -> tuple[sts.Caller | None, Step]:
     """Whose credentials they are, as STS says, and how that went."""
     record, caller = trace.Record("GetCallerIdentity"), None
+    watch(record)
     with trace.recording(record):
         try:
             config = await load(context)
@@ -143,6 +226,8 @@ class Report:
         check: how asking STS went; None when it was not asked.
         home: the folder that ``~`` stands for.
         logged: what the library warned of meanwhile.
+        region: where clients look for services, and what says so; None when nobody can tell.
+        default: whether it is the default chain that is explained.
     """
 
     explanation: Explanation
@@ -150,6 +235,8 @@ class Report:
     check: Step | None
     home: str
     logged: tuple[str, ...] = ()
+    region: Look | None = None
+    default: bool = True
 
     @property
     def error(self) -> CredentialsError | None:
@@ -173,8 +260,7 @@ class Report:
 
     def text(self, width: int, *, encoding: str | None = "utf-8") -> str:
         """The report as plain text."""
-        lines = draw(self, width, encoding=encoding)
-        return "\n".join("".join(text for text, _ in line).rstrip() for line in lines)
+        return plain(draw(self, width, encoding=encoding))
 
     def show(self, width: int) -> None:
         """Draw the report on a terminal."""
@@ -197,6 +283,9 @@ class Report:
             "winner": None if winner is None else winner.name,
             "identity": _identity(self.explanation.identity),
             "caller": None if self.caller is None else self.caller._asdict(),
+            "region": {"name": self.region.found, "place": self.region.place}
+            if self.region is not None and self.region.found
+            else None,
             "error": _error(self.error),
             "warnings": self.warnings,
             "step": _step(self.explanation.step),

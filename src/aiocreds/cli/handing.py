@@ -33,6 +33,7 @@ AHEAD = timedelta(minutes=10)
 ON_ITS_WAY = timedelta(seconds=0.5)  # to the client; the time that answers are kept is in it
 ASKED_BEFORE = "_AWS_CLI_PROFILE_CHAIN"  # the name that AWS CLI uses: a circle through both is found as well
 DEEPEST = 4
+MADE_HERE = "aiocreds-"  # how a token of `serve` begins, so that its file is known again
 
 
 class Circle(InvalidConfiguration):
@@ -42,8 +43,9 @@ class Circle(InvalidConfiguration):
 
 
 def add_profile(parser: ArgumentParser, *, several: bool = False) -> None:
-    """Give a command its ``--profile`` and ``--process-timeout``."""
+    """Give a command its ``--profile``, also written without that word, and its ``--process-timeout``."""
     option: Action = parser.add_argument(
+        "-p",
         "--profile",
         metavar="P",
         action="append" if several else "store",
@@ -51,7 +53,11 @@ def add_profile(parser: ArgumentParser, *, several: bool = False) -> None:
         help="the profile to use"
         + ("; may be given several times" if several else "; by default the chain decides, as in a program"),
     )
-    setattr(option, "completer", profile_names)  # noqa: B010 - argcomplete's own way, which argparse's types do not know
+    named: Action = parser.add_argument(
+        "named", metavar="PROFILE", nargs="*" if several else "?", help="the same as --profile PROFILE"
+    )
+    for one in (option, named):
+        setattr(one, "completer", profile_names)  # noqa: B010 - argcomplete's own way, which argparse's types do not know
     _add_process_timeout(parser)
 
 

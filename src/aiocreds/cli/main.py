@@ -15,9 +15,16 @@ from contextlib import contextmanager
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from aiocreds.cli.terminal import complain, discard, hear_of_children, open_streams, printable
+from aiocreds.cli.terminal import (
+    complain,
+    discard,
+    hear_of_children,
+    open_streams,
+    point_to_explain,
+)
 from aiocreds.errors import CredentialsError, CredentialsNotFound
 from aiocreds.sources.process import ASKED_ITSELF
+from aiocreds.trace import printable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -34,7 +41,7 @@ EXAMPLE = """\
 example:
   aiocreds explain                        why does this program not find its credentials?
   eval "$(aiocreds export --format env)"  into this shell
-  aiocreds exec --profile dev -- terraform plan
+  aiocreds exec dev -- terraform plan     with the credentials of profile dev
 
 `aiocreds COMMAND --help` has more. Completion: eval "$(register-python-argcomplete aiocreds)"
 """
@@ -81,6 +88,14 @@ def _parsed(parser: argparse.ArgumentParser, own: list[str], words: list[str] | 
     if words is not None and arguments.command != "exec":
         parser.error(f"{arguments.command} runs no command: nothing may stand behind --")
     arguments.words = words or []
+    if named := getattr(arguments, "named", None):  # the profile, written without --profile
+        given = arguments.profile
+        if isinstance(named, list):
+            arguments.profile = [*given, *named]
+        elif given not in (None, named):
+            parser.error(f"two profiles are given, {printable(given)} and {printable(named)}: which one is meant?")
+        else:
+            arguments.profile = named
     return arguments
 
 
@@ -90,6 +105,8 @@ def _run(arguments: argparse.Namespace) -> int:
         sys.stdout.flush()
     except CredentialsError as error:
         complain(arguments.command, error)
+        if arguments.command == "export":
+            point_to_explain(arguments.command, error, arguments.profile)
         if getattr(error, "exit_status", None) == ASKED_ITSELF:
             return ASKED_ITSELF
         return NOT_FOUND if isinstance(error, CredentialsNotFound) else BROKEN

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
+import stat
 import sys
 from contextlib import AsyncExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from aiocreds.cli.handing import add_profile, asking_for, provider_of
-from aiocreds.cli.terminal import caught, numbers_of
+from aiocreds.cli.handing import MADE_HERE, add_profile, asking_for, provider_of
+from aiocreds.cli.terminal import caught, complain, numbers_of
 from aiocreds.config import load, private_file
 from aiocreds.context import DEFAULT
 from aiocreds.errors import InvalidConfiguration
@@ -31,7 +33,7 @@ example:
   AWS_CONTAINER_AUTHORIZATION_TOKEN=...
 
   With these two variables, every AWS SDK and AWS CLI gets its credentials here. Without --profile, what the
-  default chain finds is at /.
+  default chain finds is at /. At a terminal, they are printed as a shell exports them.
 
   $ aiocreds serve --port 9911 --token-file ~/.aws/serve.token &
   $ export AWS_CONTAINER_CREDENTIALS_FULL_URI=http://127.0.0.1:9911/
@@ -39,6 +41,7 @@ example:
 
 Ends with Ctrl-C or SIGTERM.
 """
+MADE_BY_US = re.compile(rb"(%b[\w-]+)?" % MADE_HERE.encode())
 STOPPING = ("SIGINT", "SIGTERM", "SIGHUP", "SIGBREAK")
 
 
@@ -51,7 +54,10 @@ def configure(parser: ArgumentParser) -> None:
     add_profile(parser, several=True)
     parser.add_argument("--port", type=_port, default=0, metavar="N", help="by default one that is free")
     parser.add_argument(
-        "--token-file", metavar="FILE", help="write the token there, for this user alone, instead of printing it"
+        "--token-file",
+        metavar="FILE",
+        help="write the token there, for this user alone, instead of printing it; what is there already has to be"
+        " empty or such a token, and closed to other users",
     )
 
 
@@ -89,9 +95,24 @@ async def _serve(arguments: Namespace) -> None:
             ) from None
         token = opened.enter_context(_token(endpoint.token, arguments.token_file))
         lines = [*(f"{FULL_URI}={url}" for url in endpoint.urls), token]
+        if seen := sys.stdout.isatty():
+            lines = list(map(_for_a_shell, lines))
         sys.stdout.buffer.write(os.fsencode("\n".join(lines) + "\n"))
         sys.stdout.flush()
+        if seen:
+            which = "one URL and the token" if len(endpoint.urls) > 1 else "these lines"
+            complain("serve", f"paste {which} into the shell that wants credentials; Ctrl-C ends it")
         await stop.wait()
+
+
+def _for_a_shell(line: str) -> str:
+    """A line of a variable and its value, to be pasted into a shell."""
+    from shlex import quote  # for whoever reads it
+
+    name, _, value = line.partition("=")
+    if sys.platform == "win32":
+        return f"$Env:{name}='" + value.replace("'", "''") + "'"
+    return f"export {name}={quote(value)}"
 
 
 def _forget_ourselves(port: int) -> None:
@@ -120,8 +141,8 @@ def _token(token: str, path: str | None) -> Iterator[str]:
         return
     file = Path(path).absolute()
     try:
-        if file.exists() and not (file.is_file() and file.stat().st_size in (0, len(token))):
-            raise InvalidConfiguration(f"--token-file {file} is something else: name another, or remove it first")
+        if (found := _unsuitable(file, len(token))) is not None:
+            raise InvalidConfiguration(f"--token-file {file} {found}")
         private_file.replace(str(file), token)
         ours = _identity(file)
     except OSError as error:
@@ -132,6 +153,34 @@ def _token(token: str, path: str | None) -> Iterator[str]:
         with suppress(OSError):
             if _identity(file) == ours:  # else another server's by now
                 file.unlink()
+
+
+def _unsuitable(file: Path, length: int) -> str | None:
+    """What speaks against replacing what is at a path by a token of this length, and the remedy.
+
+    Only what is certainly meant for it is replaced: an empty file that a person has made, or a token that this
+    command has written and had no time to remove.
+
+    Raises:
+        OSError: it cannot be looked at.
+    """
+    try:
+        found = file.lstat()
+    except FileNotFoundError:
+        return None
+    remove = "name another, or remove it first"
+    if not stat.S_ISREG(found.st_mode):
+        return f"is {'a link' if stat.S_ISLNK(found.st_mode) else 'no file'}: {remove}"
+    if found.st_size not in (0, length) or not MADE_BY_US.fullmatch(file.read_bytes()):
+        return f"is something else: {remove}"
+    if sys.platform == "win32":
+        return None
+    if found.st_uid != os.geteuid():
+        return f"belongs to another user: {remove}"
+    if found.st_mode & (stat.S_IRWXG | stat.S_IRWXO):
+        mode = f"{stat.S_IMODE(found.st_mode):04o}"
+        return f"is open to other users (mode {mode}): run chmod 600 {file}, or remove it first"
+    return None
 
 
 def _identity(file: Path) -> tuple[int, ...]:

@@ -10,18 +10,16 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TextIO, TypeVar
 
 from aiocreds.errors import InvalidConfiguration
+from aiocreds.trace import printable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterable, Iterator
 
+    from aiocreds.errors import CredentialsError
+
 T = TypeVar("T")
 
 ENDING = ("SIGTERM", "SIGHUP")  # what asyncio.run does not turn into a cancellation, as it does with Ctrl-C
-
-
-def printable(text: str) -> str:
-    """A text without what would steer a terminal: names in it may come from anywhere."""
-    return "".join(char if char.isprintable() or char == "\n" else " " for char in text)
 
 
 def complain(command: str, text: object) -> None:
@@ -30,6 +28,16 @@ def complain(command: str, text: object) -> None:
         print(printable(f"aiocreds {command}: {text}"), file=sys.stderr, flush=True)
     except OSError:
         discard(sys.stderr)
+
+
+def point_to_explain(command: str, error: CredentialsError, profile: str | None) -> None:
+    """Tell who shows what was looked at, where a source has failed, and not what was asked of this command."""
+    if error.provider is None:
+        return
+    from shlex import quote  # for a line that is seldom told
+
+    named = f" --profile {quote(profile)}" if profile else ""
+    complain(command, f"aiocreds explain{named} shows all that was looked at")
 
 
 def discard(stream: TextIO) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, cast
 
@@ -17,6 +18,7 @@ from aiocreds.parse import object_of, text_of
 if TYPE_CHECKING:
     from aiocreds.config.profiles import Section, SharedConfig
     from aiocreds.context import Context
+    from aiocreds.errors import InvalidConfiguration
 
 SHOWN = {
     Kind.ROLE: ("role_arn", "source_profile", "credential_source", "mfa_serial"),
@@ -27,6 +29,7 @@ SHOWN = {
     Kind.STATIC: (),
     Kind.PROCESS: (),  # its words may hold a secret; who runs it tells its name
 }
+PLAIN = {*(key for keys in SHOWN.values() for key in keys), "region", "sso_region", "duration_seconds", "services"}
 CLAIMS = {"iss": "issuer", "aud": "audience", "sub": "subject"}
 LONGEST = 100
 UNUSED = "is not used: "
@@ -50,6 +53,52 @@ def tell_files(config: SharedConfig, name: str) -> None:
     section = config.profile(name)
     if section is not None:
         trace.note(section.where(), f"[{'' if name == 'default' else 'profile '}{name}]")
+
+
+def tell_fault(context: Context, config: SharedConfig | None, wrong: InvalidConfiguration) -> None:
+    """Say what is at the places that an error names, unless that has been told: it was raised before its turn."""
+    record = trace.current()
+    if record is None:
+        return
+    text = str(wrong.args[0])
+    told = {place for step in record.walk() for place, _ in step.looked_at}
+    if config is None:  # nothing could be read of them
+        if match := re.match(r"(.+?:\d+): ([^;]+)", text):
+            trace.note(match[1], match[2])
+        return
+    files = "|".join(re.escape(file) for file, _ in config.files())
+    for place in dict.fromkeys(re.findall(rf"(?:{files}):\d+", text)):
+        if not any(place in other for other in told):
+            trace.note(place, _at(config, place) or "is not used")
+    for variable in dict.fromkeys(re.findall(r"\bAWS_[A-Z0-9_]+", text)):
+        if variable not in told and context.setting(variable):
+            trace.note(variable, "set")
+
+
+def _at(config: SharedConfig, place: str) -> str | None:
+    """What stands at a line of the files; of values, those that are no secret."""
+    for sections, kind in (
+        (config.profiles, "profile "),
+        (config.sso_sessions, "sso-session "),
+        (config.services, "services "),
+    ):
+        for name in sections:
+            section = sections[name]
+            if section.where() == place:
+                return f"[{'' if name == 'default' else kind}{name}]"
+            for key in section:
+                if section.where(key) == place:
+                    return _shown(key, section.get(key) or "")
+    return None
+
+
+def _shown(key: str, value: str) -> str:
+    """What may be shown of a setting: nothing where a secret may be in it."""
+    if key == "aws_access_key_id":
+        value = redact_key(value)
+    elif key not in PLAIN:
+        value = ""
+    return f"{key} = {value}" if value else f"{key} is set"
 
 
 def tell_step(section: Section, kind: Kind) -> None:

@@ -35,7 +35,7 @@ class TokenCache:
         self._memory: Memory = context.renewals.setdefault(path, Memory())
 
     async def current(
-        self, *, life: Callable[[Token], float], margin: float, renew: Callable[[Token], Awaitable[Token]]
+        self, *, end: Callable[[Token], float], margin: float, renew: Callable[[Token], Awaitable[Token]]
     ) -> Token | None:
         """The token, renewed first when it has little life left; None when there is none.
 
@@ -46,7 +46,7 @@ class TokenCache:
         memory until it can.
 
         Args:
-            life: seconds that a token has left.
+            end: when a token ends, in seconds since the epoch; -inf for one that is no good.
             margin: renew when there are no more than these, or than half of those that the last renewal brought.
             renew: gets a new token with the old one.
 
@@ -57,8 +57,8 @@ class TokenCache:
         token = memory.token_for(await json_file.read(self.path))
         if token is None:
             return None
-        left, margin = life(token), min(margin, memory.lifetime / 2)
-        tell(self.path, left, now)
+        left, margin = end(token) - now, min(margin, memory.lifetime / 2)
+        tell(self.path, end(token), now)
         if left > margin:
             if memory.unwritten is None or on_hold(memory.unwritten.again, now):
                 return token
@@ -67,7 +67,7 @@ class TokenCache:
                 return token
             if not memory.held.error.recoverable:
                 raise memory.held.error.afresh()
-        renewal = self._shared(Renewal(self.path, self._context, memory, life, margin, renew), token)
+        renewal = self._shared(Renewal(self.path, self._context, memory, end, margin, renew), token)
         patience = renewal.since + PATIENCE - asyncio.get_running_loop().time()
         await asyncio.wait([renewal.task], timeout=max(0.0, patience) if left > ENOUGH else None)
         if not renewal.task.done():

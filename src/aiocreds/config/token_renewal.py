@@ -84,15 +84,15 @@ def on_hold(until: float, now: float) -> bool:
     return 0 < until - now <= HOLD
 
 
-def tell(path: str, left: float, now: float, word: str = "") -> None:
-    """Say what the file holds, to who explains."""
+def tell(path: str, end: float, now: float, word: str = "") -> None:
+    """Say when the token in a file ends, to who explains: in the words that errors have for it."""
     if trace.current() is None:
         return
-    if left == -inf:
+    if end == -inf:
         trace.note(path, "holds no token that says when it ends")
         return
-    trace.note(path, f"{word or ('ends at' if left > 0 else 'ended at')} {utc(now + left)}")
-    trace.note_end(moment(now + left))  # Go writes the year 1 for no time at all
+    trace.note(path, f"{word or ('ends at' if end > now else 'ended at')} {utc(end)}")
+    trace.note_end(moment(end))  # Go writes the year 1 for no time at all
 
 
 @dataclass(slots=True, repr=False)
@@ -103,7 +103,7 @@ class Renewal:
         path: of the file.
         context: whose clock and HTTP session count.
         memory: of what goes on about the file.
-        life: seconds that a token has left.
+        end: when a token ends, in seconds since the epoch; -inf for one that is no good.
         margin: no need to renew while there are more than these.
         renew: gets a new token with the old one.
     """
@@ -111,9 +111,13 @@ class Renewal:
     path: str
     context: Context
     memory: Memory
-    life: Callable[[Token], float]
+    end: Callable[[Token], float]
     margin: float
     renew: Callable[[Token], Awaitable[Token]]
+
+    def life(self, token: Token) -> float:
+        """Seconds that a token has left."""
+        return self.end(token) - self.context.clock.now()
 
     async def read(self) -> Token | None:
         """The token that counts."""
@@ -144,7 +148,7 @@ class Renewal:
             kept, life = self.memory.unwritten, self.life(fresh)
             in_file = kept.in_file if kept is not None and token == kept.token else token
             self.memory.lifetime = max(life, 0.0)
-            tell(self.path, life, self.context.clock.now(), "renewed until")
+            tell(self.path, self.end(fresh), self.context.clock.now(), "renewed until")
             token_now = await self._put(lock, fresh, in_file)
         if token_now is fresh:
             logger.info("The token in %s has been renewed, for %.0f s", self.path, life)

@@ -111,6 +111,8 @@ async def _ask(
     max_retries: int,
     context: Context,
 ) -> Credentials:
+    if trace.current() is not None:
+        trace.note(url.value.partition("//")[2].partition("/")[0], "asked for credentials")
     response = await context.http.request(
         "GET",
         url.value,

@@ -141,14 +141,15 @@ class _Settings(NamedTuple):
         variable, key = "AWS_EC2_METADATA_SERVICE_ENDPOINT", "ec2_metadata_service_endpoint"
         place = "endpoint" if endpoint else self.place(variable, key)
         if endpoint := endpoint or self.get(variable, key):
+            trace.note(place, endpoint)
             if not URL.fullmatch(endpoint):
                 raise InvalidConfiguration(f"{place} is not a URL: write one such as {ENDPOINTS['ipv4']}")
-            trace.note(place, endpoint)
             return endpoint.rstrip("/")
         variable, key = f"{variable}_MODE", f"{key}_mode"
         place = "endpoint_mode" if mode else self.place(variable, key)
         usual = "IPv6" if self.flag("AWS_IMDS_USE_IPV6", "imds_use_ipv6") else "IPv4"
         mode = mode or self.get(variable, key) or usual
         if mode.lower() not in ENDPOINTS:
+            trace.note(place, mode)
             raise InvalidConfiguration(f"{place} is {mode[:20]!r}: write IPv4 or IPv6")
         return ENDPOINTS[mode.lower()]

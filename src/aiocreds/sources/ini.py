@@ -105,11 +105,22 @@ class _Profile:
         self.built: tuple[tuple[SharedConfig, str] | None, list[Provider]] = None, []
 
     async def fetch(self) -> Credentials:
+        config: SharedConfig | None = None
         if trace.current() is not None:
             from aiocreds.config.telling import tell_variables  # few ever ask
 
             tell_variables(self.context, profile_place(self.context, self.profile))
-        config = await load(self.context, credentials_file=self.credentials_file, config_file=self.config_file)
+        try:
+            config = await load(self.context, credentials_file=self.credentials_file, config_file=self.config_file)
+            return await self._fetch(config)
+        except InvalidConfiguration as wrong:
+            if trace.current() is not None:
+                from aiocreds.config.telling import tell_fault
+
+                tell_fault(self.context, config, wrong)
+            raise
+
+    async def _fetch(self, config: SharedConfig) -> Credentials:
         name = profile_name(self.context, self.profile)
         if trace.current() is not None:
             from aiocreds.config.telling import tell_files
