@@ -17,7 +17,14 @@ from aiocreds import refresh, trace
 from aiocreds.context import DEFAULT, Context
 from aiocreds.credentials import Credentials, redact_key
 from aiocreds.durations import seconds
-from aiocreds.errors import CredentialsError, InvalidConfiguration, SourceUnavailable, foreign
+from aiocreds.errors import (
+    CredentialsError,
+    InvalidConfiguration,
+    SourceUnavailable,
+    foreign,
+    frames_of,
+    inmost,
+)
 from aiocreds.flight import Flight, Unattended, attended, current_flight
 from aiocreds.refresh import Action, State
 
@@ -329,21 +336,33 @@ class Provider:
     async def _trip(self, flight: Flight) -> None:
         departed = self._state.successes
         try:
-            credentials = await self._source()
-            if not isinstance(credentials, Credentials):  # pyright: ignore[reportUnnecessaryIsInstance] - a user's own
-                raise SourceUnavailable(f"returned {type(credentials).__name__}, not aiocreds.Credentials")
+            asked: Any = self._source()  # a user's own may give anything
+            if not inspect.isawaitable(asked):
+                raise _no_coroutine(asked)
+            credentials = await asked
+            if not isinstance(credentials, Credentials):
+                raise _no_credentials(credentials)
             flight.credentials = self._land(flight, credentials, departed)
         except Unattended as unattended:
-            flight.error = unattended.with_traceback(None)
-            with self._lock:
-                self._keep(refresh.declined(self._state))
+            self._decline(flight, unattended)
         except CredentialsError as error:
             self._fail(flight, error)
         except (asyncio.CancelledError, GeneratorExit, KeyboardInterrupt, SystemExit):
             raise  # what becomes of the flight is settled when its task has ended
         except BaseException as error:  # noqa: BLE001 - a user's own source may raise anything; a caller sees our tree alone
-            self._fail(flight, foreign(error))
+            if isinstance(inner := inmost(error), Unattended):
+                self._decline(flight, inner)
+            else:
+                if logger.isEnabledFor(logging.DEBUG):
+                    logger.debug("%s: %s", self.name, frames_of(error))
+                self._fail(flight, foreign(error, self._source))
         flight.land()
+
+    def _decline(self, flight: Flight, unattended: Unattended) -> None:
+        """Keep what is held: the source needs a person, and nobody waits."""
+        flight.error = unattended.with_traceback(None)
+        with self._lock:
+            self._keep(refresh.declined(self._state))
 
     def _land(self, flight: Flight, credentials: Credentials, departed: int) -> Credentials:
         """Keep what the source gave, unless it is no better than nothing or another loop was faster."""
@@ -500,6 +519,27 @@ def provided_by(
     if not callable(source):
         raise TypeError(f"{taker} takes a provider or an async function, not {name}")
     return Provider(source, name=name, context=context)
+
+
+def _no_coroutine(asked: object) -> SourceUnavailable:
+    """What to raise for a source that is no coroutine function."""
+    return SourceUnavailable(
+        f"returned {type(asked).__name__} where a coroutine is awaited: write the source as `async def`",
+        recoverable=False,
+    )
+
+
+def _no_credentials(given: object) -> SourceUnavailable:
+    """What to raise for a source that gives something else than credentials."""
+    remedy = ""
+    if given is None:
+        remedy = ": does it lack a return?"
+    elif isinstance(given, Provider):
+        remedy = ": await that provider, and return what it gives"
+    elif isinstance(given, dict):
+        remedy = ": make one of it, Credentials(access_key_id=…, secret_access_key=…, session_token=…)"
+    name = type(given).__name__  # pyright: ignore[reportUnknownArgumentType, reportUnknownVariableType] - of any dict
+    return SourceUnavailable(f"returned {name}, not aiocreds.Credentials{remedy}", recoverable=False)
 
 
 def _reason(flight: Flight) -> CredentialsError | Unattended:
