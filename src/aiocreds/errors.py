@@ -185,6 +185,11 @@ _LONGEST_CHAIN = 10  # causes that are looked at
 _MOST_FRAMES = 30  # of each that are logged
 
 
+def with_notes(error: BaseException) -> str:
+    """Return what an error says, with its notes on the lines after it, as a traceback shows it."""
+    return "\n".join([str(error), *getattr(error, "__notes__", ())])
+
+
 def foreign(error: BaseException, source: object = None) -> CredentialsError:
     """Return somebody else's exception as one of ours.
 

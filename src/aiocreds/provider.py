@@ -24,6 +24,7 @@ from aiocreds.errors import (
     foreign,
     frames_of,
     inmost,
+    with_notes,
 )
 from aiocreds.flight import Flight, Unattended, attended, current_flight
 from aiocreds.refresh import Action, State
@@ -408,7 +409,7 @@ class Provider:
         if flight.told:
             return
         flight.told = True
-        level, text = logging.WARNING if error.recoverable else logging.ERROR, str(error)
+        level, text = logging.WARNING if error.recoverable else logging.ERROR, with_notes(error)
         if self._state.credentials is None and text == self._complaint:
             level = logging.DEBUG  # a first load is tried again and again
         self._complaint = text

@@ -28,6 +28,8 @@ from tests.hush import secret
 from tests.kit import issue
 from tests.loopback import CONTAINER_PATH, ROLE, ROLES_PATH, TOKEN_PATH, Answer, Hang, Loopback, Reset, sts_error
 from tests.sign_in import ACCOUNT, PERMISSION_SET, START_URL
+from tests.unit.test_http_source import detour
+from tests.unit.test_parse import failure
 from tests.unit.test_sts import failure_of
 
 if TYPE_CHECKING:
@@ -466,3 +468,16 @@ async def test_each_refresh_reads_the_token_anew(
         assert (await provider()).provider == "web_identity"
         clock.shift(HOUR - 30)
     assert [seen.form["WebIdentityToken"] for seen in aws.requests] == tokens
+
+
+async def test_a_proxy_at_the_metadata_address_hides_nothing(aws: Loopback, home: Path) -> None:
+    aws.down(by=Answer(403, "<html>hUsH</html>"))
+    async with detour(aws, {}, home) as (context, _):
+        error = await failure(default_chain(context=context), ChainExhausted, "AWS_ACCESS_KEY_ID", "'default'")
+    assert [attempt.provider for attempt in error.attempts] == [
+        "from_env",
+        "from_ini",
+        "from_token_file",
+        "from_instance_metadata",
+    ]
+    assert "something else, such as a proxy, with HTTP 403" in str(error)

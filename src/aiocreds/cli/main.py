@@ -16,7 +16,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from aiocreds.cli.terminal import complain, discard, hear_of_children, open_streams, printable
-from aiocreds.errors import CredentialsError, CredentialsNotFound
+from aiocreds.errors import CredentialsError, CredentialsNotFound, with_notes
 from aiocreds.sources.process import ASKED_ITSELF
 
 if TYPE_CHECKING:
@@ -89,7 +89,7 @@ def _run(arguments: argparse.Namespace) -> int:
         status: int = _module(arguments.command).run(arguments)
         sys.stdout.flush()
     except CredentialsError as error:
-        complain(arguments.command, error)
+        complain(arguments.command, with_notes(error))
         if getattr(error, "exit_status", None) == ASKED_ITSELF:
             return ASKED_ITSELF
         return NOT_FOUND if isinstance(error, CredentialsNotFound) else BROKEN
