@@ -16,6 +16,21 @@ if TYPE_CHECKING:
     from aiocreds.http import Http
 
 
+def running_loop() -> asyncio.AbstractEventLoop:
+    """Return the loop that this code runs on.
+
+    Raises:
+        RuntimeError: there is none; it says what to do under trio.
+    """
+    try:
+        return asyncio.get_running_loop()
+    except RuntimeError:
+        raise RuntimeError(
+            "aiocreds runs on asyncio, and no asyncio event loop runs here: await it in what asyncio.run() has"
+            " started; in a program on trio, run it so in a thread of its own"
+        ) from None
+
+
 class Context:
     """The environment, the home folder, the clock and the HTTP session that sources use.
 
@@ -89,7 +104,7 @@ class Context:
         return f"<Context of {'this process' if self.environ is os.environ else 'its own environment'}>"
 
     async def __aenter__(self) -> Self:
-        loop = asyncio.get_running_loop()
+        loop = running_loop()
         self._held[loop] = self._held.get(loop, 0) + 1
         return self
 

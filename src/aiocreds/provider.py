@@ -14,7 +14,7 @@ from time import time
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn, ParamSpec, Self
 
 from aiocreds import refresh, trace
-from aiocreds.context import DEFAULT, Context
+from aiocreds.context import DEFAULT, Context, running_loop
 from aiocreds.credentials import Credentials, redact_key
 from aiocreds.durations import seconds
 from aiocreds.errors import (
@@ -59,6 +59,11 @@ class RefreshStatus(NamedTuple):
     successes: int
     failures: int
     next_attempt: datetime | None
+
+    @property
+    def loaded(self) -> bool:
+        """Whether the source has given credentials. Those may have expired since: see ``seconds_left``."""
+        return self.loaded_at is not None
 
 
 class Provider:
@@ -129,6 +134,19 @@ class Provider:
         if time() < self._fresh_until:
             return self._credentials  # type: ignore[return-value]  # -inf while there are none
         return await self._resolve()
+
+    if not TYPE_CHECKING:  # type checkers find the mistake by themselves, as long as they know nothing of this
+
+        def __await__(self) -> NoReturn:
+            """Say what to write instead.
+
+            Raises:
+                TypeError: always.
+            """
+            raise TypeError(
+                f"{self.name} is a provider, and is called for its credentials: write `await provider()`, or in one"
+                " line with the call that makes it `await default_chain()()`"
+            )
 
     async def get(self, *, min_ttl: float | timedelta = 0.0) -> Credentials:
         """Credentials with at least ``min_ttl`` (seconds) of life left.
@@ -212,7 +230,7 @@ class Provider:
 
     async def __aenter__(self) -> Self:
         """Start loading and refresh from now on even when nobody calls. Neither waits nor raises."""
-        loop = asyncio.get_running_loop()
+        loop = running_loop()
         keeper = self._keepers.get(loop)
         if keeper is None:
             keeper = self._keepers[loop] = _Keeper()
@@ -287,13 +305,13 @@ class Provider:
 
     def _depart(self) -> None:
         """Start a flight that nobody waits for, unless one is under way."""
-        loop = asyncio.get_running_loop()
+        loop = running_loop()
         if loop not in self._flights:
             self._start(self._announce(loop))
 
     async def _fly(self, *, behind: bool = False) -> Flight:
         """Join the flight under way or start one, and wait for its landing."""
-        loop = asyncio.get_running_loop()
+        loop = running_loop()
         while True:
             flight = self._flights.get(loop)
             above = current_flight()
@@ -507,11 +525,17 @@ def provided_by(
         context: of a provider that is made here.
 
     Raises:
-        TypeError: it is neither: a factory that was not called, for one.
+        TypeError: it is neither: a factory that was not called, for one, or what an async function returned.
     """
     if isinstance(source, Provider):
         return source
     name = getattr(source, "__name__", type(source).__name__)
+    given: Any = source
+    if inspect.iscoroutine(given):
+        given.close()  # Python would warn that nobody awaited it
+        if name == "__call__":
+            raise TypeError(f"{taker} takes the provider itself: write provider, not provider()")
+        raise TypeError(f"{taker} takes the async function itself: write {name}, not {name}()")
     signature = getattr(source, "__signature__", None)  # as credential_provider leaves it
     if getattr(source, "__module__", "").startswith("aiocreds.sources.") or (
         isinstance(signature, inspect.Signature) and signature.return_annotation == "Provider"

@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from aiocreds import __version__
 from aiocreds.cli.terminal import complain, discard, hear_of_children, open_streams, printable
 from aiocreds.errors import CredentialsError, CredentialsNotFound, with_notes
 from aiocreds.sources.process import ASKED_ITSELF
@@ -162,9 +163,7 @@ class _Help(argparse.RawDescriptionHelpFormatter):
 
 class _Version(argparse.Action):
     def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
-        from importlib.metadata import version  # slow to load
-
-        print(f"aiocreds {version('aiocreds')}")
+        print(f"aiocreds {__version__}")
         parser.exit()
 
 
