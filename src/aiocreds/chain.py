@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING, Self
 
 from aiocreds import trace
@@ -13,6 +14,8 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable
 
     from aiocreds.credentials import Credentials
+
+logger = logging.getLogger("aiocreds.chain")
 
 
 def chain(*providers: Provider | Callable[[], Awaitable[Credentials]], context: Context | None = None) -> Provider:
@@ -66,6 +69,7 @@ class Chain(Provider):
                         error.add_note(f"Asked before it in the chain:{_listed(attempts)}")
                     trace.not_asked(other.name for other in self._members[number:])
                     raise
+                logger.debug("%s: goes on after %s", self.name, error)
                 attempts.append(error.afresh())
             else:
                 self._winner = member

@@ -26,7 +26,7 @@ from aiocreds.errors import (
     inmost,
     with_notes,
 )
-from aiocreds.flight import Flight, Unattended, attended, current_flight
+from aiocreds.flight import Brought, Flight, Unattended, attended, current_flight
 from aiocreds.refresh import Action, State
 
 if TYPE_CHECKING:
@@ -199,9 +199,13 @@ class Provider:
         """
         key = credentials.access_key_id if isinstance(credentials, Credentials) else credentials
         with self._lock:
-            held = self._state.credentials
+            held, told = self._state.credentials, self._state.rejected
             if held is not None and (key is None or key == held.access_key_id):
                 self._keep(refresh.invalidated(self._state))
+            else:
+                told = True
+        if held is not None and not told:
+            logger.info("%s: invalidated %s: others are asked for", self.name, redact_key(held.access_key_id))
         for provider in self._inner:
             provider.invalidate(credentials)
 
@@ -408,9 +412,24 @@ class Provider:
             ):
                 return held
             self._keep(after)
-        if before.error is not None and not flight.nested:
-            logger.info("%s: recovered", self.name)
+        if logger.isEnabledFor(logging.INFO):
+            self._tell_loaded(flight, before, after)
         return credentials
+
+    def _tell_loaded(self, flight: Flight, before: State, after: State) -> None:
+        """Tell the log what was loaded; what an inner provider loaded is a detail."""
+        held, new = before.credentials, after.credentials
+        if new is None:
+            return
+        level = logging.DEBUG if flight.nested else logging.INFO
+        if before.error is not None:
+            logger.log(level, "%s: recovered", self.name)
+        brought = flight.bring(new.access_key_id, self.name)
+        told = _description(new, brought, self.name, after.expires_at)
+        if held is None:
+            logger.log(level, "%s: loaded %s", self.name, told)
+        else:
+            logger.log(level, "%s: refreshed %s: now %s", self.name, redact_key(held.access_key_id), told)
 
     def _fail(self, flight: Flight, error: CredentialsError) -> None:
         """Remember the failure and tell the log, once: an inner provider's tale is told by the outermost."""
@@ -571,6 +590,18 @@ def _reason(flight: Flight) -> CredentialsError | Unattended:
     if isinstance(flight.error, CredentialsError):
         return flight.error.afresh()
     return Unattended()
+
+
+def _description(credentials: Credentials, brought: Brought, name: str, expires_at: float) -> str:
+    """What the log says of credentials."""
+    until = _when(expires_at)
+    parts = (
+        redact_key(credentials.access_key_id) + (f" from {brought.source}" if brought.source != name else ""),
+        credentials.account_id and f"account {credentials.account_id}",
+        brought.role and f"role {brought.role}",
+        "without an end" if until is None else f"until {until:%Y-%m-%d %H:%M:%S} UTC",
+    )
+    return ", ".join(filter(None, parts))
 
 
 def _consequence(state: State, now: float) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
 import shlex
 import sys
 from datetime import timedelta
@@ -25,7 +24,7 @@ from aiocreds import (
     default_chain,
 )
 from tests.hush import secret
-from tests.kit import issue
+from tests.kit import issue, warned
 from tests.loopback import CONTAINER_PATH, ROLE, ROLES_PATH, TOKEN_PATH, Answer, Hang, Loopback, Reset, sts_error
 from tests.sign_in import ACCOUNT, PERMISSION_SET, START_URL
 from tests.unit.test_http_source import detour
@@ -148,7 +147,7 @@ async def test_the_environment_is_skipped_for_a_profile_named_in_code(
     assert (await default_chain("a", context=context)()).access_key_id == "AKIAPROFILE00000"
     del environ["AWS_ACCESS_KEY_ID"]  # half a pair is no matter either
     assert (await default_chain("a", context=context)()).access_key_id == "AKIAPROFILE00000"
-    assert not [record for record in caplog.records if record.levelno >= logging.WARNING]
+    assert not warned(caplog)
 
 
 async def test_keys_win_over_aws_profile_and_that_is_said_once(
@@ -158,11 +157,11 @@ async def test_keys_win_over_aws_profile_and_that_is_said_once(
     write_profile(home, "a")
     provider = default_chain(context=context)
     await provider.fetch()
-    assert not caplog.records
+    assert not warned(caplog)
     environ["AWS_PROFILE"] = "a"
     for _ in range(3):
         assert (await provider.fetch()).provider == "env"
-    (record,) = [record for record in caplog.records if record.levelno >= logging.WARNING]
+    (record,) = warned(caplog)
     assert record.name.startswith("aiocreds")
     assert "AWS_ACCESS_KEY_ID and AWS_PROFILE=a are both set" in record.getMessage()
 

@@ -9,6 +9,7 @@ import re
 from typing import TYPE_CHECKING, NamedTuple
 
 from aiocreds import trace
+from aiocreds.aws.refusals import log_outcome
 from aiocreds.errors import CredentialsNotFound, ServiceRefused, SourceUnavailable
 from aiocreds.hidden import Text
 
@@ -140,9 +141,10 @@ class MetadataService(NamedTuple):
         headers: dict[str, str],
         retry_if: Callable[[Response], bool] | None = None,
     ) -> Response:
-        if trace.current() is not None:
-            wanted = {TOKEN_PATH: "a token", ROLES_PATH: "the role"}.get(path, "its credentials")
-            trace.note(self.url.partition("//")[2].partition("/")[0], f"asked for {wanted}")
+        host = self.url.partition("//")[2].partition("/")[0]
+        wanted = {TOKEN_PATH: "a token", ROLES_PATH: "the role"}.get(path, "its credentials")
+        trace.note(host, f"asked for {wanted}")
+        role = path.removeprefix(ROLES_PATH) if wanted == "its credentials" else ""
         known = self.context.answered.get(self.url, False)
         retries = self.max_retries
         if retries is None:
@@ -162,9 +164,14 @@ class MetadataService(NamedTuple):
                 self.context.answered.setdefault(self.url, True)
             return response
 
-        response = await ask(retries + 1)
-        if self.max_retries is None and not known and (response.status >= 500 or response.status == 429):
-            response = await ask(RETRIES_ONCE_ANSWERED)
+        try:
+            response = await ask(retries + 1)
+            if self.max_retries is None and not known and (response.status >= 500 or response.status == 429):
+                response = await ask(RETRIES_ONCE_ANSWERED)
+        except SourceUnavailable:
+            log_outcome(wanted, host, f"for the role {role}" if role else "", "no answer")
+            raise
+        log_outcome(wanted, host, f"for the role {role}" if role else "", str(response.status))
         return response
 
     def _absent(self, silence: NoAnswer) -> CredentialsNotFound | SourceUnavailable:

@@ -11,6 +11,7 @@ from aiocreds.config import Section, load, profile_name
 from aiocreds.context import DEFAULT, Context
 from aiocreds.durations import time_limit
 from aiocreds.errors import CredentialsNotFound, InvalidConfiguration
+from aiocreds.flight import note_role
 from aiocreds.parse import parse_credentials, unreadable
 from aiocreds.provider import credential_provider
 
@@ -89,7 +90,7 @@ async def from_instance_metadata(
         missing = f" of the name in {place}: correct or remove it"
     else:
         role, missing = await service.role(token), ""
-    trace.note_role(role)
+    note_role(role)
     response = await service.get(ROLES_PATH + role, token, missing=missing, retry_if=unreadable)
     return parse_credentials(
         response.body,
