@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Self
 
 from aiocreds import trace
 from aiocreds.context import DEFAULT, Context
-from aiocreds.errors import ChainExhausted, CredentialsError
+from aiocreds.errors import ChainExhausted, CredentialsError, afresh
 from aiocreds.provider import Provider, provided_by
 
 if TYPE_CHECKING:
@@ -70,7 +70,7 @@ class Chain(Provider):
                     trace.not_asked(other.name for other in self._members[number:])
                     raise
                 logger.debug("%s: goes on after %s", self.name, error)
-                attempts.append(error.afresh())
+                attempts.append(afresh(error))
             else:
                 self._winner = member
                 trace.not_asked(other.name for other in self._members[number:])

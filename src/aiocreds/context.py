@@ -39,8 +39,10 @@ class Context:
 
         Context({"AWS_EC2_METADATA_DISABLED": "true"}, home=tmp_path)
 
-    ``async with context:`` keeps the HTTP session open between calls. What is not named here is the sources' own.
-    It can be neither pickled nor copied.
+    ``async with context:`` keeps the HTTP session open between calls. It can be neither pickled nor copied.
+    A source of one's own may use what aiocreds's sources do: ``environ``, ``home`` and ``session`` as they were
+    given, :meth:`setting` and :meth:`flag`, ``clock.now()``, which is the time in seconds as the services count it,
+    and :attr:`http`.
 
     Args:
         environ: the environment variables, read at each fetch; by default the process's own.
@@ -51,15 +53,15 @@ class Context:
     """
 
     __slots__ = (
+        "_answered",
+        "_config_cache",
         "_held",
         "_http",
-        "answered",
+        "_looks",
+        "_renewals",
         "clock",
-        "config_cache",
         "environ",
         "home",
-        "looks",
-        "renewals",
         "session",
     )
 
@@ -73,10 +75,10 @@ class Context:
         self.home = None if home is None else os.fspath(home)
         self.session = session
         self.clock = Clock()
-        self.config_cache: dict[Any, Any] = {}
-        self.looks: dict[Any, Any] = {}
-        self.answered: dict[str, bool] = {}  # metadata services by URL, and whether tokens arrive
-        self.renewals: dict[str, Any] = {}  # what is known of cached sign-ins, by path
+        self._config_cache: dict[Any, Any] = {}
+        self._looks: dict[Any, Any] = {}
+        self._answered: dict[str, bool] = {}  # metadata services by URL, and whether tokens arrive
+        self._renewals: dict[str, Any] = {}  # what is known of cached sign-ins, by path
         self._http: Http | None = None
         self._held: dict[asyncio.AbstractEventLoop, int] = {}
 

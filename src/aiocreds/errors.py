@@ -20,11 +20,13 @@ from __future__ import annotations
 import errno
 import os
 import re
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from types import FrameType
+
+E = TypeVar("E", bound="CredentialsError")
 
 
 class CredentialsError(Exception):
@@ -61,17 +63,6 @@ class CredentialsError(Exception):
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _restore, (type(self), self.args, dict(vars(self)))
-
-    def afresh(self) -> Self:
-        """A copy without this one's traceback, to be raised for one more waiter."""
-        copy: Self = Exception.__new__(type(self))  # whatever a subclass's own constructor wants
-        copy.args = self.args
-        vars(copy).update(vars(self))
-        if hasattr(self, "__notes__"):
-            copy.__notes__ = list(self.__notes__)
-        copy.__cause__ = self.__cause__
-        copy.__suppress_context__ = True
-        return copy
 
 
 class CredentialsNotFound(CredentialsError):
@@ -165,6 +156,18 @@ class LoginRequired(CredentialsError):
     def __init__(self, message: str, *, command: str = "", provider: str | None = None) -> None:
         super().__init__(f"{message}: run {command}" if command else message, provider=provider)
         self.command = command
+
+
+def afresh(error: E) -> E:
+    """Return a copy of an error of ours without its traceback, to be raised for one more waiter."""
+    copy: E = Exception.__new__(type(error))  # whatever a subclass's own constructor wants
+    copy.args = error.args
+    vars(copy).update(vars(error))
+    if hasattr(error, "__notes__"):
+        copy.__notes__ = list(error.__notes__)
+    copy.__cause__ = error.__cause__
+    copy.__suppress_context__ = True
+    return copy
 
 
 # What a program's own mistake raises: asking again gives the same. Subclasses of the first are often about what

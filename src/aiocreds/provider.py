@@ -21,6 +21,7 @@ from aiocreds.errors import (
     CredentialsError,
     InvalidConfiguration,
     SourceUnavailable,
+    afresh,
     foreign,
     frames_of,
     inmost,
@@ -268,7 +269,7 @@ class Provider:
         held = self._state.credentials
         return f"<Provider {self.name}: {redact_key(held.access_key_id) if held else 'nothing loaded'}>"
 
-    def rearm(self) -> None:
+    def _rearm(self) -> None:
         """Take the clock's offset into account anew."""
         with self._lock:
             self._keep(self._state)
@@ -289,7 +290,7 @@ class Provider:
         state, now = self._state, self._clock.now()
         action = refresh.decide(state, now)
         if action is Action.RAISE and state.error is not None:
-            raise state.error.afresh()
+            raise afresh(state.error)
         if action is Action.WAIT or state.credentials is None:
             return self._outcome(await self._fly())
         if action is Action.SERVE_AND_REFRESH:
@@ -433,7 +434,7 @@ class Provider:
 
     def _fail(self, flight: Flight, error: CredentialsError) -> None:
         """Remember the failure and tell the log, once: an inner provider's tale is told by the outermost."""
-        error = flight.error = error.afresh()
+        error = flight.error = afresh(error)
         if error.provider is None:
             error.provider = self.name
         with self._lock:
@@ -588,7 +589,7 @@ def _no_credentials(given: object) -> SourceUnavailable:
 
 def _reason(flight: Flight) -> CredentialsError | Unattended:
     if isinstance(flight.error, CredentialsError):
-        return flight.error.afresh()
+        return afresh(flight.error)
     return Unattended()
 
 

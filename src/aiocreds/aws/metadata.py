@@ -61,11 +61,11 @@ class MetadataService(NamedTuple):
                 "PUT", TOKEN_PATH, {"X-aws-ec2-metadata-token-ttl-seconds": str(TOKEN_TTL)}
             )
         except NoAnswer as silence:
-            if not silence.connected or self.context.answered.get(self.url):
+            if not silence.connected or self._answered.get(self.url):
                 raise self._absent(silence) from None
             await self._probe(silence)  # the token may have been lost on the way, see the hop limit
-            if self.expected or self.url in self.context.answered:
-                self.context.answered[self.url] = False
+            if self.expected or self.url in self._answered:
+                self._answered[self.url] = False
             return None
         if response.status == 200:
             token = Text(response.body.decode("latin-1").strip())
@@ -145,7 +145,7 @@ class MetadataService(NamedTuple):
         wanted = {TOKEN_PATH: "a token", ROLES_PATH: "the role"}.get(path, "its credentials")
         trace.note(host, f"asked for {wanted}")
         role = path.removeprefix(ROLES_PATH) if wanted == "its credentials" else ""
-        known = self.context.answered.get(self.url, False)
+        known = self._answered.get(self.url, False)
         retries = self.max_retries
         if retries is None:
             retries = RETRIES_ONCE_ANSWERED if known else 0
@@ -161,7 +161,7 @@ class MetadataService(NamedTuple):
                 retry_if=retry_if,
             )
             if self.expected or _is_named(response):
-                self.context.answered.setdefault(self.url, True)
+                self._answered.setdefault(self.url, True)
             return response
 
         try:
@@ -175,7 +175,7 @@ class MetadataService(NamedTuple):
         return response
 
     def _absent(self, silence: NoAnswer) -> CredentialsNotFound | SourceUnavailable:
-        if self.url in self.context.answered:
+        if self.url in self._answered:
             return silence
         return CredentialsNotFound(
             f"no metadata service answers at {self.url}: this is no EC2 instance, or it is switched off"
@@ -192,12 +192,12 @@ class MetadataService(NamedTuple):
                 one that tells of trouble and bears no other's.
             tokens: whether tokens arrive from it.
         """
-        if self.expected or self.url in self.context.answered:
+        if self.expected or self.url in self._answered:
             return False
         in_trouble = response.status >= 500 or response.status == 429
         named = response.headers.get("Server") or response.headers.get("Via")
         if proof or _is_named(response) or (in_trouble and not named):
-            self.context.answered[self.url] = tokens
+            self._answered[self.url] = tokens
             return False
         return True
 
@@ -233,6 +233,10 @@ class MetadataService(NamedTuple):
         else:
             remedy = "check AWS_EC2_METADATA_SERVICE_ENDPOINT and what answers there"
         return ServiceRefused(f"{said}: {remedy}", status=status)
+
+    @property
+    def _answered(self) -> dict[str, bool]:
+        return self.context._answered  # noqa: SLF001  # pyright: ignore[reportPrivateUsage] - one of us
 
     @property
     def name(self) -> str:
