@@ -58,10 +58,9 @@ async def ready(response: Response) -> dict[str, Any]:
     expiration; leaving the load balancer for that would turn a hiccup into an outage.
     """
     status = provider.status
-    loaded = status.loaded_at is not None
-    response.status_code = 200 if loaded else 503
+    response.status_code = 200 if status.loaded else 503
     return {
-        "ready": loaded,
+        "ready": status.loaded,
         "seconds_left": status.seconds_left,
         "last_error": None if status.last_error is None else str(status.last_error),
     }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import logging
 from collections import deque
 from datetime import UTC, datetime
 from time import time
@@ -69,6 +70,11 @@ class Source:
     def provider(self, context: Context | None = None, name: str = "source") -> Provider:
         """A provider of this source, with a clock of its own."""
         return Provider(self, name=name, context=Context(environ={}) if context is None else context)
+
+
+def warned(caplog: pytest.LogCaptureFixture) -> list[logging.LogRecord]:
+    """What the log was told besides what was loaded, and what was asked of whom."""
+    return [record for record in caplog.records if record.levelno >= logging.WARNING]
 
 
 async def settle() -> None:

@@ -44,6 +44,8 @@ if TYPE_CHECKING:
     from aiocreds.sources.sso import from_sso
     from aiocreds.sources.web_identity import from_token_file, from_web_token
 
+__version__ = "0.1.0"  # the only place: pyproject.toml reads it here
+
 __all__ = [
     "ChainExhausted",
     "ClientConfig",

@@ -2,25 +2,29 @@
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING, Self
 
 from aiocreds import trace
 from aiocreds.context import DEFAULT, Context
-from aiocreds.errors import ChainExhausted, CredentialsError
+from aiocreds.errors import ChainExhausted, CredentialsError, afresh
 from aiocreds.provider import Provider, provided_by
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Iterable
 
     from aiocreds.credentials import Credentials
+
+logger = logging.getLogger("aiocreds.chain")
 
 
 def chain(*providers: Provider | Callable[[], Awaitable[Credentials]], context: Context | None = None) -> Provider:
     """A provider that asks each of ``providers`` in order until one has credentials.
 
     Only ``CredentialsNotFound`` (or an error with ``try_next_link=True``) goes on to the next: a source that is
-    configured but fails stops the chain, since going on would run the program as somebody else. A refresh asks
-    the member that won; the others come into play again once its credentials have expired.
+    configured but fails stops the chain, since going on would run the program as somebody else; a note on its error
+    says why those before it gave nothing. A refresh asks the member that won; the others come into play again once
+    its credentials have expired.
 
     Args:
         providers: providers, or any ``async () -> Credentials``.
@@ -61,12 +65,19 @@ class Chain(Provider):
                 credentials = await member.fetch()
             except CredentialsError as error:
                 if not error.try_next_link:
+                    if attempts:
+                        error.add_note(f"Asked before it in the chain:{_listed(attempts)}")
                     trace.not_asked(other.name for other in self._members[number:])
                     raise
-                attempts.append(error.afresh())
+                logger.debug("%s: goes on after %s", self.name, error)
+                attempts.append(afresh(error))
             else:
                 self._winner = member
                 trace.not_asked(other.name for other in self._members[number:])
                 return credentials
-        tried = "".join(f"\n  - {attempt}" for attempt in attempts)
-        raise ChainExhausted(f"no AWS credentials found. Tried in order:{tried}", attempts=attempts)
+        raise ChainExhausted(f"no AWS credentials found. Tried in order:{_listed(attempts)}", attempts=attempts)
+
+
+def _listed(attempts: Iterable[CredentialsError]) -> str:
+    """What each member said, a line for each."""
+    return "".join(f"\n  - {attempt}" for attempt in attempts)

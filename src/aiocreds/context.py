@@ -21,6 +21,21 @@ WINDOWS = "nt"
 VARIABLE = r"\$(?:(\w+)|\{([^}]*)\})"  # as os.path.expandvars knows them; compiled when there is one
 
 
+def running_loop() -> asyncio.AbstractEventLoop:
+    """Return the loop that this code runs on.
+
+    Raises:
+        RuntimeError: there is none; it says what to do under trio.
+    """
+    try:
+        return asyncio.get_running_loop()
+    except RuntimeError:
+        raise RuntimeError(
+            "aiocreds runs on asyncio, and no asyncio event loop runs here: await it in what asyncio.run() has"
+            " started; in a program on trio, run it so in a thread of its own"
+        ) from None
+
+
 class Context:
     """The environment, the home folder, the clock and the HTTP session that sources use.
 
@@ -29,8 +44,10 @@ class Context:
 
         Context({"AWS_EC2_METADATA_DISABLED": "true"}, home=tmp_path)
 
-    ``async with context:`` keeps the HTTP session open between calls. What is not named here is the sources' own.
-    It can be neither pickled nor copied.
+    ``async with context:`` keeps the HTTP session open between calls. It can be neither pickled nor copied.
+    A source of one's own may use what aiocreds's sources do: ``environ``, ``home`` and ``session`` as they were
+    given, :meth:`setting` and :meth:`flag`, ``clock.now()``, which is the time in seconds as the services count it,
+    and :attr:`http`.
 
     Args:
         environ: the environment variables, read at each fetch; by default the process's own.
@@ -41,16 +58,16 @@ class Context:
     """
 
     __slots__ = (
+        "_answered",
+        "_asking",
+        "_config_cache",
         "_held",
         "_http",
-        "answered",
-        "asking",
+        "_looks",
+        "_renewals",
         "clock",
-        "config_cache",
         "environ",
         "home",
-        "looks",
-        "renewals",
         "session",
     )
 
@@ -64,11 +81,11 @@ class Context:
         self.home = None if home is None else os.fspath(home)
         self.session = session
         self.clock = Clock()
-        self.config_cache: dict[Any, Any] = {}
-        self.looks: dict[Any, Any] = {}
-        self.answered: dict[str, bool] = {}  # metadata services by URL, and whether tokens arrive
-        self.asking: set[int] = set()  # hashes of the commands that are known to ask a person
-        self.renewals: dict[str, Any] = {}  # what is known of cached sign-ins, by path
+        self._config_cache: dict[Any, Any] = {}
+        self._looks: dict[Any, Any] = {}
+        self._answered: dict[str, bool] = {}  # metadata services by URL, and whether tokens arrive
+        self._asking: set[int] = set()  # hashes of the commands that are known to ask a person
+        self._renewals: dict[str, Any] = {}  # what is known of cached sign-ins, by path
         self._http: Http | None = None
         self._held: dict[asyncio.AbstractEventLoop, int] = {}
 
@@ -100,7 +117,7 @@ class Context:
         return f"<Context of {'this process' if self.environ is os.environ else 'its own environment'}>"
 
     async def __aenter__(self) -> Self:
-        loop = asyncio.get_running_loop()
+        loop = running_loop()
         self._held[loop] = self._held.get(loop, 0) + 1
         return self
 

@@ -17,11 +17,16 @@ their causes and tracebacks stay behind.
 
 from __future__ import annotations
 
+import errno
 import os
-from typing import TYPE_CHECKING, Any, Self
+import re
+from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
+    from types import FrameType
+
+E = TypeVar("E", bound="CredentialsError")
 
 
 class CredentialsError(Exception):
@@ -58,17 +63,6 @@ class CredentialsError(Exception):
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _restore, (type(self), self.args, dict(vars(self)))
-
-    def afresh(self) -> Self:
-        """A copy without this one's traceback, to be raised for one more waiter."""
-        copy: Self = Exception.__new__(type(self))  # whatever a subclass's own constructor wants
-        copy.args = self.args
-        vars(copy).update(vars(self))
-        if hasattr(self, "__notes__"):
-            copy.__notes__ = list(self.__notes__)
-        copy.__cause__ = self.__cause__
-        copy.__suppress_context__ = True
-        return copy
 
 
 class CredentialsNotFound(CredentialsError):
@@ -110,10 +104,11 @@ class SourceUnavailable(CredentialsError):
         *,
         provider: str | None = None,
         try_next_link: bool | None = None,
+        recoverable: bool | None = None,
         exit_status: int | None = None,
         stderr: bytes | None = None,
     ) -> None:
-        super().__init__(message, provider=provider, try_next_link=try_next_link)
+        super().__init__(message, provider=provider, try_next_link=try_next_link, recoverable=recoverable)
         self.exit_status = exit_status
         self.stderr = stderr
 
@@ -163,28 +158,224 @@ class LoginRequired(CredentialsError):
         self.command = command
 
 
-def foreign(error: BaseException) -> SourceUnavailable:
-    """Somebody else's exception as one of ours: its text may hold anything, so its type and place have to do.
+def afresh(error: E) -> E:
+    """Return a copy of an error of ours without its traceback, to be raised for one more waiter."""
+    copy: E = Exception.__new__(type(error))  # whatever a subclass's own constructor wants
+    copy.args = error.args
+    vars(copy).update(vars(error))
+    if hasattr(error, "__notes__"):
+        copy.__notes__ = list(error.__notes__)
+    copy.__cause__ = error.__cause__
+    copy.__suppress_context__ = True
+    return copy
 
-    It becomes the ``__cause__``, without the frames, and so the local variables, of ours and of aiohttp.
+
+# What a program's own mistake raises: asking again gives the same. Subclasses of the first are often about what
+# was answered (a JSONDecodeError for HTML, an SSLCertVerificationError), and that may be better next time.
+_MISTAKES_ALONE = (ValueError, LookupError, KeyError, IndexError)
+_MISTAKES = (
+    TypeError,
+    AttributeError,
+    NameError,
+    ImportError,
+    SyntaxError,
+    ArithmeticError,
+    AssertionError,
+    NotImplementedError,
+)
+_CODE = re.compile(r"[\w.:#]{1,64}", re.ASCII)  # such as AccessDenied, CERTIFICATE_VERIFY_FAILED
+_LONGEST_CHAIN = 10  # causes that are looked at
+_MOST_FRAMES = 30  # of each that are logged
+
+
+def with_notes(error: BaseException) -> str:
+    """Return what an error says, with its notes on the lines after it, as a traceback shows it."""
+    return "\n".join([str(error), *getattr(error, "__notes__", ())])
+
+
+def foreign(error: BaseException, source: object = None) -> CredentialsError:
+    """Return somebody else's exception as one of ours.
+
+    Its own text may hold anything, so the message has its type, what is safe to say of it (the status of a client
+    library's error, an errno, a text that aiocreds wrote itself) and the last line in the source's own file. It
+    becomes the ``__cause__``, without the frames, and so the local variables, of ours and of aiohttp.
+
+    Args:
+        error: what a source, a callback or a middleware raised. A group of one counts as that one.
+        source: the source that was asked, whose file is looked for in the traceback.
     """
+    inner = inmost(error)
+    if isinstance(inner, CredentialsError):  # out of a task group
+        return inner
+    mistake = is_mistake(inner)
     wrapped = SourceUnavailable(
-        f"raised {type(error).__name__} {_place(error)}; the error's __cause__ holds it",
-        try_next_link=getattr(error, "try_next_link", None),
+        f"raised {_told(inner)} {_place(inner, source)}{_own_words(inner)}"
+        f"{'; that is a mistake in the program, which no retry can mend' if mistake else ''}"
+        "; the error's __cause__ holds it",
+        try_next_link=getattr(error, "try_next_link", getattr(inner, "try_next_link", None)),
+        recoverable=not mistake,
     )
     wrapped.__cause__ = _without_our_frames(error)
     return wrapped
 
 
-def _place(error: BaseException) -> str:
-    """Where an exception was raised, without a word of what it says."""
+def is_mistake(error: BaseException) -> bool:
+    """Return whether an exception tells of a mistake in the program rather than of trouble that may pass."""
+    return any(map(is_mistake, _inside(error))) or type(error) in _MISTAKES_ALONE or isinstance(error, _MISTAKES)
+
+
+def frames_of(error: BaseException) -> str:
+    """Return the traceback of somebody else's exception, as the log may hold it.
+
+    Files, lines and functions, of its causes too: no text of an exception, no line of source code and no local
+    variable, any of which may hold a secret.
+    """
+    lines: list[str] = []
+    chain: list[BaseException] = [*_causes(error)]
+    for number, one in enumerate(reversed(chain)):
+        if number:
+            lines.append("which led to")
+        frames: list[str] = []
+        trace = one.__traceback__
+        while trace is not None:
+            code = trace.tb_frame.f_code
+            frames.append(f'  File "{code.co_filename}", line {trace.tb_lineno}, in {code.co_name}')
+            trace = trace.tb_next
+        left_out = len(frames) - _MOST_FRAMES
+        if left_out > 0:
+            frames[: left_out + 1] = [f"  … {left_out + 1} more"]
+        lines += ["Traceback (most recent call last):", *frames, _told(one)]
+        for inner in _inside(one)[:_LONGEST_CHAIN]:
+            lines += ["in it:", *(f"  {line}" for line in frames_of(inner).split("\n"))]
+    return "\n".join(lines)
+
+
+def inmost(error: BaseException) -> BaseException:
+    """Return the exception itself; of a group of one, such as a task group raises, that one."""
+    while len(inner := _inside(error)) == 1:
+        error = inner[0]
+    return error
+
+
+def _inside(error: BaseException) -> Sequence[BaseException]:
+    """The exceptions in a group."""
+    group: Any = error
+    return group.exceptions if isinstance(error, BaseExceptionGroup) else ()
+
+
+def _causes(error: BaseException) -> Iterator[BaseException]:
+    """An exception, and those that led to it, the latest first."""
+    one: BaseException | None = error
+    seen: set[int] = set()
+    while one is not None and id(one) not in seen and len(seen) < _LONGEST_CHAIN:
+        yield one
+        seen.add(id(one))
+        wrapped = next((it for it in one.args if isinstance(it, BaseException)), None)  # httpcore cuts the chain
+        one = one.__cause__ or wrapped or (None if one.__suppress_context__ else one.__context__)
+
+
+def _told(error: BaseException) -> str:
+    """The type of an exception, and what of it is safe to say."""
+    name = type(error).__name__
+    if inner := _inside(error):
+        return f"{name} of {', '.join(map(_told, inner[:_LONGEST_CHAIN]))}"
+    if detail := _detail(error):
+        return f"{name} ({detail})"
+    if not is_mistake(error):  # httpx and requests raise theirs from the error of the operating system
+        for cause in _causes(error):
+            if detail := _detail(cause):
+                return f"{name} (from {type(cause).__name__}, {detail})"
+    return name
+
+
+def _detail(error: BaseException) -> str:
+    """The status that a client library's error has, or its errno. By their attributes: nothing is imported."""
+    answer = _attribute(error, "response")
+    metadata = _item(answer, "ResponseMetadata")  # botocore's answers are dicts
+    statuses = (
+        _item(metadata, "HTTPStatusCode"),
+        *(_attribute(one, name) for one in (answer, error) for name in ("status_code", "status", "code")),
+    )
+    for status in statuses:
+        if isinstance(status, int) and 100 <= status < 600:
+            code = _item(_item(answer, "Error"), "Code")
+            return f"HTTP {int(status)}{f', {code}' if isinstance(code, str) and _CODE.fullmatch(code) else ''}"
+    if isinstance(error, OSError):
+        reason = _attribute(error, "reason")  # of ssl, which has numbers of its own for errno
+        if isinstance(reason, str) and _CODE.fullmatch(reason):
+            return reason
+        if isinstance(error.errno, int) and error.errno in errno.errorcode:
+            return f"{errno.errorcode[error.errno]}: {os.strerror(error.errno)}"
+    return ""
+
+
+def _attribute(value: object, name: str) -> object:
+    try:
+        return getattr(value, name, None)
+    except Exception:  # noqa: BLE001 - a property of somebody else's may raise anything
+        return None
+
+
+def _item(value: object, key: str) -> object:
+    of_anything: Any = value
+    return of_anything.get(key) if isinstance(value, dict) else None
+
+
+def _own_words(error: BaseException) -> str:
+    """The text of a TypeError or ValueError that aiocreds itself raised: it holds nothing that may not be shown."""
+    if not isinstance(error, (TypeError, ValueError)) or not error.args:
+        return ""
     trace = error.__traceback__
     while trace is not None and trace.tb_next is not None:
         trace = trace.tb_next
-    if trace is None:
+    if trace is None or not _is_ours(trace.tb_frame):
+        return ""
+    from opcode import opmap  # seldom
+
+    # What a built-in raises in a line of ours, int() for one, has Python's words, and the value in them.
+    raised = trace.tb_frame.f_code.co_code[trace.tb_lasti] == opmap["RAISE_VARARGS"]
+    return f": {error.args[0]}" if raised else ""
+
+
+def _place(error: BaseException, source: object) -> str:
+    """The last line in the file of the source, else of a callback, that an exception came through."""
+    frames: list[tuple[FrameType, int]] = []
+    trace = error.__traceback__
+    while trace is not None:
+        frames.append((trace.tb_frame, trace.tb_lineno))
+        trace = trace.tb_next
+    if not frames:
         return "somewhere"
-    code = trace.tb_frame.f_code
-    return f"at {os.path.basename(code.co_filename)}:{trace.tb_lineno} in {code.co_name}"  # noqa: PTH119 - see files.py
+    theirs = [frame for frame, _ in frames if not _is_ours(frame)]
+    file = _file_of(source) or ""
+    if not any(frame.f_code.co_filename == file for frame in theirs):
+        own = [frame for frame in theirs if not _is_installed(frame.f_code.co_filename)]
+        file = (own or theirs or [frames[-1][0]])[0].f_code.co_filename
+    frame, line = next((frame, line) for frame, line in reversed(frames) if frame.f_code.co_filename == file)
+    return f"at {os.path.basename(file)}:{line} in {frame.f_code.co_name}"  # noqa: PTH119 - see files.py
+
+
+def _file_of(source: object) -> str | None:
+    """The file that a coroutine function was written in, whatever it is wrapped in."""
+    for _ in range(_LONGEST_CHAIN):
+        inner = _attribute(source, "__wrapped__") or _attribute(source, "func")  # of a decorator; of a partial
+        if inner is None:
+            break
+        source = inner
+    code = _attribute(source, "__code__") or _attribute(_attribute(type(source), "__call__"), "__code__")
+    file = _attribute(code, "co_filename")
+    return file if isinstance(file, str) else None
+
+
+def _is_ours(frame: FrameType) -> bool:
+    name: object = frame.f_globals.get("__name__", "")
+    return isinstance(name, str) and name.partition(".")[0] == "aiocreds"
+
+
+def _is_installed(file: str) -> bool:
+    """Whether a file is of Python or of a package, not of the program."""
+    library = os.path.dirname(os.__file__)  # noqa: PTH120 - see files.py
+    return file.startswith((library, "<frozen")) or "site-packages" in file or "dist-packages" in file
 
 
 def _without_our_frames(error: BaseException) -> BaseException:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextvars
 from math import inf
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from aiocreds import trace
 
@@ -37,6 +37,28 @@ def current_flight() -> Flight | None:
     return None if flight is None or flight.landed else flight
 
 
+def note_role(name: str) -> None:
+    """Say which role the credentials of this flight are of, to the log and to who explains."""
+    flight = _current.get()
+    if flight is not None:
+        flight.role = name
+    trace.note_role(name)
+
+
+class Brought(NamedTuple):
+    """What a flight within another one brought, for the log.
+
+    Attributes:
+        key: the access key id.
+        source: who gave it.
+        role: which role it is of, where the source knows it.
+    """
+
+    key: str
+    source: str
+    role: str | None
+
+
 class Flight:
     """One trip to the source on one loop, and those who wait for it.
 
@@ -51,10 +73,12 @@ class Flight:
         "credentials",
         "error",
         "first",
+        "inner",
         "landed",
         "left_behind",
         "recalled",
         "record",
+        "role",
         "since",
         "told",
     )
@@ -69,6 +93,8 @@ class Flight:
         self.credentials: Credentials | None = None
         self.error: CredentialsError | Unattended | None = None
         self.record: trace.Record | None = None  # where it is noted, if somebody explains
+        self.role: str | None = None  # which its credentials are of
+        self.inner: Brought | None = None  # by the latest flight within this one
         self._task: asyncio.Task[None] | None = None
         self._landed: Callable[[Flight], None] | None = None
         self._waiters: dict[asyncio.Future[None], Flight | None] = {}
@@ -107,6 +133,18 @@ class Flight:
         for waiter in self._waiters:
             if not waiter.done():
                 waiter.set_result(None)
+
+    def bring(self, key: str, source: str) -> Brought:
+        """Return what this flight brings, and have those that wait for it know it."""
+        inner = self.inner
+        if inner is not None and inner.key == key:  # handed on, as a chain does
+            brought = Brought(key, inner.source, self.role or inner.role)
+        else:
+            brought = Brought(key, source, self.role)
+        for parent in self.parents:
+            if parent is not None and parent is not BEHIND:
+                parent.inner = brought
+        return brought
 
     def join(self, *, behind: bool = False) -> asyncio.Future[None]:
         """Take a seat; to be given to :meth:`wait`. With ``behind``, nobody waits on the ground."""

@@ -14,11 +14,20 @@ from time import time
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn, ParamSpec, Self
 
 from aiocreds import refresh, trace
-from aiocreds.context import DEFAULT, Context
+from aiocreds.context import DEFAULT, Context, running_loop
 from aiocreds.credentials import Credentials, redact_key
 from aiocreds.durations import seconds
-from aiocreds.errors import CredentialsError, InvalidConfiguration, SourceUnavailable, foreign
-from aiocreds.flight import Flight, Unattended, attended, current_flight
+from aiocreds.errors import (
+    CredentialsError,
+    InvalidConfiguration,
+    SourceUnavailable,
+    afresh,
+    foreign,
+    frames_of,
+    inmost,
+    with_notes,
+)
+from aiocreds.flight import Brought, Flight, Unattended, attended, current_flight
 from aiocreds.refresh import Action, State
 
 if TYPE_CHECKING:
@@ -51,6 +60,11 @@ class RefreshStatus(NamedTuple):
     successes: int
     failures: int
     next_attempt: datetime | None
+
+    @property
+    def loaded(self) -> bool:
+        """Whether the source has given credentials. Those may have expired since: see ``seconds_left``."""
+        return self.loaded_at is not None
 
 
 class Provider:
@@ -122,6 +136,19 @@ class Provider:
             return self._credentials  # type: ignore[return-value]  # -inf while there are none
         return await self._resolve()
 
+    if not TYPE_CHECKING:  # type checkers find the mistake by themselves, as long as they know nothing of this
+
+        def __await__(self) -> NoReturn:
+            """Say what to write instead.
+
+            Raises:
+                TypeError: always.
+            """
+            raise TypeError(
+                f"{self.name} is a provider, and is called for its credentials: write `await provider()`, or in one"
+                " line with the call that makes it `await default_chain()()`"
+            )
+
     async def get(self, *, min_ttl: float | timedelta = 0.0) -> Credentials:
         """Credentials with at least ``min_ttl`` (seconds) of life left.
 
@@ -179,7 +206,8 @@ class Provider:
         with self._lock:
             before, now = self._state, self._clock.now()
             held = before.credentials
-            if held is not None and (key is None or key == held.access_key_id):
+            rejected = held is not None and (key is None or key == held.access_key_id)
+            if rejected:
                 self._keep(refresh.invalidated(before, now))
             after = self._state
         if tell and held is not None and after.next_attempt > max(before.next_attempt, now):
@@ -195,6 +223,8 @@ class Provider:
                 now - after.loaded_at,
                 after.next_attempt - now,
             )
+        elif held is not None and rejected and not before.rejected:
+            logger.info("%s: invalidated %s: others are asked for", self.name, redact_key(held.access_key_id))
         for provider in self._inner:
             provider._reject(key, tell=tell)  # noqa: SLF001 - it is one of us
 
@@ -223,7 +253,7 @@ class Provider:
 
     async def __aenter__(self) -> Self:
         """Start loading and refresh from now on even when nobody calls. Neither waits nor raises."""
-        loop = asyncio.get_running_loop()
+        loop = running_loop()
         keeper = self._keepers.get(loop)
         if keeper is None:
             keeper = self._keepers[loop] = _Keeper()
@@ -257,7 +287,7 @@ class Provider:
         held = self._state.credentials
         return f"<Provider {self.name}: {redact_key(held.access_key_id) if held else 'nothing loaded'}>"
 
-    def rearm(self) -> None:
+    def _rearm(self) -> None:
         """Take the clock's offset into account anew."""
         with self._lock:
             self._keep(self._state)
@@ -278,7 +308,7 @@ class Provider:
         state, now = self._state, self._clock.now()
         action = refresh.decide(state, now)
         if action is Action.RAISE and state.error is not None:
-            raise state.error.afresh()
+            raise afresh(state.error)
         if action is Action.WAIT or state.credentials is None:
             return self._outcome(await self._wait())
         if now < state.advisory_at and not self._clock.offset:
@@ -308,7 +338,7 @@ class Provider:
 
     def _depart(self) -> None:
         """Start a flight that nobody waits for, unless one is under way."""
-        loop = asyncio.get_running_loop()
+        loop = running_loop()
         if loop not in self._flights:
             self._start(self._announce(loop))
 
@@ -317,7 +347,7 @@ class Provider:
 
         With ``patience``, for no more seconds than that, and not for a flight that has taken as long already.
         """
-        loop = asyncio.get_running_loop()
+        loop = running_loop()
         give_up = inf if patience is None else loop.time() + patience
         while True:
             flight = self._flights.get(loop)
@@ -368,21 +398,33 @@ class Provider:
     async def _trip(self, flight: Flight) -> None:
         departed = self._state.successes
         try:
-            credentials = await self._source()
-            if not isinstance(credentials, Credentials):  # pyright: ignore[reportUnnecessaryIsInstance] - a user's own
-                raise SourceUnavailable(f"returned {type(credentials).__name__}, not aiocreds.Credentials")
+            asked: Any = self._source()  # a user's own may give anything
+            if not inspect.isawaitable(asked):
+                raise _no_coroutine(asked)
+            credentials = await asked
+            if not isinstance(credentials, Credentials):
+                raise _no_credentials(credentials)
             flight.credentials = self._land(flight, credentials, departed)
         except Unattended as unattended:
-            flight.error = unattended.with_traceback(None)
-            with self._lock:
-                self._keep(refresh.declined(self._state))
+            self._decline(flight, unattended)
         except CredentialsError as error:
             self._fail(flight, error)
         except (asyncio.CancelledError, GeneratorExit, KeyboardInterrupt, SystemExit):
             raise  # what becomes of the flight is settled when its task has ended
         except BaseException as error:  # noqa: BLE001 - a user's own source may raise anything; a caller sees our tree alone
-            self._fail(flight, foreign(error))
+            if isinstance(inner := inmost(error), Unattended):
+                self._decline(flight, inner)
+            else:
+                if logger.isEnabledFor(logging.DEBUG):
+                    logger.debug("%s: %s", self.name, frames_of(error))
+                self._fail(flight, foreign(error, self._source))
         flight.land()
+
+    def _decline(self, flight: Flight, unattended: Unattended) -> None:
+        """Keep what is held: the source needs a person, and nobody waits."""
+        flight.error = unattended.with_traceback(None)
+        with self._lock:
+            self._keep(refresh.declined(self._state))
 
     def _land(self, flight: Flight, credentials: Credentials, departed: int) -> Credentials:
         """Keep what the source gave, unless it is no better than nothing or another loop was faster."""
@@ -409,13 +451,28 @@ class Provider:
             ):
                 return held
             self._keep(after)
-        if before.error is not None and not flight.nested:
-            logger.info("%s: recovered", self.name)
+        if logger.isEnabledFor(logging.INFO):
+            self._tell_loaded(flight, before, after)
         return after.credentials or credentials
+
+    def _tell_loaded(self, flight: Flight, before: State, after: State) -> None:
+        """Tell the log what was loaded; what an inner provider loaded is a detail."""
+        held, new = before.credentials, after.credentials
+        if new is None:
+            return
+        level = logging.DEBUG if flight.nested else logging.INFO
+        if before.error is not None:
+            logger.log(level, "%s: recovered", self.name)
+        brought = flight.bring(new.access_key_id, self.name)
+        told = _description(new, brought, self.name, after.expires_at)
+        if held is None:
+            logger.log(level, "%s: loaded %s", self.name, told)
+        else:
+            logger.log(level, "%s: refreshed %s: now %s", self.name, redact_key(held.access_key_id), told)
 
     def _fail(self, flight: Flight, error: CredentialsError) -> None:
         """Remember the failure and tell the log, once: an inner provider's tale is told by the outermost."""
-        error = flight.error = error.afresh()
+        error = flight.error = afresh(error)
         if error.provider is None:
             error.provider = self.name
         if flight.left_behind:
@@ -430,7 +487,7 @@ class Provider:
         if flight.told:
             return
         flight.told = True
-        level, text = logging.WARNING if error.recoverable else logging.ERROR, str(error)
+        level, text = logging.WARNING if error.recoverable else logging.ERROR, with_notes(error)
         if self._state.credentials is None and text == self._complaint:
             level = logging.DEBUG  # a first load is tried again and again
         self._complaint = text
@@ -529,11 +586,17 @@ def provided_by(
         context: of a provider that is made here.
 
     Raises:
-        TypeError: it is neither: a factory that was not called, for one.
+        TypeError: it is neither: a factory that was not called, for one, or what an async function returned.
     """
     if isinstance(source, Provider):
         return source
     name = getattr(source, "__name__", type(source).__name__)
+    given: Any = source
+    if inspect.iscoroutine(given):
+        given.close()  # Python would warn that nobody awaited it
+        if name == "__call__":
+            raise TypeError(f"{taker} takes the provider itself: write provider, not provider()")
+        raise TypeError(f"{taker} takes the async function itself: write {name}, not {name}()")
     signature = getattr(source, "__signature__", None)  # as credential_provider leaves it
     if getattr(source, "__module__", "").startswith("aiocreds.sources.") or (
         isinstance(signature, inspect.Signature) and signature.return_annotation == "Provider"
@@ -549,10 +612,43 @@ def declined(provider: Provider) -> bool:
     return provider._state.declined  # noqa: SLF001  # pyright: ignore[reportPrivateUsage] - it is one of us
 
 
+def _no_coroutine(asked: object) -> SourceUnavailable:
+    """What to raise for a source that is no coroutine function."""
+    return SourceUnavailable(
+        f"returned {type(asked).__name__} where a coroutine is awaited: write the source as `async def`",
+        recoverable=False,
+    )
+
+
+def _no_credentials(given: object) -> SourceUnavailable:
+    """What to raise for a source that gives something else than credentials."""
+    remedy = ""
+    if given is None:
+        remedy = ": does it lack a return?"
+    elif isinstance(given, Provider):
+        remedy = ": await that provider, and return what it gives"
+    elif isinstance(given, dict):
+        remedy = ": make one of it, Credentials(access_key_id=…, secret_access_key=…, session_token=…)"
+    name = type(given).__name__  # pyright: ignore[reportUnknownArgumentType, reportUnknownVariableType] - of any dict
+    return SourceUnavailable(f"returned {name}, not aiocreds.Credentials{remedy}", recoverable=False)
+
+
 def _reason(flight: Flight) -> CredentialsError | Unattended:
     if isinstance(flight.error, CredentialsError):
-        return flight.error.afresh()
+        return afresh(flight.error)
     return Unattended()
+
+
+def _description(credentials: Credentials, brought: Brought, name: str, expires_at: float) -> str:
+    """What the log says of credentials."""
+    until = _when(expires_at)
+    parts = (
+        redact_key(credentials.access_key_id) + (f" from {brought.source}" if brought.source != name else ""),
+        credentials.account_id and f"account {credentials.account_id}",
+        brought.role and f"role {brought.role}",
+        "without an end" if until is None else f"until {until:%Y-%m-%d %H:%M:%S} UTC",
+    )
+    return ", ".join(filter(None, parts))
 
 
 def _consequence(state: State, now: float) -> str:

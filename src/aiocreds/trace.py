@@ -13,7 +13,7 @@ from time import perf_counter
 from typing import TYPE_CHECKING, Literal, Self
 
 from aiocreds.credentials import redact_key
-from aiocreds.errors import CredentialsError, CredentialsNotFound
+from aiocreds.errors import CredentialsError, CredentialsNotFound, afresh
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -102,7 +102,7 @@ class Record:
         """It has ended: with credentials, with an error, or with neither, for a part that just went well."""
         self.seconds = perf_counter() - self._started
         if isinstance(error, CredentialsError):
-            self.error = error.afresh()
+            self.error = afresh(error)
         self.outcome = "found" if error is None else "failed"
         if isinstance(error, CredentialsNotFound):
             self.outcome = "nothing here"

@@ -681,7 +681,7 @@ async def test_a_session_that_has_credentials_is_refused() -> None:
         attach(session, Source().provider())
 
 
-@pytest.mark.parametrize("wrong", [lambda: None, None, "default_chain()"])
+@pytest.mark.parametrize("wrong", [Credentials("AKIDWRONG", secret()), None, "default_chain()"])
 def test_what_is_no_provider_is_refused(wrong: Any) -> None:
-    with pytest.raises(TypeError, match="takes a Provider"):
+    with pytest.raises(TypeError, match="takes a provider or an async function"):
         attach(get_session(), wrong)

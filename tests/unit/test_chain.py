@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import pickle
+import traceback
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -26,7 +28,7 @@ from aiocreds.errors import (
     ServiceRefused,
     SourceUnavailable,
 )
-from tests.kit import START, Source, issue, others, settle
+from tests.kit import START, Source, issue, others, settle, warned
 
 if TYPE_CHECKING:
     import time_machine
@@ -93,6 +95,56 @@ async def test_a_member_that_is_there_but_fails_stops_the_chain(error: Exception
     with pytest.raises(expected, match=r"^broken: "):
         await provider()
     assert after.calls == 0
+
+
+NOTE = "Asked before it in the chain:\n  - from_left: nothing here\n  - from_middle: nothing here"
+
+
+def failing(*after: Source) -> Provider:
+    """A chain whose third member fails."""
+    third = Source(usual=lambda: DOWN)
+    before = absent().provider(name="from_left"), absent().provider(name="from_middle")
+    return chain(*before, third.provider(name="from_right"), *after)
+
+
+async def test_what_came_before_a_failing_link_stands_in_a_note() -> None:
+    provider = failing(Source())
+    for _ in range(3):  # each waiter has one, once
+        with pytest.raises(SourceUnavailable) as caught:
+            await provider()
+        assert caught.value.__notes__ == [NOTE]
+        assert str(caught.value) == "from_right: down"
+        assert "".join(traceback.format_exception(caught.value)).endswith(f"from_right: down\n{NOTE}\n")
+    last = provider.status.last_error
+    assert last is not None
+    assert last.__notes__ == [NOTE]
+    assert pickle.loads(pickle.dumps(last)).__notes__ == [NOTE]
+    explanation = await explain(provider)
+    assert explanation.error is not None
+    assert explanation.error.__notes__ == [NOTE]
+    with pytest.raises(SourceUnavailable) as caught:
+        await chain(absent().provider(name="from_far"), provider)()
+    assert caught.value.__notes__ == [NOTE, "Asked before it in the chain:\n  - from_far: nothing here"]
+
+
+async def test_a_first_link_that_fails_and_a_winner_that_does_have_no_note(clock: time_machine.Traveller) -> None:
+    with pytest.raises(SourceUnavailable) as caught:
+        await chain(Source(DOWN).provider(), Source().provider())()
+    assert not hasattr(caught.value, "__notes__")
+    provider = chain(absent().provider(), Source(issue(HOUR), DOWN).provider())
+    await provider()
+    clock.shift(MANDATORY)
+    await provider()
+    assert provider.status.last_error is not None
+    assert not hasattr(provider.status.last_error, "__notes__")
+
+
+async def test_the_log_has_the_note(caplog: pytest.LogCaptureFixture) -> None:
+    async with failing():
+        await settle()
+    assert [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING] == [
+        f"No credentials yet: from_right: down\n{NOTE}"
+    ]
 
 
 class Elsewhere(Exception):
@@ -291,16 +343,15 @@ async def test_a_failure_is_told_once_however_deep_it_lies(
     await provider()
     await settle()
     assert source.calls == 2
-    (record,) = caplog.records
+    (record,) = warned(caplog)
     assert record.levelno == logging.WARNING
     assert record.getMessage().startswith("deep: down. ")
 
 
 async def test_members_that_have_nothing_are_not_told(caplog: pytest.LogCaptureFixture) -> None:
-    caplog.set_level(logging.INFO, "aiocreds")
     provider = chain(absent().provider(), Source().provider())
     await provider()
-    assert not caplog.records
+    assert [record.levelno for record in caplog.records if record.levelno > logging.DEBUG] == [logging.INFO]
 
 
 @pytest.mark.parametrize("age", [5 * HOUR + 1500, 6 * HOUR - 30])
@@ -315,7 +366,7 @@ async def test_a_source_that_fails_behind_a_role_that_succeeds_is_told(
     await settle()
     assert base_source.calls == 2
     assert role.status.last_error is None
-    (record,) = caplog.records
+    (record,) = warned(caplog)
     assert record.getMessage().startswith("base: down. ")
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
 import shlex
 import sys
 from datetime import timedelta
@@ -25,9 +24,11 @@ from aiocreds import (
     default_chain,
 )
 from tests.hush import secret
-from tests.kit import issue
+from tests.kit import issue, warned
 from tests.loopback import CONTAINER_PATH, ROLE, ROLES_PATH, TOKEN_PATH, Answer, Hang, Loopback, Reset, sts_error
 from tests.sign_in import ACCOUNT, PERMISSION_SET, START_URL
+from tests.unit.test_http_source import detour
+from tests.unit.test_parse import failure
 from tests.unit.test_sts import failure_of
 
 if TYPE_CHECKING:
@@ -146,7 +147,7 @@ async def test_the_environment_is_skipped_for_a_profile_named_in_code(
     assert (await default_chain("a", context=context)()).access_key_id == "AKIAPROFILE00000"
     del environ["AWS_ACCESS_KEY_ID"]  # half a pair is no matter either
     assert (await default_chain("a", context=context)()).access_key_id == "AKIAPROFILE00000"
-    assert not [record for record in caplog.records if record.levelno >= logging.WARNING]
+    assert not warned(caplog)
 
 
 async def test_keys_win_over_aws_profile_and_that_is_said_once(
@@ -156,11 +157,11 @@ async def test_keys_win_over_aws_profile_and_that_is_said_once(
     write_profile(home, "a")
     provider = default_chain(context=context)
     await provider.fetch()
-    assert not caplog.records
+    assert not warned(caplog)
     environ["AWS_PROFILE"] = "a"
     for _ in range(3):
         assert (await provider.fetch()).provider == "env"
-    (record,) = [record for record in caplog.records if record.levelno >= logging.WARNING]
+    (record,) = warned(caplog)
     assert record.name.startswith("aiocreds")
     assert "AWS_ACCESS_KEY_ID and AWS_PROFILE=a are both set" in record.getMessage()
 
@@ -466,3 +467,16 @@ async def test_each_refresh_reads_the_token_anew(
         assert (await provider()).provider == "web_identity"
         clock.shift(HOUR - 30)
     assert [seen.form["WebIdentityToken"] for seen in aws.requests] == tokens
+
+
+async def test_a_proxy_at_the_metadata_address_hides_nothing(aws: Loopback, home: Path) -> None:
+    aws.down(by=Answer(403, "<html>hUsH</html>"))
+    async with detour(aws, {}, home) as (context, _):
+        error = await failure(default_chain(context=context), ChainExhausted, "AWS_ACCESS_KEY_ID", "'default'")
+    assert [attempt.provider for attempt in error.attempts] == [
+        "from_env",
+        "from_ini",
+        "from_token_file",
+        "from_instance_metadata",
+    ]
+    assert "something else, such as a proxy, with HTTP 403" in str(error)

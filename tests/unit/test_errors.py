@@ -16,6 +16,7 @@ from aiocreds.errors import (
     LoginRequired,
     ServiceRefused,
     SourceUnavailable,
+    afresh,
 )
 from tests.hush import secret
 
@@ -103,7 +104,7 @@ def test_what_a_process_wrote_to_stderr_stays_in_this_process() -> None:
 
 def test_a_subclass_with_a_constructor_of_its_own_survives_too() -> None:
     error = VaultSealed(7)
-    for other in (pickle.loads(pickle.dumps(error)), copy.copy(error), error.afresh()):
+    for other in (pickle.loads(pickle.dumps(error)), copy.copy(error), afresh(error)):
         assert type(other) is VaultSealed
         assert other.shard == 7
         assert str(other) == "shard 7 is sealed"
@@ -121,7 +122,7 @@ def test_afresh_is_the_same_error_without_its_traceback(error: CredentialsError)
     try:
         raise error from cause
     except CredentialsError as raised:
-        other = raised.afresh()
+        other = afresh(raised)
     assert error.__traceback__ is not None
     assert other is not error
     assert type(other) is type(error)

@@ -434,6 +434,7 @@ ERROR = {
     "message": str,
     "code": (str, type(None)),
     "command": (str, type(None)),
+    "notes": list,
 }
 
 

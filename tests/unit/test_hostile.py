@@ -27,6 +27,7 @@ from aiocreds import (
     from_ini,
     from_temporary_credentials,
 )
+from aiocreds.errors import afresh
 from tests.hush import MARK, is_ours, secret
 from tests.loopback import Answer, Loopback
 
@@ -263,7 +264,7 @@ async def test_a_profile_may_be_shared_by_threads(
 def test_notes_of_one_caller_are_not_told_to_the_next() -> None:
     error = SourceUnavailable("no")
     error.add_note("mine")
-    error.afresh().add_note("yours")
+    afresh(error).add_note("yours")
     assert error.__notes__ == ["mine"]
 
 

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 import aiohttp
 import pytest
 
-from aiocreds.errors import InvalidConfiguration, ServiceRefused, SourceUnavailable
+from aiocreds.errors import InvalidConfiguration, ServiceRefused, SourceUnavailable, afresh
 from aiocreds.http import MAX_BODY, Http, NoAnswer, Response
 from tests.hush import is_ours
 from tests.idle_time import IdleTime
@@ -397,7 +397,7 @@ async def test_a_failure_is_retried_and_told(
         if isinstance(caught.value, NoAnswer):
             assert copy.copy(caught.value).timed_out
             assert pickle.loads(pickle.dumps(caught.value)).timed_out
-            assert caught.value.afresh().timed_out
+            assert afresh(caught.value).timed_out
 
 
 def shown(error: BaseException) -> str:

@@ -7,6 +7,7 @@ is not there, switched off, or knows no role       CredentialsNotFound: a chain 
 was there before and does not answer               SourceUnavailable: credentials held are served on
 has no IMDSv2, or its tokens do not arrive         credentials by v1; ServiceRefused or a hint where v1 is off
 answers 401, 403 or another code                   ServiceRefused: its URL, the status and what to check
+is a proxy at the default address, unasked for     CredentialsNotFound: a chain goes on
 answers 429, 5xx, garbage, too much                SourceUnavailable, after some attempts
 hands out expired credentials                      these: the service decides
 endpoint or mode cannot be used                    InvalidConfiguration: argument, variable or file:line
@@ -683,3 +684,98 @@ async def test_cancelled_at_any_moment(aws: Loopback, environ: dict[str, str], h
         aws._scripts.clear()  # pyright: ignore[reportPrivateUsage] - what no request came for
     assert number > 8
     await until(lambda: not aws.open_connections)
+
+
+# Something else answers at the default address.
+
+HTML = "<html><body>blocked by policy hUsH</body></html>"
+NO_INSTANCE: dict[str, dict[str, Script]] = {
+    "a proxy refuses": {TOKEN_PATH: Answer(403, HTML), ROLES_PATH: Answer(403, HTML)},
+    "a proxy wants a password": {TOKEN_PATH: Answer(407, HTML)},
+    "another cloud": {TOKEN_PATH: Answer(405, ""), ROLES_PATH: Answer(403, "Missing Metadata-Flavor")},
+    "a portal": {TOKEN_PATH: Answer(302, "", {"Location": "http://login.example/"})},
+    "a portal's page": {TOKEN_PATH: Answer(200, HTML), ROLES_PATH: Answer(200, HTML)},
+    "a page for anything but the token": {TOKEN_PATH: Answer(404, HTML), ROLES_PATH: Answer(200, HTML)},
+    "a gateway": {TOKEN_PATH: Answer(503, HTML, {"Server": "squid/6.6"})},
+    "a gateway without a name": {TOKEN_PATH: Answer(504, HTML, {"Via": "1.1 proxy", "Server": ""})},
+    "a token that is swallowed": {TOKEN_PATH: Hang(), ROLES_PATH: Answer(403, HTML)},
+}
+
+
+@pytest.mark.parametrize("what", NO_INSTANCE)
+async def test_no_instance_though_something_answers(what: str, aws: Loopback, home: Path) -> None:
+    for path, answer in NO_INSTANCE[what].items():
+        aws.always(path, answer)
+    async with detour(aws, {}, home) as (context, _):
+        provider = from_instance_metadata(timeout=0.2, context=context)
+        for _ in range(2):
+            words = "no metadata service answers at http://169.254.169.254, but something else", ENDPOINT
+            error = await failure(provider, CredentialsNotFound, *words)
+            assert error.try_next_link
+
+
+@pytest.mark.parametrize("v1_disabled", [True, False])
+async def test_no_instance_whatever_is_allowed(aws: Loopback, home: Path, v1_disabled: bool) -> None:
+    aws.down(by=Answer(403, HTML))
+    async with detour(aws, {}, home) as (context, _):
+        await failure(from_instance_metadata(v1_disabled=v1_disabled, context=context), CredentialsNotFound, "403")
+
+
+@pytest.mark.parametrize(
+    ("answer", "kind"),
+    [
+        (Answer(403, HTML, {"Server": "EC2ws"}), ServiceRefused),
+        (Answer(401, "", {"Server": "EC2ws"}), ServiceRefused),
+        (Answer(503, "", {"Server": "EC2ws"}), SourceUnavailable),
+        (Answer(503, "", {"Server": ""}), SourceUnavailable),
+        (Answer(429, "", {"Server": ""}), SourceUnavailable),
+    ],
+    ids=str,
+)
+async def test_the_services_own_refusal_is_one(
+    aws: Loopback, home: Path, answer: Answer, kind: type[CredentialsError]
+) -> None:
+    """EC2's own bears its name on every answer; trouble without any name may be its."""
+    aws.down(by=answer)
+    async with detour(aws, {}, home) as (context, _):
+        provider = from_instance_metadata(context=context)
+        await failure(provider, kind, "the metadata service at http://169.254.169.254", f"HTTP {answer.status}")
+
+
+SAID = {
+    "mode": {MODE: "IPv4"},
+    "role": {"AWS_EC2_INSTANCE_PROFILE_NAME": ROLE},
+    "profile": {},
+    "argument": {},
+}
+
+
+@pytest.mark.parametrize("by", SAID)
+async def test_where_a_service_is_named_a_refusal_is_its(by: str, aws: Loopback, home: Path) -> None:
+    aws.down(by=Answer(403, HTML))
+    if by == "profile":
+        profile(home, ec2_instance_profile_name=ROLE)
+    async with detour(aws, SAID[by], home) as (context, _):
+        endpoint = "http://169.254.169.254" if by == "argument" else None
+        await failure(from_instance_metadata(endpoint=endpoint, context=context), ServiceRefused, "HTTP 403")
+
+
+async def test_a_service_that_has_answered_may_refuse(aws: Loopback, home: Path) -> None:
+    async with detour(aws, {}, home) as (context, _):
+        provider = from_instance_metadata(context=context)
+        await provider()
+        aws.down(by=Answer(403, HTML))
+        with pytest.raises(ServiceRefused, match="HTTP 403"):
+            await provider.fetch()
+        await failure(from_instance_metadata(context=context), ServiceRefused, "HTTP 403")
+
+
+async def test_v1_at_the_default_address_where_tokens_do_not_arrive(aws: Loopback, home: Path) -> None:
+    v1(aws, Hang())
+    async with detour(aws, {}, home) as (context, _):
+        provider = from_instance_metadata(timeout=0.1, context=context)
+        for _ in range(3):
+            assert (await provider.fetch()).provider == "imds"
+        aws.down(by=Answer(403, HTML))
+        with pytest.raises(ServiceRefused):
+            await provider.fetch()

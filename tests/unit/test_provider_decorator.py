@@ -118,7 +118,9 @@ async def test_a_foreign_exception_becomes_one_of_ours_and_keeps_its_cause() -> 
     assert type(caught.value) is SourceUnavailable
     place = rf"{re.escape(Path(__file__).name)}:\d+ in from_vault"
     assert re.fullmatch(
-        rf"from_vault: raised ZeroDivisionError at {place}; the error's __cause__ holds it", str(caught.value)
+        rf"from_vault: raised ZeroDivisionError at {place}; that is a mistake in the program, which no retry can"
+        " mend; the error's __cause__ holds it",
+        str(caught.value),
     )
     assert isinstance(caught.value.__cause__, ZeroDivisionError)
     assert not caught.value.try_next_link

@@ -13,7 +13,7 @@ import pytest
 from aiocreds import RefreshStatus
 from aiocreds.errors import CredentialsError, CredentialsNotFound, LoginRequired, ServiceRefused, SourceUnavailable
 from tests.hush import MARK
-from tests.kit import START, Source, issue, settle
+from tests.kit import START, Source, issue, settle, warned
 
 if TYPE_CHECKING:
     import time_machine
@@ -235,9 +235,8 @@ async def test_a_source_down_for_an_hour_is_heard_at_once_when_it_is_back(
     source.usual = issue
     clock.shift(600)
     assert await provider() is not held
-    assert [record.getMessage() for record in caplog.records if record.levelno == logging.INFO] == [
-        "source: recovered"
-    ]
+    told = [record.getMessage() for record in caplog.records if record.levelno == logging.INFO]
+    assert told.count("source: recovered") == 1
 
 
 async def test_a_failed_first_load_is_tried_again_by_the_next_call(
@@ -249,7 +248,7 @@ async def test_a_failed_first_load_is_tried_again_by_the_next_call(
         await provider()
     with pytest.raises(CredentialsNotFound):
         await provider()
-    assert not caplog.records  # the callers have heard it
+    assert not warned(caplog)  # the callers have heard it
     await provider()
     assert source.calls == 3
     assert provider.status.failures == 2
@@ -279,7 +278,7 @@ async def test_what_no_retry_can_mend_is_an_error_in_the_log_while_valid_credent
         assert await provider() is held
         await settle()
     assert source.calls == 2
-    assert [record.levelno for record in caplog.records] == [logging.ERROR]
+    assert [record.levelno for record in warned(caplog)] == [logging.ERROR]
     assert isinstance(provider.status.last_error, type(error))
     assert 1 <= await attempts_until(source, provider, clock, 0.25) <= 5.25
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import json
+import re
 import subprocess
 import sys
 import textwrap
@@ -223,6 +224,77 @@ def test_the_status_has_the_fields_of_the_contract() -> None:
         "failures",
         "next_attempt",
     )
+
+
+# What a program may use of each class; all else that it has begins with an underscore.
+OF_ERRORS = {"provider", "recoverable", "try_next_link"}
+ATTRIBUTES: dict[str, set[str]] = {
+    "ChainExhausted": OF_ERRORS | {"attempts"},
+    "ClientConfig": {
+        "connect_timeout",
+        "endpoint_url",
+        "max_attempts",
+        "middlewares",
+        "read_timeout",
+        "region",
+        "use_dualstack",
+        "use_fips",
+    },
+    "Context": {"clock", "environ", "flag", "home", "http", "session", "setting"},
+    "Credentials": {
+        "access_key_id",
+        "account_id",
+        "credential_scope",
+        "expiration",
+        "identity_id",
+        "may_outlive_expiry",
+        "provider",
+        "secret_access_key",
+        "session_token",
+    },
+    "CredentialsError": OF_ERRORS,
+    "CredentialsNotFound": OF_ERRORS,
+    "Explanation": {"error", "identity", "step", "warnings", "winner"},
+    "InvalidConfiguration": OF_ERRORS,
+    "LoginRequired": OF_ERRORS | {"command"},
+    "Provider": {"expire_after", "fetch", "get", "invalidate", "name", "status"},
+    "RefreshStatus": {
+        "expiration",
+        "failures",
+        "last_error",
+        "loaded",
+        "loaded_at",
+        "next_attempt",
+        "seconds_left",
+        "successes",
+    },
+    "ServiceRefused": OF_ERRORS | {"code", "message", "request_id", "status"},
+    "SourceUnavailable": OF_ERRORS | {"exit_status", "stderr"},
+}
+
+
+def public(value: object) -> set[str]:
+    """What an object has of its own, besides what any exception, tuple or object has."""
+    of_python = {name for base in (Exception, tuple, object) for name in dir(base)}
+    return {name for name in dir(value) if not name.startswith("_")} - of_python
+
+
+CLASSES = sorted(name for name in ERRORS | OTHERS if inspect.isclass(getattr(aiocreds, name)))
+
+
+@pytest.mark.parametrize("name", CLASSES)
+def test_a_class_has_no_public_attributes_but_those_listed(name: str) -> None:
+    cls: Any = getattr(aiocreds, name)
+    value = cls
+    if name in ERRORS:
+        value = cls("text")  # with what its constructor adds
+    assert public(value) == ATTRIBUTES[name]
+
+
+def test_what_a_context_lists_is_documented() -> None:
+    told = inspect.getdoc(aiocreds.Context) or ""
+    for name in ATTRIBUTES["Context"]:
+        assert re.search(rf"\b{name}\b", told), name
 
 
 HEAVY = ("aiohttp", "anyio", "botocore", "pathlib", "importlib.metadata", "email", "ssl")

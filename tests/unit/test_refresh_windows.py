@@ -266,5 +266,5 @@ class Follower:
     def __init__(self) -> None:
         self.rearmed = 0
 
-    def rearm(self) -> None:
+    def _rearm(self) -> None:
         self.rearmed += 1

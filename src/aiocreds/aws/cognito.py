@@ -97,6 +97,7 @@ async def _call(
         cognito,
         "POST",
         "/",
+        operation=action,
         name=NAME,
         target=target,
         headers={

@@ -9,6 +9,7 @@ import re
 from typing import TYPE_CHECKING, NamedTuple
 
 from aiocreds import trace
+from aiocreds.aws.refusals import log_outcome
 from aiocreds.errors import CredentialsNotFound, ServiceRefused, SourceUnavailable
 from aiocreds.hidden import Text
 
@@ -22,6 +23,7 @@ TOKEN_PATH = "/latest/api/token"  # noqa: S105 - a path
 ROLES_PATH = "/latest/meta-data/iam/security-credentials/"
 TOKEN_TTL = 21600
 RETRIES_ONCE_ANSWERED = 2
+TOKEN = re.compile(r"[\w+/=.~-]+", re.ASCII)  # of a metadata service; a page of somebody else's has blanks or tags
 ROLE = re.compile(r"(?!\.\.?\Z)[\w+=,.@-]+", re.ASCII)  # what IAM allows, but no path elsewhere
 
 
@@ -34,6 +36,7 @@ class MetadataService(NamedTuple):
         max_retries: None means none as long as it is unknown whether it is there at all, then two.
         v1_allowed: whether to do without a token.
         context: the HTTP session, and which services have answered before.
+        expected: somebody has said that there is one: the endpoint or the role is named.
     """
 
     url: str
@@ -41,12 +44,13 @@ class MetadataService(NamedTuple):
     max_retries: int | None
     v1_allowed: bool
     context: Context
+    expected: bool = True
 
     async def token(self) -> Text | None:
         """A session token; None where v1 has to do.
 
         Raises:
-            CredentialsNotFound: there is no metadata service here.
+            CredentialsNotFound: there is no metadata service here, or something else that answers for it.
             ServiceRefused: it answered no.
             SourceUnavailable: it answered before and does not now, or not with a token.
         """
@@ -57,13 +61,16 @@ class MetadataService(NamedTuple):
                 "PUT", TOKEN_PATH, {"X-aws-ec2-metadata-token-ttl-seconds": str(TOKEN_TTL)}
             )
         except NoAnswer as silence:
-            if not silence.connected or self.context.answered.get(self.url):
+            if not silence.connected or self._answered.get(self.url):
                 raise self._absent(silence) from None
             await self._probe(silence)  # the token may have been lost on the way, see the hop limit
-            self.context.answered[self.url] = False
+            if self.expected or self.url in self._answered:
+                self._answered[self.url] = False
             return None
         if response.status == 200:
             token = Text(response.body.decode("latin-1").strip())
+            if self._is_of_another(response, proof=TOKEN.fullmatch(token)):
+                raise self._no_instance("a page that is no token")
             if not token or not token.isascii() or not token.isprintable():
                 raise SourceUnavailable(
                     f"{self.name} answered the request for a token with something else; check what answers there"
@@ -77,6 +84,8 @@ class MetadataService(NamedTuple):
         """The name of the instance's role."""
         response = await self.get(ROLES_PATH, token)
         name = response.body.decode("latin-1").strip().partition("\n")[0].strip()
+        if self._is_of_another(response, proof=ROLE.fullmatch(name), tokens=token is not None):
+            raise self._no_instance("a page that names no role")
         if not ROLE.fullmatch(name):
             raise SourceUnavailable(f"{self.name} answered with no name of a role; check what answers there")
         return name
@@ -92,7 +101,7 @@ class MetadataService(NamedTuple):
         """Get a page; ``missing`` ends the message of a 404.
 
         Raises:
-            CredentialsNotFound: 404.
+            CredentialsNotFound: 404, or it is something else that answers.
             ServiceRefused: the service answered no.
             SourceUnavailable: it did not answer.
         """
@@ -117,6 +126,8 @@ class MetadataService(NamedTuple):
             return
         if response.status >= 500 or response.status == 429:
             raise self._refusal(response)
+        if self._is_of_another(response):
+            raise self._no_instance(f"HTTP {response.status}")
         raise SourceUnavailable(
             f"{self.name} answers, but its answer to the token request does not arrive: in a container, raise the"
             " instance's HttpPutResponseHopLimit to 2"
@@ -130,10 +141,11 @@ class MetadataService(NamedTuple):
         headers: dict[str, str],
         retry_if: Callable[[Response], bool] | None = None,
     ) -> Response:
-        if trace.current() is not None:
-            wanted = {TOKEN_PATH: "a token", ROLES_PATH: "the role"}.get(path, "its credentials")
-            trace.note(self.url.partition("//")[2].partition("/")[0], f"asked for {wanted}")
-        known = self.context.answered.get(self.url, False)
+        host = self.url.partition("//")[2].partition("/")[0]
+        wanted = {TOKEN_PATH: "a token", ROLES_PATH: "the role"}.get(path, "its credentials")
+        trace.note(host, f"asked for {wanted}")
+        role = path.removeprefix(ROLES_PATH) if wanted == "its credentials" else ""
+        known = self._answered.get(self.url, False)
         retries = self.max_retries
         if retries is None:
             retries = RETRIES_ONCE_ANSWERED if known else 0
@@ -148,23 +160,59 @@ class MetadataService(NamedTuple):
                 attempts=attempts,
                 retry_if=retry_if,
             )
-            self.context.answered.setdefault(self.url, True)
+            if self.expected or _is_named(response):
+                self._answered.setdefault(self.url, True)
             return response
 
-        response = await ask(retries + 1)
-        if self.max_retries is None and not known and (response.status >= 500 or response.status == 429):
-            response = await ask(RETRIES_ONCE_ANSWERED)
+        try:
+            response = await ask(retries + 1)
+            if self.max_retries is None and not known and (response.status >= 500 or response.status == 429):
+                response = await ask(RETRIES_ONCE_ANSWERED)
+        except SourceUnavailable:
+            log_outcome(wanted, host, f"for the role {role}" if role else "", "no answer")
+            raise
+        log_outcome(wanted, host, f"for the role {role}" if role else "", str(response.status))
         return response
 
     def _absent(self, silence: NoAnswer) -> CredentialsNotFound | SourceUnavailable:
-        if self.url in self.context.answered:
+        if self.url in self._answered:
             return silence
         return CredentialsNotFound(
             f"no metadata service answers at {self.url}: this is no EC2 instance, or it is switched off"
         )
 
-    def _refusal(self, response: Response, *, for_token: bool = False) -> ServiceRefused | SourceUnavailable:
+    def _is_of_another(self, response: Response, *, proof: object = None, tokens: bool = True) -> bool:
+        """Whether something answers here that is no metadata service, as a proxy may where there is no instance.
+
+        Where somebody has named the service, or it has answered before, what answers is taken for it.
+
+        Args:
+            response: the answer.
+            proof: that it is one of a metadata service; without, an answer counts as one that bears its name, and
+                one that tells of trouble and bears no other's.
+            tokens: whether tokens arrive from it.
+        """
+        if self.expected or self.url in self._answered:
+            return False
+        in_trouble = response.status >= 500 or response.status == 429
+        named = response.headers.get("Server") or response.headers.get("Via")
+        if proof or _is_named(response) or (in_trouble and not named):
+            self._answered[self.url] = tokens
+            return False
+        return True
+
+    def _no_instance(self, answer: str) -> CredentialsNotFound:
+        return CredentialsNotFound(
+            f"no metadata service answers at {self.url}, but something else, such as a proxy, with {answer}: this"
+            " is no EC2 instance, or its service has to be named in AWS_EC2_METADATA_SERVICE_ENDPOINT"
+        )
+
+    def _refusal(
+        self, response: Response, *, for_token: bool = False
+    ) -> CredentialsNotFound | ServiceRefused | SourceUnavailable:
         status = response.status
+        if self._is_of_another(response):
+            return self._no_instance(f"HTTP {status}")
         said = (
             f"{self.name} answered the request for {'a token' if for_token else 'credentials'} with HTTP {status}"
         )
@@ -187,6 +235,15 @@ class MetadataService(NamedTuple):
         return ServiceRefused(f"{said}: {remedy}", status=status)
 
     @property
+    def _answered(self) -> dict[str, bool]:
+        return self.context._answered  # noqa: SLF001  # pyright: ignore[reportPrivateUsage] - one of us
+
+    @property
     def name(self) -> str:
         """What messages call it."""
         return f"the metadata service at {self.url}"
+
+
+def _is_named(response: Response) -> bool:
+    """Whether an answer bears the name that EC2's own metadata service has, whatever the status."""
+    return "EC2" in response.headers.get("Server", "")

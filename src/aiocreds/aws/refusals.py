@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING, NamedTuple
 
 from aiocreds.errors import ServiceRefused, SourceUnavailable
@@ -12,6 +13,8 @@ if TYPE_CHECKING:
     from collections.abc import Container, Iterable
 
     from aiocreds.http import Response
+
+logger = logging.getLogger("aiocreds.aws")
 
 # https://docs.aws.amazon.com/STS/latest/APIReference/CommonErrors.html and those of the services that speak JSON
 THROTTLED = {
@@ -30,6 +33,18 @@ THROTTLED = {
 }
 EXPIRED = {"ExpiredToken", "ExpiredTokenException", "RequestExpired", "InvalidToken"}  # what signed a request
 LONGEST_MESSAGE = 500
+
+
+def log_outcome(operation: str, host: str, target: str, outcome: str) -> None:
+    """Tell the log, at DEBUG, what was asked of whom and what came of it. No part of that may be secret.
+
+    Args:
+        operation: such as ``"AssumeRole"``.
+        host: who was asked.
+        target: what for, as the rest of a sentence; may be blank.
+        outcome: such as ``"403 AccessDenied"``.
+    """
+    logger.debug("%s, asked of %s%s: %s", operation, host, f" {target}" if target else "", outcome)
 
 
 class Told(NamedTuple):

@@ -77,6 +77,7 @@ async def create_token(
         signin,
         "POST",
         "/v1/token",
+        operation="CreateOAuth2Token",
         name="AWS Sign-In",
         target="to renew the sign-in",
         headers={"Content-Type": "application/json"},

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import quote_plus
 from xml.etree import ElementTree as ET
 
-from aiocreds import trace
-from aiocreds.aws.refusals import THROTTLED, Told, to_error
+from aiocreds.aws.refusals import THROTTLED, Told, log_outcome, to_error
 from aiocreds.credentials import Credentials, redact_key
 from aiocreds.errors import ServiceRefused, SourceUnavailable
+from aiocreds.flight import note_role
 from aiocreds.hidden import Data, Document, Text
 from aiocreds.parse import error_code, parse_expiration
 
@@ -145,7 +145,7 @@ async def assume(
         SourceUnavailable: it did not answer, or not with credentials.
     """
     target = f"to assume {parameters.get('RoleArn', 'the role')}"
-    trace.note_role(str(parameters.get("RoleArn", "")))
+    note_role(str(parameters.get("RoleArn", "")))
     asked = sts.around.context.clock.now()
     response = await _ask(sts, action, parameters, target=target, credentials=credentials, hidden=hidden)
     origin = f"STS ({response.host})"
@@ -192,7 +192,9 @@ async def _ask(
             clock_rejected=partial(_tells, CLOCK_REJECTED),
         )
     except SourceUnavailable as silence:
+        log_outcome(action.name, sts.endpoint.host, target, "no answer")
         raise SourceUnavailable(f"{silence}; asked STS {target}", provider=silence.provider) from None
+    log_outcome(action.name, response.host, target, f"{response.status} {_code(response)}".rstrip())
     if response.status != 200:
         raise _refusal(response, action, f"STS ({response.host})", target, credentials, hidden)
     return response
@@ -225,6 +227,11 @@ def listed(name: str, members: Sequence[Mapping[str, str] | str], *, field: str 
 def _tells(codes: Container[str], response: Response) -> bool:
     """Whether an answer tells one of these error codes."""
     return response.status >= 400 and _fields(response.body).get("Code", "") in codes
+
+
+def _code(response: Response) -> str:
+    """The error code in an answer; blank in one of success."""
+    return "" if response.status == 200 else error_code(_fields(response.body).get("Code"))
 
 
 def _refusal(

@@ -6,7 +6,7 @@ import json
 from inspect import isawaitable
 from typing import TYPE_CHECKING, Any
 
-from aiocreds.aws.refusals import THROTTLED, to_error, told_in_json
+from aiocreds.aws.refusals import THROTTLED, log_outcome, to_error, told_in_json
 from aiocreds.errors import InvalidConfiguration, SourceUnavailable
 from aiocreds.hidden import Data, Text
 from aiocreds.parse import parse_object
@@ -31,6 +31,7 @@ async def ask(
     method: str,
     path: str,
     *,
+    operation: str,
     name: str,
     target: str,
     headers: Mapping[str, str],
@@ -48,6 +49,7 @@ async def ask(
         service: whom to ask.
         method: of HTTP.
         path: absolute, with its query.
+        operation: as the service calls it, for the log.
         name: what messages call the service.
         target: what it is asked for, such as ``"for the role x"``.
         headers: to send.
@@ -83,10 +85,12 @@ async def ask(
             clock_rejected=clock_rejected,
         )
     except SourceUnavailable as silence:
+        log_outcome(operation, service.endpoint.host, target, "no answer")
         raise SourceUnavailable(f"{silence}; asked {name} {target}", provider=silence.provider) from None
     origin = f"{name} ({response.host})"
     if response.status != 200:
         told = told_in_json(response, remedies)
+        log_outcome(operation, response.host, target, f"{response.status} {told.code}".rstrip())
         raise to_error(
             response,
             told,
@@ -97,6 +101,7 @@ async def ask(
             hidden=[(secret, "****") for secret in hidden],
             recoverable=told.code not in unrecoverable,
         )
+    log_outcome(operation, response.host, target, "200")
     return parse_object(response.body, origin=origin, remedy=f"is that {name}?"), response
 
 

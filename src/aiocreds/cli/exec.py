@@ -16,7 +16,7 @@ from aiocreds.cli.terminal import ask_for_code, caught, complain, numbers_of, po
 from aiocreds.config import load
 from aiocreds.config.locations import CONFIG_FILE, CREDENTIALS_FILE
 from aiocreds.context import DEFAULT
-from aiocreds.errors import CredentialsError, InvalidConfiguration
+from aiocreds.errors import CredentialsError, InvalidConfiguration, with_notes
 from aiocreds.sources.http import FULL_URI, TOKEN
 
 if TYPE_CHECKING:
@@ -113,7 +113,7 @@ def run(arguments: Namespace) -> int:
             environ = run_to_end(_environment(arguments))
         return _become(arguments.words, environ)
     except CredentialsError as error:
-        complain("exec", error)
+        complain("exec", with_notes(error))
         point_to_explain("exec", error, arguments.profile)
         return FAILED
 

@@ -330,6 +330,7 @@ def _error(error: CredentialsError | None) -> dict[str, Any] | None:
         "message": str(error),
         "code": None,
         "command": None,
+        "notes": list(getattr(error, "__notes__", ())),
     }
     if isinstance(error, ServiceRefused):
         told["code"] = error.code or None

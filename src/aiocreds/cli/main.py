@@ -15,14 +15,9 @@ from contextlib import contextmanager
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from aiocreds.cli.terminal import (
-    complain,
-    discard,
-    hear_of_children,
-    open_streams,
-    point_to_explain,
-)
-from aiocreds.errors import CredentialsError, CredentialsNotFound
+from aiocreds import __version__
+from aiocreds.cli.terminal import complain, discard, hear_of_children, open_streams, point_to_explain
+from aiocreds.errors import CredentialsError, CredentialsNotFound, with_notes
 from aiocreds.sources.process import ASKED_ITSELF
 from aiocreds.trace import printable
 
@@ -104,7 +99,7 @@ def _run(arguments: argparse.Namespace) -> int:
         status: int = _module(arguments.command).run(arguments)
         sys.stdout.flush()
     except CredentialsError as error:
-        complain(arguments.command, error)
+        complain(arguments.command, with_notes(error))
         if arguments.command == "export":
             point_to_explain(arguments.command, error, arguments.profile)
         if getattr(error, "exit_status", None) == ASKED_ITSELF:
@@ -179,9 +174,7 @@ class _Help(argparse.RawDescriptionHelpFormatter):
 
 class _Version(argparse.Action):
     def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
-        from importlib.metadata import version  # slow to load
-
-        print(f"aiocreds {version('aiocreds')}")
+        print(f"aiocreds {__version__}")
         parser.exit()
 
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from aiocreds.config.grammar import Document
 from aiocreds.config.locations import CONFIG_FILE, CREDENTIALS_FILE, locate
 from aiocreds.config.profiles import SharedConfig
-from aiocreds.errors import InvalidConfiguration
+from aiocreds.errors import InvalidConfiguration, afresh
 
 if TYPE_CHECKING:
     from aiocreds.context import Context
@@ -49,16 +49,17 @@ async def load(
     """
     loop = asyncio.get_running_loop()
     key = (loop, credentials_file, config_file)
-    look: Look | None = context.looks.get(key)
+    looks = context._looks  # noqa: SLF001  # pyright: ignore[reportPrivateUsage] - one of us
+    look: Look | None = looks.get(key)
     if look is None or look.begun:
-        look = context.looks[key] = Look(context, credentials_file, config_file)
+        look = looks[key] = Look(context, credentials_file, config_file)
         loop.call_soon(_begin, loop, context, key, look)  # when all who are awake now have asked
     waiter: asyncio.Future[None] = loop.create_future()
     look.waiters.append(waiter)
     await waiter
     if isinstance(look.answer, SharedConfig):
         return look.answer
-    raise look.answer.afresh() if isinstance(look.answer, InvalidConfiguration) else look.answer
+    raise afresh(look.answer) if isinstance(look.answer, InvalidConfiguration) else look.answer
 
 
 def profile_name(context: Context, explicit: str | None = None, *, warn: bool = True) -> str:
@@ -104,10 +105,11 @@ def _load(
 ) -> SharedConfig:
     documents: list[Document] = []
     named = False
+    cache = context._config_cache  # noqa: SLF001  # pyright: ignore[reportPrivateUsage] - one of us
     for name, given in (("credentials", credentials_file), ("config", config_file)):
         path, named = locate(name, context.environ, given=given, home=context.home)
         key = (name, path)
-        file = context.config_cache.get(key) or context.config_cache.setdefault(key, SharedFile(path, name))
+        file = cache.get(key) or cache.setdefault(key, SharedFile(path, name))
         documents.append(file.document(named=named))
     return SharedConfig(*documents, elsewhere=named)
 
@@ -154,8 +156,9 @@ def _tell(
 
 def _answer(context: Context, key: object, look: Look, answer: SharedConfig | BaseException) -> None:
     """Wake those who wait for a look, back on the loop."""
-    if context.looks.get(key) is look:
-        del context.looks[key]
+    looks = context._looks  # noqa: SLF001  # pyright: ignore[reportPrivateUsage] - one of us
+    if looks.get(key) is look:
+        del looks[key]
     look.answer = answer
     for waiter in look.waiters:
         if not waiter.done():
@@ -196,7 +199,7 @@ class SharedFile:
             with self._lock:
                 document = self._refreshed(named=named)
         if document.fault:
-            raise document.fault.afresh()
+            raise afresh(document.fault)
         return document
 
     def _refreshed(self, *, named: bool) -> Document:

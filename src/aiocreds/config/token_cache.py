@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from aiocreds import trace
 from aiocreds.config import json_file
 from aiocreds.config.token_renewal import Memory, Renewal, Underway, on_hold, tell
-from aiocreds.errors import CredentialsError
+from aiocreds.errors import CredentialsError, afresh
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -32,7 +32,7 @@ class TokenCache:
     def __init__(self, path: str, context: Context) -> None:
         self.path = path
         self._context = context
-        self._memory: Memory = context.renewals.setdefault(path, Memory())
+        self._memory: Memory = context._renewals.setdefault(path, Memory())  # noqa: SLF001  # pyright: ignore[reportPrivateUsage] - one of us
 
     async def current(
         self, *, end: Callable[[Token], float], margin: float, renew: Callable[[Token], Awaitable[Token]]
@@ -66,14 +66,14 @@ class TokenCache:
             if left > 0:
                 return token
             if not memory.held.error.recoverable:
-                raise memory.held.error.afresh()
+                raise afresh(memory.held.error)
         renewal = self._shared(Renewal(self.path, self._context, memory, end, margin, renew), token)
         patience = renewal.since + PATIENCE - asyncio.get_running_loop().time()
         await asyncio.wait([renewal.task], timeout=max(0.0, patience) if left > ENOUGH else None)
         if not renewal.task.done():
             return token
         if isinstance(error := renewal.task.exception(), CredentialsError):
-            raise error.afresh()
+            raise afresh(error)
         return renewal.task.result()
 
     def _shared(self, renewal: Renewal, token: Token) -> Underway:

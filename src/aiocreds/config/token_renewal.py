@@ -14,7 +14,7 @@ from aiocreds.config import json_file
 from aiocreds.config.exposure import OthersFolder
 from aiocreds.config.file_lock import released
 from aiocreds.config.times import moment, utc
-from aiocreds.errors import CredentialsError, LoginRequired, ServiceRefused, foreign
+from aiocreds.errors import CredentialsError, LoginRequired, ServiceRefused, afresh, foreign, frames_of
 from aiocreds.hidden import Document
 
 if TYPE_CHECKING:
@@ -168,15 +168,19 @@ class Renewal:
             other = await self.read()
             if other is not None and other != token and self.life(other) > 0:
                 return other
-        error = cause if isinstance(cause, CredentialsError) else foreign(cause)
+        if isinstance(cause, CredentialsError):
+            error = cause
+        else:
+            logger.debug("The renewal of %s: %s", self.path, frames_of(cause))
+            error = foreign(cause)
         left, now = self.life(token), self.context.clock.now()
         if left > 0:
-            self.memory.held = Held(token, now + HOLD, error.afresh())
+            self.memory.held = Held(token, now + HOLD, afresh(error))
             level = logging.WARNING if error.recoverable else logging.ERROR
             logger.log(level, "%s. The token in %s is used on for %.0f s", error, self.path, left)
             return token
         if not error.recoverable:
-            self.memory.held = Held(token, now + uniform(*REFUSED), error.afresh())
+            self.memory.held = Held(token, now + uniform(*REFUSED), afresh(error))
         raise error
 
     async def _put(self, lock: FileLock, token: Token, in_file: Token) -> Token | None:

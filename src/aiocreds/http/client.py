@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from aiocreds.context import expand_path, home_folder
-from aiocreds.errors import CredentialsError, InvalidConfiguration
+from aiocreds.errors import CredentialsError, InvalidConfiguration, afresh
 from aiocreds.http.exchange import Call, Response, checked_headers, checked_url, persist, timeouts
 from aiocreds.http.proxies import proxy_for
 from aiocreds.http.sessions import Lease
@@ -136,7 +136,7 @@ class Http:
                 if lease.leave():
                     await lease.close()
         except CredentialsError as error:
-            outcome = error = error.afresh()  # without the frames that hold the request
+            outcome = error = afresh(error)  # without the frames that hold the request
             error.provider = error.provider or provider
         finally:  # this frame stays in the traceback
             del headers, body

@@ -19,10 +19,13 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from aiocreds.integrations import _botocore
 from aiocreds.integrations._botocore import Frozen
 from aiocreds.integrations._extras import require
-from aiocreds.provider import Provider
+from aiocreds.provider import provided_by
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
+
+    from aiocreds.credentials import Credentials
+    from aiocreds.provider import Provider
 
 
 require("aiobotocore", "aiobotocore")
@@ -30,7 +33,7 @@ require("aiobotocore", "aiobotocore")
 S = TypeVar("S", bound=_botocore.Session)
 
 
-def attach(session: S, provider: Provider) -> S:
+def attach(session: S, provider: Provider | Callable[[], Awaitable[Credentials]]) -> S:
     """Make all clients that are created from ``session`` from now on use ``provider``.
 
     Each request is signed with what the provider gives at that moment, so a client may live for days. When a
@@ -39,7 +42,7 @@ def attach(session: S, provider: Provider) -> S:
 
     Args:
         session: an ``aiobotocore.session.AioSession`` from which no client has been created yet.
-        provider: where credentials come from.
+        provider: where credentials come from; or any ``async () -> Credentials``, of which a provider is made.
 
     Returns:
         The same session. What is built on aiobotocore takes it too:
@@ -47,15 +50,14 @@ def attach(session: S, provider: Provider) -> S:
 
     Raises:
         ValueError: the session has credentials already.
-        TypeError: it is another kind of session, or ``provider`` is none.
+        TypeError: it is another kind of session, or ``provider`` is neither.
     """
     if not inspect.iscoroutinefunction(getattr(session, "get_credentials", None)):
         raise TypeError(
             f"attach() takes an aiobotocore.session.AioSession, not {type(session).__qualname__}; aioboto3 takes "
             "one as botocore_session=, s3fs as session=; for boto3 there is aiocreds.integrations.boto3"
         )
-    if not isinstance(provider, Provider):  # pyright: ignore[reportUnnecessaryIsInstance] - a user's call
-        raise TypeError(f"attach() takes a Provider, such as default_chain(), not {type(provider).__qualname__}")
+    provider = provided_by(provider, taker="attach()")
     credentials = _SessionCredentials(provider)
     session.register_component("credential_provider", _Resolver(credentials))
     if _held_by(session) is not credentials:

@@ -29,7 +29,7 @@ from aiocreds.integrations.sigv4 import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Awaitable, Callable, Mapping
 
     from aiohttp.abc import AbstractStreamWriter
 
@@ -64,7 +64,7 @@ class SigV4Auth(SigV4):
       to the end; and so are those of a URL that is signed already.
 
     Args:
-        provider: where credentials come from, at each request.
+        provider: where credentials come from, at each request; or any ``async () -> Credentials``.
         service: the service's signing name: ``"execute-api"`` (API Gateway), ``"es"`` and ``"aoss"`` (OpenSearch),
             ``"bedrock"``, ``"s3"``, ``"lambda"``, …
         region: the region to sign for.
@@ -76,7 +76,14 @@ class SigV4Auth(SigV4):
     See https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_sigv.html
     """
 
-    def __init__(self, provider: Provider, *, service: str, region: str, context: Context | None = None) -> None:
+    def __init__(
+        self,
+        provider: Provider | Callable[[], Awaitable[Credentials]],
+        *,
+        service: str,
+        region: str,
+        context: Context | None = None,
+    ) -> None:
         super().__init__(provider, service=service, region=region, context=context)
         # Where each of the latest calls that were redirected began; None once it has been elsewhere. The timers
         # are kept, so that no other has the same id; not each Python lets them be referred to weakly.

@@ -18,10 +18,13 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 from aiocreds.integrations import _background, _botocore
 from aiocreds.integrations._botocore import Frozen
 from aiocreds.integrations._extras import require
-from aiocreds.provider import Provider
+from aiocreds.provider import provided_by
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Awaitable, Callable
+
+    from aiocreds.credentials import Credentials
+    from aiocreds.provider import Provider
 
 
 require("botocore", "boto3")
@@ -39,7 +42,7 @@ class _Boto3Session(Protocol):
 S = TypeVar("S", bound="_BotocoreSession | _Boto3Session")
 
 
-def attach(session: S, provider: Provider) -> S:
+def attach(session: S, provider: Provider | Callable[[], Awaitable[Credentials]]) -> S:
     """Make all clients and resources that are created from ``session`` use ``provider``.
 
     Each request is signed with what the provider gives at that moment, so a client may live for days. When a
@@ -57,7 +60,8 @@ def attach(session: S, provider: Provider) -> S:
         session: a ``boto3.Session`` or a ``botocore.session.Session`` that has no credentials yet: none were
             passed to it, and no client has been created from it. To give them to ``boto3.client(…)`` as well:
             ``boto3.setup_default_session(botocore_session=attach(botocore.session.get_session(), provider))``.
-        provider: where credentials come from; programs on asyncio may use it, too.
+        provider: where credentials come from; programs on asyncio may use it, too. Or any
+            ``async () -> Credentials``, of which a provider is made.
 
     Returns:
         The same session.
@@ -66,8 +70,7 @@ def attach(session: S, provider: Provider) -> S:
         ValueError: the session has credentials already.
         TypeError: it is no session of boto3 or botocore, or ``provider`` is none.
     """
-    if not isinstance(provider, Provider):  # pyright: ignore[reportUnnecessaryIsInstance] - a user's call
-        raise TypeError(f"attach() takes a Provider, such as default_chain(), not {type(provider).__qualname__}")
+    provider = provided_by(provider, taker="attach()")
     inner = _botocore_session(session)
     credentials = _SessionCredentials(provider)
     inner.register_component("credential_provider", _Resolver(credentials))

@@ -58,7 +58,7 @@ class SigV4Auth(SigV4, httpx.Auth):
       transport has sent it; with a transport of another make, leave redirects unfollowed.
 
     Args:
-        provider: where credentials come from, at each request.
+        provider: where credentials come from, at each request; or any ``async () -> Credentials``.
         service: the service's signing name: ``"execute-api"`` (API Gateway), ``"es"`` and ``"aoss"`` (OpenSearch),
             ``"bedrock"``, ``"s3"``, ``"lambda"``, …
         region: the region to sign for.

@@ -18,9 +18,10 @@ from typing import TYPE_CHECKING, NotRequired, TypedDict
 
 from aiocreds.integrations import _background
 from aiocreds.integrations._extras import require
+from aiocreds.provider import provided_by
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine
+    from collections.abc import Awaitable, Callable, Coroutine
     from typing import Any
 
     from aiocreds.credentials import Credentials
@@ -44,7 +45,9 @@ class S3Credential(TypedDict):
     expires_at: datetime | None
 
 
-def credential_provider(provider: Provider) -> Callable[[], Coroutine[Any, Any, S3Credential]]:
+def credential_provider(
+    provider: Provider | Callable[[], Awaitable[Credentials]],
+) -> Callable[[], Coroutine[Any, Any, S3Credential]]:
     """Make a ``credential_provider=`` for ``obstore.store.S3Store`` out of ``provider``.
 
     The store asks it about once a minute, and is answered from memory: so a store may live for days, and follows
@@ -56,16 +59,18 @@ def credential_provider(provider: Provider) -> Callable[[], Coroutine[Any, Any, 
     raise ``RuntimeError: no running event loop``.
 
     Args:
-        provider: where credentials come from. What it raises, the store raises as
-            ``obstore.exceptions.UnauthenticatedError``, with the message in it.
+        provider: where credentials come from; or any ``async () -> Credentials``. What it raises, the store raises
+            as ``obstore.exceptions.UnauthenticatedError``, with the message in it.
 
     Returns:
         A coroutine function without arguments.
     """
-    return functools.partial(_current, provider)
+    return functools.partial(_current, provided_by(provider, taker="credential_provider()"))
 
 
-def sync_credential_provider(provider: Provider) -> Callable[[], S3Credential]:
+def sync_credential_provider(
+    provider: Provider | Callable[[], Awaitable[Credentials]],
+) -> Callable[[], S3Credential]:
     """The same for programs that call obstore's synchronous methods (``get``, ``put``), or both kinds.
 
     Refreshes run on one loop in the background, as in :mod:`aiocreds.integrations.boto3`; credentials that are
@@ -78,7 +83,7 @@ def sync_credential_provider(provider: Provider) -> Callable[[], S3Credential]:
     Returns:
         A function without arguments, for any thread.
     """
-    return functools.partial(_current_in_any_thread, provider)
+    return functools.partial(_current_in_any_thread, provided_by(provider, taker="sync_credential_provider()"))
 
 
 async def _current(provider: Provider) -> S3Credential:

@@ -16,10 +16,12 @@ from typing import TYPE_CHECKING
 
 from aiocreds.integrations import _background
 from aiocreds.integrations._extras import require
+from aiocreds.provider import provided_by
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Awaitable, Callable
 
+    from aiocreds.credentials import Credentials
     from aiocreds.provider import Provider
 
 require("polars", "polars")
@@ -29,7 +31,9 @@ SHORTEST = 15.0
 EARLY = 60.0  # it asks again so long before the end: what is on its way must still arrive
 
 
-def credential_provider(provider: Provider) -> Callable[[], tuple[dict[str, str], int | None]]:
+def credential_provider(
+    provider: Provider | Callable[[], Awaitable[Credentials]],
+) -> Callable[[], tuple[dict[str, str], int | None]]:
     """Make a ``credential_provider=`` for Polars' ``scan_…``, ``read_…``, ``sink_…`` and ``write_…``.
 
     It may be asked in any thread; refreshes run on one loop in the background, as in
@@ -37,12 +41,12 @@ def credential_provider(provider: Provider) -> Callable[[], tuple[dict[str, str]
     before that expires: to have an ``invalidate`` followed, make one for each query.
 
     Args:
-        provider: where credentials come from. What it raises, the query raises.
+        provider: where credentials come from; or any ``async () -> Credentials``. What it raises, the query raises.
 
     Returns:
         A function without arguments that gives keys, and when they expire in seconds since the epoch.
     """
-    return functools.partial(_current, provider)
+    return functools.partial(_current, provided_by(provider, taker="credential_provider()"))
 
 
 def _current(provider: Provider) -> tuple[dict[str, str], int | None]:

@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from aiocreds.aws.refusals import EXPIRED, told_in_json
 from aiocreds.aws.signing import UNSIGNED_PAYLOAD, check_sendable, presign, sign, unambiguous
+from aiocreds.context import DEFAULT
 from aiocreds.durations import seconds
 from aiocreds.errors import InvalidConfiguration
 from aiocreds.hidden import Data
 from aiocreds.http import Response
-from aiocreds.provider import Provider
+from aiocreds.provider import provided_by
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Mapping
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
     from aiocreds.context import Context
     from aiocreds.credentials import Credentials
+    from aiocreds.provider import Provider
 
 logger = logging.getLogger("aiocreds.sigv4")
 
@@ -77,9 +79,15 @@ RULES = {
 class SigV4:
     """What signs for one service in one region, with what a provider gives at that moment."""
 
-    def __init__(self, provider: Provider, *, service: str, region: str, context: Context | None = None) -> None:
-        if not isinstance(provider, Provider):  # pyright: ignore[reportUnnecessaryIsInstance] - a user's call
-            raise TypeError(f"provider is {type(provider).__name__}: give a Provider, such as default_chain()")
+    def __init__(
+        self,
+        provider: Provider | Callable[[], Awaitable[Credentials]],
+        *,
+        service: str,
+        region: str,
+        context: Context | None = None,
+    ) -> None:
+        provider = provided_by(provider, taker=type(self).__name__, context=context or DEFAULT)
         if not service or not region:
             raise ValueError("service and region must be given: they are part of what is signed")
         self._provider = provider

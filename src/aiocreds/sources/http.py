@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from aiocreds import trace
 from aiocreds.aws.agents import ECS_HOST, Setting, checked_url
+from aiocreds.aws.refusals import log_outcome
 from aiocreds.config import expand
 from aiocreds.config.token_file import read_token_file
 from aiocreds.context import DEFAULT, Context
@@ -111,17 +112,23 @@ async def _ask(
     max_retries: int,
     context: Context,
 ) -> Credentials:
+    host = url.value.partition("//")[2].partition("/")[0].partition("?")[0]
     if trace.current() is not None:
-        trace.note(url.value.partition("//")[2].partition("/")[0], "asked for credentials")
-    response = await context.http.request(
-        "GET",
-        url.value,
-        provider=caller,
-        headers={"Accept": "application/json", **({"Authorization": token.value} if token else {})},
-        timeout=time_limit(timeout, "timeout"),
-        attempts=max_retries + 1,
-        retry_if=unreadable,
-    )
+        trace.note(host, "asked for credentials")
+    try:
+        response = await context.http.request(
+            "GET",
+            url.value,
+            provider=caller,
+            headers={"Accept": "application/json", **({"Authorization": token.value} if token else {})},
+            timeout=time_limit(timeout, "timeout"),
+            attempts=max_retries + 1,
+            retry_if=unreadable,
+        )
+    except SourceUnavailable:
+        log_outcome("credentials", host, f"by {url.place}", "no answer")
+        raise
+    log_outcome("credentials", host, f"by {url.place}", str(response.status))
     if response.status != 200:
         raise _refusal(response, url.place, token and token.place)
     return parse_credentials(

@@ -11,6 +11,7 @@ from aiocreds.config import Section, load, profile_name
 from aiocreds.context import DEFAULT, Context
 from aiocreds.durations import time_limit
 from aiocreds.errors import CredentialsNotFound, InvalidConfiguration
+from aiocreds.flight import note_role
 from aiocreds.parse import parse_credentials, unreadable
 from aiocreds.provider import credential_provider
 
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
     from aiocreds.credentials import Credentials
 
 ENDPOINTS = {"ipv4": "http://169.254.169.254", "ipv6": "http://[fd00:ec2::254]"}
+ENDPOINT = "AWS_EC2_METADATA_SERVICE_ENDPOINT", "ec2_metadata_service_endpoint"
+MODE = "AWS_EC2_METADATA_SERVICE_ENDPOINT_MODE", "ec2_metadata_service_endpoint_mode"
 TIMEOUT = 1.0  # seconds
 URL = re.compile(r"https?://(\[[0-9a-f:.]+\]|[\w.-]+)(:\d+)?(/[^?#\s]*)?", re.ASCII | re.IGNORECASE)
 
@@ -60,7 +63,9 @@ async def from_instance_metadata(
     ``ec2_instance_profile_name`` names the role, which is asked for otherwise.
 
     Raises:
-        CredentialsNotFound: there is no such service here, it is switched off, or the instance has no role.
+        CredentialsNotFound: there is no such service here, it is switched off, or the instance has no role. So,
+            too, where nothing says that there is one, and something else answers at the default address, such as
+            a proxy.
         InvalidConfiguration: the endpoint, the mode, the time-out or the number of attempts cannot be used.
         ServiceRefused: the service answered no.
         SourceUnavailable: it answered before and does not now, or not with credentials.
@@ -72,23 +77,25 @@ async def from_instance_metadata(
         raise CredentialsNotFound("switched off by AWS_EC2_METADATA_DISABLED")
     config = await load(context)
     settings = _Settings(context, config.profile(profile_name(context)))
+    setting = "AWS_EC2_INSTANCE_PROFILE_NAME", "ec2_instance_profile_name"
+    role = settings.get(*setting)
     service = MetadataService(
         url=settings.url(endpoint, endpoint_mode),
         timeout=settings.timeout() if timeout is None else time_limit(timeout, "timeout"),
         max_retries=settings.retries() if max_retries is None else max_retries,
         v1_allowed=not (settings.v1_disabled() if v1_disabled is None else v1_disabled),
         context=context,
+        expected=bool(role or endpoint or endpoint_mode or settings.names_a_service()),
     )
     token = await service.token()
-    setting = "AWS_EC2_INSTANCE_PROFILE_NAME", "ec2_instance_profile_name"
-    if role := settings.get(*setting):
+    if role:
         place = settings.place(*setting)
         if not ROLE.fullmatch(role):
             raise InvalidConfiguration(f"{place} is no name of a role: correct or remove it")
         missing = f" of the name in {place}: correct or remove it"
     else:
         role, missing = await service.role(token), ""
-    trace.note_role(role)
+    note_role(role)
     response = await service.get(ROLES_PATH + role, token, missing=missing, retry_if=unreadable)
     return parse_credentials(
         response.body,
@@ -111,6 +118,10 @@ class _Settings(NamedTuple):
         if self.section is None or self.context.setting(variable):
             return variable
         return f"{key} ({self.section.where(key)})"
+
+    def names_a_service(self) -> bool:
+        """Whether a variable or the profile says where the service is, and so that there is one."""
+        return bool(self.get(*ENDPOINT) or self.get(*MODE))
 
     def v1_disabled(self) -> bool:
         return self.flag("AWS_EC2_METADATA_V1_DISABLED", "ec2_metadata_v1_disabled")
@@ -138,14 +149,14 @@ class _Settings(NamedTuple):
         return float(text)
 
     def url(self, endpoint: str | None, mode: str | None) -> str:
-        variable, key = "AWS_EC2_METADATA_SERVICE_ENDPOINT", "ec2_metadata_service_endpoint"
+        variable, key = ENDPOINT
         place = "endpoint" if endpoint else self.place(variable, key)
         if endpoint := endpoint or self.get(variable, key):
             trace.note(place, endpoint)
             if not URL.fullmatch(endpoint):
                 raise InvalidConfiguration(f"{place} is not a URL: write one such as {ENDPOINTS['ipv4']}")
             return endpoint.rstrip("/")
-        variable, key = f"{variable}_MODE", f"{key}_mode"
+        variable, key = MODE
         place = "endpoint_mode" if mode else self.place(variable, key)
         usual = "IPv6" if self.flag("AWS_IMDS_USE_IPV6", "imds_use_ipv6") else "IPv4"
         mode = mode or self.get(variable, key) or usual

@@ -117,7 +117,8 @@ async def run_credential_process(
         account_id: of the credentials, where the program does not tell it.
     """
     seconds = time_limit(timeout, more_time.partition("=")[0])
-    if hash(command) in context.asking and not attended():
+    asking = context._asking  # noqa: SLF001  # pyright: ignore[reportPrivateUsage] - one of us
+    if hash(command) in asking and not attended():
         raise Unattended
     words = program.split_command(command, place=place)
     words[0] = expand_user(words[0], context.home_folder, place=place)
@@ -135,7 +136,7 @@ async def run_credential_process(
         raise InvalidConfiguration(f"{origin} {program.fault(error)}; {remedy}") from None
     if ended.asked:
         trace.note(place, "which asked at the terminal")
-        context.asking.add(hash(command))
+        asking.add(hash(command))
     if ended.refused == "nobody waits":
         raise Unattended
     if ended.refused:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from aiocreds import trace
 from aiocreds.aws import sso
 from aiocreds.aws.client import ClientConfig, ServiceClient, Surroundings
 from aiocreds.aws.sso_sign_in import SignIn
@@ -13,6 +12,7 @@ from aiocreds.config.sso import SsoSettings, of_arguments, of_profile
 from aiocreds.config.walk import is_sso
 from aiocreds.context import DEFAULT, Context
 from aiocreds.errors import CredentialsNotFound, LoginRequired, ServiceRefused
+from aiocreds.flight import note_role
 from aiocreds.provider import credential_provider
 
 if TYPE_CHECKING:
@@ -99,7 +99,7 @@ async def role_credentials(settings: SsoSettings, *, client: ClientConfig, aroun
     """Ask the portal for the role with the sign-in that is cached, renewed first if its end is near."""
     sign_in = SignIn(settings, client, around)
     portal = ServiceClient("sso", client, around, settings.region)
-    trace.note_role(f"{settings.role_name} in {settings.account_id}")
+    note_role(f"{settings.role_name} in {settings.account_id}")
     access_token = await sign_in.access_token()
     try:
         return await sso.get_role_credentials(portal, settings, access_token=access_token)
