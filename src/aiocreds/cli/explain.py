@@ -114,7 +114,7 @@ async def _caller(
     record, caller = trace.Record("GetCallerIdentity"), None
     with trace.recording(record):
         try:
-            config = await load(context)
+            config = await load(context, needed=False)
             around = Surroundings(context, config, config.profile(profile_name(context, profile)))
             client = ClientConfig()
             service = ServiceClient("sts", client, around, region_for(client, around))
