@@ -97,14 +97,58 @@ def read(data: bytes) -> None:
                     _value(sections[name], key)
 
 
-KEYS = ("k", "K", "region", "role_arn", "s3", "in valid", "é", "\N{KELVIN SIGN}", "a.b/c%@:+_-9", "")
+KEYS = (
+    "k",
+    "K",
+    "credential_process",
+    "Credential_Process",
+    "region",
+    "role_arn",
+    "s3",
+    "in valid",
+    "é",
+    "\N{KELVIN SIGN}",
+    "a.b/c%@:+_-9",
+    "",
+)
 VALUES = ("", "v", "a=b", "v # note", "v;no", "v ; note", "\N{FACE WITH TEARS OF JOY}", "\x85", "#", "[x]", '"')
-NAMES = ("a", "default", "profile", "b c", "é", "A/b.c%@:+_-9", "", "a ", "\ta")
+QUOTED = (
+    "'x ; y' # z",
+    "'x ; y",
+    '"x # \\" ; y" ;z',
+    'x" # "y # z',
+    "x\\ # y",
+    "x\\\\ # y",
+    "x\\ ;'",
+    "x '",
+    "' #",
+    "'",
+    '"',
+    "\\",
+)
+NAMES = (
+    "a",
+    '"a"',
+    "'a'",
+    "'b c'",
+    'a"b"',
+    "a\\+",
+    "'#'",
+    "o'neil",
+    "default",
+    "profile",
+    "b c",
+    "é",
+    "A/b.c%@:+_-9",
+    "",
+    "a ",
+    "\ta",
+)
 KIND = ("profile ", "profile\t", "sso-session ", "services ", "", " profile  ", "profile", "Profile ", "plugins ")
 SPACES = (" ", "\t", "  ", "\x0b", "\xa0", "\u2028", "")
 ENDS = ("\n", "\r\n", "\r", "\n\n")
 
-_key, _value_text = st.sampled_from(KEYS), st.sampled_from(VALUES) | st.text(max_size=6)
+_key, _value_text = st.sampled_from(KEYS), st.sampled_from(VALUES) | st.sampled_from(QUOTED) | st.text(max_size=6)
 _space = st.sampled_from(SPACES)
 _property = st.builds("{}{}={}{}".format, _key, _space, _space, _value_text)
 _header = st.builds(
@@ -156,6 +200,9 @@ TARGET = Target(
             b"]",
             b"=",
             b"k =\n x =",
+            b"credential_process = a 'b ; c' # d\n",
+            b"[profile 'a']\n",
+            b'  [sso-session "a"]\n',
         ),
         *(NEXT_FILE, BYTE_ORDER_MARK, b"\0", b"\xff", b"\xed\xa0\x80"),
     ],
@@ -174,6 +221,13 @@ TARGET = Target(
         "a long value": lambda n: b"[default]\nk = " + b"v" * n,
         "a long value, not plain": lambda n: b"[default]\nk = \xc3\xa9" + b"v" * n,
         "blanks": lambda n: b"[default]\nk" + b" " * n,
+        "quotation marks of a command": lambda n: b"[default]\ncredential_process = " + b"' # \"" * n,
+        "open quotation marks of a command": lambda n: b'[default]\ncredential_process = "' + b"\\' ;" * n,
+        "quotation marks of a header": lambda n: b"[profile " + b"'a'" * n + b"]\n",
+        "quoted headers": lambda n: b"".join(b"[profile 'p%d']\n" % number for number in range(n)),
+        "indented sections": lambda n: b"".join(b"  [profile p%d]\n  k = v\n" % number for number in range(n)),
+        "the same section, indented": lambda n: b"  [profile a]\n    k = v\n" * n,
+        "headers below a value": lambda n: b"[default]\nk = v\n" + b"  [profile a]\n" * n,
         "equals signs": lambda n: b"[default]\nk" + b"=" * n,
         "comments": lambda n: b"[default]\n" + b"# note\n" * n,
         "comment signs": lambda n: b"[default]\nk = " + b" #" * n,

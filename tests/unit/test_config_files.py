@@ -265,8 +265,8 @@ async def test_no_path_at_all(context: Context) -> None:
 
 
 async def test_an_endless_file_is_refused(config: Path, context: Context) -> None:
-    os.truncate(config, 65 << 20)
-    with pytest.raises(InvalidConfiguration, match="larger than 64 MiB"):
+    os.truncate(config, 17 << 20)
+    with pytest.raises(InvalidConfiguration, match="larger than 16 MiB"):
         await load(context)
 
 

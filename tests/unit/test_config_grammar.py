@@ -172,8 +172,15 @@ async def test_a_missing_profile(folder: Path) -> None:
     [
         ("[a]", "", "a", r"config:1 has to be \[profile a\]"),
         ("", "\n[profile a]", "a", r"credentials:2 has to be \[a\]"),
-        ("[profile a b]", "", "a b", "config:1 is ignored for the characters in its name"),
-        ("", "[a b]", "a b", "credentials:1 is ignored for the characters in its name"),
+        ("[profile a b]", "", "a b", "config:1 is ignored for the ' ' in its name: rename it"),
+        ("", "[a b]", "a b", "credentials:1 is ignored for the ' ' in its name"),
+        ("[profile R&D/Admin]", "", "R&D/Admin", "config:1 is ignored for the '&' in its name"),
+        ("", "[m\u00fcller]", "m\u00fcller", "credentials:1 is ignored for the '\u00fc' in its name"),
+        ("[profile 'a b']", "", "a b", "config:1 is ignored for the ' ' in its name"),
+        (r"[profile R\&D]", "", "R&D", "config:1 is ignored for the '&' in its name"),
+        ("", '["a"]', "a", r"credentials:1 has to be \[a\]"),
+        ("[default]\nregion = x\n  [profile a]\n  k = v", "", "a", "config:3 is indented deeper than the value"),
+        ("", "[b]\nk = v\n\t[ a ]\n", "a", "credentials:3 is indented deeper than the value above it"),
     ],
 )
 async def test_a_missing_profile_that_was_nearly_there(
@@ -231,7 +238,133 @@ async def test_a_byte_order_mark_is_skipped(folder: Path) -> None:
     assert await values(folder, b"\xef\xbb\xbf[profile a]\nk = v") == {"k": "v"}
 
 
+# What a person writes who thinks in blocks: what each profile then holds.
+INDENTED = {
+    "as a whole": ("  [profile a]\n  k = 1\n  l = 2\n\n  [profile b]\n  m = 3\n", {"a": "k=1 l=2", "b": "m=3"}),
+    "with tabs": ("\t[profile a]\n\tk = 1\n\tl = 2\n\t[profile b]\n", {"a": "k=1 l=2", "b": ""}),
+    "below the headers": ("[profile a]\n  k = 1\n  l = 2\n[profile b]\n  m = 3", {"a": "k=1 l=2", "b": "m=3"}),
+    "as a whole, and below the headers": (
+        "  [profile a]\n    k = 1\n    l = 2\n  [profile b]\n    m = 3",
+        {"a": "k=1 l=2", "b": "m=3"},
+    ),
+    "a header alone": ("[profile a]\nk = 1\n[profile c]\n  [profile b]\nm = 3", {"a": "k=1", "b": "m=3", "c": ""}),
+    "less and less": ("    [profile a]\n   k = 1\n  l = 2\n [profile b]\nm = 3", {"a": "k=1 l=2", "b": "m=3"}),
+    "with a continuation": ("  [profile a]\n  k = 1\n   2\n  l = 3", {"a": "k=1\n2 l=3"}),
+    "with settings below a key": ("  [profile a]\n  s =\n    x = 1\n  l = 2", {"a": "s={'x': '1'} l=2"}),
+    "with a comment": ("# note\n  # note\n  [profile a]\n    # note\n  k = 1 # note", {"a": "k=1"}),
+    "deeper than the first": ("[profile a]\n k = 1\n  l = 2", {"a": "k=1\nl = 2"}),
+    "a header deeper than a value": ("[profile a]\nk = 1\n [profile b]\n m = 2", {"a": "k=1\n[profile b]\nm = 2"}),
+    "by other white space": ("\xa0[profile a]\n\u2003k = 1\n\x0bl = 2", {"a": "k=1 l=2"}),
+    "not in ASCII": ("  [profile a]\n  k = \xe9\n  [profile b]\n  m = \u2603", {"a": "k=\xe9", "b": "m=\u2603"}),
+}
+
+
+@pytest.mark.parametrize(("text", "expected"), INDENTED.values(), ids=INDENTED)
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+async def test_indentation(folder: Path, text: str, expected: dict[str, str], end: str) -> None:
+    config = await read(folder, text.replace("\n", end))
+    found = {
+        name: " ".join(f"{key}={section.get(key) or dict(section.subsection(key))}" for key in section)
+        for name, section in config.profiles.items()
+    }
+    assert found == expected
+
+
+async def test_what_is_indented_knows_its_line(folder: Path) -> None:
+    config = await read(folder, "  [profile a]\n  k = \xe9\n\n  [profile b]\n" + "  # note\n" * 3_000 + "    l = v")
+    assert config.profiles["a"].where("k") == f"{folder}/config:2"
+    assert config.profiles["b"].where() == f"{folder}/config:4"
+    assert config.profiles["b"].where("l") == f"{folder}/config:3005"
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "what"),
+    [
+        ("  [profile a]\n  k = v\n  hush", 3, "Expected an '=' sign defining a property"),
+        ("  [profile a]\n  = hush", 2, "Property did not have a name"),
+        ("  [profile a\n", 1, "Section definition must end with ']'"),
+        ("[profile a]\n  hush # k = v", 2, "Expected a property definition, found continuation"),
+        ("  k = hush\n", 1, "Expected a section definition"),
+    ],
+)
+async def test_a_fault_in_what_is_indented(folder: Path, text: str, line: int, what: str) -> None:
+    with pytest.raises(InvalidConfiguration, match=re.escape(f"{folder}/config:{line}: {what}")):
+        await read(folder, text)
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        '[KIND "prod"]',
+        "[KIND 'prod']",
+        '[KIND pr"od"]',
+        r"[KIND pr\od]",
+        "[KIND ''prod]",
+        '[KIND"" prod]',
+        '[ KIND\t"prod" ] # note',
+        '[KIND "prod"];note',
+        "[KIND 'prod'] # it's",
+        "  [KIND 'prod']",
+    ],
+)
+@pytest.mark.parametrize("kind", ["profile", "sso-session", "services"])
+async def test_quoted_names(folder: Path, kind: str, header: str) -> None:
+    config = await read(folder, f"{header.replace('KIND', kind)}\nk = v\n")
+    sections = {"profile": config.profiles, "sso-session": config.sso_sessions, "services": config.services}
+    assert [(name, *sections[name]) for name in sections if sections[name]] == [(kind, "prod")]
+
+
+@pytest.mark.parametrize(
+    "header", ["[profile o'neil] # note", "[profile 'a # b']", '[profile "a;b"]', "[profile \"a] ; 'b']", "['a']"]
+)
+async def test_quoted_names_that_none_may_have_spoil_no_others(folder: Path, header: str) -> None:
+    config = await read(folder, f"{header}\nk = v\n[profile b]\n")
+    assert list(config.profiles) == ["b"]
+
+
+async def test_a_credentials_file_has_its_names_as_they_are(folder: Path) -> None:
+    assert not (await read(folder, credentials="['a']\n[\"b\"]\n")).profiles
+
+
+@pytest.mark.parametrize(
+    ("line", "value"),
+    [
+        ("sh -c 'set -e ; cat creds.json'", "sh -c 'set -e ; cat creds.json'"),
+        ('sh -c "echo # ; x" # note', 'sh -c "echo # ; x"'),
+        ("x 'it''s ; ' ; note", "x 'it''s ; '"),
+        (r'x "a \" ; b" ; note', r'x "a \" ; b"'),
+        (r"x \' # note", r"x \'"),
+        (r"x 'a\' # note", r"x 'a\'"),
+        ("x a;b#c # note", "x a;b#c"),
+        ("x 'open ; # and so on", "x 'open ; # and so on"),
+        ("# note", None),
+    ],
+)
+async def test_comment_signs_in_a_command(folder: Path, line: str, value: str | None) -> None:
+    section = (await read(folder, f"[profile a]\nCredential_Process = {line}\nk = 'a ; b'")).profiles["a"]
+    assert section.get("credential_process") == value
+    assert section.get("k") == "'a"  # whose quotation marks mean nothing
+
+
+@pytest.mark.parametrize(
+    ("lines", "told"),
+    [
+        ("k = v # note", "config:2, where a comment begins at ' #'"),
+        ("k = v\t; x", "config:2, where a comment begins at ' ;'"),
+        ("k = v#note", "config:2"),
+        ("k = 1 # note\nk = 2", "config:3"),
+        ("k = 1\nk = 2 ; # note", "config:3, where a comment begins at ' ;'"),
+        ("credential_process = x ; y\nk = v", "config:3"),
+    ],
+)
+async def test_what_a_comment_has_cut_off_is_known(folder: Path, lines: str, told: str) -> None:
+    section = (await read(folder, f"[profile a]\n{lines}")).profiles["a"]
+    assert section.value_at("k") == f"{folder}/{told}"
+    assert section.where("k") == f"{folder}/{told.partition(',')[0]}"
+
+
 LINES = """\
+ [profile b]|  [profile d]| credential_process = 'a ; b' # c|credential_process = a ; 'b # c'|[profile 'e']|
 [profile a]|[profile b]|[default]|[x]|[profile c d]|[profile a|[profile a];|[]|k = v|k=v # w|K =| m = n| m
 || |#|; k| # k|k|= v|a b = c|k #= v|k\t=\tv;w|k = [v]"""
 

@@ -313,6 +313,21 @@ async def test_a_command_without_end(context: Context) -> None:
     await failure(provider, InvalidConfiguration, "command has more than 128 Ki characters", "into a script")
 
 
+async def test_comment_signs_in_quotation_marks(machine: Machine, context: Context, home: Path) -> None:
+    command = machine.prints(SessionToken=None)
+    profile(home, f"[default]\ncredential_process = sh -c 'set -e ; {command} # note' # note\n")
+    assert (await from_process(context=context)()).access_key_id == KEY
+
+
+@pytest.mark.parametrize("command", ["/bin/false ; echo '{}'", "/bin/true # x", "'open ' ' # x", "/nothing ; x"])
+async def test_a_command_that_a_comment_cut_short(context: Context, home: Path, command: str) -> None:
+    file = profile(home, f"[default]\ncredential_process = {command}\n")
+    with pytest.raises((SourceUnavailable, InvalidConfiguration)) as caught:
+        await from_process(context=context)()
+    cut = f"credential_process ({file}:2, where a comment begins at ' {';' if ';' in command else '#'}')"
+    assert (cut in str(caught.value)) == (command != "'open ' ' # x")
+
+
 async def test_an_unclosed_quotation_mark(context: Context, home: Path) -> None:
     file = profile(home, "[default]\ncredential_process = vend 'hUsH\n")
     provider = from_process(context=context)

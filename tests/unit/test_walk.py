@@ -178,6 +178,29 @@ def test_every_mistake_is_told_with_its_line(profiles: dict[str, dict[str, str]]
     assert MARK not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("settings", "line"),
+    [
+        (ROLE | {"source_profile": "b # the other"}, 3),
+        (ROLE | {"credential_source": "Ec2 ; InstanceMetadata"}, 3),
+        (ROLE | ON_EC2 | {"duration_seconds": "60 # 0"}, 0),
+        (ROLE | ON_EC2 | {"duration_seconds": "1h # 0"}, 4),
+        (SSO | {"sso_session": "t # too"}, 2),
+    ],
+)
+def test_a_value_that_a_comment_cut_short(settings: dict[str, str], line: int) -> None:
+    if not line:
+        assert walk(files({"a": settings}), "a")
+        return
+    with pytest.raises(InvalidConfiguration, match=rf"\(config:{line}, where a comment begins at ' [#;]'\)"):
+        walk(files({"a": settings}), "a")
+
+
+def test_a_source_profile_that_is_ignored_for_its_name() -> None:
+    with pytest.raises(InvalidConfiguration, match=r"config:4 is ignored for the '&' in its name: rename it"):
+        walk(files({"a": ROLE | of("R&D"), "R&D": KEYS}), "a")
+
+
 def test_a_line_of_either_file_is_named() -> None:
     config = files({"a": ROLE | of("b")}, "# ours\n[b]\naws_access_key_id = AKIA\n")
     with pytest.raises(InvalidConfiguration, match="credentials:3"):
@@ -258,8 +281,8 @@ def test_no_default_but_others(text: str, hint: str) -> None:
     assert hint in str(caught.value)
 
 
-@pytest.mark.parametrize("header", ['[profile "app"]', "[profile 'app']"])
-def test_a_quoted_profile(header: str) -> None:
+@pytest.mark.parametrize("header", ['["app"]', "['app']", "[app]"])
+def test_a_header_without_its_kind(header: str) -> None:
     config = SharedConfig(
         Document("credentials", credentials=True), Document("config", f"{header}\nregion = x\n".encode())
     )

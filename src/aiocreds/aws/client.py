@@ -95,9 +95,25 @@ class Surroundings(NamedTuple):
         return self.outer if self.outer is not None and self.outer.get(key) else None
 
 
-async def surroundings(context: Context) -> Surroundings:
-    """Those of a source that is used outside of any profile: the active profile's."""
-    config = await load(context)
+async def surroundings(
+    context: Context, client: ClientConfig | None = None, *, region: str | None = None
+) -> Surroundings:
+    """Those of a source that is used outside of any profile: the active profile's.
+
+    The shared files are needed for the region alone, so where that is known, those that cannot be read are done
+    without.
+
+    Args:
+        context: the environment.
+        client: what is given in code.
+        region: the one that something else says.
+
+    Raises:
+        InvalidConfiguration: a shared file has a fault, or may hold the region and cannot be read.
+    """
+    known = region or (client and client.region)
+    known = known or context.setting("AWS_REGION") or context.setting("AWS_DEFAULT_REGION")
+    config = await load(context, needed=not known)
     return Surroundings(context, config, config.profile(profile_name(context)))
 
 

@@ -198,7 +198,7 @@ async def _without_default_profile() -> dict[str, str]:
 
     SDKs ask that profile before they ask a container's endpoint: the command would run as somebody else.
     """
-    config = await load(DEFAULT)
+    config = await load(DEFAULT, needed=False)
     for path in (config.config_file, config.credentials_file):
         if line := await asyncio.to_thread(_default_credentials, path):
             complain(
@@ -218,6 +218,8 @@ def _default_credentials(path: str) -> int:
     if path.startswith("~"):
         return 0  # no home folder is known, and below the working directory nobody looks
     try:
+        if not Path(path).is_file():  # a pipe may never end, and is empty by now
+            return 0
         lines = Path(path).read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:
         return 0  # who may not read it here may not read it there

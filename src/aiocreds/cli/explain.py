@@ -205,7 +205,7 @@ async def _caller(
     watch(record)
     with trace.recording(record):
         try:
-            config = await load(context)
+            config = await load(context, needed=False)
             around = Surroundings(context, config, config.profile(profile_name(context, profile)))
             client = ClientConfig()
             service = ServiceClient("sts", client, around, region_for(client, around))

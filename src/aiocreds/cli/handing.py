@@ -133,7 +133,7 @@ async def region_of(profile: str | None) -> str | None:
     from_environ = context.setting("AWS_REGION") or context.setting("AWS_DEFAULT_REGION")
     if from_environ and not profile:
         return from_environ
-    section = (await load(context)).profile(profile_name(context, profile))
+    section = (await load(context, needed=False)).profile(profile_name(context, profile))
     return (section and section.get("region")) or from_environ
 
 

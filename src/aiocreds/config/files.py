@@ -8,9 +8,10 @@ import os
 import stat
 from functools import partial
 from threading import Lock
-from time import sleep
+from time import monotonic, sleep
 from typing import TYPE_CHECKING
 
+from aiocreds import trace
 from aiocreds.config.grammar import Document
 from aiocreds.config.locations import CONFIG_FILE, CREDENTIALS_FILE, locate
 from aiocreds.config.profiles import SharedConfig
@@ -20,10 +21,12 @@ if TYPE_CHECKING:
     from aiocreds.context import Context
 
 logger = logging.getLogger("aiocreds.config.files")
-
 Stamp = tuple[int, ...]  # changes with the file; empty for a missing one
 
-LARGEST = 64 * 1024 * 1024
+# Of one file: bytes and lines, a hundred thousand profiles or so; and the seconds that a pipe may take.
+LARGEST, MOST_LINES = 16 * 1024 * 1024, 500_000
+PIPE_PATIENCE, PATIENCE_AGAIN = 5.0, 0.1
+PIECE = 64 * 1024
 ATTEMPTS = 5  # at a file that is being written meanwhile
 PAUSE = 0.01
 MISSING: Stamp = ()
@@ -35,15 +38,26 @@ async def load(
     context: Context,
     credentials_file: str | os.PathLike[str] | None = None,
     config_file: str | os.PathLike[str] | None = None,
+    *,
+    needed: bool = True,
 ) -> SharedConfig:
     """The shared files as they are now.
 
     Looks in ``~/.aws/config`` and ``~/.aws/credentials``, or where ``AWS_CONFIG_FILE`` and
     ``AWS_SHARED_CREDENTIALS_FILE`` say. Both are looked at in a worker thread, and read only if they changed
-    since the context last saw them. A pipe is read once. A missing file counts as an empty one.
+    since the context last saw them. A pipe is read once; its writer has 5 seconds to begin and 5 to end. A missing
+    file counts as an empty one, and so does a link to nothing. What cannot be read is a folder, a device, a file
+    that is forbidden, larger than 16 MiB or longer than 500,000 lines.
+
+    Args:
+        context: the environment, and what was read before.
+        credentials_file: by default as said above.
+        config_file: likewise.
+        needed: whether credentials depend on what the files say. If not, a file that cannot be read counts as an
+            empty one, with a warning the first time.
 
     Raises:
-        InvalidConfiguration: a file cannot be read, or does not follow the grammar.
+        InvalidConfiguration: a file cannot be read and is needed, or does not follow the grammar.
 
     See https://docs.aws.amazon.com/sdkref/latest/guide/file-format.html
     """
@@ -57,9 +71,25 @@ async def load(
     waiter: asyncio.Future[None] = loop.create_future()
     look.waiters.append(waiter)
     await waiter
-    if isinstance(look.answer, SharedConfig):
-        return look.answer
-    raise afresh(look.answer) if isinstance(look.answer, InvalidConfiguration) else look.answer
+    if not isinstance(look.answer, SharedConfig):
+        raise look.answer
+    if fault := look.answer.fault(needed=needed):
+        raise afresh(fault)
+    if not needed:
+        _warn_of_unread(context, look.answer)
+    return look.answer
+
+
+def _warn_of_unread(context: Context, config: SharedConfig) -> None:
+    """Say once that a file cannot be read, and again when it could be meanwhile or the reason is another."""
+    cache = context._config_cache  # noqa: SLF001  # pyright: ignore[reportPrivateUsage] - one of us
+    for path, fault in config.unread():
+        key, why = ("unread", path), str(fault or "")
+        if fault and cache.get(key) != why:
+            logger.warning("%s. Going on without what it says of regions, endpoints and the like", why)
+        if fault:
+            trace.note(path, "cannot be read, and is done without")
+        cache[key] = why
 
 
 def profile_name(context: Context, explicit: str | None = None, *, warn: bool = True) -> str:
@@ -130,13 +160,10 @@ class Look:
         self.answer: SharedConfig | BaseException
         self.waiters: list[asyncio.Future[None]] = []
 
-    def take(self) -> SharedConfig | InvalidConfiguration:
+    def take(self) -> SharedConfig:
         """Look, in a worker thread."""
         self.begun = True
-        try:
-            return _load(*self._arguments)
-        except InvalidConfiguration as error:
-            return error
+        return _load(*self._arguments)
 
 
 def _begin(loop: asyncio.AbstractEventLoop, context: Context, key: object, look: Look) -> None:
@@ -146,9 +173,7 @@ def _begin(loop: asyncio.AbstractEventLoop, context: Context, key: object, look:
         _answer(context, key, look, error)
 
 
-def _tell(
-    context: Context, key: object, look: Look, taken: asyncio.Future[SharedConfig | InvalidConfiguration]
-) -> None:
+def _tell(context: Context, key: object, look: Look, taken: asyncio.Future[SharedConfig]) -> None:
     _answer(
         context, key, look, asyncio.CancelledError() if taken.cancelled() else taken.exception() or taken.result()
     )
@@ -165,6 +190,10 @@ def _answer(context: Context, key: object, look: Look, answer: SharedConfig | Ba
             waiter.set_result(None)
 
 
+class Unreadable(Exception):
+    """A file cannot be read, for this reason."""
+
+
 class SharedFile:
     """One shared file, and what it said when it was last read.
 
@@ -173,13 +202,14 @@ class SharedFile:
         name: ``"credentials"`` or ``"config"``.
     """
 
-    __slots__ = ("_lock", "_process", "_seen", "credentials", "path")
+    __slots__ = ("_lock", "_patience", "_process", "_seen", "credentials", "path")
 
     def __init__(self, path: str, name: str) -> None:
         self.path = path
         self.credentials = name == "credentials"
         self._lock = Lock()
         self._process = os.getpid()
+        self._patience = PIPE_PATIENCE
         self._seen: tuple[Stamp | None, Document] = MISSING, Document(path)
 
     def document(self, *, named: bool) -> Document:
@@ -189,17 +219,18 @@ class SharedFile:
             named: somebody chose this place, so that it is a mistake if nobody may look there. The default one
                 is often out of reach: in a container that does not run as the user its image was built for.
 
-        Raises:
-            InvalidConfiguration: the file cannot be read, or does not follow the grammar.
+        Returns:
+            A document with a ``fault`` when the file cannot be read, or does not follow the grammar.
         """
-        stamp, document = self._seen
-        if stamp != self._stamp(named=named):
-            if self._process != os.getpid():  # forked, perhaps while another thread held the lock
-                self._lock, self._process = Lock(), os.getpid()
-            with self._lock:
-                document = self._refreshed(named=named)
-        if document.fault:
-            raise afresh(document.fault)
+        try:
+            stamp, document = self._seen
+            if stamp != self._stamp(named=named):
+                if self._process != os.getpid():  # forked, perhaps while another thread held the lock
+                    self._lock, self._process = Lock(), os.getpid()
+                with self._lock:
+                    document = self._refreshed(named=named)
+        except Unreadable as error:
+            return self._without(str(error))
         return document
 
     def _refreshed(self, *, named: bool) -> Document:
@@ -216,16 +247,45 @@ class SharedFile:
 
     def _read(self) -> bytes:
         try:
-            with open(self.path, "rb") as file:  # noqa: PTH123 - pathlib is slow to load
-                data = file.read(LARGEST + 1)
+            with open(self.path, "rb", opener=_open) as file:
+                found = os.fstat(file.fileno())
+                _refuse_devices(found)
+                if stat.S_ISFIFO(found.st_mode):
+                    data = self._drained(file.fileno())
+                else:
+                    data = b"" if found.st_size > LARGEST else file.read(LARGEST + 1)
         except FileNotFoundError:
             return b""
         except OSError as error:
-            raise self._unreadable((error.strerror or "").lower()) from None
-        if len(data) > LARGEST:
+            raise Unreadable((error.strerror or "").lower()) from None
+        size = max(len(data), found.st_size)
+        if size > LARGEST or max(data.count(b"\n"), data.count(b"\r")) > MOST_LINES:
             del data  # it may hold secrets, and a traceback would hold it
-            raise self._unreadable(f"larger than {LARGEST >> 20} MiB")
+            raise Unreadable(
+                f"larger than {LARGEST >> 20} MiB" if size > LARGEST else f"more than {MOST_LINES:,} lines"
+            )
         return data
+
+    def _drained(self, descriptor: int) -> bytes:
+        """What a pipe brings until its end."""
+        from select import POLLIN, poll  # not on Windows, which has no pipes in its file system
+
+        data, waiting = bytearray(), poll()
+        waiting.register(descriptor, POLLIN)
+        end = monotonic() + self._patience
+        # Whoever did not write in time is hardly waited for any more, but heard if there is something to hear.
+        self._patience = PATIENCE_AGAIN
+        while waiting.poll(max(0.0, end - monotonic()) * 1000):
+            piece = os.read(descriptor, PIECE)
+            if not piece or len(data) > LARGEST:
+                self._patience = PIPE_PATIENCE
+                return bytes(data)
+            if not data:
+                end = monotonic() + PIPE_PATIENCE
+            data += piece
+        raise Unreadable(
+            f"a pipe that {'does not end' if data else 'nobody writes to'} within {PIPE_PATIENCE:.0f} s"
+        )
 
     def _stamp(self, *, named: bool) -> Stamp:
         if self.path.startswith("~"):  # nobody knows where that home folder is
@@ -237,14 +297,37 @@ class SharedFile:
         except (OSError, ValueError) as error:
             if isinstance(error, PermissionError) and not named:
                 return MISSING
-            raise self._unreadable((getattr(error, "strerror", None) or "").lower()) from None
+            raise Unreadable((getattr(error, "strerror", None) or "").lower()) from None
         if stat.S_ISREG(found.st_mode):
             return found.st_dev, found.st_ino, found.st_mtime_ns, found.st_ctime_ns, found.st_size
-        return found.st_dev, found.st_ino  # a pipe or a device: reading it again would bring nothing, or hang
+        _refuse_devices(found)
+        return found.st_dev, found.st_ino  # a pipe, which reading again would bring nothing of, or an empty device
 
-    def _unreadable(self, reason: str) -> InvalidConfiguration:
+    def _without(self, reason: str) -> Document:
+        """What stands for a file that cannot be read."""
         variable = CREDENTIALS_FILE if self.credentials else CONFIG_FILE
-        return InvalidConfiguration(
+        document = Document(self.path)
+        document.unreadable = True
+        document.fault = InvalidConfiguration(
             f"{self.path} cannot be read ({reason or 'not a path'}): "
             f"let this user read it, or name another file in {variable}"
         )
+        return document
+
+
+def _open(path: str, flags: int) -> int:
+    """Open a file, and wait for nobody: a pipe may have no writer."""
+    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
+
+
+def _refuse_devices(found: os.stat_result) -> None:
+    """Let no device be read, which may have no end, but the one that has nothing.
+
+    Raises:
+        Unreadable: it is one. A folder is told by whoever opens it.
+    """
+    mode = found.st_mode
+    if stat.S_ISREG(mode) or stat.S_ISFIFO(mode) or stat.S_ISDIR(mode):
+        return
+    if not stat.S_ISCHR(mode) or found.st_rdev != os.stat(os.devnull).st_rdev:  # noqa: PTH116 - as above
+        raise Unreadable("a device or a socket")

@@ -2,7 +2,9 @@
 
 It is AWS's own and only looks like an INI file. It follows
 https://docs.aws.amazon.com/sdkref/latest/guide/file-format.html and, where that is silent, the cases that the
-AWS SDKs share; an indented line with nothing but a comment is a comment, as for the AWS CLI.
+AWS SDKs share; an indented line with nothing but a comment is a comment, as for the AWS CLI. Where the cases leave
+it open, what botocore reads counts: a line continues a property that it is indented deeper than, and is what it
+looks like otherwise; a quoted name is the name without its quotation marks.
 
 Nothing here raises for what a file says: a fault becomes part of the `Document`, so that no traceback leads
 through frames that hold the text.
@@ -11,9 +13,15 @@ through frames that hold the text.
 from __future__ import annotations
 
 import re
+import sys
+from contextlib import suppress
 from time import sleep
+from typing import TYPE_CHECKING
 
 from aiocreds.errors import InvalidConfiguration
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 LINES_PER_TURN = 128  # looked at before other threads, such as an event loop's, get theirs
 
@@ -24,6 +32,18 @@ PLAIN = re.compile(
     re.ASCII,
 )
 PLAIN_SIZE = 4_096
+PIECE = 4_096  # bytes, or one line; looked at line by line before other threads get their turn
+PLAIN_SPANS = 32  # of one section; what has more, or longer ones, is read beforehand
+# What hides a comment sign, in a header and in a value whose quotation marks mean something: a quoted text, to the
+# end of the line where it is not closed, and an escaped character.
+QUOTES = "\"'\\"
+HIDDEN_ON_WINDOWS = r'"[^"\\]*+(?:\\.[^"\\]*+)*+(?:"|\\?$)'  # where an apostrophe and a backslash are letters
+HIDDEN = rf"{HIDDEN_ON_WINDOWS}|'[^']*+(?:'|$)|\\(?:.|$)"
+HEADER_PIECES = re.compile(f"{HIDDEN}|[#;]")
+COMMAND_PIECES = re.compile(f"{HIDDEN_ON_WINDOWS if sys.platform == 'win32' else HIDDEN}|[ \t][#;]")
+COMMANDS = ("credential_process",)  # keys whose values are split as a shell splits them
+LONGEST_QUOTED_TITLE = 1_024  # characters; shlex takes ages for more
+KINDS = ("profile", "sso-session", "services")
 NAME_CHARACTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_-/.%@:+"
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
@@ -35,6 +55,7 @@ NO_SECTION = ("Expected a section definition", "put a line such as [default] abo
 NO_PROPERTY = ("Expected a property definition, found continuation", "remove the white space before the key")
 NO_EQUALS = ("Expected an '=' sign defining a property", "write 'key = value', or '#' before a comment")
 NO_NAME = ("Property did not have a name", "write 'key = value'")
+HEADER = ("A header", "begin another section")  # which is no fault
 
 Values = dict[str, str | dict[str, str]]
 Lines = dict[str | tuple[str, str], int]
@@ -58,18 +79,21 @@ class Document:
         services: where the services sections are.
         ignored: headers that mean nothing in this file, and their lines.
         fault: why nothing in this file may be used.
+        unreadable: whether that is because nobody could read it; what it says may be right.
     """
 
     __slots__ = (
         "_bare_default",
         "_blocks",
         "_data",
+        "_kinds",
         "fault",
         "file",
         "ignored",
         "profiles",
         "services",
         "sso_sessions",
+        "unreadable",
     )
 
     def __init__(self, file: str, data: bytes = b"", *, credentials: bool = False) -> None:
@@ -82,8 +106,10 @@ class Document:
         self.services: dict[str, Spans] = {}
         self.ignored: dict[str, int] = {}
         self.fault: InvalidConfiguration | None = None
+        self.unreadable = False
         self._bare_default: Spans = []
         self._blocks: dict[int, Block] = {}  # by where their first piece starts
+        self._kinds = {"profile": self.profiles, "sso-session": self.sso_sessions, "services": self.services}
         self._data = data
         self._index(credentials=credentials)
 
@@ -97,45 +123,75 @@ class Document:
             self._blocks[spans[1]] = block
         return block
 
+    def swallowed(self, title: str) -> int | None:
+        """The line of a header that is indented below a value, and so became a part of it; None without one."""
+        words = rb"[ \t]+".join(re.escape(word.encode(errors="replace")) for word in title.split())
+        found = re.search(rb"^[ \t]+\[[ \t]*" + words + rb"[ \t]*\]", self._data, re.MULTILINE)
+        return self._data.count(b"\n", 0, found.start()) + 1 if found else None
+
     def _index(self, *, credentials: bool) -> None:
         data = self._data
         start, line, turn = 0, 1, 0
         while start < len(data):
             end = data.find(b"\n[", start) + 1 or len(data)
             if end - start < PLAIN_SIZE and (plain := PLAIN.fullmatch(data, start, end)):
-                title: str | None = _title(plain[1].decode())
-                lines = data.count(b"\n", start, end)
+                self._add(_title(plain[1].decode()), [line, start, end], bare=credentials)
+                line += data.count(b"\n", start, end)
+            elif lines := self._index_lines(start, end, line, bare=credentials):
+                line += lines
             else:
-                block = Block(self.file, line)
-                if fault := block.read(data[start:end], line):
-                    what, remedy = fault
-                    self.fault = InvalidConfiguration(f"{self.file}:{block.at}: {what}; {remedy}")
-                    return
-                title = block.title
-                lines = block.at - line + 1
-            if title is not None:
-                self._add(title, [line, start, end], bare=credentials)
-            start, line = end, line + lines
+                return
+            start = end
             if line > turn:
                 turn = line + LINES_PER_TURN
                 sleep(0)
         if self._bare_default:
             self.profiles.setdefault("default", self._bare_default)
+        for places in (self.profiles, self.sso_sessions, self.services):
+            for spans in places.values():
+                if spans[2] - spans[1] >= PLAIN_SIZE or len(spans) > 3 * PLAIN_SPANS:
+                    self.block(spans)  # here in a thread; whoever asks for it may be a loop
+
+    def _index_lines(self, start: int, end: int, line: int, *, bare: bool) -> int:
+        """Look at each line from one header to the next one that is not indented; between them may be others.
+
+        Returns:
+            How many lines there are; 0 when one of them is at fault.
+        """
+        block, begun, number = Block(self.file, line), start, line
+        while start < end:
+            stop = end if end - start < PIECE else self._data.find(b"\n", start + PIECE, end) + 1 or end
+            for text, size in _texts(self._data[start:stop]):
+                fault = NOT_TEXT if text is None else block.take(text, number)
+                if fault is HEADER and text is not None:
+                    if block.title is not None:
+                        self._add(block.title, [block.line, begun, start], bare=bare)
+                    block, begun = Block(self.file, number), start
+                    fault = block.begin(text)
+                if fault:
+                    what, remedy = fault
+                    self.fault = InvalidConfiguration(f"{self.file}:{number}: {what}; {remedy}")
+                    return 0
+                start, number = start + size, number + 1
+            sleep(0)
+        if block.title is not None:
+            self._add(block.title, [block.line, begun, end], bare=bare)
+        return number - line
 
     def _add(self, title: str, span: Spans, *, bare: bool) -> None:
-        kind, _, name = ("profile", "", title) if bare else title.partition(" ")
         if title == "default" and not bare:  # it yields to [profile default]
             self._bare_default += span
-        elif not is_name(name):
+            return
+        kind, _, name = ("profile", "", title) if bare else title.partition(" ")
+        places = self._kinds.get(kind) if is_name(name) else None
+        if places is None and not bare and (words := _words(title)):
+            kind, name = words
+            title = f"{kind} {name}"
+            places = self._kinds.get(kind) if is_name(name) else None
+        if places is None:
             self.ignored.setdefault(title, span[0])
-        elif kind == "profile":
-            self.profiles.setdefault(name, []).extend(span)
-        elif kind == "sso-session":
-            self.sso_sessions.setdefault(name, []).extend(span)
-        elif kind == "services":
-            self.services.setdefault(name, []).extend(span)
         else:
-            self.ignored.setdefault(title, span[0])
+            places.setdefault(name, []).extend(span)
 
 
 class Block:
@@ -143,13 +199,14 @@ class Block:
 
     Attributes:
         line: where its (first) header is.
-        at: the line that was read last.
+        at: the line that was taken last, but for comments.
         title: what its header says between the brackets; None before the first header.
         values: what each key, in lower case, is set to: a text, or the settings nested below it.
         lines: the line of each key, and of each nested ``(key, name)``.
+        cut: keys whose value ends at a comment, and the sign that it begins with.
     """
 
-    __slots__ = ("_held", "_key", "_more", "at", "file", "line", "lines", "title", "values")
+    __slots__ = ("_held", "_indent", "_key", "_more", "at", "cut", "file", "line", "lines", "title", "values")
 
     def __init__(self, file: str, line: int) -> None:
         self.file = file
@@ -158,57 +215,65 @@ class Block:
         self.title: str | None = None
         self.values: Values = {}
         self.lines: Lines = {}
-        self._key = ""  # of the property that a continuation belongs to, and what holds that property
+        self.cut: dict[str, str] = {}
+        self._key = ""  # of the property that a continuation belongs to, how far it is indented, and what holds it
+        self._indent = 0
         self._held = self.values, self.lines
         self._more: list[str] = []  # that property's lines, as soon as it has several
 
-    def read(self, piece: bytes, line: int) -> Fault | None:
-        """Take in a piece of a file, from one header to the next, and say what is wrong with it.
+    def read(self, piece: bytes, line: int) -> None:
+        """Take in a piece of a file that is known to be without a fault: a header and what belongs to it.
 
         Args:
             piece: whole lines that end with LF.
             line: the number of the first.
         """
-        try:
-            text, broken = piece.decode(), piece.find(b"\0")
-        except UnicodeDecodeError as error:
-            text, broken = "", error.start
-        if broken >= 0:
-            self.at = line + piece.count(b"\n", 0, broken)
-            return NOT_TEXT
         self._key = ""
-        for self.at, text_line in enumerate(text.removesuffix("\n").split("\n"), line):
-            if fault := self._take(text_line):
-                return fault
+        for number, text in enumerate(piece.decode().removesuffix("\n").split("\n"), line):
+            if self.take(text, number) is HEADER:
+                self.begin(text)
         self._end_value()
-        return None
 
-    def _take(self, line: str) -> Fault | None:
-        first = line[:1]
-        if first in "#;":  # or nothing at all
+    def take(self, line: str, number: int) -> Fault | None:
+        """Take in a line, and say what is wrong with it, or that it is a `HEADER` and not taken."""
+        text = line.strip()
+        if text[:1] in "#;":  # or nothing at all
             return None
-        if first == "[":
-            return self._header(line)
-        if first.isspace():
-            return self._continuation(line.strip())
-        return self._property(line)
-
-    def _header(self, line: str) -> Fault | None:
-        title = line.partition("#")[0].partition(";")[0].rstrip()
-        if not title.endswith("]"):
-            return NO_BRACKET
-        self.title = _title(title[1:-1])
-        return None
-
-    def _property(self, line: str) -> Fault | None:
+        self.at = number
+        indent = 0 if line[0] == text[0] else len(line) - len(line.lstrip())
+        if self._key and indent > self._indent:
+            return self._continuation(text)
+        if text[0] == "[":
+            return HEADER
         if self.title is None:
             return NO_SECTION
-        if "#" in line or ";" in line:
-            line = _without_comment(line)
-        key, equals, value = line.partition("=")
-        if not equals:
-            return NO_EQUALS
+        return self._property(text, indent)
+
+    def begin(self, line: str) -> Fault | None:
+        """Take in a header."""
+        text, title = line.strip(), None
+        if any(mark in text for mark in QUOTES):
+            title = _before(HEADER_PIECES, text)[0].rstrip()
+        if title is None or not title.endswith("]"):  # perhaps an apostrophe is no quotation mark
+            title = text.partition("#")[0].partition(";")[0].rstrip()
+        if not title.endswith("]"):
+            return NO_BRACKET
+        self._end_value()
+        self.title, self._key = _title(title[1:-1]), ""
+        return None
+
+    def _property(self, text: str, indent: int) -> Fault | None:
+        cut = ""
+        key, equals, value = text.partition("=")
+        if "#" in text or ";" in text:
+            if key.strip().lower() in COMMANDS:
+                value, cut = _before(COMMAND_PIECES, value)
+            else:
+                text, cut = _without_comment(text)
+                key, equals, value = text.partition("=")
         key = key.strip()
+        if not equals:
+            return NO_PROPERTY if indent and not self._key else NO_EQUALS
         if not key:
             return NO_NAME
         self._end_value()
@@ -216,16 +281,14 @@ class Block:
         key = key.lower()
         kept.values[key] = value.strip()
         kept.lines[key] = self.at
-        self._key, self._held = key, (kept.values, kept.lines)
+        if cut:
+            kept.cut[key] = cut
+        elif kept.cut:
+            kept.cut.pop(key, None)
+        self._key, self._indent, self._held = key, indent, (kept.values, kept.lines)
         return None
 
     def _continuation(self, text: str) -> Fault | None:
-        if text[:1] in "#;":
-            return None
-        if self.title is None:
-            return NO_SECTION
-        if not self._key:
-            return NO_PROPERTY
         values, lines = self._held
         value = values[self._key]
         if value and isinstance(value, str):
@@ -260,11 +323,55 @@ def is_name(text: str) -> bool:
     return bool(text) and not text.strip(NAME_CHARACTERS)
 
 
+def strange(name: str) -> str:
+    """The first character of a name that no profile may have in its name; empty when there is none."""
+    return name.strip(NAME_CHARACTERS)[:1]
+
+
 def _title(text: str) -> str:
     return " ".join(text.split())
 
 
-def _without_comment(line: str) -> str:
+def _words(title: str) -> list[str] | None:
+    """The kind and the name in a header with quotation marks, as a shell reads them; None without such two."""
+    if not title.startswith(KINDS) or not any(mark in title for mark in QUOTES):
+        return None
+    if len(title) > LONGEST_QUOTED_TITLE:
+        return None
+    from shlex import split  # few headers have quotation marks
+
+    try:
+        words = split(title)
+    except ValueError:
+        return None
+    return words if len(words) == 2 else None
+
+
+def _texts(piece: bytes) -> Iterator[tuple[str | None, int]]:
+    """The lines of a piece, without their ends, and how many bytes each has; None for one that is no text."""
+    if piece.isascii() and b"\0" not in piece:
+        for plain in piece.decode().removesuffix("\n").split("\n"):
+            yield plain, len(plain) + 1
+        return
+    for line in piece.removesuffix(b"\n").split(b"\n"):
+        text: str | None = None
+        with suppress(UnicodeDecodeError):
+            text = None if b"\0" in line else line.decode()
+        yield text, len(line) + 1
+
+
+def _before(pieces: re.Pattern[str], text: str) -> tuple[str, str]:
+    """A text up to the comment that begins outside of quotation marks, and the sign that it begins with."""
+    for found in pieces.finditer(text):
+        if (sign := found[0].strip()) in ("#", ";"):
+            return text[: found.start()], sign
+    return text, ""
+
+
+def _without_comment(line: str) -> tuple[str, str]:
+    """A line up to its comment, and the sign that it begins with."""
+    cut = ""
     for mark in (" #", " ;", "\t#", "\t;"):
-        line = line.partition(mark)[0]
-    return line
+        line, found, _ = line.partition(mark)
+        cut = found[1:] or cut
+    return line, cut

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
-from aiocreds.config.grammar import is_name
+from aiocreds.config.grammar import is_name, strange
 from aiocreds.errors import InvalidConfiguration
 
 if TYPE_CHECKING:
@@ -44,6 +44,11 @@ class Section:
             block = self._holder(key)
             line = block.lines.get(key if nested is None else (key, nested)) or block.lines.get(key)
         return f"{block.file}:{line or block.line}"
+
+    def value_at(self, key: str) -> str:
+        """The ``file:line`` of a key whose value is at fault, and whether a comment has cut that value off."""
+        sign = self._holder(key).cut.get(key)
+        return f"{self.where(key)}, where a comment begins at ' {sign}'" if sign else self.where(key)
 
     def hidden(self, key: str) -> str | None:
         """The ``file:line`` where a key is set to something else without effect; None when there is none."""
@@ -138,6 +143,21 @@ class SharedConfig:
     def __hash__(self) -> int:
         return hash(self._documents)
 
+    def fault(self, *, needed: bool = True) -> InvalidConfiguration | None:
+        """Why these files may not be used; None when they may.
+
+        Args:
+            needed: what a file says matters, so that one that cannot be read is a fault, too.
+        """
+        for document in self._documents:
+            if document.fault and (needed or not document.unreadable):
+                return document.fault
+        return None
+
+    def unread(self) -> list[tuple[str, InvalidConfiguration | None]]:
+        """The two files, and why they could not be read, for those that could not."""
+        return [(document.file, document.fault if document.unreadable else None) for document in self._documents]
+
     def files(self) -> list[tuple[str, int]]:
         """The two files, and how many profiles each has."""
         credentials, config = self._documents
@@ -206,13 +226,21 @@ class SharedConfig:
         """What to do about a section that was probably meant to be this profile, or another kind of section."""
         credentials, config = self._documents
         right = f"{kind} {name}"
-        meant = [(config, right, [name, right, right.replace("-", "_"), f'{kind} "{name}"', f"{kind} '{name}'"])]
+        meant = [(config, right, [name, right, right.replace("-", "_"), f'"{name}"', f"'{name}'"])]
         if kind == "profile":
             meant.append((credentials, name, [right, name, f'"{name}"', f"'{name}'"]))
         for document, right, headers in meant:
             for line in filter(None, map(document.ignored.get, headers)):
                 remedy = f"has to be [{right}] in this file"
                 if not is_name(name):
-                    remedy = "is ignored for the characters in its name: rename it"
+                    remedy = (
+                        f"is ignored for the {strange(name)!r} in its name: rename it, with letters from A to Z,"
+                        " digits and _-/.%@:+ alone"
+                    )
                 return f"the section at {document.file}:{line} {remedy}"
+            if below := document.swallowed(right):
+                return (
+                    f"the section at {document.file}:{below} is indented deeper than the value above it, and so a"
+                    " part of that: remove the blanks before it"
+                )
         return None

@@ -49,7 +49,7 @@ def of_profile(config: SharedConfig, section: Section) -> SsoSettings:
     """
     name, session = section.get("sso_session"), None
     if name:
-        place = f"sso_session of profile {section.name!r} ({section.where('sso_session')})"
+        place = f"sso_session of profile {section.name!r} ({section.value_at('sso_session')})"
         session = _session(config, name, place)
         for key in session:
             if section.get(key) and session.get(key) and section.get(key) != session.get(key):
@@ -76,7 +76,7 @@ def of_profile(config: SharedConfig, section: Section) -> SsoSettings:
     if not REGION.fullmatch(region):
         holder = section if section.get("sso_region") else session or section
         raise InvalidConfiguration(
-            f"sso_region ({holder.where('sso_region')}) is {region!r}, which is no region: write one such as"
+            f"sso_region ({holder.value_at('sso_region')}) is {region!r}, which is no region: write one such as"
             " eu-central-1"
         )
     place = f"profile {section.name!r} ({section.where()})"

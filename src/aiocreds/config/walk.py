@@ -99,7 +99,7 @@ def duration(section: Section) -> int:
     if not (text.isascii() and text.isdigit() and len(text) < 10):
         raise InvalidConfiguration(
             f"profile {section.name!r} has a duration_seconds that is no whole number"
-            f" ({section.where('duration_seconds')}): write seconds, such as 3600"
+            f" ({section.value_at('duration_seconds')}): write seconds, such as 3600"
         )
     return int(text)
 
@@ -134,9 +134,10 @@ def _source(config: SharedConfig, section: Section, walked: Mapping[str, Section
         )
     source = config.profile(name)
     if source is None:
+        overlooked = config.overlooked(name)
         raise InvalidConfiguration(
-            f"profile {section.name!r} has source_profile = {name} ({section.where('source_profile')}), and there"
-            f" is no such profile{config.suggestion(name)}"
+            f"profile {section.name!r} has source_profile = {name} ({section.value_at('source_profile')}), and"
+            f" there is no such profile{f': {overlooked}' if overlooked else config.suggestion(name)}"
         )
     if _has_keys(source) and (name == section.name or name not in walked):
         return Step(source, Kind.STATIC)
@@ -214,7 +215,7 @@ def _has_keys(section: Section) -> bool:
 def _credential_source(section: Section) -> Kind:
     if (section.get("credential_source") or "").lower() not in [known.lower() for known in CREDENTIAL_SOURCES]:
         raise InvalidConfiguration(
-            f"profile {section.name!r} has an unknown credential_source ({section.where('credential_source')}):"
+            f"profile {section.name!r} has an unknown credential_source ({section.value_at('credential_source')}):"
             f" write {', '.join(CREDENTIAL_SOURCES[:-1])} or {CREDENTIAL_SOURCES[-1]}"
         )
     return Kind.CREDENTIAL_SOURCE

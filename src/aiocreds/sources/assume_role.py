@@ -131,7 +131,7 @@ async def _role(
     context: Context,
 ) -> Credentials:
     trace.note("role_arn", str(parameters["RoleArn"]))
-    around = await surroundings(context)
+    around = await surroundings(context, client)
     return await assume(parameters, source=source, mfa_code=mfa_code, client=client, around=around)
 
 

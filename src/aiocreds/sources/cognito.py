@@ -208,8 +208,9 @@ async def _service(identity: str, client: ClientConfig | None, context: Context)
         raise InvalidConfiguration(
             "the id is blank: give one such as eu-central-1:1699ebc0-7900-4099-b910-2df94f52a030"
         )
-    around, client = await surroundings(context), client or ClientConfig()
+    client = client or ClientConfig()
     region, colon, _ = identity.partition(":")
+    around = await surroundings(context, client, region=region if colon else None)
     if client.region or not colon:
         region = region_for(client, around)
     return ServiceClient("cognito-identity", client, around, region)

@@ -75,7 +75,7 @@ async def from_instance_metadata(
     if context.flag("AWS_EC2_METADATA_DISABLED"):
         trace.note("AWS_EC2_METADATA_DISABLED", "set: this source is switched off")
         raise CredentialsNotFound("switched off by AWS_EC2_METADATA_DISABLED")
-    config = await load(context)
+    config = await load(context, needed=False)
     settings = _Settings(context, config.profile(profile_name(context)))
     setting = "AWS_EC2_INSTANCE_PROFILE_NAME", "ec2_instance_profile_name"
     role = settings.get(*setting)

@@ -89,7 +89,7 @@ async def run_profile_process(
     """Run the ``credential_process`` of a profile that has one; ``more_time`` says how to allow it more."""
     return await run_credential_process(
         section.get("credential_process") or "",
-        place=f"credential_process ({section.where('credential_process')})",
+        place=f"credential_process ({section.value_at('credential_process')})",
         account_id=section.get("aws_account_id"),
         timeout=timeout,
         more_time=more_time,

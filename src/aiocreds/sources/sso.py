@@ -74,7 +74,8 @@ async def from_sso(
 
     See https://docs.aws.amazon.com/sdkref/latest/guide/feature-sso-credentials.html
     """
-    config = await load(context, credentials_file=credentials_file, config_file=config_file)
+    given = sso_start_url and sso_account_id and sso_region and sso_role_name and not sso_session
+    config = await load(context, credentials_file=credentials_file, config_file=config_file, needed=not given)
     name = profile_name(context, profile)
     section: Section | None = None
     if sso_start_url or sso_account_id or sso_region or sso_role_name or sso_session:

@@ -180,7 +180,7 @@ async def from_token_file(
 
 async def profile_credentials(section: Section, *, client: ClientConfig, around: Surroundings) -> Credentials:
     """The credentials of a profile with a ``web_identity_token_file``."""
-    place = f"web_identity_token_file ({section.where('web_identity_token_file')})"
+    place = f"web_identity_token_file ({section.value_at('web_identity_token_file')})"
     file = expand(section.get("web_identity_token_file") or "", around.context, place=place)
     parameters: dict[str, str | int] = {
         "RoleArn": section.get("role_arn") or "",
@@ -229,10 +229,9 @@ async def _assume(
         **{name: value for name, value in optional.items() if value is not None},
         **sts.listed("PolicyArns", policy_arns, field="arn"),
     }
-    around = await surroundings(context)
-    return await assume_with_token(
-        parameters, token=token, place=place, client=client or ClientConfig(), around=around
-    )
+    client = client or ClientConfig()
+    around = await surroundings(context, client)
+    return await assume_with_token(parameters, token=token, place=place, client=client, around=around)
 
 
 def session_name() -> str:
