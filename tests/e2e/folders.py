@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import itertools
 import json
+import os
+import re
 from datetime import timedelta
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -36,6 +38,7 @@ class Folder(NamedTuple):
         works: whether the profile leads to credentials; None where nobody said so before.
         variables: what else is in the environment; ``$PLACE`` is where the files lie.
         named: whether the profile is named in code; else the variables say which.
+        instead: what lies where a file should: a file, and a key of `INSTEAD`.
     """
 
     config: str = ""
@@ -45,6 +48,7 @@ class Folder(NamedTuple):
     works: bool | None = None
     variables: tuple[tuple[str, str], ...] = ()
     named: bool = True
+    instead: tuple[str, str] = ("", "")
 
 
 # Lines of a profile, kind by kind.
@@ -59,9 +63,7 @@ def keys(name: str, more: str = "") -> str:
 
 
 def process(name: str, **changed: object) -> str:
-    printed = {"Version": 1, "AccessKeyId": f"ASIA{name}", "SecretAccessKey": SECRET, "SessionToken": TOKEN}
-    whole = {key: value for key, value in (printed | changed).items() if value is not None}
-    return f"credential_process = /bin/echo '{json.dumps(whole)}'\n"
+    return f"credential_process = /bin/echo '{printed(name, **changed)}'\n"
 
 
 WEB = role("w", "web_identity_token_file = HOME/token")
@@ -75,6 +77,12 @@ BASE = f"[profile base]\n{keys('BASE')}"
 A_ON_BASE = f"[profile a]\n{role('a', 'source_profile = base')}"
 A_ON_B = f"[profile a]\n{role('a', 'source_profile = b')}"
 B_ON_C = f"[profile b]\n{role('b', 'source_profile = c')}"
+
+
+def printed(name: str, **changed: object) -> str:
+    """What a program prints."""
+    whole = {"Version": 1, "AccessKeyId": f"ASIA{name}", "SecretAccessKey": SECRET, "SessionToken": TOKEN} | changed
+    return json.dumps({key: value for key, value in whole.items() if value is not None})
 
 
 def without(text: str, *starts: str) -> str:
@@ -365,6 +373,72 @@ def roles_with_options() -> dict[str, Folder]:
     return folders
 
 
+# How else it may be written.
+
+INDENTED: dict[str, tuple[str, str]] = {  # the headers by so much, and the rest
+    "indented as a whole": ("    ", "    "),
+    "indented below its headers": ("", "  "),
+    "indented as a whole and below its headers": ("  ", "      "),
+    "indented with tabs": ("\t", "\t"),
+}
+
+
+def indented(text: str, how: str) -> str:
+    """A file as it comes out of a heredoc, or as people write who think in blocks."""
+    headers, others = INDENTED[how] if how else ("", "")
+    lines = text.splitlines(keepends=True)
+    return "".join(f"{headers if line[:1] == '[' else others}{line}" for line in lines)
+
+
+def quoted(text: str, mark: str) -> str:
+    """A config file with its names in quotation marks."""
+    return re.sub(r"^\[([\w-]+) (\w+)\]", rf"[\1 {mark}\2{mark}]", text, flags=re.MULTILINE)
+
+
+def written_otherwise() -> dict[str, Folder]:
+    """Each kind that works, indented and with quoted names, and as the source of a role."""
+    folders: dict[str, Folder] = {}
+    ways, marks = itertools.cycle(INDENTED), itertools.cycle("\"'")
+    for name, (lines, more, person) in GOOD.items():
+        if "nobody knows" in name:
+            continue  # where the two differ, however it is written
+        alone, source = f"[profile a]\n{lines}{more}", f"{A_ON_B}[profile b]\n{lines}{more}"
+        how = next(ways)
+        folders[f"{name}; {how}"] = Folder(indented(alone, how), "", person, works=True)
+        folders[f"a role on {name}; {how}"] = Folder(indented(source, how), "", person, works=True)
+        folders[f"{name}; in the credentials file, {how}"] = Folder(
+            indented(more, how), indented(f"[a]\n{lines}", how), person, works=True
+        )
+        folders[f"a role on {name}; quoted"] = Folder(quoted(source, next(marks)), "", person, works=True)
+    return folders
+
+
+def make_sparse(path: Path) -> None:
+    path.write_text("# " + "x" * (17 << 20))
+
+
+INSTEAD: dict[str, Callable[[Path], None]] = {
+    "": lambda path: None,
+    "a folder": lambda path: path.mkdir(),
+    "a link to nothing": lambda path: path.symlink_to(path.with_name("nothing at all")),
+    "an empty device": lambda path: path.symlink_to(os.devnull),
+    "a pipe": os.mkfifo,
+    "a device without an end": lambda path: path.symlink_to("/dev/zero"),
+    "more than a file may have": make_sparse,
+}
+
+
+def unreadable() -> dict[str, Folder]:
+    """Something else than a file lies where one of the two should, and the other has keys, or is not there."""
+    folders: dict[str, Folder] = {}
+    for kind in filter(None, INSTEAD):
+        config, credentials = Folder(f"[profile a]\n{keys('A')}"), Folder("", f"[a]\n{keys('A')}")
+        folders[f"{kind} as the config file"] = credentials._replace(instead=("config", kind))
+        folders[f"{kind} as the credentials file"] = config._replace(instead=("credentials", kind))
+        folders[f"{kind} as the config file, and no other"] = Folder(instead=("config", kind), works=False)
+    return folders
+
+
 # And by hand. First what works.
 
 GOOD_BY_HAND: dict[str, Folder] = {
@@ -372,6 +446,28 @@ GOOD_BY_HAND: dict[str, Folder] = {
     "comments": Folder("[profile a]\n; x\n", f"# x\n[a]   # x\n{keys('A')}"),
     "quotation marks stay": Folder(f"[profile a]\n{keys('A')}aws_session_token = '{TOKEN}'\n"),
     "blank keys beside a process": Folder(f"[profile a]\n{process('P')}aws_access_key_id =\n"),
+    "a command with comment signs in quotation marks": Folder(
+        "[profile a]\ncredential_process = /bin/sh -c 'set -e ; cat HOME/printed # it'\n"
+    ),
+    "a command with comment signs in other quotation marks": Folder(
+        '[profile a]\ncredential_process = /bin/sh -c "set -e ; cat \\"HOME/printed\\" # it"\n'
+    ),
+    "a command with comment signs in quotation marks, in the credentials file": Folder(
+        "", "[a]\n  credential_process = /bin/sh -c 'set -e ; cat HOME/printed'\n"
+    ),
+    "a command of two lines": Folder(
+        "[profile a]\ncredential_process = /bin/sh -c\n   'set -e ; cat HOME/printed'\n"
+    ),
+    "a name partly quoted": Folder(f"[profile ''a]\n{keys('A')}"),
+    "a name with an escaped letter": Folder(f"[profile \\a]\n{keys('A')}"),
+    "a quoted name of a session": Folder(
+        f"[profile a]\n{SSO}[sso-session 'corp']\n{PORTAL}sso_registration_scopes = sso:account:access\n",
+        person="SSO, signed in",
+    ),
+    "an indented header behind an empty section": Folder(f"[profile b]\n  [profile a]\n{keys('A')}"),
+    "comments between what is indented": Folder(
+        f"# x\n  [profile a]\n# x\n\n{indented(keys('A'), 'indented with tabs')}"
+    ),
     "a role of the credentials file": Folder(
         "", f"[a]\n{role('a', 'source_profile = base')}[base]\n{keys('BASE')}"
     ),
@@ -414,6 +510,16 @@ BROKEN_BY_HAND: dict[str, Folder] = {
     "a role on nothing": Folder(f"{A_ON_BASE}[profile base]\nregion = x\n"),
     "an unknown credential source": Folder(f"[profile a]\n{role('a', 'credential_source = Ec2')}"),
     "a session in the credentials file": Folder(f"[profile a]\n{SSO}", CORP, "SSO, signed in"),
+    "a quoted name in the credentials file": Folder("", f"['a']\n{keys('A')}"),
+    "a name whose quotation mark is not closed": Folder(f'[profile "a]\n{keys("A")}'),
+    "a quoted kind": Folder(f'["profile" a]\n{keys("A")}'),
+    "a quoted name without its kind": Folder(f"['a']\n{keys('A')}"),
+    "a header deeper than a value": Folder(f"[profile b]\nregion = x\n  [profile a]\n{keys('A')}"),
+    "a key deeper than the first": Folder(f"[profile a]\n{keys('A').replace('aws_secret', '  aws_secret')}"),
+    "an indented line of neither kind": Folder(f"[profile a]\n  and so on\n{keys('A')}"),
+    "a command with a quotation mark that is not closed": Folder(
+        "[profile a]\ncredential_process = /bin/sh -c 'set -e ; cat HOME/printed\n"
+    ),
 }
 # What variables say. That the environment has no keys lets them name a profile.
 
@@ -486,6 +592,18 @@ ODD_BY_HAND: dict[str, Folder] = {
     "a role on a profile with a space in its name": Folder(
         f"[profile a]\n{role('a', 'source_profile = b c')}[profile 'b c']\n{keys('B')}"
     ),
+    "a role on a profile with another sign in its name": Folder(
+        f"[profile a]\n{role('a', 'source_profile = R&D/Admin')}[profile R&D/Admin]\n{keys('B')}"
+    ),
+    "a role on a profile with another letter in its name": Folder(
+        f"[profile a]\n{role('a', 'source_profile = müller')}", f"[müller]\n{keys('B')}"
+    ),
+    "a colon instead of an equals sign": Folder(f"[profile a]\n{keys('A')}output: json\n"),
+    "a section twice": Folder(f"[profile a]\nregion = us-west-2\n[profile a]\n{keys('A')}"),
+    "a key twice": Folder(f"[profile a]\n{keys('A')}{keys('B')}"),
+    "a comment behind a value": Folder(f"[profile a]\n{keys('A', f'aws_session_token = {TOKEN} # of yesterday')}"),
+    "a comment behind a role": Folder(f"{A_ON_BASE.strip()} # the other\n{BASE}"),
+    "a comment behind a command": Folder(f"[profile a]\n{process('P').strip()} ; not this\n"),
     "a pair in two halves": Folder(
         "[profile a]\naws_access_key_id = AKIAA\n", f"[a]\naws_secret_access_key = {SECRET}\n"
     ),
@@ -553,4 +671,6 @@ FOLDERS: dict[str, Folder] = {
     **alone_and_as_sources(),
     **beside_each_other(),
     **roles_with_options(),
+    **written_otherwise(),
+    **unreadable(),
 }

@@ -21,9 +21,12 @@ from botocore.loaders import Loader
 from botocore.tokens import SSOTokenProvider
 
 from aiocreds import Context, CredentialsError, from_ini
+from aiocreds.config import files
 from tests.e2e.folders import (
     CORP,
     FOLDERS,
+    INDENTED,
+    INSTEAD,
     JWT,
     LEGACY,
     LOGIN,
@@ -35,8 +38,11 @@ from tests.e2e.folders import (
     TOKEN,
     WEB,
     Folder,
+    indented,
     keys,
+    printed,
     process,
+    quoted,
     role,
     without,
 )
@@ -271,10 +277,50 @@ DIFFERENCES = (
         ),
     ),
     Difference(
-        "The name of a profile holds no blanks, as in the reference cases of the SDKs.",
+        "The name of a profile holds letters, digits and `_-/.%@:+` alone, as in the reference cases of the SDKs.",
         ERROR,
         KEYS,
-        ("a role on a profile with a space in its name",),
+        (
+            "a role on a profile with a space in its name",
+            "a role on a profile with another sign in its name",
+            "a role on a profile with another letter in its name",
+        ),
+    ),
+    Difference(
+        "A line such as `output: json` is an error, as in those cases.",
+        ERROR,
+        KEYS,
+        ("a colon instead of an equals sign",),
+    ),
+    *(
+        Difference("A comment may stand behind a value, as in those cases.", ours, theirs, folders)
+        for ours, theirs, folders in (
+            (KEYS, KEYS, ("a comment behind a value",)),
+            (KEYS, ERROR, ("a comment behind a role",)),
+            (PROCESS, ERROR, ("a comment behind a command",)),
+        )
+    ),
+    Difference(
+        "Of what is written twice in a file, the last counts, as in those cases.",
+        KEYS,
+        ERROR,
+        ("a section twice", "a key twice"),
+    ),
+    Difference(
+        "A shared file that is there but cannot be read is an error for what needs it.",
+        ERROR,
+        KEYS,
+        tuple(
+            f"{kind} as the {file} file"
+            for kind in ("a folder", "a pipe", "a device without an end")
+            for file in ("config", "credentials")
+        ),
+    ),
+    Difference(
+        "A shared file has 16 MiB and 500,000 lines at most.",
+        ERROR,
+        KEYS,
+        ("more than a file may have as the config file", "more than a file may have as the credentials file"),
     ),
 )
 DIFFERENT = {name: difference for difference in DIFFERENCES for name in difference.folders}
@@ -352,9 +398,15 @@ class Machine:
     def prepare(self, folder: Folder) -> None:
         """Write the files, and have the person sign in."""
         for file, text in (("config", folder.config), ("credentials", folder.credentials)):
-            (self.path / file).write_text(text.replace("HOME", str(self.home)))
+            (self.path / file).unlink(missing_ok=True)
+            if file == folder.instead[0]:
+                INSTEAD[folder.instead[1]](self.path / file)
+            else:
+                (self.path / file).write_text(text.replace("HOME", str(self.home)))
+        self.monkeypatch.setattr(files, "PIPE_PATIENCE", 0.2)
         for file, text in (("token", JWT), ("line", JWT + "\n"), ("empty", ""), ("wrong", secret("jwt"))):
             (self.home / file).write_text(text)
+        (self.home / "printed").write_text(printed("P"))
         (self.home / "echo").symlink_to("/bin/echo")
         for variable in ("AWS_REGION", "AWS_DEFAULT_REGION"):
             self.environ[variable] = folder.region
@@ -488,7 +540,7 @@ def machine(aws: Loopback, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> M
 
 
 async def test_the_family_is_large_and_each_folder_in_it_is_another() -> None:
-    assert len({(*folder[:4], folder.variables) for folder in FOLDERS.values()}) == len(FOLDERS) >= 300
+    assert len({(*folder[:4], folder.variables, folder.instead) for folder in FOLDERS.values()}) == len(FOLDERS) >= 500
 
 
 @pytest.mark.parametrize("name", [name for name in FOLDERS if name not in DIFFERENT])
@@ -533,6 +585,10 @@ def a_folder(seed: int) -> Folder:
         kind = chance.choice([*kinds, "role", "role", "role"])
         where = chance.choice(["config", "credentials"])
         texts[where] += f"[{'profile ' if where == 'config' else ''}{name}]\n{kinds[kind]}"
+    if chance.random() < 0.5:
+        texts["config"] = quoted(texts["config"], chance.choice("\"'"))
+    for file in texts:
+        texts[file] = indented(texts[file], chance.choice(["", "", *INDENTED]))
     return Folder(texts["config"], texts["credentials"], "everywhere")
 
 
