@@ -19,7 +19,6 @@ from __future__ import annotations
 
 import errno
 import os
-import re
 from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
@@ -183,7 +182,6 @@ _MISTAKES = (
     AssertionError,
     NotImplementedError,
 )
-_CODE = re.compile(r"[\w.:#]{1,64}", re.ASCII)  # such as AccessDenied, CERTIFICATE_VERIFY_FAILED
 _LONGEST_CHAIN = 10  # causes that are looked at
 _MOST_FRAMES = 30  # of each that are logged
 
@@ -299,14 +297,21 @@ def _detail(error: BaseException) -> str:
     for status in statuses:
         if isinstance(status, int) and 100 <= status < 600:
             code = _item(_item(answer, "Error"), "Code")
-            return f"HTTP {int(status)}{f', {code}' if isinstance(code, str) and _CODE.fullmatch(code) else ''}"
+            return f"HTTP {int(status)}{f', {code}' if _is_code(code) else ''}"
     if isinstance(error, OSError):
         reason = _attribute(error, "reason")  # of ssl, which has numbers of its own for errno
-        if isinstance(reason, str) and _CODE.fullmatch(reason):
-            return reason
+        if _is_code(reason):
+            return f"{reason}"
         if isinstance(error.errno, int) and error.errno in errno.errorcode:
             return f"{errno.errorcode[error.errno]}: {os.strerror(error.errno)}"
     return ""
+
+
+def _is_code(value: object) -> bool:
+    """Whether it is a word such as AccessDenied or CERTIFICATE_VERIFY_FAILED."""
+    return (
+        isinstance(value, str) and len(value) <= 64 and value.isascii() and value.replace(".", "_").isidentifier()
+    )
 
 
 def _attribute(value: object, name: str) -> object:

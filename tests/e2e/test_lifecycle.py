@@ -213,8 +213,14 @@ async def test_a_failure_that_nobody_asked_about_is_logged_and_no_more(
     ended = await run(program, home, on_ec2)
     assert (ended.status, ended.out) == (0, "SourceUnavailable\n")
     # logging shows warnings on stderr when a program has configured nothing
-    assert len(ended.err.splitlines()) == 1
-    assert "HTTP 503" in ended.err
+    first, *rest = ended.err.splitlines()
+    assert "HTTP 503" in first
+    assert [line.partition(":")[0] for line in rest] == [
+        "Asked before it in the chain",
+        "  - from_env",
+        "  - from_ini",
+        "  - from_token_file",
+    ]
 
 
 async def test_keys_from_the_environment_load_nothing_heavy_even_when_entered(home: Path) -> None:

@@ -23,7 +23,9 @@ from tests.fuzz.worker import load
 EXAMPLES, MUTATED = 100, 400
 pytestmark = [
     pytest.mark.short_secrets(because="they are drawn"),
-    pytest.mark.shows_secrets("repr", "exception", because="what is drawn may be a name here and a secret there"),
+    pytest.mark.shows_secrets(
+        "repr", "exception", "log", because="what is drawn may be a name here and a secret there"
+    ),
 ]
 
 
