@@ -134,7 +134,7 @@ async def outage(context: Context, switch: asyncio.Event) -> None:
     calls = 0
     try:
         async with default_chain(context=context) as provider:
-            await provider()
+            credentials = await provider()
             switch.clear()
             until = perf_counter() + WATCHED
             while (asked := perf_counter()) < until:
