@@ -81,7 +81,7 @@ class Cache:
     path = str(FILE)
 
     async def current(
-        self, *, life: Callable[[Token], float], margin: float, renew: Callable[[Token], Awaitable[Token]]
+        self, *, end: Callable[[Token], float], margin: float, renew: Callable[[Token], Awaitable[Token]]
     ) -> Token | None:
         token: Token | None = None
         with suppress(ValueError, RecursionError):
@@ -89,14 +89,13 @@ class Cache:
         if token is None:
             return None
         now = CONTEXT.clock.now()
-        left = life(token)
-        tell(self.path, left, now)
-        if left > margin:
+        tell(self.path, end(token), now)
+        if end(token) - now > margin:
             return token
         fresh = json_file.Document(await renew(token))
-        left = life(fresh)
-        assert 0 < left < inf
-        tell(self.path, left, CONTEXT.clock.now(), "renewed until")
+        now = CONTEXT.clock.now()
+        assert now < end(fresh) < inf
+        tell(self.path, end(fresh), now, "renewed until")
         assert json.loads(json.dumps(fresh)).keys() == fresh.keys()
         return fresh
 
