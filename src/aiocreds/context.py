@@ -46,8 +46,8 @@ class Context:
 
     ``async with context:`` keeps the HTTP session open between calls. It can be neither pickled nor copied.
     A source of one's own may use what aiocreds's sources do: ``environ``, ``home`` and ``session`` as they were
-    given, :meth:`setting` and :meth:`flag`, ``clock.now()``, which is the time in seconds as the services count it,
-    and :attr:`http`.
+    given, :meth:`setting`, :meth:`flag` and :meth:`home_folder`, ``clock.now()``, which is the time in seconds as
+    the services count it, and :attr:`http`.
 
     Args:
         environ: the environment variables, read at each fetch; by default the process's own.

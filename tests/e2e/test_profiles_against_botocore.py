@@ -540,7 +540,9 @@ def machine(aws: Loopback, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> M
 
 
 async def test_the_family_is_large_and_each_folder_in_it_is_another() -> None:
-    assert len({(*folder[:4], folder.variables, folder.instead) for folder in FOLDERS.values()}) == len(FOLDERS) >= 500
+    assert (
+        len({(*folder[:4], folder.variables, folder.instead) for folder in FOLDERS.values()}) == len(FOLDERS) >= 500
+    )
 
 
 @pytest.mark.parametrize("name", [name for name in FOLDERS if name not in DIFFERENT])

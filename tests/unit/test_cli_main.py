@@ -55,9 +55,10 @@ async def test_a_failing_source_is_told_with_those_before_it(command: list[str],
     (home / ".aws/config").write_text("[default]\naws_access_key_id = AKIACOMMAND000002\n")
     ended = await Machine(home, {}).aiocreds(*command)
     assert ended.err.startswith(f"aiocreds {command[0]}: from_ini: ")
-    assert ended.err.endswith(
+    before = (
         "\nAsked before it in the chain:\n  - from_env: AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY are not set\n"
     )
+    assert ended.err.endswith(f"{before}aiocreds {command[0]}: aiocreds explain shows all that was looked at\n")
 
 
 @EXPORTED

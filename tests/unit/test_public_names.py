@@ -240,7 +240,7 @@ ATTRIBUTES: dict[str, set[str]] = {
         "use_dualstack",
         "use_fips",
     },
-    "Context": {"clock", "environ", "flag", "home", "http", "session", "setting"},
+    "Context": {"clock", "environ", "flag", "home", "home_folder", "http", "session", "setting"},
     "Credentials": {
         "access_key_id",
         "account_id",
