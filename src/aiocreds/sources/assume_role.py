@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import threading
 from functools import partial
 from time import time
@@ -28,6 +29,15 @@ if TYPE_CHECKING:
 
 SOURCE_MIN_TTL = 60.0
 _prompt = threading.Lock()
+
+
+def _after_fork() -> None:
+    global _prompt
+    _prompt = threading.Lock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
 
 
 def from_temporary_credentials(
@@ -179,9 +189,10 @@ def _check_somebody_is_there(mfa_code: MfaCode | None, place: str) -> None:
 
 
 async def _ask_for_code(serial_number: str, mfa_code: MfaCode) -> Text:
-    while not _prompt.acquire(blocking=False):  # noqa: ASYNC110 - another loop may hold it, and people are slow
+    prompt = _prompt
+    while not prompt.acquire(blocking=False):  # noqa: ASYNC110 - another loop may hold it, and people are slow
         await asyncio.sleep(0.05)
     try:
         return Text((await mfa_code(serial_number)).strip())
     finally:
-        _prompt.release()
+        prompt.release()
