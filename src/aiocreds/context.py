@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 from typing import TYPE_CHECKING, Any, NoReturn, Self
+from weakref import WeakKeyDictionary
 
 from aiocreds.refresh import Clock
 
@@ -63,7 +64,7 @@ class Context:
         self.answered: dict[str, bool] = {}  # metadata services by URL, and whether tokens arrive
         self.renewals: dict[str, Any] = {}  # what is known of cached sign-ins, by path
         self._http: Http | None = None
-        self._held: dict[asyncio.AbstractEventLoop, int] = {}
+        self._held: WeakKeyDictionary[asyncio.AbstractEventLoop, int] = WeakKeyDictionary()
 
     @property
     def http(self) -> Http:

@@ -7,6 +7,7 @@ import contextvars
 from typing import TYPE_CHECKING, Any
 
 from aiocreds import trace
+from aiocreds.threads import belongings, runs_here
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
@@ -20,7 +21,6 @@ class Unattended(Exception):
 
 
 _current: contextvars.ContextVar[Flight | None] = contextvars.ContextVar("aiocreds_flight", default=None)
-_aloft: set[asyncio.Task[None]] = set()  # the loop itself holds its tasks only weakly
 
 
 def attended() -> bool:
@@ -43,6 +43,7 @@ class Flight:
     """
 
     __slots__ = (
+        "__weakref__",
         "_landed",
         "_task",
         "_waiters",
@@ -50,13 +51,15 @@ class Flight:
         "error",
         "first",
         "landed",
+        "loop",
         "recalled",
         "record",
         "told",
     )
 
-    def __init__(self, *, first: bool) -> None:
+    def __init__(self, *, first: bool, loop: asyncio.AbstractEventLoop | None = None) -> None:
         self.first = first
+        self.loop = loop
         self.landed = False
         self.told = False  # the log has heard of its failure
         self.recalled = False  # we ended it: nobody waited any more
@@ -74,8 +77,9 @@ class Flight:
         context.run(_current.set, self)
         if self.record is not None:
             trace.carry(context, self.record)
-        self._task = asyncio.get_running_loop().create_task(trip, name=f"aiocreds {name}", context=context)
-        _aloft.add(self._task)
+        loop = asyncio.get_running_loop()
+        self._task = loop.create_task(trip, name=f"aiocreds {name}", context=context)
+        belongings(loop).add(self._task)  # which itself holds its tasks only weakly
         self._task.add_done_callback(self._cut_short)
 
     def _cut_short(self, task: asyncio.Task[None]) -> None:
@@ -86,10 +90,10 @@ class Flight:
     def land(self) -> None:
         """Let everyone go, as the last act of the trip: its task's end would tell them a turn of the loop later."""
         task, landed = self._task, self._landed
-        if task is None or landed is None:
+        if task is None or landed is None or not runs_here(self.loop):
             return
         task.remove_done_callback(self._cut_short)
-        _aloft.discard(task)
+        belongings(task.get_loop()).discard(task)
         # Its context holds us, and we would hold it: only the cycle collector would free the credentials.
         self._task = self._landed = None
         self.landed = True

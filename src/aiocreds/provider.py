@@ -20,9 +20,11 @@ from aiocreds.durations import seconds
 from aiocreds.errors import CredentialsError, InvalidConfiguration, SourceUnavailable, foreign
 from aiocreds.flight import Flight, Unattended, attended, current_flight
 from aiocreds.refresh import Action, State
+from aiocreds.threads import belongings, on_loop, put_on_loop, renew_after_fork, runs_here
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable
+    from weakref import ref
 
 P = ParamSpec("P")
 logger = logging.getLogger("aiocreds.provider")
@@ -108,8 +110,9 @@ class Provider:
         self._credentials: Credentials | None = None
         self._fresh_until = -inf
         self._complaint = ""  # what the log was last told
-        self._flights: dict[asyncio.AbstractEventLoop, Flight] = {}
-        self._keepers: dict[asyncio.AbstractEventLoop, _Keeper] = {}
+        self._flights: dict[int, ref[Flight]] = {}  # by the id of their loop, to which they belong
+        self._keepers: dict[int, ref[_Keeper]] = {}
+        renew_after_fork(self)
         self._clock.follow(self)  # last: another thread may put the clock right at once
 
     async def __call__(self) -> Credentials:
@@ -205,9 +208,11 @@ class Provider:
     async def __aenter__(self) -> Self:
         """Start loading and refresh from now on even when nobody calls. Neither waits nor raises."""
         loop = asyncio.get_running_loop()
-        keeper = self._keepers.get(loop)
+        keeper = on_loop(self._keepers, loop)
         if keeper is None:
-            keeper = self._keepers[loop] = _Keeper()
+            keeper = _Keeper(loop)
+            put_on_loop(self._keepers, loop, keeper)
+            belongings(loop).add(keeper)
             for context in self._contexts():
                 await keeper.leases.enter_async_context(context)
             keeper.task = loop.create_task(self._keep_fresh(), name=f"aiocreds {self.name} keeper")
@@ -216,12 +221,15 @@ class Provider:
 
     async def __aexit__(self, *exc_info: object) -> None:
         loop = asyncio.get_running_loop()
-        keeper = self._keepers[loop]
+        keeper = on_loop(self._keepers, loop)
+        if keeper is None:
+            raise RuntimeError(f"{self.name} is left on a loop that it was not entered on")
         keeper.entered -= 1
         if keeper.entered:
             return
-        del self._keepers[loop]
-        flight = self._flights.get(loop)
+        del self._keepers[id(loop)]
+        belongings(loop).discard(keeper)
+        flight = on_loop(self._flights, loop)
         try:
             await keeper.stop()
         finally:
@@ -242,6 +250,11 @@ class Provider:
         """Take the clock's offset into account anew."""
         with self._lock:
             self._keep(self._state)
+
+    def _after_fork(self) -> None:
+        """In a forked child: what other threads held or had under way is not there."""
+        self._lock = threading.RLock()
+        self._flights = {}
 
     def _twin(self) -> Self:
         return type(self)(self._source, name=self.name, context=self._context, inner=self._inner)
@@ -280,14 +293,14 @@ class Provider:
     def _depart(self) -> None:
         """Start a flight that nobody waits for, unless one is under way."""
         loop = asyncio.get_running_loop()
-        if loop not in self._flights:
+        if on_loop(self._flights, loop) is None:
             self._start(self._announce(loop))
 
     async def _fly(self, *, behind: bool = False) -> Flight:
         """Join the flight under way or start one, and wait for its landing."""
         loop = asyncio.get_running_loop()
         while True:
-            flight = self._flights.get(loop)
+            flight = on_loop(self._flights, loop)
             above = current_flight()
             if flight is not None and above is not None and (above is flight or above.serves(flight)):
                 raise InvalidConfiguration(f"{self.name} draws its credentials from itself", provider=self.name)
@@ -309,10 +322,8 @@ class Provider:
             return flight
 
     def _announce(self, loop: asyncio.AbstractEventLoop) -> Flight:
-        for other in list(self._flights):  # other threads add theirs meanwhile
-            if other.is_closed():
-                self._flights.pop(other, None)
-        flight = self._flights[loop] = Flight(first=self._state.credentials is None)
+        flight = Flight(first=self._state.credentials is None, loop=loop)
+        put_on_loop(self._flights, loop, flight)
         return flight
 
     def _start(self, flight: Flight) -> None:
@@ -320,8 +331,8 @@ class Provider:
 
     def _landed(self, flight: Flight) -> None:
         loop = asyncio.get_running_loop()
-        if self._flights.get(loop) is flight:
-            del self._flights[loop]
+        if on_loop(self._flights, loop) is flight:
+            del self._flights[id(loop)]
         if flight.credentials is None and flight.error is None and not flight.recalled:
             flight.told = True  # the log is spared: most often a loop is ending
             self._fail(flight, SourceUnavailable("was cancelled from inside, or by the end of its loop"))
@@ -376,6 +387,8 @@ class Provider:
 
     def _fail(self, flight: Flight, error: CredentialsError) -> None:
         """Remember the failure and tell the log, once: an inner provider's tale is told by the outermost."""
+        if not runs_here(flight.loop):  # which was dropped in the middle
+            return
         error = flight.error = error.afresh()
         if error.provider is None:
             error.provider = self.name
@@ -423,9 +436,10 @@ class Provider:
 class _Keeper:
     """What ``async with`` started on one loop."""
 
-    __slots__ = ("entered", "leases", "task")
+    __slots__ = ("__weakref__", "entered", "leases", "loop", "task")
 
-    def __init__(self) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self.loop = loop
         self.entered = 0
         self.leases = contextlib.AsyncExitStack()
         self.task: asyncio.Task[None] | None = None

@@ -8,6 +8,7 @@ there are the last four characters of the key.
 from __future__ import annotations
 
 import re
+from contextlib import suppress
 from contextvars import Context, ContextVar
 from time import perf_counter
 from typing import TYPE_CHECKING, Literal, Self
@@ -17,6 +18,7 @@ from aiocreds.errors import CredentialsError, CredentialsNotFound
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+    from contextvars import Token
     from datetime import datetime
 
     from aiocreds.credentials import Credentials
@@ -130,7 +132,7 @@ class recording:  # noqa: N801 - reads as the verb it is
         return self
 
     def __exit__(self, *exc_info: object) -> None:
-        _current.reset(self._token)
+        _reset(self._token)
 
 
 class step:  # noqa: N801 - as above
@@ -151,8 +153,13 @@ class step:  # noqa: N801 - as above
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         if self._record is not None:
-            _current.reset(self._token)
+            _reset(self._token)
             self._record.end(error=error)
+
+
+def _reset(token: Token[Record | None]) -> None:
+    with suppress(ValueError):  # in another context: its loop was dropped in the middle
+        _current.reset(token)
 
 
 def current() -> Record | None:
