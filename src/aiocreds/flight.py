@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import contextvars
 from typing import TYPE_CHECKING, Any
+from weakref import ref
 
 from aiocreds import trace
-from aiocreds.threads import belongings, runs_here
+from aiocreds.threads import belongings, runs_here, wake
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
@@ -19,6 +20,9 @@ if TYPE_CHECKING:
 class Unattended(Exception):
     """Raised by a source that needs a person, when nobody waits for it."""
 
+
+LONGEST_SHARED = 60.0  # seconds that a load on another loop is waited for
+ECHO = 1.0  # seconds in which a loop that runs is heard of
 
 _current: contextvars.ContextVar[Flight | None] = contextvars.ContextVar("aiocreds_flight", default=None)
 
@@ -47,7 +51,9 @@ class Flight:
         "_landed",
         "_task",
         "_waiters",
+        "_watchers",
         "credentials",
+        "cut_short",
         "error",
         "first",
         "landed",
@@ -63,12 +69,14 @@ class Flight:
         self.landed = False
         self.told = False  # the log has heard of its failure
         self.recalled = False  # we ended it: nobody waited any more
+        self.cut_short = False  # its task was cancelled, most often by the end of its loop
         self.credentials: Credentials | None = None
         self.error: CredentialsError | Unattended | None = None
         self.record: trace.Record | None = None  # where it is noted, if somebody explains
         self._task: asyncio.Task[None] | None = None
         self._landed: Callable[[Flight], None] | None = None
         self._waiters: dict[asyncio.Future[None], Flight | None] = {}
+        self._watchers: list[ref[asyncio.Future[None]]] = []  # on other loops, which are not held here
 
     def start(self, trip: Coroutine[Any, Any, None], name: str, landed: Callable[[Flight], None]) -> None:
         """Run the trip; when it has called :meth:`land`, or ends without, call ``landed`` and wake who waits."""
@@ -104,6 +112,35 @@ class Flight:
         for waiter in self._waiters:
             if not waiter.done():
                 waiter.set_result(None)
+        for known in self._watchers:
+            if (watcher := known()) is not None:
+                wake(watcher)
+
+    def watch(self) -> asyncio.Future[None]:
+        """Return a future of the running loop, another than this flight's, that ends when it has landed."""
+        watcher: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._watchers.append(ref(watcher))
+        if self.landed:  # perhaps before it could see us
+            wake(watcher)
+        return watcher
+
+    async def landed_elsewhere(self) -> bool:
+        """Wait for a flight on another loop, while that loop is heard of; return whether it has an outcome.
+
+        A loop may end, be stopped or be blocked, by code that waits for us even; its tasks say nothing of it.
+        """
+        here, there = asyncio.get_running_loop(), self.loop
+        watcher, give_up = self.watch(), here.time() + LONGEST_SHARED
+        while not watcher.done() and there is not None and here.time() < give_up:
+            echo: asyncio.Future[None] = here.create_future()
+            try:
+                there.call_soon_threadsafe(wake, echo)
+            except RuntimeError:  # it was closed
+                break
+            await asyncio.wait([watcher], timeout=ECHO)
+            if not echo.done():
+                break
+        return self.landed and not self.recalled and not self.cut_short
 
     def join(self, *, behind: bool = False) -> asyncio.Future[None]:
         """Take a seat; to be given to :meth:`wait`. With ``behind``, nobody waits on the ground."""

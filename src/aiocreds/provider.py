@@ -298,7 +298,7 @@ class Provider:
 
     async def _fly(self, *, behind: bool = False) -> Flight:
         """Join the flight under way or start one, and wait for its landing."""
-        loop = asyncio.get_running_loop()
+        loop, share = asyncio.get_running_loop(), True
         while True:
             flight = on_loop(self._flights, loop)
             above = current_flight()
@@ -306,14 +306,23 @@ class Provider:
                 raise InvalidConfiguration(f"{self.name} draws its credentials from itself", provider=self.name)
             record, joined = trace.current(), None
             if flight is None:
-                flight = self._announce(loop)
-                flight.record = None if record is None else record.begin(self.name)
-                seat = flight.join(behind=behind)
-                self._start(flight)
+                flight = self._announce(loop, share=share)
+                step = None if record is None else record.begin(self.name)
+                if flight.loop is loop:
+                    flight.record = step
+                    seat = flight.join(behind=behind)
+                    self._start(flight)
+                    await flight.wait(seat)
+                elif await flight.landed_elsewhere():
+                    joined = step
+                else:
+                    share = flight.landed  # else nobody knows what becomes of it
+                    if record is not None and step is not None:
+                        record.steps.remove(step)
+                    continue
             else:
                 joined = None if record is None else record.begin(self.name)
-                seat = flight.join(behind=behind)
-            await flight.wait(seat)
+                await flight.wait(flight.join(behind=behind))
             if joined is not None:
                 joined.joined = True
                 joined.landed(flight.credentials, flight.error)
@@ -321,9 +330,16 @@ class Provider:
                 continue  # it ended before it could serve us: the next one starts with us aboard
             return flight
 
-    def _announce(self, loop: asyncio.AbstractEventLoop) -> Flight:
-        flight = Flight(first=self._state.credentials is None, loop=loop)
-        put_on_loop(self._flights, loop, flight)
+    def _announce(self, loop: asyncio.AbstractEventLoop, *, share: bool = False) -> Flight:
+        """Return a new flight of this loop; to ``share``, a first load that is under way on another that runs."""
+        with self._lock:
+            first = self._state.credentials is None
+            for known in list(self._flights.values()) if share and first else ():
+                other = known()
+                if other is not None and other.first and other.loop is not None and other.loop.is_running():
+                    return other
+            flight = Flight(first=first, loop=loop)
+            put_on_loop(self._flights, loop, flight)
         return flight
 
     def _start(self, flight: Flight) -> None:
@@ -334,6 +350,7 @@ class Provider:
         if on_loop(self._flights, loop) is flight:
             del self._flights[id(loop)]
         if flight.credentials is None and flight.error is None and not flight.recalled:
+            flight.cut_short = True
             flight.told = True  # the log is spared: most often a loop is ending
             self._fail(flight, SourceUnavailable("was cancelled from inside, or by the end of its loop"))
 

@@ -59,10 +59,10 @@ def runs_here(loop: asyncio.AbstractEventLoop | None) -> bool:
     return asyncio._get_running_loop() is loop  # noqa: SLF001  # pyright: ignore[reportPrivateUsage] - in asyncio.__all__
 
 
-def wake(loop: asyncio.AbstractEventLoop, waiter: asyncio.Future[None]) -> None:
+def wake(waiter: asyncio.Future[None]) -> None:
     """End the wait of a future that belongs to another loop; one that is closed waits no more."""
     with suppress(RuntimeError):
-        loop.call_soon_threadsafe(_end, waiter)
+        waiter.get_loop().call_soon_threadsafe(_end, waiter)
 
 
 def _end(waiter: asyncio.Future[None]) -> None:
