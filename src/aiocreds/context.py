@@ -6,6 +6,7 @@ import asyncio
 import os
 import re
 from typing import TYPE_CHECKING, Any, NoReturn, Self
+from weakref import WeakKeyDictionary
 
 from aiocreds.errors import InvalidConfiguration
 from aiocreds.refresh import Clock
@@ -87,7 +88,7 @@ class Context:
         self._asking: set[int] = set()  # hashes of the commands that are known to ask a person
         self._renewals: dict[str, Any] = {}  # what is known of cached sign-ins, by path
         self._http: Http | None = None
-        self._held: dict[asyncio.AbstractEventLoop, int] = {}
+        self._held: WeakKeyDictionary[asyncio.AbstractEventLoop, int] = WeakKeyDictionary()
 
     @property
     def http(self) -> Http:

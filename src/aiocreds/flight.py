@@ -6,8 +6,10 @@ import asyncio
 import contextvars
 from math import inf
 from typing import TYPE_CHECKING, Any, NamedTuple
+from weakref import ref
 
 from aiocreds import trace
+from aiocreds.threads import belongings, runs_here, wake
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
@@ -20,8 +22,10 @@ class Unattended(Exception):
     """Raised by a source that needs a person, when nobody waits for it."""
 
 
+LONGEST_SHARED = 60.0  # seconds that a load on another loop is waited for
+ECHO = 1.0  # seconds in which a loop that runs is heard of
+
 _current: contextvars.ContextVar[Flight | None] = contextvars.ContextVar("aiocreds_flight", default=None)
-_aloft: set[asyncio.Task[None]] = set()  # the loop itself holds its tasks only weakly
 GRACE = 1.0  # seconds that a source has to clean up once it is cancelled
 
 
@@ -67,15 +71,19 @@ class Flight:
     """
 
     __slots__ = (
+        "__weakref__",
         "_landed",
         "_task",
         "_waiters",
+        "_watchers",
         "credentials",
+        "cut_short",
         "error",
         "first",
         "inner",
         "landed",
         "left_behind",
+        "loop",
         "recalled",
         "record",
         "role",
@@ -83,13 +91,15 @@ class Flight:
         "told",
     )
 
-    def __init__(self, *, first: bool) -> None:
+    def __init__(self, *, first: bool, loop: asyncio.AbstractEventLoop | None = None) -> None:
         self.first = first
+        self.loop = loop
         self.landed = False
         self.told = False  # the log has heard of its failure
         self.recalled = False  # we ended it: nobody waited any more
         self.left_behind = False  # we ended it, and its source took no notice
         self.since = inf  # when it began, by its loop's clock
+        self.cut_short = False  # its task was cancelled, most often by the end of its loop
         self.credentials: Credentials | None = None
         self.error: CredentialsError | Unattended | None = None
         self.record: trace.Record | None = None  # where it is noted, if somebody explains
@@ -98,6 +108,7 @@ class Flight:
         self._task: asyncio.Task[None] | None = None
         self._landed: Callable[[Flight], None] | None = None
         self._waiters: dict[asyncio.Future[None], Flight | None] = {}
+        self._watchers: list[ref[asyncio.Future[None]]] = []  # on other loops, which are not held here
 
     def start(self, trip: Coroutine[Any, Any, None], name: str, landed: Callable[[Flight], None]) -> None:
         """Run the trip; when it has called :meth:`land`, or ends without, call ``landed`` and wake who waits."""
@@ -107,8 +118,9 @@ class Flight:
         context.run(_current.set, self)
         if self.record is not None:
             trace.carry(context, self.record)
-        self._task = asyncio.get_running_loop().create_task(trip, name=f"aiocreds {name}", context=context)
-        _aloft.add(self._task)
+        loop = asyncio.get_running_loop()
+        self._task = loop.create_task(trip, name=f"aiocreds {name}", context=context)
+        belongings(loop).add(self._task)  # which itself holds its tasks only weakly
         self._task.add_done_callback(self._cut_short)
 
     def _cut_short(self, task: asyncio.Task[None]) -> None:
@@ -119,10 +131,10 @@ class Flight:
     def land(self) -> None:
         """Let everyone go, as the last act of the trip: its task's end would tell them a turn of the loop later."""
         task, landed = self._task, self._landed
-        if task is None or landed is None:
+        if task is None or landed is None or not runs_here(self.loop):
             return
         task.remove_done_callback(self._cut_short)
-        _aloft.discard(task)
+        belongings(task.get_loop()).discard(task)
         # Its context holds us, and we would hold it: only the cycle collector would free the credentials.
         self._task = self._landed = None
         self.landed = True
@@ -133,6 +145,35 @@ class Flight:
         for waiter in self._waiters:
             if not waiter.done():
                 waiter.set_result(None)
+        for known in self._watchers:
+            if (watcher := known()) is not None:
+                wake(watcher)
+
+    def watch(self) -> asyncio.Future[None]:
+        """Return a future of the running loop, another than this flight's, that ends when it has landed."""
+        watcher: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._watchers.append(ref(watcher))
+        if self.landed:  # perhaps before it could see us
+            wake(watcher)
+        return watcher
+
+    async def landed_elsewhere(self) -> bool:
+        """Wait for a flight on another loop, while that loop is heard of; return whether it has an outcome.
+
+        A loop may end, be stopped or be blocked, by code that waits for us even; its tasks say nothing of it.
+        """
+        here, there = asyncio.get_running_loop(), self.loop
+        watcher, give_up = self.watch(), here.time() + LONGEST_SHARED
+        while not watcher.done() and there is not None and here.time() < give_up:
+            echo: asyncio.Future[None] = here.create_future()
+            try:
+                there.call_soon_threadsafe(wake, echo)
+            except RuntimeError:  # it was closed
+                break
+            await asyncio.wait([watcher], timeout=ECHO)
+            if not echo.done():
+                break
+        return self.landed and not self.recalled and not self.cut_short
 
     def bring(self, key: str, source: str) -> Brought:
         """Return what this flight brings, and have those that wait for it know it."""
@@ -189,7 +230,7 @@ class Flight:
         if task is self._task:
             self.left_behind = True
             self.land()
-            _aloft.add(task)
+            belongings(task.get_loop()).add(task)
             task.add_done_callback(_forget)
 
     def attended(self) -> bool:
@@ -233,7 +274,7 @@ def _let_go(waiter: asyncio.Future[None]) -> None:
 
 
 def _forget(task: asyncio.Task[None]) -> None:
-    _aloft.discard(task)
+    belongings(task.get_loop()).discard(task)
     if not task.cancelled():
         task.exception()  # asyncio has raised or logged it
 

@@ -27,15 +27,25 @@ PAUSE = 0.05  # seconds between two looks
 ASKING = tuple(getattr(signal, name) for name in ("SIGTTIN", "SIGTTOU") if hasattr(signal, name))
 
 
+def _after_fork() -> None:
+    global _prompt
+    _prompt = threading.Lock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
+
+
 @asynccontextmanager
 async def one_prompt_at_a_time() -> AsyncIterator[None]:
     """Wait until nobody else in this process asks a person."""
-    while not _prompt.acquire(blocking=False):  # noqa: ASYNC110 - another loop may hold it, and people are slow
+    prompt = _prompt
+    while not prompt.acquire(blocking=False):  # noqa: ASYNC110 - another loop may hold it, and people are slow
         await asyncio.sleep(PAUSE)
     try:
         yield
     finally:
-        _prompt.release()
+        prompt.release()
 
 
 def is_asking() -> bool:

@@ -10,9 +10,11 @@ import sys
 from contextlib import suppress
 from typing import IO, TYPE_CHECKING, NamedTuple
 
+from aiocreds import pool
 from aiocreds.errors import InvalidConfiguration, SourceUnavailable
 from aiocreds.foreground import Terminal, controlling_terminal
 from aiocreds.hidden import Buffer, Data, Text
+from aiocreds.threads import runs_here
 
 if sys.platform == "win32":
     from asyncio.windows_utils import PIPE, Popen  # their pipes can be awaited
@@ -137,6 +139,7 @@ async def _run(
     terminal: Terminal | None,
 ) -> Ended:
     stdout, stderr = Buffer(), Buffer()
+    loop = asyncio.get_running_loop()
     process = await _start(words, environ, terminal)
     ended = False
     try:
@@ -161,7 +164,10 @@ async def _run(
             )
         raise SourceUnavailable(f"{origin} {fault}", stderr=bytes(stderr)) from None
     finally:
-        await _end(process, kill=not ended)
+        if runs_here(loop):
+            await _end(process, kill=not ended)
+        else:
+            _abandon(process)
     if len(stdout) > LONGEST_OUTPUT:
         raise SourceUnavailable(
             f"{origin} printed more than {LONGEST_OUTPUT // 1024} KiB and was killed;"
@@ -178,7 +184,7 @@ async def _start(words: list[str], environ: Mapping[str, str], terminal: Termina
     Not asyncio's way, which connects the pipes in a task of its own: when asyncio.run cancels that, nobody ever
     learns of the program that runs.
     """
-    starting = asyncio.get_running_loop().run_in_executor(None, _popen, words, dict(environ), terminal)
+    starting = pool.submit(_popen, words, dict(environ), terminal)
     try:
         await asyncio.wait([starting])
     except asyncio.CancelledError:
@@ -232,6 +238,14 @@ async def _end(process: Popen[bytes], *, kill: bool) -> None:
         raise cancelled
 
 
+def _abandon(process: Popen[bytes]) -> None:
+    """Kill a program whose loop was dropped in the middle, which awaits no more."""
+    _kill(process)
+    for pipe in (process.stdout, process.stderr):
+        if pipe is not None:
+            pipe.close()
+
+
 async def _read(pipe: IO[bytes] | None, output: Buffer, process: Popen[bytes] | None) -> None:
     """Read a pipe to its end, and keep no more than is allowed; a ``process`` that writes more is killed."""
     reader = asyncio.StreamReader()
@@ -245,7 +259,8 @@ async def _read(pipe: IO[bytes] | None, output: Buffer, process: Popen[bytes] | 
                 _kill(process)
                 break
     finally:
-        transport.close()
+        with suppress(RuntimeError):  # its loop was dropped, and has closed itself
+            transport.close()
 
 
 async def _exit_status(process: Popen[bytes]) -> int:

@@ -29,9 +29,11 @@ from aiocreds.errors import (
 )
 from aiocreds.flight import Brought, Flight, Unattended, attended, current_flight
 from aiocreds.refresh import Action, State
+from aiocreds.threads import belongings, on_loop, put_on_loop, renew_after_fork, runs_here
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable
+    from weakref import ref
 
 P = ParamSpec("P")
 logger = logging.getLogger("aiocreds.provider")
@@ -122,8 +124,9 @@ class Provider:
         self._credentials: Credentials | None = None
         self._fresh_until = -inf
         self._complaint = ""  # what the log was last told
-        self._flights: dict[asyncio.AbstractEventLoop, Flight] = {}
-        self._keepers: dict[asyncio.AbstractEventLoop, _Keeper] = {}
+        self._flights: dict[int, ref[Flight]] = {}  # by the id of their loop, to which they belong
+        self._keepers: dict[int, ref[_Keeper]] = {}
+        renew_after_fork(self)
         self._clock.follow(self)  # last: another thread may put the clock right at once
 
     async def __call__(self) -> Credentials:
@@ -254,9 +257,11 @@ class Provider:
     async def __aenter__(self) -> Self:
         """Start loading and refresh from now on even when nobody calls. Neither waits nor raises."""
         loop = running_loop()
-        keeper = self._keepers.get(loop)
+        keeper = on_loop(self._keepers, loop)
         if keeper is None:
-            keeper = self._keepers[loop] = _Keeper()
+            keeper = _Keeper(loop)
+            put_on_loop(self._keepers, loop, keeper)
+            belongings(loop).add(keeper)
             for context in self._contexts():
                 await keeper.leases.enter_async_context(context)
             keeper.task = loop.create_task(self._keep_fresh(), name=f"aiocreds {self.name} keeper")
@@ -265,12 +270,15 @@ class Provider:
 
     async def __aexit__(self, *exc_info: object) -> None:
         loop = asyncio.get_running_loop()
-        keeper = self._keepers[loop]
+        keeper = on_loop(self._keepers, loop)
+        if keeper is None:
+            raise RuntimeError(f"{self.name} is left on a loop that it was not entered on")
         keeper.entered -= 1
         if keeper.entered:
             return
-        del self._keepers[loop]
-        flight = self._flights.get(loop)
+        del self._keepers[id(loop)]
+        belongings(loop).discard(keeper)
+        flight = on_loop(self._flights, loop)
         try:
             await keeper.stop()
         finally:
@@ -291,6 +299,11 @@ class Provider:
         """Take the clock's offset into account anew."""
         with self._lock:
             self._keep(self._state)
+
+    def _after_fork(self) -> None:
+        """In a forked child: what other threads held or had under way is not there."""
+        self._lock = threading.RLock()
+        self._flights = {}
 
     def _twin(self) -> Self:
         return type(self)(self._source, name=self.name, context=self._context, inner=self._inner)
@@ -339,7 +352,7 @@ class Provider:
     def _depart(self) -> None:
         """Start a flight that nobody waits for, unless one is under way."""
         loop = running_loop()
-        if loop not in self._flights:
+        if on_loop(self._flights, loop) is None:
             self._start(self._announce(loop))
 
     async def _fly(self, *, behind: bool = False, patience: float | None = None) -> Flight:
@@ -347,41 +360,57 @@ class Provider:
 
         With ``patience``, for no more seconds than that, and not for a flight that has taken as long already.
         """
-        loop = running_loop()
+        loop, share = running_loop(), True
         give_up = inf if patience is None else loop.time() + patience
         while True:
-            flight = self._flights.get(loop)
-            above = current_flight()
-            if flight is not None and above is not None and (above is flight or above.serves(flight)):
-                raise InvalidConfiguration(f"{self.name} draws its credentials from itself", provider=self.name)
-            if flight is not None and patience is not None:
-                give_up = min(give_up, flight.since + patience)
+            flight = on_loop(self._flights, loop)
+            record, starts = trace.current(), flight is None
+            if flight is None:
+                flight = self._announce(loop, share=share)
+            else:
+                self._refuse_circle(flight)
+                give_up = min(give_up, flight.since + (patience or inf))
                 if loop.time() >= give_up:
                     return flight
-            record, joined = trace.current(), None
-            if flight is None:
-                flight = self._announce(loop)
-                flight.record = None if record is None else record.begin(self.name)
-                seat = flight.join(behind=behind)
-                self._start(flight)
+            step = None if record is None else record.begin(self.name)
+            if flight.loop is not loop:
+                if not await flight.landed_elsewhere():
+                    share = flight.landed  # else nobody knows what becomes of it
+                    trace.withdraw(record, step)
+                    continue
             else:
-                joined = None if record is None else record.begin(self.name)
-                seat = flight.join(behind=behind)
-            await flight.wait(seat, give_up)
-            if not flight.landed:
+                waiter = flight.join(behind=behind)
+                if starts:
+                    flight.record, step = step, None
+                    self._start(flight)
+                await flight.wait(waiter, give_up)
+                if not flight.landed:
+                    return flight
+            trace.joined(step, flight.credentials, flight.error)
+            if not (flight.recalled or (isinstance(flight.error, Unattended) and not behind and attended())):
                 return flight
-            if joined is not None:
-                joined.joined = True
-                joined.landed(flight.credentials, flight.error)
-            if flight.recalled or (isinstance(flight.error, Unattended) and not behind and attended()):
-                continue  # it ended before it could serve us: the next one starts with us aboard
-            return flight
+            # It ended before it could serve us: the next one starts with us among its waiters.
 
-    def _announce(self, loop: asyncio.AbstractEventLoop) -> Flight:
-        for other in list(self._flights):  # other threads add theirs meanwhile
-            if other.is_closed():
-                self._flights.pop(other, None)
-        flight = self._flights[loop] = Flight(first=self._state.credentials is None)
+    def _refuse_circle(self, flight: Flight) -> None:
+        """Check that a flight does not wait for itself.
+
+        Raises:
+            InvalidConfiguration: it does.
+        """
+        above = current_flight()
+        if above is not None and (above is flight or above.serves(flight)):
+            raise InvalidConfiguration(f"{self.name} draws its credentials from itself", provider=self.name)
+
+    def _announce(self, loop: asyncio.AbstractEventLoop, *, share: bool = False) -> Flight:
+        """Return a new flight of this loop; to ``share``, a first load that is under way on another that runs."""
+        with self._lock:
+            first = self._state.credentials is None
+            for known in list(self._flights.values()) if share and first else ():
+                other = known()
+                if other is not None and other.first and other.loop is not None and other.loop.is_running():
+                    return other
+            flight = Flight(first=first, loop=loop)
+            put_on_loop(self._flights, loop, flight)
         return flight
 
     def _start(self, flight: Flight) -> None:
@@ -389,9 +418,10 @@ class Provider:
 
     def _landed(self, flight: Flight) -> None:
         loop = asyncio.get_running_loop()
-        if self._flights.get(loop) is flight:
-            del self._flights[loop]
+        if on_loop(self._flights, loop) is flight:
+            del self._flights[id(loop)]
         if flight.credentials is None and flight.error is None and not flight.recalled:
+            flight.cut_short = True
             flight.told = True  # the log is spared: most often a loop is ending
             self._fail(flight, SourceUnavailable("was cancelled from inside, or by the end of its loop"))
 
@@ -472,6 +502,8 @@ class Provider:
 
     def _fail(self, flight: Flight, error: CredentialsError) -> None:
         """Remember the failure and tell the log, once: an inner provider's tale is told by the outermost."""
+        if not runs_here(flight.loop):  # which was dropped in the middle
+            return
         error = flight.error = afresh(error)
         if error.provider is None:
             error.provider = self.name
@@ -522,9 +554,10 @@ class Provider:
 class _Keeper:
     """What ``async with`` started on one loop."""
 
-    __slots__ = ("entered", "leases", "task")
+    __slots__ = ("__weakref__", "entered", "leases", "loop", "task")
 
-    def __init__(self) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self.loop = loop
         self.entered = 0
         self.leases = contextlib.AsyncExitStack()
         self.task: asyncio.Task[None] | None = None

@@ -8,6 +8,7 @@ there are the last four characters of the key.
 from __future__ import annotations
 
 import re
+from contextlib import suppress
 from contextvars import Context, ContextVar
 from time import perf_counter
 from typing import TYPE_CHECKING, Literal, Self
@@ -17,6 +18,7 @@ from aiocreds.errors import CredentialsError, CredentialsNotFound, afresh
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
+    from contextvars import Token
     from datetime import datetime
 
     from aiocreds.credentials import Credentials
@@ -149,7 +151,7 @@ class recording:  # noqa: N801 - reads as the verb it is
         return self
 
     def __exit__(self, *exc_info: object) -> None:
-        _current.reset(self._token)
+        _reset(self._token)
 
 
 class step:  # noqa: N801 - as above
@@ -170,8 +172,13 @@ class step:  # noqa: N801 - as above
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         if self._record is not None:
-            _current.reset(self._token)
+            _reset(self._token)
             self._record.end(error=error)
+
+
+def _reset(token: Token[Record | None]) -> None:
+    with suppress(ValueError):  # in another context: its loop was dropped in the middle
+        _current.reset(token)
 
 
 def current() -> Record | None:
@@ -206,6 +213,19 @@ def not_asked(names: Iterable[str]) -> None:
     if record is not None:
         for name in names:
             record.begin(name).outcome = "not asked"
+
+
+def joined(step: Record | None, credentials: Credentials | None, error: BaseException | None) -> None:
+    """End a step that waited for somebody else's trip."""
+    if step is not None:
+        step.joined = True
+        step.landed(credentials, error)
+
+
+def withdraw(record: Record | None, step: Record | None) -> None:
+    """Take a step back that came to nothing."""
+    if record is not None and step is not None:
+        record.steps.remove(step)
 
 
 def carry(context: Context, record: Record | None = None) -> Context:

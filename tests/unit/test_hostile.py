@@ -26,6 +26,7 @@ from aiocreds import (
     from_http,
     from_ini,
     from_temporary_credentials,
+    pool,
 )
 from aiocreds.errors import afresh
 from tests.hush import MARK, is_ours, secret
@@ -62,6 +63,7 @@ async def test_a_thread_that_cannot_start_is_one_failure_and_no_more(
         raise RuntimeError("can't start new thread")
 
     provider = from_ini("default", context=context)
+    monkeypatch.setattr(pool, "_pool", pool._Pool())  # pyright: ignore[reportPrivateUsage] - one without threads
     with monkeypatch.context() as patched:
         patched.setattr(threading.Thread, "start", no_thread)
         with pytest.raises(SourceUnavailable):

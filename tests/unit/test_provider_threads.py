@@ -7,16 +7,20 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
-from aiocreds import Credentials, Provider
+import pytest
+
+from aiocreds import Credentials, Provider, SourceUnavailable
+from aiocreds.flight import Unattended, attended
 from tests.kit import Source, issue, others
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine
+    from collections.abc import Awaitable, Callable, Coroutine
 
 
 def in_threads(*mains: Callable[[], Coroutine[Any, Any, Any]]) -> list[Any]:
@@ -29,6 +33,19 @@ def in_threads(*mains: Callable[[], Coroutine[Any, Any, Any]]) -> list[Any]:
 
     with ThreadPoolExecutor(len(mains)) as pool:
         return list(pool.map(run, mains))
+
+
+def to_be_refreshed(source: Callable[[], Awaitable[Credentials]]) -> Provider:
+    """A provider whose loops have to ask the source, each for itself: what it held has been rejected."""
+    first: list[Credentials] = [issue(60)]
+
+    async def then_source() -> Credentials:
+        return first.pop() if first else await source()
+
+    provider = Provider(then_source, name="source")
+    asyncio.run(provider.fetch())
+    provider.invalidate()
+    return provider
 
 
 class Slow:
@@ -51,9 +68,9 @@ class Slow:
         return issue(lifetime)
 
 
-def test_two_loops_ask_once_each_and_end_with_the_newest_expiry() -> None:
+def test_two_loops_refresh_once_each_and_end_with_the_newest_expiry() -> None:
     source = Slow(2)
-    provider = Provider(source, name="slow")
+    provider = to_be_refreshed(source)
     ends: list[Credentials] = []
 
     async def main() -> None:
@@ -85,7 +102,7 @@ def test_the_slower_loop_does_not_put_back_what_expires_earlier() -> None:
         await loop.run_in_executor(None, landed.wait)
         return older
 
-    provider = Provider(source, name="source")
+    provider = to_be_refreshed(source)
     slower: list[threading.Thread] = []
 
     async def slow() -> Credentials:
@@ -115,7 +132,7 @@ def test_what_was_rejected_meanwhile_is_not_put_back() -> None:
         await loop.run_in_executor(None, landed.wait)
         return older
 
-    provider = Provider(source, name="source")
+    provider = to_be_refreshed(source)
     slower: list[threading.Thread] = []
 
     async def slow() -> Credentials:
@@ -162,38 +179,181 @@ def test_rejected_in_one_thread_is_replaced_in_another() -> None:
 
 
 def test_a_cancelled_first_load_in_one_loop_leaves_the_other_alone() -> None:
-    both = threading.Barrier(2)
-    aloft, left = threading.Event(), threading.Event()
-    cancelled = 0
+    under_way, cancelled = threading.Event(), threading.Event()
+    calls = 0
 
     async def source() -> Credentials:
-        nonlocal cancelled
-        try:
-            await asyncio.get_running_loop().run_in_executor(None, both.wait)
-            aloft.set()
-            await asyncio.get_running_loop().run_in_executor(None, left.wait)
-        except asyncio.CancelledError:
-            cancelled += 1
-            raise
+        nonlocal calls
+        calls += 1
+        if calls == 1:
+            under_way.set()
+            try:
+                await asyncio.get_running_loop().create_future()
+            finally:
+                cancelled.set()
         return issue()
 
     provider = Provider(source, name="source")
 
     async def impatient() -> None:
         waiter = asyncio.create_task(provider())
-        while not aloft.is_set():  # noqa: ASYNC110 - set in either thread
-            await asyncio.sleep(0.001)
+        await asyncio.to_thread(waits.wait)
+        await asyncio.sleep(0.05)
         waiter.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await waiter
         assert not others()
-        left.set()
 
     async def patient() -> Credentials:
+        await asyncio.to_thread(under_way.wait)
+        waits.set()
         return await provider()
 
+    waits = threading.Event()
     assert isinstance(in_threads(impatient, patient)[1], Credentials)
-    assert cancelled == 1
+    assert cancelled.is_set()
+    assert calls == 2
+
+
+# A first load
+
+
+@pytest.mark.parametrize("entered", [False, True], ids=["called", "entered"])
+def test_eight_loops_share_a_first_load(entered: bool) -> None:
+    calls: list[asyncio.AbstractEventLoop] = []
+
+    async def source() -> Credentials:
+        calls.append(asyncio.get_running_loop())
+        await asyncio.sleep(0.2)
+        return issue()
+
+    provider = Provider(source, name="source")
+
+    async def main() -> Credentials:
+        if not entered:
+            return (await asyncio.gather(*(provider() for _ in range(10))))[0]
+        async with provider:
+            return await provider()
+
+    got = in_threads(*[main] * 8)
+    assert len(calls) == 1
+    assert len(set(map(id, got))) == 1
+    assert (provider.status.successes, provider.status.failures) == (1, 0)
+
+
+def test_eight_loops_share_a_failure() -> None:
+    calls = itertools.count()
+
+    async def source() -> Credentials:
+        next(calls)
+        await asyncio.sleep(0.2)
+        raise SourceUnavailable("no")
+
+    provider = Provider(source, name="source")
+
+    async def main() -> BaseException | None:
+        return (await asyncio.gather(provider(), return_exceptions=True))[0]  # type: ignore[return-value]  # it fails
+
+    errors = in_threads(*[main] * 8)
+    assert next(calls) == 1
+    assert {str(error) for error in errors} == {"source: no"}
+    assert len(set(map(id, errors))) == 8, "each waiter has an error of its own"
+
+
+@pytest.mark.parametrize("how", ["ends", "is blocked", "is stopped"])
+def test_a_loop_that_loads_and_then(how: str) -> None:
+    """The others go on without it."""
+    under_way, over = threading.Event(), threading.Event()
+    calls = itertools.count()
+
+    async def source() -> Credentials:
+        if next(calls):
+            return issue()
+        under_way.set()
+        await asyncio.sleep(30)
+        raise AssertionError
+
+    provider = Provider(source, name="source")
+
+    def lead() -> None:
+        loop = asyncio.new_event_loop()
+        task = loop.create_task(provider())
+        loop.run_until_complete(asyncio.to_thread(under_way.wait))
+        loop.run_until_complete(asyncio.sleep(0.1))
+        if how == "is blocked":
+            loop.call_soon(over.wait)
+            loop.run_until_complete(asyncio.sleep(0))
+        elif how == "is stopped":
+            over.wait()
+        task.cancel()
+        loop.run_until_complete(asyncio.gather(task, return_exceptions=True))
+        loop.close()
+
+    leader = threading.Thread(target=lead)
+    leader.start()
+    under_way.wait()
+
+    async def follow() -> Credentials:
+        async with asyncio.timeout(5):
+            return await provider()
+
+    try:
+        assert isinstance(asyncio.run(follow()), Credentials)
+    finally:
+        over.set()
+        leader.join()
+
+
+def test_who_waits_for_another_loop_may_be_cancelled() -> None:
+    under_way, over = threading.Event(), threading.Event()
+
+    async def source() -> Credentials:
+        under_way.set()
+        while not over.is_set():  # noqa: ASYNC110 - set in another thread
+            await asyncio.sleep(0.01)
+        return issue()
+
+    provider = Provider(source, name="source")
+
+    async def lead() -> Credentials:
+        return await provider()
+
+    async def follow() -> None:
+        await asyncio.to_thread(under_way.wait)
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(provider(), 0.1)
+        assert not others()
+        over.set()
+
+    assert isinstance(in_threads(lead, follow)[0], Credentials)
+
+
+def test_a_person_is_asked_for_a_caller_though_another_loop_loads_behind_its_own() -> None:
+    under_way, waits = threading.Event(), threading.Event()
+    asked: list[bool] = []
+
+    async def source() -> Credentials:
+        asked.append(attended())
+        if not attended():
+            under_way.set()
+            await asyncio.to_thread(waits.wait)
+            raise Unattended
+        return issue()
+
+    provider = Provider(source, name="source")
+
+    async def behind() -> None:
+        async with provider:
+            await asyncio.to_thread(waits.wait)
+            await asyncio.sleep(0.1)
+
+    async def caller() -> Credentials:
+        await asyncio.to_thread(under_way.wait)
+        asyncio.get_running_loop().call_later(0.1, waits.set)
+        return await provider()
+
+    assert isinstance(in_threads(behind, caller)[1], Credentials)
+    assert asked[:2] == [False, True]
 
 
 def test_what_a_dead_loop_left_in_the_air_does_not_block_another() -> None:
@@ -218,7 +378,7 @@ def test_what_a_dead_loop_left_in_the_air_does_not_block_another() -> None:
 
     asyncio.run(main())
     assert source.calls == 2
-    assert dead not in provider._flights
+    assert id(dead) not in provider._flights
     for task in left:  # so that the interpreter does not complain of what this test has done to them
         task._log_destroy_pending = False  # type: ignore[attr-defined]
 

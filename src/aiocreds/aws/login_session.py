@@ -5,13 +5,12 @@ See https://docs.aws.amazon.com/sdkref/latest/guide/feature-login-credentials.ht
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 from datetime import UTC, datetime
 from math import inf
 from typing import TYPE_CHECKING
 
-from aiocreds import trace
+from aiocreds import pool, trace
 from aiocreds.aws import signin
 from aiocreds.aws.client import ServiceClient, region_for
 from aiocreds.aws.dpop import private_key
@@ -105,7 +104,7 @@ class LoginSession:
         clock = self._around.context.clock
         client_id, refresh_token, pem = (Text(text_of(token[name]) or "") for name in NEEDED)
         try:
-            key = await asyncio.to_thread(private_key, pem)
+            key = await pool.submit(private_key, pem)
         except ValueError:
             ends = when(object_of(token.get("accessToken")).get("expiresAt"), clock.now())
             raise LoginRequired(

@@ -11,6 +11,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from aiocreds import pool
 from aiocreds.cli.handing import ASKED_BEFORE, add_profile, asking_for, fetch, provider_of, region_of, variables
 from aiocreds.cli.terminal import ask_for_code, caught, complain, numbers_of, point_to_explain, run_to_end
 from aiocreds.config import load
@@ -200,7 +201,7 @@ async def _without_default_profile() -> dict[str, str]:
     """
     config = await load(DEFAULT, needed=False)
     for path in (config.config_file, config.credentials_file):
-        if line := await asyncio.to_thread(_default_credentials, path):
+        if line := await pool.submit(_default_credentials, path):
             complain(
                 "exec",
                 f"the default profile ({path}:{line}) would win over the endpoint:"

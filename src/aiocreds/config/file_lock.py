@@ -7,20 +7,23 @@ import errno
 import logging
 import os
 import sys
-from contextlib import asynccontextmanager, suppress
+from contextlib import contextmanager, suppress
 from random import uniform
 from threading import Lock
 from typing import TYPE_CHECKING, TypeVar
+from weakref import ref
 
 if sys.platform == "win32":
     import msvcrt
 else:
     import fcntl
 
+from aiocreds import pool
 from aiocreds.config.exposure import refuse_folder_of_others
+from aiocreds.threads import renew_after_fork
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import Callable, Iterator
 
 logger = logging.getLogger("aiocreds.config.file_lock")
 T = TypeVar("T")
@@ -31,18 +34,14 @@ _opened: set[FileLock] = set()
 _told: set[str] = set()
 
 
-@asynccontextmanager
-async def released(path: str) -> AsyncIterator[FileLock]:
+@contextmanager
+def released(path: str) -> Iterator[FileLock]:
     """The lock on a file, not yet taken; it is given up at the end, whatever happens."""
-    loop = asyncio.get_running_loop()
-    lock = FileLock(path, loop)
+    lock = FileLock(path, asyncio.get_running_loop())
     try:
         yield lock
     finally:
-        try:
-            loop.run_in_executor(None, lock.release)  # after a cancellation, another thread may be at it still
-        except RuntimeError:  # the loop was closed in the middle
-            lock.release()
+        pool.run_behind(lock.release)  # after a cancellation, another thread may be at it still
 
 
 class FileLock:
@@ -59,17 +58,18 @@ class FileLock:
 
     def __init__(self, path: str, loop: asyncio.AbstractEventLoop | None = None) -> None:
         self.path = path
-        self._loop = loop
+        self._loop = None if loop is None else ref(loop)
         self._busy = Lock()
         self._released = False
         self._descriptor: int | None = None
         self._pause = PAUSE
         self._give_up: float | None = None
+        renew_after_fork(self)
 
     async def attempt(self) -> bool:
         """Take the lock; False, after a pause, when another holds it. One that nobody gives up counts as taken."""
         loop = asyncio.get_running_loop()
-        if await loop.run_in_executor(None, self.take):
+        if await pool.submit(self.take):
             return True
         if self._give_up is None:
             self._give_up = loop.time() + LONGEST_LOCK
@@ -113,7 +113,10 @@ class FileLock:
     @property
     def orphaned(self) -> bool:
         """Whether nobody will give it up any more."""
-        return self._loop is not None and self._loop.is_closed()
+        if self._loop is None:
+            return False
+        loop = self._loop()
+        return loop is None or loop.is_closed()
 
     def during(self, work: Callable[[], T]) -> T:
         """Do something that no release may overtake."""
@@ -133,9 +136,9 @@ class FileLock:
                     fcntl.flock(self._descriptor, fcntl.LOCK_UN)
             self._close()
 
-    def forget(self) -> None:
+    def _after_fork(self) -> None:
         """Close it in a forked process, where it would outlive the parent whose it is."""
-        self._busy, self._released = Lock(), True  # a thread that is not here may have held the old one
+        self._busy, self._released = Lock(), True
         self._close()
 
     def _close(self) -> None:
@@ -159,12 +162,3 @@ def _open(path: str) -> int:
             _told.add(path)
             logger.warning("%s %s, so programs may renew the sign-in twice: remove it", path, fault)
         raise
-
-
-def _forget_all() -> None:
-    for lock in _opened.copy():
-        lock.forget()
-
-
-if sys.platform != "win32":
-    os.register_at_fork(after_in_child=_forget_all)

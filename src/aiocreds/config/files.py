@@ -10,12 +10,14 @@ from functools import partial
 from threading import Lock
 from time import monotonic, sleep
 from typing import TYPE_CHECKING
+from weakref import ref
 
-from aiocreds import trace
+from aiocreds import pool, trace
 from aiocreds.config.grammar import Document
 from aiocreds.config.locations import CONFIG_FILE, CREDENTIALS_FILE, locate
 from aiocreds.config.profiles import SharedConfig
 from aiocreds.errors import InvalidConfiguration, afresh
+from aiocreds.threads import renew_after_fork
 
 if TYPE_CHECKING:
     from aiocreds.context import Context
@@ -62,12 +64,13 @@ async def load(
     See https://docs.aws.amazon.com/sdkref/latest/guide/file-format.html
     """
     loop = asyncio.get_running_loop()
-    key = (loop, credentials_file, config_file)
+    key = (id(loop), credentials_file, config_file)
     looks = context._looks  # noqa: SLF001  # pyright: ignore[reportPrivateUsage] - one of us
-    look: Look | None = looks.get(key)
-    if look is None or look.begun:
-        look = looks[key] = Look(context, credentials_file, config_file)
-        loop.call_soon(_begin, loop, context, key, look)  # when all who are awake now have asked
+    known: ref[Look] | None = looks.get(key)
+    if known is None or (look := known()) is None or look.begun:
+        look = Look(context, credentials_file, config_file)
+        looks[key] = ref(look)  # it belongs to those who wait, and they to their loop
+        loop.call_soon(_begin, context, key, look)  # when all who are awake now have asked
     waiter: asyncio.Future[None] = loop.create_future()
     look.waiters.append(waiter)
     await waiter
@@ -147,7 +150,7 @@ def _load(
 class Look:
     """One look at the files, shared by all who ask on a loop before it begins: none can miss an earlier edit."""
 
-    __slots__ = ("_arguments", "answer", "begun", "waiters")
+    __slots__ = ("__weakref__", "_arguments", "answer", "begun", "taken", "waiters")
 
     def __init__(
         self,
@@ -158,17 +161,19 @@ class Look:
         self._arguments = context, credentials_file, config_file
         self.begun = False
         self.answer: SharedConfig | BaseException
+        self.taken: asyncio.Future[SharedConfig]
         self.waiters: list[asyncio.Future[None]] = []
 
-    def take(self) -> SharedConfig:
-        """Look, in a worker thread."""
+    def begin(self) -> None:
+        """Look, in a thread that knows nothing of who waits: where the disk hangs, it would hold their loop."""
         self.begun = True
-        return _load(*self._arguments)
+        self.taken = pool.submit(_load, *self._arguments)
 
 
-def _begin(loop: asyncio.AbstractEventLoop, context: Context, key: object, look: Look) -> None:
+def _begin(context: Context, key: object, look: Look) -> None:
     try:
-        loop.run_in_executor(None, look.take).add_done_callback(partial(_tell, context, key, look))
+        look.begin()
+        look.taken.add_done_callback(partial(_tell, context, key, look))
     except Exception as error:  # noqa: BLE001 - such as when no thread is to be had; whoever waits has to hear it
         _answer(context, key, look, error)
 
@@ -182,7 +187,8 @@ def _tell(context: Context, key: object, look: Look, taken: asyncio.Future[Share
 def _answer(context: Context, key: object, look: Look, answer: SharedConfig | BaseException) -> None:
     """Wake those who wait for a look, back on the loop."""
     looks = context._looks  # noqa: SLF001  # pyright: ignore[reportPrivateUsage] - one of us
-    if looks.get(key) is look:
+    known: ref[Look] | None = looks.get(key)
+    if known is not None and known() is look:
         del looks[key]
     look.answer = answer
     for waiter in look.waiters:
@@ -202,13 +208,13 @@ class SharedFile:
         name: ``"credentials"`` or ``"config"``.
     """
 
-    __slots__ = ("_lock", "_patience", "_process", "_seen", "credentials", "path")
+    __slots__ = ("__weakref__", "_lock", "_patience", "_seen", "credentials", "path")
 
     def __init__(self, path: str, name: str) -> None:
         self.path = path
         self.credentials = name == "credentials"
         self._lock = Lock()
-        self._process = os.getpid()
+        renew_after_fork(self)
         self._patience = PIPE_PATIENCE
         self._seen: tuple[Stamp | None, Document] = MISSING, Document(path)
 
@@ -225,8 +231,6 @@ class SharedFile:
         try:
             stamp, document = self._seen
             if stamp != self._stamp(named=named):
-                if self._process != os.getpid():  # forked, perhaps while another thread held the lock
-                    self._lock, self._process = Lock(), os.getpid()
                 with self._lock:
                     document = self._refreshed(named=named)
         except Unreadable as error:
@@ -244,6 +248,9 @@ class SharedFile:
                 break
             sleep(PAUSE)
         return self._seen[1]
+
+    def _after_fork(self) -> None:
+        self._lock = Lock()
 
     def _read(self) -> bytes:
         try:

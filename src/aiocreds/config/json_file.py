@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import errno
 import json
 import os
@@ -11,7 +10,7 @@ from contextlib import suppress
 from time import sleep
 from typing import Any, cast
 
-from aiocreds import trace
+from aiocreds import pool, trace
 from aiocreds.config import private_file
 from aiocreds.config.exposure import exposures, refuse_folder_of_others
 from aiocreds.errors import InvalidConfiguration, SourceUnavailable
@@ -44,7 +43,7 @@ async def read(path: str) -> Document | None:
         SourceUnavailable: the machine cannot read it just now.
     """
     try:
-        document = await asyncio.get_running_loop().run_in_executor(None, look, path)
+        document = await pool.submit(look, path)
     except (FileNotFoundError, NotADirectoryError):
         trace.note(path, "not there")
         return None

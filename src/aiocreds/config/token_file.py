@@ -7,7 +7,7 @@ import errno
 import os
 import stat
 
-from aiocreds import trace
+from aiocreds import pool, trace
 from aiocreds.errors import InvalidConfiguration, SourceUnavailable
 from aiocreds.hidden import Data, Text
 
@@ -29,13 +29,12 @@ async def read_token_file(path: str, *, place: str) -> Text:
         InvalidConfiguration: it is not there, may not be read or is no text.
         SourceUnavailable: it stays empty.
     """
-    loop = asyncio.get_running_loop()
     missing = False
     for attempt in range(ATTEMPTS):
         if attempt:
             await asyncio.sleep(PAUSE)
         try:
-            token = await loop.run_in_executor(None, _read, path)
+            token = await pool.submit(_read, path)
             missing = False
         except FileNotFoundError:
             missing = True

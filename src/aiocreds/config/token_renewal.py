@@ -9,7 +9,7 @@ from math import inf
 from random import uniform
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from aiocreds import trace
+from aiocreds import pool, trace
 from aiocreds.config import json_file
 from aiocreds.config.exposure import OthersFolder
 from aiocreds.config.file_lock import released
@@ -125,7 +125,7 @@ class Renewal:
 
     async def run(self, seen: Token) -> Token | None:
         """The token after the renewal, or what somebody else has put there meanwhile."""
-        async with released(self.path.removesuffix(".json") + ".lock") as lock:
+        with released(self.path.removesuffix(".json") + ".lock") as lock:
             while True:
                 taken = await lock.attempt()
                 token = await self.read()
@@ -185,8 +185,7 @@ class Renewal:
 
     async def _put(self, lock: FileLock, token: Token, in_file: Token) -> Token | None:
         """Put a token in the place of another, whoever is cancelled meanwhile; the token that counts then."""
-        loop = asyncio.get_running_loop()
-        writing = loop.run_in_executor(None, lock.during, lambda: self._write(token, in_file))
+        writing = pool.submit(lock.during, lambda: self._write(token, in_file))
         return await asyncio.shield(writing)
 
     def _write(self, token: Token, in_file: Token) -> Token | None:

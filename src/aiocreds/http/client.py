@@ -7,14 +7,17 @@ import ssl
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from aiocreds import pool
 from aiocreds.context import expand_path, home_folder
 from aiocreds.errors import CredentialsError, InvalidConfiguration, afresh
 from aiocreds.http.exchange import Call, Response, checked_headers, checked_url, persist, timeouts
 from aiocreds.http.proxies import proxy_for
 from aiocreds.http.sessions import Lease
+from aiocreds.threads import on_loop, put_on_loop
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Container, Mapping, Sequence
+    from weakref import ref
 
     import aiohttp
     from yarl import URL
@@ -50,17 +53,15 @@ class Http:
         self._home = home
         self._held = held
         self._borrowed = session
-        self._leases: dict[asyncio.AbstractEventLoop, Lease] = {}
+        self._leases: dict[int, ref[Lease]] = {}  # by the id of their loop
         self._trust: dict[str, tuple[tuple[int, ...], ssl.SSLContext]] = {}
 
     def lease(self) -> Lease:
         """What keeps the running loop's session open between requests: ``async with http.lease(): ...``."""
         loop = asyncio.get_running_loop()
-        if (lease := self._leases.get(loop)) is None:
-            lease = self._leases[loop] = Lease(self._borrowed, lambda: loop in self._held)
-            for other in list(self._leases):
-                if other.is_closed():
-                    self._leases.pop(other, None)
+        if (lease := on_loop(self._leases, loop)) is None:
+            lease = Lease(self._borrowed, loop, self._held)
+            put_on_loop(self._leases, loop, lease)
         return lease
 
     async def close_idle(self) -> None:
@@ -152,7 +153,7 @@ class Http:
             (of_requests, self._environ.get(of_requests)),
         ):
             if path and (path := path.strip()):
-                return await asyncio.to_thread(self._trusting, path, name)
+                return await pool.submit(self._trusting, path, name)
         return True
 
     def _trusting(self, path: str, name: str) -> ssl.SSLContext:

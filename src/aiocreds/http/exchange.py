@@ -6,6 +6,7 @@ import asyncio
 import logging
 import random
 import re
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -137,12 +138,14 @@ async def _attempt(call: Call, session: aiohttp.ClientSession) -> Response | Fai
         return outcome
     finally:
         del headers  # a cancellation's traceback shows this frame
-        attempt_under_way.reset(token)
+        with suppress(ValueError):  # in another context: its loop was dropped in the middle
+            attempt_under_way.reset(token)
         if not isinstance(outcome, Response):
-            for wire in attempt.wires:
-                wire.abort()
-            if response is not None:
-                response.close()
+            with suppress(RuntimeError):  # as above, and has closed itself
+                for wire in attempt.wires:
+                    wire.abort()
+                if response is not None:
+                    response.close()
 
 
 async def _read(response: aiohttp.ClientResponse, host: str) -> Response | Failure:

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Self, final
+import socket
+from functools import partial
+from typing import TYPE_CHECKING, Any, Self, cast, final
 
 import aiohttp
 
+from aiocreds import pool
 from aiocreds.errors import InvalidConfiguration
 from aiocreds.http.outgoing import OutgoingRequest
+from aiocreds.threads import belongings, runs_here
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Container
 
 SECONDS_TO_CLOSE = 2.0
 
@@ -23,9 +27,15 @@ class Lease:
     An ``async with`` over it holds it; holds nest.
     """
 
-    __slots__ = ("_borrowed", "_holders", "_kept", "_session")
+    __slots__ = ("__weakref__", "_borrowed", "_holders", "_kept", "_session", "loop")
 
-    def __init__(self, borrowed: aiohttp.ClientSession | None, kept: Callable[[], bool]) -> None:
+    def __init__(
+        self,
+        borrowed: aiohttp.ClientSession | None,
+        loop: asyncio.AbstractEventLoop,
+        kept: Container[asyncio.AbstractEventLoop],
+    ) -> None:
+        self.loop = loop
         self._borrowed = borrowed
         self._kept = kept
         self._holders = 0
@@ -50,13 +60,15 @@ class Lease:
 
     @property
     def idle(self) -> bool:
-        """Whether a session is open that nobody needs."""
-        return not self._holders and self._session is not None and not self._kept()
+        """Whether a session is open that nobody needs, and can be closed."""
+        needed = self._holders or self.loop in self._kept
+        return not needed and self._session is not None and runs_here(self.loop)
 
     async def close(self) -> None:
         """Close the session; the next who needs one opens another."""
         if self._session is not None:
             leaving, self._session = self._session, None
+            belongings(self.loop).discard(self)
             await close_session(leaving)
 
     def session(self) -> aiohttp.ClientSession:
@@ -71,7 +83,8 @@ class Lease:
                 "are needed, or pass none"
             )
         if self._session is None:
-            self._session = self._borrow() or open_session(aiohttp.TCPConnector(), owner=True)
+            self._session = self._borrow() or open_session(_connector(), owner=True)
+            belongings(self.loop).add(self)
         return self._session
 
     def _borrow(self) -> aiohttp.ClientSession | None:
@@ -81,6 +94,23 @@ class Lease:
             return open_session(self._borrowed.connector, owner=False)
         except RuntimeError:  # aiohttp's way to say that the connector lives on another loop
             return None
+
+
+def _connector() -> aiohttp.TCPConnector:
+    if aiohttp.DefaultResolver is not aiohttp.ThreadedResolver:  # aiodns is installed, and wants no thread
+        return aiohttp.TCPConnector()
+    look_ups = cast("asyncio.AbstractEventLoop", _LookUps())
+    return aiohttp.TCPConnector(resolver=aiohttp.ThreadedResolver(look_ups))
+
+
+class _LookUps:
+    """What aiohttp's resolver asks of a loop, in threads of ours."""
+
+    async def getaddrinfo(self, host: str, port: int, **hints: int) -> list[Any]:
+        return await pool.submit_long(partial(socket.getaddrinfo, host, port, **hints))
+
+    async def getnameinfo(self, address: tuple[Any, ...], flags: int) -> tuple[str, str]:
+        return await pool.submit_long(socket.getnameinfo, address, flags)
 
 
 async def close_session(session: aiohttp.ClientSession) -> None:

@@ -11,7 +11,7 @@ Install with ``pip install 'aiocreds[httpx]'``.
 
 from __future__ import annotations
 
-import asyncio
+from contextvars import copy_context
 from functools import partial
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -23,6 +23,7 @@ except ModuleNotFoundError as error:
         "aiocreds.integrations.httpx needs httpx: pip install 'aiocreds[httpx]'", name=error.name
     ) from error
 
+from aiocreds import pool
 from aiocreds.integrations.sigv4 import (
     LONGEST_REFUSAL,
     REFUSALS,
@@ -203,4 +204,4 @@ async def _hash(body: httpx.SyncByteStream) -> str:
             found.update(piece)
         return found.hexdigest()
 
-    return await asyncio.to_thread(read)
+    return await pool.submit_long(copy_context().run, read)  # the pieces may be a program's own

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import re
 from hashlib import sha256
 from typing import TYPE_CHECKING, NamedTuple
 
+from aiocreds import pool
 from aiocreds.aws.refusals import EXPIRED, told_in_json
 from aiocreds.aws.signing import UNSIGNED_PAYLOAD, check_sendable, presign, sign, unambiguous
 from aiocreds.context import DEFAULT
@@ -169,7 +169,7 @@ class SigV4:
         if stated is not None and (body is None or stated.startswith(("UNSIGNED-", "STREAMING-"))):
             return stated
         if body is not None:
-            return await asyncio.to_thread(_hash, body) if len(body) > LARGE else _hash(body)
+            return await pool.submit_long(_hash, body) if len(body) > LARGE else _hash(body)
         if self._rules.streams:
             return UNSIGNED_PAYLOAD
         if read is None:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import TYPE_CHECKING
 
+from aiocreds import pool
 from aiocreds.aws import dpop
 from aiocreds.aws.client import ClientConfig, Surroundings
 from aiocreds.aws.login_session import LoginSession
@@ -71,7 +71,7 @@ async def from_login(
 
 async def login_credentials(section: Section, *, client: ClientConfig, around: Surroundings) -> Credentials:
     """The credentials of a profile with a ``login_session``, renewed first if their end is near."""
-    if not await asyncio.to_thread(dpop.can_prove):
+    if not await pool.submit(dpop.can_prove):
         raise InvalidConfiguration(
             f"profile {section.name!r} has a login_session ({section.where('login_session')}), and what aws login"
             f" brought is renewed with the library cryptography, which is not installed: {dpop.INSTALL}"
