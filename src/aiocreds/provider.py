@@ -355,13 +355,13 @@ class Provider:
         if on_loop(self._flights, loop) is None:
             self._start(self._announce(loop))
 
-    async def _fly(self, *, behind: bool = False, patience: float | None = None) -> Flight:
+    async def _fly(self, *, behind: bool = False, patience: float = inf) -> Flight:
         """Join the flight under way or start one, and wait for its landing.
 
         With ``patience``, for no more seconds than that, and not for a flight that has taken as long already.
         """
         loop, share = running_loop(), True
-        give_up = inf if patience is None else loop.time() + patience
+        give_up = loop.time() + patience
         while True:
             flight = on_loop(self._flights, loop)
             record, starts = trace.current(), flight is None
@@ -369,7 +369,7 @@ class Provider:
                 flight = self._announce(loop, share=share)
             else:
                 self._refuse_circle(flight)
-                give_up = min(give_up, flight.since + (patience or inf))
+                give_up = min(give_up, flight.since + patience)
                 if loop.time() >= give_up:
                     return flight
             step = None if record is None else record.begin(self.name)

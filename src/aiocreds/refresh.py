@@ -155,13 +155,13 @@ def usable(state: State, now: float) -> bool:
     return now < state.expires_at or (state.credentials.may_outlive_expiry and not state.refused)
 
 
-def patience(state: State, now: float) -> float | None:
-    """Return how many seconds a caller waits for a refresh before what is held is served; None: that cannot be.
+def patience(state: State, now: float) -> float:
+    """Return how many seconds a caller waits for a refresh before what is held is served; ``inf``: that cannot be.
 
     A few, and no longer than the credentials last: a little of their life is left for the request that they sign.
     """
     if not usable(state, now):
-        return None
+        return inf
     left = state.expires_at - now
     return PATIENCE if left <= 0 else min(PATIENCE, left - min(1.0, left / 2))
 
