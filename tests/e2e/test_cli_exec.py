@@ -332,3 +332,18 @@ async def test_ctrl_c_while_it_waits_for_credentials(aws: Loopback, home: Path) 
             process.send_signal(number)
             out, err = await process.communicate()
         assert (process.returncode, out, err) == (status, b"", b"")
+
+
+@BOTH
+@pytest.mark.parametrize("kind", ["a folder", "a pipe"])
+async def test_keys_of_the_environment_need_no_shared_file(server: list[str], machine: Machine, kind: str) -> None:
+    config = machine.home / ".aws" / "config"
+    config.unlink()
+    if kind == "a folder":
+        config.mkdir()
+    else:
+        os.mkfifo(config)
+    keys = {"AWS_ACCESS_KEY_ID": "AKIAENVIRON000001", "AWS_SECRET_ACCESS_KEY": secret()}
+    ended = await machine.aiocreds("exec", *server, "--", "echo", "here", **keys)
+    assert (ended.status, ended.out) == (0, "here\n"), ended.err
+    assert ended.err.count("cannot be read") == 1
