@@ -69,7 +69,7 @@ class Chain(Provider):
                         error.add_note(f"Asked before it in the chain:{_listed(attempts)}")
                     trace.not_asked(other.name for other in self._members[number:])
                     raise
-                logger.debug("%s: goes on after %s", self.name, error)
+                logger.debug("%s: goes on after %s", self.name, str(error))
                 attempts.append(afresh(error))
             else:
                 self._winner = member

@@ -177,7 +177,7 @@ class Renewal:
         if left > 0:
             self.memory.held = Held(token, now + HOLD, afresh(error))
             level = logging.WARNING if error.recoverable else logging.ERROR
-            logger.log(level, "%s. The token in %s is used on for %.0f s", error, self.path, left)
+            logger.log(level, "%s. The token in %s is used on for %.0f s", str(error), self.path, left)
             return token
         if not error.recoverable:
             self.memory.held = Held(token, now + uniform(*REFUSED), afresh(error))
