@@ -17,7 +17,7 @@ from aiocreds.aws.refusals import THROTTLED, Told, to_error
 from aiocreds.credentials import Credentials, redact_key
 from aiocreds.errors import ServiceRefused, SourceUnavailable
 from aiocreds.hidden import Data, Document, Text
-from aiocreds.parse import error_code, parse_expiration
+from aiocreds.parse import account_of_arn, error_code, parse_expiration
 
 if TYPE_CHECKING:
     from collections.abc import Container, Mapping, Sequence
@@ -149,7 +149,7 @@ async def assume(
     asked = sts.around.context.clock.now()
     response = await _ask(sts, action, parameters, target=target, credentials=credentials, hidden=hidden)
     origin = f"STS ({response.host})"
-    assumed = _parse(response, action, origin)
+    assumed = _parse(response, action, origin, parameters.get("RoleArn"))
     sts.refuse_expired(assumed, response, asked, origin=origin)
     return assumed
 
@@ -256,7 +256,7 @@ def _refusal(
     )
 
 
-def _parse(response: Response, action: Action, origin: str) -> Credentials:
+def _parse(response: Response, action: Action, origin: str, role_arn: object) -> Credentials:
     try:
         text = Text(response.body.decode())
     except UnicodeDecodeError:
@@ -268,13 +268,14 @@ def _parse(response: Response, action: Action, origin: str) -> Credentials:
         fields = _fields(response.body)
         if missing := [name for name in ISSUED if not fields.get(name)]:
             raise SourceUnavailable(f"{origin} answered without {', '.join(missing)}; is that STS?")
-    arn = fields.get("Arn", "").split(":")
     return Credentials(
         fields["AccessKeyId"],
         fields["SecretAccessKey"],
         session_token=fields["SessionToken"],
-        expiration=parse_expiration(fields["Expiration"], origin=f"the Expiration that {origin} answered with"),
-        account_id=arn[4] if len(arn) > 4 and arn[4] else None,
+        expiration=parse_expiration(
+            fields["Expiration"], origin=f"the Expiration that {origin} answered with", per_second=1
+        ),
+        account_id=account_of_arn(fields.get("Arn")) or account_of_arn(role_arn),
         provider=action.provider,
         may_outlive_expiry=True,
     )

@@ -7,10 +7,9 @@ import logging
 import random
 import re
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 from functools import lru_cache
 from math import inf
+from time import time
 from typing import TYPE_CHECKING, final
 
 import aiohttp
@@ -21,6 +20,7 @@ from aiocreds.errors import InvalidConfiguration
 from aiocreds.hidden import Buffer, Data
 from aiocreds.http.failures import Failure, diagnosis, to_error
 from aiocreds.http.outgoing import Attempt, Signer, attempt_under_way, once, url_text
+from aiocreds.times import time_of
 
 if TYPE_CHECKING:
     import ssl
@@ -180,18 +180,10 @@ def _retry_after(headers: Mapping[str, str]) -> float:
     value = headers.get("Retry-After", "").strip()
     if value.isascii() and value.isdecimal():
         return float(value)
-    if (then := _date(value)) is None:
+    if (then := time_of(value)) == -inf:
         return 0.0
-    now = _date(headers.get("Date", "")) or datetime.now(UTC)
-    return max(0.0, (then - now).total_seconds())
-
-
-def _date(value: str) -> datetime | None:
-    try:
-        date = parsedate_to_datetime(value)
-    except (ValueError, OverflowError):
-        return None
-    return date if date.tzinfo is not None else date.replace(tzinfo=UTC)
+    now = time_of(headers.get("Date"))
+    return max(0.0, then - (time() if now == -inf else now))
 
 
 _UNSENDABLE = re.compile(r"[^\t\x20-\x7e\xa0-\xff]")
