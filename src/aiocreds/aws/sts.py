@@ -192,7 +192,7 @@ async def _ask(
             clock_rejected=partial(_tells, CLOCK_REJECTED),
         )
     except SourceUnavailable as silence:
-        raise SourceUnavailable(f"{silence}; asked STS {target}", provider=silence.provider) from None
+        raise SourceUnavailable(f"{silence}; asked STS {target}", provider=silence.provider) from silence.__cause__
     if response.status != 200:
         raise _refusal(response, action, f"STS ({response.host})", target, credentials, hidden)
     return response

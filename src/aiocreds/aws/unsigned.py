@@ -82,7 +82,9 @@ async def ask(
             clock_rejected=clock_rejected,
         )
     except SourceUnavailable as silence:
-        raise SourceUnavailable(f"{silence}; asked {name} {target}", provider=silence.provider) from None
+        raise SourceUnavailable(
+            f"{silence}; asked {name} {target}", provider=silence.provider
+        ) from silence.__cause__
     origin = f"{name} ({response.host})"
     if response.status != 200:
         told = told_in_json(response, remedies)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import ssl
+import stat
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,6 +21,8 @@ if TYPE_CHECKING:
     from yarl import URL
 
     from aiocreds.http.outgoing import Signer
+
+LARGEST_BUNDLE = 16 * 2**20  # bytes of certificates; those of all public authorities have 0.3 MiB
 
 
 class Http:
@@ -149,8 +153,12 @@ class Http:
     def _trusting(self, path: str, name: str) -> ssl.SSLContext:
         """A TLS context that trusts the certificates in a file, built anew when the file has changed."""
         try:
-            stat = Path(path).stat()
-            stamp = (stat.st_mtime_ns, stat.st_ino, stat.st_size)
+            found = Path(path).stat()
+            if not stat.S_ISREG(found.st_mode):  # OpenSSL would wait for a pipe, and never be done with a device
+                raise OSError(errno.EINVAL, "no file")
+            if found.st_size > LARGEST_BUNDLE:
+                raise OSError(errno.EFBIG, "too large")
+            stamp = (found.st_mtime_ns, found.st_ino, found.st_size)
             known, context = self._trust.get(path, (None, None))
             if context is None or known != stamp:
                 context = ssl.create_default_context(cafile=path)
@@ -158,8 +166,12 @@ class Http:
                 self._trust[path] = stamp, context
         except ssl.SSLError:
             reason = "holds no usable certificates"
-        except (OSError, ValueError):
-            reason = "cannot be read"
+        except (OSError, ValueError) as error:
+            number = getattr(error, "errno", None)
+            reason = {
+                errno.EINVAL: "is no file, but a folder, pipe or device",
+                errno.EFBIG: f"has more than {LARGEST_BUNDLE // 2**20} MiB",
+            }.get(number or 0, "cannot be read")
         else:
             return context
         raise InvalidConfiguration(

@@ -18,7 +18,7 @@ from yarl import URL
 from aiocreds import trace
 from aiocreds.errors import InvalidConfiguration
 from aiocreds.hidden import Buffer, Data
-from aiocreds.http.failures import Failure, diagnosis, to_error
+from aiocreds.http.failures import Failure, diagnosis, to_error, was_closed
 from aiocreds.http.outgoing import Attempt, Signer, attempt_under_way, once, url_text
 from aiocreds.times import time_of
 
@@ -34,6 +34,7 @@ logger = logging.getLogger("aiocreds.http")
 MAX_BODY = 64 * 1024  # bytes; the largest honest answer, an STS one with a long token, has about 5 KiB
 MAX_RETRY_AFTER = 20.0  # seconds; whoever asks for more gets no further attempt
 BACKOFF, LONGEST_BACKOFF = 0.15, 5.0
+MOST_STALE = 5  # kept connections in a row that may turn out to be closed before one counts as an attempt
 
 
 @final
@@ -91,11 +92,15 @@ async def persist(call: Call, lease: Lease) -> Response | SourceUnavailable:
     """Make up to ``call.attempts`` attempts. Failures are returned: raising them here would show `call`."""
     loop = asyncio.get_running_loop()
     answered = False
-    attempt = 0
+    attempt = stale = 0
     while True:
         attempt += 1
         started = loop.time()
         outcome = await _attempt(call, lease.session())
+        if isinstance(outcome, Failure) and outcome.stale and stale < MOST_STALE:
+            logger.debug("%s %s: had closed the kept connection, another is used", call.method, call.host)
+            attempt, stale = attempt - 1, stale + 1
+            continue
         answered = answered or isinstance(outcome, Response) or outcome.answered
         if logger.isEnabledFor(logging.DEBUG):
             said = outcome.status if isinstance(outcome, Response) else outcome.what
@@ -132,7 +137,9 @@ async def _attempt(call: Call, session: aiohttp.ClientSession) -> Response | Fai
         )
         outcome = await _read(response, call.host)
     except (aiohttp.ClientError, OSError) as error:
-        return diagnosis(error, call, answered=response is not None)._replace(connected=bool(attempt.wires))
+        failure = diagnosis(error, call, answered=response is not None)
+        stale = attempt.reused and response is None and was_closed(error)
+        return failure._replace(connected=bool(attempt.wires), stale=stale)
     else:
         return outcome
     finally:

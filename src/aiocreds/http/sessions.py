@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Self, final
 import aiohttp
 
 from aiocreds.errors import InvalidConfiguration
-from aiocreds.http.outgoing import OutgoingRequest
+from aiocreds.http.outgoing import OutgoingRequest, noting_reuse
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -114,4 +114,5 @@ def open_session(connector: aiohttp.BaseConnector, *, owner: bool) -> aiohttp.Cl
         cookie_jar=aiohttp.DummyCookieJar(),
         auto_decompress=False,
         request_class=OutgoingRequest,
+        trace_configs=[noting_reuse()],
     )
