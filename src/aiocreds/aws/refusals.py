@@ -16,10 +16,14 @@ if TYPE_CHECKING:
 # https://docs.aws.amazon.com/STS/latest/APIReference/CommonErrors.html and those of the services that speak JSON
 THROTTLED = {
     "BandwidthLimitExceeded",
+    "EC2ThrottledException",
     "PriorRequestNotComplete",
+    "ProvisionedThroughputExceededException",
     "RequestLimitExceeded",
     "RequestThrottled",
     "RequestThrottledException",
+    "RequestTimeout",
+    "RequestTimeoutException",
     "SlowDown",
     "SlowDownException",
     "ThrottledException",
@@ -27,6 +31,7 @@ THROTTLED = {
     "ThrottlingException",
     "TooManyRequestsError",
     "TooManyRequestsException",
+    "TransactionInProgressException",
 }
 EXPIRED = {"ExpiredToken", "ExpiredTokenException", "RequestExpired", "InvalidToken"}  # what signed a request
 LONGEST_MESSAGE = 500

@@ -33,6 +33,7 @@ CLOCK_REJECTED = {
     "RequestTimeTooSkewed",
     "SignatureDoesNotMatch",
 }
+INVALID_TOKEN, NO_KEY = "InvalidIdentityToken", "retrieve verification key"
 UNRECOVERABLE = {
     "AccessDenied",
     "IDPRejectedClaim",
@@ -188,7 +189,7 @@ async def _ask(
             headers={"Content-Type": "application/x-www-form-urlencoded; charset=utf-8"},
             body=_form(action.name, parameters),
             credentials=credentials,
-            retry_if=partial(_tells, action.trouble),
+            retry_if=partial(_may_pass, action.trouble),
             clock_rejected=partial(_tells, CLOCK_REJECTED),
         )
     except SourceUnavailable as silence:
@@ -227,6 +228,19 @@ def _tells(codes: Container[str], response: Response) -> bool:
     return response.status >= 400 and _fields(response.body).get("Code", "") in codes
 
 
+def _may_pass(trouble: Container[str], response: Response) -> bool:
+    """Whether an answer tells of something that may be better next time."""
+    if response.status < 400:
+        return False
+    fields = _fields(response.body)
+    return fields.get("Code", "") in trouble or _has_no_key(fields)
+
+
+def _has_no_key(fields: Mapping[str, str]) -> bool:
+    """Whether STS could not get at the keys of the identity provider; it tells so with the code of a bad token."""
+    return fields.get("Code") == INVALID_TOKEN and NO_KEY in fields.get("Message", "").lower()
+
+
 def _refusal(
     response: Response,
     action: Action,
@@ -238,6 +252,12 @@ def _refusal(
     fields = _fields(response.body)
     request_id = fields.get("RequestId") or response.headers.get("x-amzn-RequestId")
     told = Told(error_code(fields.get("Code")), Text(fields.get("Message", "")), request_id)
+    if _has_no_key(fields):
+        return SourceUnavailable(
+            f"{origin} could not retrieve the identity provider's verification key: asked {target}, it answered"
+            f" HTTP {response.status} {INVALID_TOKEN}; asking again later may help, and if not, check that the"
+            " issuer's key set can be read from the internet"
+        )
     secrets: list[tuple[str | None, str]] = [(hidden, "****")]
     if credentials is not None:
         key = redact_key(credentials.access_key_id)
