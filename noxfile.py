@@ -175,19 +175,28 @@ AIOBOTOCORE = {  # oldest, middle (the one that aioboto3 wants), newest
     "middle": ["aiobotocore[httpx]==2.25.1", "aioboto3==15.5.0", "s3fs"],
     "newest": ["aiobotocore[httpx2]>=3.10", "boto3", "s3fs"],
 }
+AIOHTTP = (  # what is tested with the oldest aiohttp
+    *("tests/unit/test_aiohttp_floor.py", "tests/unit/test_http.py", "tests/unit/test_http_source.py"),
+    *("tests/unit/test_cli_connections.py", "tests/unit/test_cli_endpoint.py", "tests/e2e/test_sigv4_aiohttp.py"),
+)
 
 
 @nox.session
 @nox.parametrize("which", list(AIOBOTOCORE), ids=list(AIOBOTOCORE))
 def aiobotocore(session: nox.Session, which: str) -> None:
-    """attach() on the oldest, a middle and the newest aiobotocore, with what is built on it."""
+    """attach() on the oldest, a middle and the newest aiobotocore, with what is built on it.
+
+    With the oldest comes the oldest aiohttp that pyproject.toml permits, and the tests of what is built on that.
+    """
     wanted = AIOBOTOCORE[which]
     harness = ("blockbuster", "cryptography", "moto[s3,server]>=5.1", "pytest", "pytest-asyncio", "pytest-timeout")
-    install(session, ".", *wanted, *harness, "time-machine")
+    aiohttp = [oldest("aiohttp")] if which == "oldest" else []
+    install(session, ".", *wanted, *harness, "time-machine", *aiohttp)
     version = wanted[0].partition("==")[2]
     session.run(
         "pytest",
         *("tests/e2e/test_aiobotocore_range.py", "tests/e2e/test_aioboto3_s3fs.py", "tests/e2e/test_boto3.py"),
+        *(AIOHTTP if aiohttp else ()),
         env={"AIOCREDS_TEST_AIOBOTOCORE": version} if version else {},
         **PATIENT,
     )
@@ -264,6 +273,13 @@ def faults(session: nox.Session) -> None:
     """Every source that talks to something, under every fault, at every age of its credentials, and three rules."""
     install(session, ".", *dependencies("tests"))
     session.run("python", "-m", "tests.faults", *session.posargs, **PATIENT)
+
+
+def oldest(package: str) -> str:
+    """The requirement of just the lowest version of a package that pyproject.toml permits."""
+    needed: list[str] = nox.project.load_toml(HERE / "pyproject.toml")["project"]["dependencies"]
+    [floor] = [it.partition(",")[0] for it in needed if it.startswith(f"{package}>=")]
+    return floor.replace(">=", "==")
 
 
 def dependencies(group: str) -> list[str]:

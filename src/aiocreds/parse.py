@@ -10,11 +10,14 @@ from typing import TYPE_CHECKING, Any, NamedTuple, cast
 from aiocreds.credentials import Credentials
 from aiocreds.errors import ServiceRefused, SourceUnavailable
 from aiocreds.hidden import Data, Document
+from aiocreds.times import parse_time
 
 if TYPE_CHECKING:
     from aiocreds.http import Response
 
 _CODE = re.compile(r"[\w.:#]{1,64}", re.ASCII)
+_NO_TEXT = "[\ud800-\udfff]"  # halves of characters, which JSON can write and no encoding has
+_ARN = r"(?a)arn:[^:\s]+:[^:\s]+:[^:\s]*:(\d{12}):.+"
 
 
 class Names(NamedTuple):
@@ -52,7 +55,7 @@ def parse_credentials(
         names: of the fields.
         may_outlive_expiry: the stamp of :class:`Credentials`.
         accept_expired: EC2 metadata decides for itself what still works.
-        account_id: used when the document has no ``AccountId``.
+        account_id: used when the document has neither an ``AccountId`` nor a ``RoleArn`` that tells one.
 
     Raises:
         SourceUnavailable: it is no such document, or its credentials have expired.
@@ -67,6 +70,9 @@ def parse_credentials(
             code=code,
             status=200,
         )
+    for name in names:
+        if type(document.get(name)) is int:  # a key of digits alone, printed by something that knows no types
+            document[name] = str(document[name])
     credentials = credentials_in(
         document,
         names=names,
@@ -77,7 +83,9 @@ def parse_credentials(
         origin=origin,
         remedy=remedy,
         may_outlive_expiry=may_outlive_expiry,
-        account_id=text_of(document.get("AccountId")) or account_id,
+        account_id=account_of(document.get("AccountId"))
+        or account_of_arn(document.get("RoleArn"))  # that of ECS, whose agent tells no account
+        or account_id,
     )
     if not accept_expired:
         refuse_expired(credentials, origin=origin, now=now)
@@ -110,11 +118,16 @@ def credentials_in(
         identity_id: of the credentials.
 
     Raises:
-        SourceUnavailable: a key is missing.
+        SourceUnavailable: a key is missing, or one holds half a character.
     """
     fields = object_of(document)
     if missing := [name for name in (names.key, names.secret) if not text_of(fields.get(name))]:
         raise SourceUnavailable(f"{origin} answered without {' and '.join(missing)}; {remedy}")
+    for name in names:
+        if re.search(_NO_TEXT, text_of(fields.get(name)) or ""):
+            raise SourceUnavailable(
+                f"{origin} answered with a {name} that holds half a character (a lone surrogate); {remedy}"
+            )
     key, secret, token = (text_of(fields.get(name)) for name in names)
     return Credentials(
         key or "",
@@ -170,20 +183,31 @@ def error_code(value: object) -> str:
 
 
 def parse_expiration(value: object, *, origin: str, per_second: int | None = None) -> datetime:
-    """An ISO 8601 time, where one without a zone is UTC; or with ``per_second`` a number since the epoch.
+    """Return a time that is written as `parse_time` reads it, or with ``per_second`` as a number since the epoch.
 
     Raises:
         SourceUnavailable: it is none.
     """
     try:
-        if per_second is not None and isinstance(value, int | float):
-            return datetime.fromtimestamp(value / per_second, UTC)
-        expiration = datetime.fromisoformat(value if isinstance(value, str) else "")
-        return expiration.astimezone(UTC) if expiration.tzinfo else expiration.replace(tzinfo=UTC)
+        if per_second is not None and (number := _number(value)) is not None:
+            return datetime.fromtimestamp(number / per_second, UTC)
+        return parse_time(value if isinstance(value, str) else "")
     except (ValueError, OverflowError, OSError):
         del value  # it may be anything
         expected = "an ISO 8601 time such as 2030-01-01T00:00:00Z" if per_second is None else "a time since 1970"
         raise SourceUnavailable(f"{origin} is not {expected}") from None
+
+
+def _number(value: object) -> int | float | None:
+    """A number, be it written as a text; None for anything else."""
+    if isinstance(value, int | float):
+        return value
+    if isinstance(value, str):
+        try:
+            return float(value)
+        except ValueError:
+            pass  # a date
+    return None
 
 
 def refuse_expired(credentials: Credentials, *, origin: str, now: float) -> None:
@@ -212,3 +236,22 @@ def object_of(value: object) -> Document:
 def text_of(value: object) -> str | None:
     """A text that is not blank, stripped; None for anything else."""
     return value.strip() or None if isinstance(value, str) else None
+
+
+def account_of(value: object) -> str | None:
+    """Return the id of an account; a number gets back the zeros before its 12 digits that no number keeps.
+
+    None for what is neither a text nor such a number.
+    """
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    if type(value) is int:
+        return f"{value:012d}" if 0 < value < 10**12 else None
+    text = text_of(value)
+    return None if text is None or re.search(_NO_TEXT, text) else text
+
+
+def account_of_arn(value: object) -> str | None:
+    """Return the account that an ARN names, such as a role's; None where it names none, or is none."""
+    arn = re.fullmatch(_ARN, value.strip()) if isinstance(value, str) else None
+    return arn and arn[1]

@@ -173,9 +173,10 @@ async def test_every_parameter_arrives_as_botocore_sends_it(aws: Loopback, conte
     await asyncio.to_thread(ask, IdentityId=identity_id, Logins=logins, CustomRoleArn=CUSTOM_ROLE)
     await asyncio.to_thread(client.close)
     await pool(context, account_id="123456789012", logins=logins, custom_role_arn=CUSTOM_ROLE)()
-    await from_cognito_identity(
+    credentials = await from_cognito_identity(
         identity_id=identity_id, logins=logins, custom_role_arn=CUSTOM_ROLE, context=context
     )()
+    assert credentials.account_id == CUSTOM_ROLE.split(":")[4]
 
     def told(seen: Seen) -> tuple[object, ...]:
         names = ("X-Amz-Target", "Content-Type", "Authorization")

@@ -117,6 +117,17 @@ async def test_credentials(agent: Loopback, context: Context) -> None:
     assert agent.requests[0].headers["Accept"] == "application/json"
 
 
+async def test_the_account_is_in_the_role_that_ecs_tells(agent: Loopback, context: Context) -> None:
+    arn = "arn:aws:iam::012345678901:role/task"
+    told = {"RoleArn": arn, **agent.credentials("ECS"), "Token": secret("token")}
+    told.pop("AccountId", None)
+    agent.always(CONTAINER_PATH, json_answer(told))
+    for provider in (from_http(context=context), from_container_metadata(context=context)):
+        assert (await provider()).account_id == "012345678901"
+    agent.always(CONTAINER_PATH, json_answer({**told, "AccountId": 12345678902}))
+    assert (await from_http(context=context)()).account_id == "012345678902"
+
+
 async def test_each_fetch_asks_anew(agent: Loopback, context: Context) -> None:
     provider = from_container_metadata(context=context)
     assert (await provider()).access_key_id != (await provider.fetch()).access_key_id

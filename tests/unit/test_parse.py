@@ -122,7 +122,7 @@ def test_no_document(text: bytes, what: str) -> None:
     assert MARK not in str(caught.value)
 
 
-@pytest.mark.parametrize("bad", [None, "", " ", "\n", 12, ["hUsH"], {"a": "hUsH"}])
+@pytest.mark.parametrize("bad", [None, "", " ", "\n", True, 1.5, ["hUsH"], {"a": "hUsH"}])
 def test_missing_fields(bad: object) -> None:
     for field in ("AccessKeyId", "SecretAccessKey"):
         with pytest.raises(SourceUnavailable, match=f"the agent answered without {field}; look there"):
@@ -152,6 +152,51 @@ def test_forms_of_an_expiration() -> None:
         assert parse(document(Expiration=text)).expiration == one
     for nothing in (None, ""):
         assert parse(document(Expiration=nothing)).expiration is None
+
+
+@pytest.mark.parametrize(
+    ("number", "account"),
+    [
+        (123456789012, "123456789012"),
+        (12345678901, "012345678901"),  # what a number made of a zero at the front
+        (12, "000000000012"),
+        (123456789012.0, "123456789012"),
+        ("012345678901", "012345678901"),
+        (" 123456789012 ", "123456789012"),
+        *((bad, None) for bad in (True, 0, -1, 1234567890123, 1.5, "", [1], "\ud800")),
+    ],
+)
+def test_an_account_that_is_written_as_a_number(number: object, account: str | None) -> None:
+    assert parse(document(AccountId=number)).account_id == account
+
+
+def test_keys_of_digits_alone_that_are_written_as_numbers() -> None:
+    credentials = parse(document(AccessKeyId=123456789012, SecretAccessKey=10**30, Token=10**40))
+    assert credentials.access_key_id == "123456789012"
+    assert credentials.secret_access_key == str(10**30)
+    assert credentials.session_token == str(10**40)
+
+
+@pytest.mark.parametrize(
+    ("arn", "account"),
+    [
+        ("arn:aws:iam::123456789012:role/app", "123456789012"),
+        ("arn:aws-cn:sts::012345678901:assumed-role/app/session", "012345678901"),
+        *((none, None) for none in ("", "TASK_ROLE_ARN", "arn:aws:iam::aws:policy/x", "arn:aws", 5, None)),
+    ],
+)
+def test_the_account_is_that_of_the_role_where_nothing_else_tells_it(arn: object, account: str | None) -> None:
+    assert parse(document(RoleArn=arn)).account_id == account
+    assert parse(document(RoleArn=arn), account_id="1").account_id == (account or "1")
+    assert parse(document(RoleArn=arn, AccountId="999999999999")).account_id == "999999999999"
+
+
+@pytest.mark.parametrize("field", ["AccessKeyId", "SecretAccessKey", "Token"])
+def test_half_a_character_is_no_part_of_a_key(field: str) -> None:
+    for half in ("\ud800", "\udcff"):
+        with pytest.raises(SourceUnavailable, match=f"{field} that holds half a character.*; look there") as caught:
+            parse(document(**{field: secret() + half}))
+        assert MARK not in str(caught.value)
 
 
 def test_expired() -> None:

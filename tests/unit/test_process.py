@@ -24,11 +24,13 @@ import subprocess
 import sys
 import threading
 import time
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from botocore.credentials import ProcessProvider
+from botocore.exceptions import CredentialRetrievalError
 
 from aiocreds import Context, CredentialsNotFound, InvalidConfiguration, SourceUnavailable, from_process
 from tests.cancelling import cancelled_at
@@ -147,7 +149,47 @@ async def test_files_given_in_code(machine: Machine, context: Context, tmp_path:
     assert (await from_process("a", credentials_file=str(other), context=context)()).access_key_id == KEY
 
 
-@pytest.mark.parametrize("version", [None, 2, "1", True, 1.0, "hUsH", [1]], ids=repr)
+@pytest.mark.parametrize(
+    "printed",
+    [
+        {"Version": 1.0},
+        {"Expiration": "2999-01-01 00:00:00 UTC"},
+        {"Expiration": "Tue, 01 Jan 2999 00:00:00 GMT"},
+        {"Expiration": "Tue Jan  1 00:00:00 UTC 2999"},
+        {"Expiration": "2999-01-01T01:00:00.1234567+01:00"},
+        {"Expiration": "01/02/2999 12:00:00 AM +0000"},
+        {"Version": 2},
+        {"Expiration": 32472144000},
+        {"Expiration": "tomorrow"},
+        {"Expiration": "2999"},
+    ],
+    ids=repr,
+)
+@pytest.mark.shows_secrets("stdout", because="botocore reads what the program prints where it is watched")
+async def test_what_botocore_takes_from_a_process(
+    machine: Machine, context: Context, printed: dict[str, object]
+) -> None:
+    command = machine.prints(**printed)
+
+    def botocores() -> tuple[str | None, datetime | None] | None:
+        config = {"profiles": {"app": {"credential_process": command}}}
+        try:
+            found = ProcessProvider("app", lambda: config).load()
+            assert found is not None
+            key = found.get_frozen_credentials().access_key
+        except (CredentialRetrievalError, ValueError, TypeError):
+            return None
+        return key, getattr(found, "_expiry_time", None)
+
+    try:
+        credentials = await from_process(command=command, context=context)()
+    except SourceUnavailable:
+        assert botocores() is None
+    else:
+        assert botocores() == (credentials.access_key_id, credentials.expiration)
+
+
+@pytest.mark.parametrize("version", [None, 2, "1", True, 1.5, "hUsH", [1]], ids=repr)
 async def test_another_version(machine: Machine, context: Context, version: object) -> None:
     provider = from_process(command=machine.prints(Version=version), context=context)
     await failure(provider, SourceUnavailable, "command: cat", '"Version": 1', "run it by hand")

@@ -14,10 +14,14 @@ is busy (code, 429, 5xx)                         SourceUnavailable: ask later
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
+import botocore
 import pytest
+from botocore.retries import standard
 
 from aiocreds.aws.refusals import LONGEST_MESSAGE, THROTTLED, to_error, told_in_json
+from aiocreds.aws.sts import WITH_WEB_IDENTITY
 from aiocreds.errors import ServiceRefused, SourceUnavailable
 from aiocreds.hidden import Data
 from aiocreds.http import Response
@@ -34,6 +38,19 @@ def refused(answer: Response, *hidden: str) -> ServiceRefused | SourceUnavailabl
     told = told_in_json(answer)
     secrets = [(text, "****") for text in hidden]
     return to_error(answer, told, origin="It", target="to help", remedy="ask another", hidden=secrets)
+
+
+def test_what_botocore_tries_again_is_tried_again() -> None:
+    quota = {"LimitExceededException"}  # of Cognito: as many identities as there may be, and asking again adds none
+    codes = {*vars(standard.ThrottledRetryableChecker)["_THROTTLED_ERROR_CODES"]}
+    codes |= {*vars(standard.TransientRetryableChecker)["_TRANSIENT_ERROR_CODES"]}
+    assert len(codes) > 12
+    assert codes - quota <= THROTTLED
+    file = Path(botocore.__file__).with_name("data") / "_retry.json"
+    retries = json.loads(file.read_bytes())["retry"]["sts"]["__default__"]["policies"]
+    of_sts = {policy["applies_when"]["response"]["service_error_code"] for policy in retries.values()}
+    assert of_sts
+    assert all(code in WITH_WEB_IDENTITY.trouble for code in of_sts)
 
 
 CODE = "NotAuthorizedException"

@@ -41,9 +41,9 @@ import time_machine
 
 from aiocreds import ClientConfig, Context, InvalidConfiguration, LoginRequired, SourceUnavailable, from_sso, trace
 from aiocreds.config.file_lock import FileLock
-from aiocreds.config.times import time_of, utc
 from aiocreds.config.token_renewal import tell
 from aiocreds.http import sessions
+from aiocreds.times import time_of, utc
 from tests.cancelling import cancel_at
 from tests.hush import secret
 from tests.kit import START, others, until

@@ -619,6 +619,12 @@ async def test_a_token_that_expired_is_no_matter_once_it_is_renewed(
 
 BUSY: dict[str, Script] = {
     "IDPCommunicationError": sts_error("IDPCommunicationError", "unreachable", status=400),
+    "InvalidIdentityToken": sts_error(
+        "InvalidIdentityToken",
+        "Couldn't retrieve verification key from your identity provider,  please reference"
+        " AssumeRoleWithWebIdentity documentation for requirements",
+        status=400,
+    ),
     "Throttling": sts_error("Throttling", status=400),
     "500": Answer(500, "<html>oops"),
     "503": Answer(503),
@@ -642,8 +648,33 @@ async def test_busy_for_ever(aws: Loopback, context: Context, what: str) -> None
     error = await failure(web_token(context), SourceUnavailable, host, ROLE_ARN)
     assert error.recoverable
     assert len(aws.requests) == 3
-    if what == "IDPCommunicationError":
+    if what in ("IDPCommunicationError", "InvalidIdentityToken"):
         assert what in str(error)
+    if what == "InvalidIdentityToken":
+        assert "could not retrieve the identity provider's verification key" in str(error)
+
+
+async def test_an_answer_that_cannot_be_parsed_keeps_its_cause(aws: Loopback, context: Context) -> None:
+    async def banner(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read(1)
+        writer.write(b"SSH-2.0-OpenSSH_9.6\r\n")
+        await reader.read()
+        writer.close()
+
+    async with await asyncio.start_server(banner, "127.0.0.1", 0) as server:
+        url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        provider = web_token(context, client=ClientConfig(endpoint_url=url, max_attempts=1))
+        error = await failure(provider, SourceUnavailable, "HTTP that cannot be parsed (Expected HTTP/", ROLE_ARN)
+    assert "Expected HTTP/" in str(error.__cause__)
+    assert "SSH" not in f"{error} {error.__cause__!r}"
+
+
+async def test_a_token_that_is_refused_for_itself_is_refused_at_once(aws: Loopback, context: Context) -> None:
+    aws.always(
+        "/", sts_error("InvalidIdentityToken", "No OpenIDConnect provider found in your account", status=400)
+    )
+    assert not (await failure(web_token(context), ServiceRefused, "No OpenIDConnect provider")).recoverable
+    assert len(aws.requests) == 1
 
 
 @pytest.mark.parametrize("attempts", [1, 4])

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from datetime import UTC, timedelta
-from email.utils import parsedate_to_datetime
 from functools import lru_cache, partial
 from math import inf
 from time import time
@@ -18,9 +16,11 @@ from aiocreds.config import Section, load, profile_name
 from aiocreds.durations import time_limit
 from aiocreds.parse import refuse_expired
 from aiocreds.refresh import SKEW_TOLERATED, Clock
+from aiocreds.times import parse_time
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
+    from datetime import timedelta
 
     import aiohttp
 
@@ -296,12 +296,10 @@ class ServiceClient(NamedTuple):
 def _time_of(date: str) -> float | None:
     """A ``Date`` header, in seconds since the epoch."""
     try:
-        there = parsedate_to_datetime(date)
-    except (ValueError, TypeError, OverflowError):
+        there = parse_time(date)
+    except ValueError:
         return None
-    if not 2020 <= there.year < 2100:  # no service lives then
-        return None
-    return (there if there.tzinfo else there.replace(tzinfo=UTC)).timestamp()
+    return there.timestamp() if 2020 <= there.year < 2100 else None  # no service lives outside of these
 
 
 def _signer(credentials: Credentials, region: str, service: str, clock: Clock) -> Signer:

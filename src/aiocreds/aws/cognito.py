@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from aiocreds.aws.unsigned import CHECK_ENDPOINT, ask
 from aiocreds.errors import SourceUnavailable
-from aiocreds.parse import Names, credentials_in, object_of, parse_expiration, text_of
+from aiocreds.parse import Names, account_of_arn, credentials_in, object_of, parse_expiration, text_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -84,6 +84,7 @@ async def get_credentials(
         provider="cognito",
         origin=origin,
         remedy=CHECK_ENDPOINT,
+        account_id=account_of_arn(custom_role_arn),
         identity_id=text_of(answer.get("IdentityId")) or identity_id,
     )
     cognito.refuse_expired(credentials, response, asked, origin=origin)

@@ -6,7 +6,6 @@ See https://docs.aws.amazon.com/sdkref/latest/guide/feature-login-credentials.ht
 from __future__ import annotations
 
 import hashlib
-from datetime import UTC, datetime
 from math import inf
 from typing import TYPE_CHECKING
 
@@ -15,11 +14,11 @@ from aiocreds.aws import signin
 from aiocreds.aws.client import ServiceClient, region_for
 from aiocreds.aws.dpop import private_key
 from aiocreds.config import expand
-from aiocreds.config.times import time_of, utc, when
 from aiocreds.config.token_cache import TokenCache
 from aiocreds.errors import LoginRequired, ServiceRefused
 from aiocreds.hidden import Text
-from aiocreds.parse import credentials_in, object_of, text_of
+from aiocreds.parse import account_of, credentials_in, object_of, text_of
+from aiocreds.times import moment, time_of, utc, when
 
 if TYPE_CHECKING:
     from aiocreds.aws.client import ClientConfig, Surroundings
@@ -70,11 +69,11 @@ class LoginSession:
         return credentials_in(
             keys,
             names=signin.KEYS,
-            expiration=datetime.fromtimestamp(time_of(keys["expiresAt"]), UTC),
+            expiration=moment(time_of(keys["expiresAt"])),
             provider="login",
             origin=f"the sign-in in {self._cache.path}",
             remedy=f"run {self._command}",
-            account_id=text_of(keys.get("accountId")),
+            account_id=account_of(keys.get("accountId")),
         )
 
     def _end(self, token: Token) -> float:

@@ -19,10 +19,14 @@ logger = logging.getLogger("aiocreds.aws")
 # https://docs.aws.amazon.com/STS/latest/APIReference/CommonErrors.html and those of the services that speak JSON
 THROTTLED = {
     "BandwidthLimitExceeded",
+    "EC2ThrottledException",
     "PriorRequestNotComplete",
+    "ProvisionedThroughputExceededException",
     "RequestLimitExceeded",
     "RequestThrottled",
     "RequestThrottledException",
+    "RequestTimeout",
+    "RequestTimeoutException",
     "SlowDown",
     "SlowDownException",
     "ThrottledException",
@@ -30,6 +34,7 @@ THROTTLED = {
     "ThrottlingException",
     "TooManyRequestsError",
     "TooManyRequestsException",
+    "TransactionInProgressException",
 }
 EXPIRED = {"ExpiredToken", "ExpiredTokenException", "RequestExpired", "InvalidToken"}  # what signed a request
 LONGEST_MESSAGE = 500

@@ -52,7 +52,7 @@ class Renewed:
     """
 
     keys: dict[str, Any]
-    lifetime: int
+    lifetime: float
     refresh_token: str
 
 
@@ -91,7 +91,8 @@ async def create_token(
     lifetime, keys = answer.get("expiresIn"), object_of(answer.get("accessToken"))
     if (
         not all(text_of(keys.get(name)) for name in KEYS)
-        or type(lifetime) is not int  # nor a boolean
+        or isinstance(lifetime, bool)
+        or not isinstance(lifetime, int | float)
         or not 0 < lifetime < LONGEST_LIFE
     ):
         raise SourceUnavailable(f"AWS Sign-In answered without usable keys and expiresIn; {CHECK_ENDPOINT}")

@@ -13,11 +13,11 @@ from aiocreds import trace
 from aiocreds.aws import sso
 from aiocreds.aws.client import ServiceClient
 from aiocreds.config import expand
-from aiocreds.config.times import time_of, utc, when
 from aiocreds.config.token_cache import TokenCache
 from aiocreds.errors import LoginRequired, ServiceRefused
 from aiocreds.hidden import Text
 from aiocreds.parse import text_of
+from aiocreds.times import time_of, utc, when
 
 if TYPE_CHECKING:
     from aiocreds.aws.client import ClientConfig, Surroundings

@@ -17,7 +17,7 @@ from aiocreds.credentials import Credentials, redact_key
 from aiocreds.errors import ServiceRefused, SourceUnavailable
 from aiocreds.flight import note_role
 from aiocreds.hidden import Data, Document, Text
-from aiocreds.parse import error_code, parse_expiration
+from aiocreds.parse import account_of_arn, error_code, parse_expiration
 
 if TYPE_CHECKING:
     from collections.abc import Container, Mapping, Sequence
@@ -33,6 +33,7 @@ CLOCK_REJECTED = {
     "RequestTimeTooSkewed",
     "SignatureDoesNotMatch",
 }
+INVALID_TOKEN, NO_KEY = "InvalidIdentityToken", "retrieve verification key"
 UNRECOVERABLE = {
     "AccessDenied",
     "IDPRejectedClaim",
@@ -149,7 +150,7 @@ async def assume(
     asked = sts.around.context.clock.now()
     response = await _ask(sts, action, parameters, target=target, credentials=credentials, hidden=hidden)
     origin = f"STS ({response.host})"
-    assumed = _parse(response, action, origin)
+    assumed = _parse(response, action, origin, parameters.get("RoleArn"))
     sts.refuse_expired(assumed, response, asked, origin=origin)
     return assumed
 
@@ -188,12 +189,12 @@ async def _ask(
             headers={"Content-Type": "application/x-www-form-urlencoded; charset=utf-8"},
             body=_form(action.name, parameters),
             credentials=credentials,
-            retry_if=partial(_tells, action.trouble),
+            retry_if=partial(_may_pass, action.trouble),
             clock_rejected=partial(_tells, CLOCK_REJECTED),
         )
     except SourceUnavailable as silence:
         log_outcome(action.name, sts.endpoint.host, target, "no answer")
-        raise SourceUnavailable(f"{silence}; asked STS {target}", provider=silence.provider) from None
+        raise SourceUnavailable(f"{silence}; asked STS {target}", provider=silence.provider) from silence.__cause__
     log_outcome(action.name, response.host, target, f"{response.status} {_code(response)}".rstrip())
     if response.status != 200:
         raise _refusal(response, action, f"STS ({response.host})", target, credentials, hidden)
@@ -234,6 +235,19 @@ def _code(response: Response) -> str:
     return "" if response.status == 200 else error_code(_fields(response.body).get("Code"))
 
 
+def _may_pass(trouble: Container[str], response: Response) -> bool:
+    """Whether an answer tells of something that may be better next time."""
+    if response.status < 400:
+        return False
+    fields = _fields(response.body)
+    return fields.get("Code", "") in trouble or _has_no_key(fields)
+
+
+def _has_no_key(fields: Mapping[str, str]) -> bool:
+    """Whether STS could not get at the keys of the identity provider; it tells so with the code of a bad token."""
+    return fields.get("Code") == INVALID_TOKEN and NO_KEY in fields.get("Message", "").lower()
+
+
 def _refusal(
     response: Response,
     action: Action,
@@ -245,6 +259,12 @@ def _refusal(
     fields = _fields(response.body)
     request_id = fields.get("RequestId") or response.headers.get("x-amzn-RequestId")
     told = Told(error_code(fields.get("Code")), Text(fields.get("Message", "")), request_id)
+    if _has_no_key(fields):
+        return SourceUnavailable(
+            f"{origin} could not retrieve the identity provider's verification key: asked {target}, it answered"
+            f" HTTP {response.status} {INVALID_TOKEN}; asking again later may help, and if not, check that the"
+            " issuer's key set can be read from the internet"
+        )
     secrets: list[tuple[str | None, str]] = [(hidden, "****")]
     if credentials is not None:
         key = redact_key(credentials.access_key_id)
@@ -263,7 +283,7 @@ def _refusal(
     )
 
 
-def _parse(response: Response, action: Action, origin: str) -> Credentials:
+def _parse(response: Response, action: Action, origin: str, role_arn: object) -> Credentials:
     try:
         text = Text(response.body.decode())
     except UnicodeDecodeError:
@@ -275,13 +295,14 @@ def _parse(response: Response, action: Action, origin: str) -> Credentials:
         fields = _fields(response.body)
         if missing := [name for name in ISSUED if not fields.get(name)]:
             raise SourceUnavailable(f"{origin} answered without {', '.join(missing)}; is that STS?")
-    arn = fields.get("Arn", "").split(":")
     return Credentials(
         fields["AccessKeyId"],
         fields["SecretAccessKey"],
         session_token=fields["SessionToken"],
-        expiration=parse_expiration(fields["Expiration"], origin=f"the Expiration that {origin} answered with"),
-        account_id=arn[4] if len(arn) > 4 and arn[4] else None,
+        expiration=parse_expiration(
+            fields["Expiration"], origin=f"the Expiration that {origin} answered with", per_second=1
+        ),
+        account_id=account_of_arn(fields.get("Arn")) or account_of_arn(role_arn),
         provider=action.provider,
         may_outlive_expiry=True,
     )

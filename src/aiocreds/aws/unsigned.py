@@ -86,7 +86,9 @@ async def ask(
         )
     except SourceUnavailable as silence:
         log_outcome(operation, service.endpoint.host, target, "no answer")
-        raise SourceUnavailable(f"{silence}; asked {name} {target}", provider=silence.provider) from None
+        raise SourceUnavailable(
+            f"{silence}; asked {name} {target}", provider=silence.provider
+        ) from silence.__cause__
     origin = f"{name} ({response.host})"
     if response.status != 200:
         told = told_in_json(response, remedies)

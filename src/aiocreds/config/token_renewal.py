@@ -13,9 +13,9 @@ from aiocreds import pool, trace
 from aiocreds.config import json_file
 from aiocreds.config.exposure import OthersFolder
 from aiocreds.config.file_lock import released
-from aiocreds.config.times import moment, utc
 from aiocreds.errors import CredentialsError, LoginRequired, ServiceRefused, afresh, foreign, frames_of
 from aiocreds.hidden import Document
+from aiocreds.times import moment, utc
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import ssl
+import stat
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -23,6 +25,8 @@ if TYPE_CHECKING:
     from yarl import URL
 
     from aiocreds.http.outgoing import Signer
+
+LARGEST_BUNDLE = 16 * 2**20  # bytes of certificates; those of all public authorities have 0.3 MiB
 
 
 class Http:
@@ -160,8 +164,12 @@ class Http:
         """A TLS context that trusts the certificates in a file, built anew when the file has changed."""
         path = expand_path(path, self._environ, lambda: self._home or home_folder(self._environ), place=name)
         try:
-            stat, folder = Path(path).stat(), Path(path).is_dir()  # REQUESTS_CA_BUNDLE may name one
-            stamp = (stat.st_mtime_ns, stat.st_ino, stat.st_size)
+            found, folder = Path(path).stat(), Path(path).is_dir()  # REQUESTS_CA_BUNDLE may name one
+            if not folder and not stat.S_ISREG(found.st_mode):  # OpenSSL would wait for a pipe, or read a device on
+                raise OSError(errno.EINVAL, "no file")
+            if found.st_size > LARGEST_BUNDLE:
+                raise OSError(errno.EFBIG, "too large")
+            stamp = (found.st_mtime_ns, found.st_ino, found.st_size)
             known, context = self._trust.get(path, (None, None))
             if context is None or known != stamp:
                 context = (
@@ -171,8 +179,12 @@ class Http:
                 self._trust[path] = stamp, context
         except ssl.SSLError:
             reason = "holds no usable certificates"
-        except (OSError, ValueError):
-            reason = "cannot be read"
+        except (OSError, ValueError) as error:
+            number = getattr(error, "errno", None)
+            reason = {
+                errno.EINVAL: "is no file, but a pipe or device",
+                errno.EFBIG: f"has more than {LARGEST_BUNDLE // 2**20} MiB",
+            }.get(number or 0, "cannot be read")
         else:
             return context
         raise InvalidConfiguration(

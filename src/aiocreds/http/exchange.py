@@ -8,10 +8,9 @@ import random
 import re
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 from functools import lru_cache
 from math import inf
+from time import time
 from typing import TYPE_CHECKING, final
 
 import aiohttp
@@ -20,8 +19,9 @@ from yarl import URL
 from aiocreds import trace
 from aiocreds.errors import InvalidConfiguration
 from aiocreds.hidden import Buffer, Data
-from aiocreds.http.failures import Failure, diagnosis, to_error
+from aiocreds.http.failures import Failure, diagnosis, to_error, was_closed
 from aiocreds.http.outgoing import Attempt, Signer, attempt_under_way, once, url_text
+from aiocreds.times import time_of
 
 if TYPE_CHECKING:
     import ssl
@@ -35,6 +35,7 @@ logger = logging.getLogger("aiocreds.http")
 MAX_BODY = 64 * 1024  # bytes; the largest honest answer, an STS one with a long token, has about 5 KiB
 MAX_RETRY_AFTER = 20.0  # seconds; whoever asks for more gets no further attempt
 BACKOFF, LONGEST_BACKOFF = 0.15, 5.0
+MOST_STALE = 5  # kept connections in a row that may turn out to be closed before one counts as an attempt
 
 
 @final
@@ -92,11 +93,15 @@ async def persist(call: Call, lease: Lease) -> Response | SourceUnavailable:
     """Make up to ``call.attempts`` attempts. Failures are returned: raising them here would show `call`."""
     loop = asyncio.get_running_loop()
     answered = False
-    attempt = 0
+    attempt = stale = 0
     while True:
         attempt += 1
         started = loop.time()
         outcome = await _attempt(call, lease.session())
+        if isinstance(outcome, Failure) and outcome.stale and stale < MOST_STALE:
+            logger.debug("%s %s: had closed the kept connection, another is used", call.method, call.host)
+            attempt, stale = attempt - 1, stale + 1
+            continue
         answered = answered or isinstance(outcome, Response) or outcome.answered
         if logger.isEnabledFor(logging.DEBUG):
             said = outcome.status if isinstance(outcome, Response) else outcome.what
@@ -133,7 +138,9 @@ async def _attempt(call: Call, session: aiohttp.ClientSession) -> Response | Fai
         )
         outcome = await _read(response, call.host)
     except (aiohttp.ClientError, OSError) as error:
-        return diagnosis(error, call, answered=response is not None)._replace(connected=bool(attempt.wires))
+        failure = diagnosis(error, call, answered=response is not None)
+        stale = attempt.reused and response is None and was_closed(error)
+        return failure._replace(connected=bool(attempt.wires), stale=stale)
     else:
         return outcome
     finally:
@@ -183,18 +190,10 @@ def _retry_after(headers: Mapping[str, str]) -> float:
     value = headers.get("Retry-After", "").strip()
     if value.isascii() and value.isdecimal():
         return float(value)
-    if (then := _date(value)) is None:
+    if (then := time_of(value)) == -inf:
         return 0.0
-    now = _date(headers.get("Date", "")) or datetime.now(UTC)
-    return max(0.0, (then - now).total_seconds())
-
-
-def _date(value: str) -> datetime | None:
-    try:
-        date = parsedate_to_datetime(value)
-    except (ValueError, OverflowError):
-        return None
-    return date if date.tzinfo is not None else date.replace(tzinfo=UTC)
+    now = time_of(headers.get("Date"))
+    return max(0.0, then - (time() if now == -inf else now))
 
 
 _UNSENDABLE = re.compile(r"[^\t\x20-\x7e\xa0-\xff]")

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import ssl
+import sys
 from typing import TYPE_CHECKING, NamedTuple
 
 import aiohttp
+from aiohttp.http import HttpProcessingError
+from aiohttp.http_exceptions import BadHttpMessage
 
 from aiocreds.errors import SourceUnavailable
 from aiocreds.http.outgoing import Broken
@@ -33,7 +37,18 @@ class NoAnswer(SourceUnavailable):
 
 
 class Failure(NamedTuple):
-    """Why an attempt brought no answer, as the rest of a sentence that begins with the host."""
+    """Why an attempt brought no answer, as the rest of a sentence that begins with the host.
+
+    Attributes:
+        what: went wrong.
+        remedy: for it.
+        answered: whether anything is there.
+        timed_out: whether it was silent.
+        connected: whether the request was sent.
+        retry: whether another attempt may help.
+        stale: whether the connection was a kept one that its other end had closed: no attempt at all.
+        cause: to go with the error, or None; it holds nothing of the request and the answer either.
+    """
 
     what: str
     remedy: str = "check the address and the network"
@@ -41,6 +56,8 @@ class Failure(NamedTuple):
     timed_out: bool = False
     connected: bool = False
     retry: bool = True
+    stale: bool = False
+    cause: Exception | None = None
 
 
 _LATER = "asking again later may help"
@@ -53,6 +70,14 @@ _FAILURES: tuple[tuple[type[Exception], Failure], ...] = (
     (aiohttp.ServerDisconnectedError, Failure("closed the connection without an answer", _LATER)),
     (aiohttp.ClientPayloadError, Failure("broke off in the middle of its answer", _LATER)),
     (aiohttp.InvalidURL, Failure("cannot be asked: not a valid URL", retry=False)),
+)
+# Those of llhttp, before what it quotes, and those of aiohttp's own that quote nothing.
+_REASON = (
+    r"(?a)([A-Z][\w `,/'.()-]{,80}):\n\n"
+    r"|(Duplicate '[\w-]{,40}' header found|Too many (?:headers|trailers) received)"
+    r"|(Got more than \d{,9} bytes when reading)"
+    r"|(Invalid HTTP header|Bad status line)"
+    r"|((?:Chunk size mismatch|Transfer-Encoding can't be present|Data after `Connection)[\w `:-]{,60})\Z"
 )
 _DROPPED = {errno.ECONNRESET, errno.ECONNABORTED, errno.EPIPE}
 _EXHAUSTED = {errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS}
@@ -72,8 +97,8 @@ def diagnosis(error: BaseException, call: Call, *, answered: bool) -> Failure:
         remedy = f"check the proxy, and its user name and password in {call.url.scheme.upper()}_PROXY"
         what = f"was not reached: the proxy answered {error.status}"
         return Failure(what, remedy, retry=error.status >= 500)
-    if isinstance(error, aiohttp.ClientResponseError):
-        return Failure("answered with something that is not HTTP")
+    if (fault := _fault_of_the_parser(error)) is not None:
+        return _unparsable(fault)
     for kind, failure in _FAILURES:
         if isinstance(error, kind):
             return failure
@@ -82,6 +107,38 @@ def diagnosis(error: BaseException, call: Call, *, answered: bool) -> Failure:
     if isinstance(error, OSError):
         return _system_error(error, connecting=False)
     return Failure(f"could not be asked ({type(error).__name__})")
+
+
+def was_closed(error: BaseException) -> bool:
+    """Whether a connection ended before a byte of the answer."""
+    if isinstance(error, Broken) and error.__cause__ is not None:
+        error = error.__cause__
+    if isinstance(error, aiohttp.ServerDisconnectedError):
+        return isinstance(error.message, str)  # else it holds the beginning of an answer
+    return isinstance(error, ConnectionError) or getattr(error, "errno", None) in _DROPPED
+
+
+def _fault_of_the_parser(error: BaseException) -> str | None:
+    """What aiohttp's parser has to say about an answer, content included; None when it was something else."""
+    if not isinstance(error, aiohttp.ClientResponseError | aiohttp.ClientPayloadError):
+        return None
+    fault: BaseException | None = error
+    while fault is not None and not isinstance(fault, HttpProcessingError):
+        fault = fault.__cause__
+    if isinstance(error, aiohttp.ClientPayloadError):  # most of these only break off
+        return None if fault is None or fault.message.startswith("Not enough data") else fault.message
+    return error.message if fault is None else fault.message
+
+
+def _unparsable(fault: str) -> Failure:
+    """Tell why an answer is none, in the words of the parser that are the same for every answer."""
+    known = re.match(_REASON, fault.removeprefix("Bad status line:").lstrip())
+    reason = next(filter(None, known.groups()), "") if known else ""
+    remedy = "look at what answers there, and for a proxy in between"
+    if sys.flags.dev_mode or os.environ.get("PYTHONASYNCIODEBUG"):  # as aiohttp decides it
+        remedy += "; aiohttp is strict here, under python -X dev or PYTHONASYNCIODEBUG, and may take it without"
+    what = f"answered with HTTP that cannot be parsed{f' ({reason})' if reason else ''}"
+    return Failure(what, remedy, cause=BadHttpMessage(reason or "unparsable"))
 
 
 def _timed_out(error: TimeoutError, limits: aiohttp.ClientTimeout, *, answered: bool) -> Failure:
@@ -116,5 +173,7 @@ def to_error(call: Call, failure: Failure, attempts: int, *, answered: bool) -> 
     tries = f" ({attempts} attempts)" if attempts > 1 else ""
     message = f"{call.host}{through} {failure.what}{tries}; {failure.remedy}"
     if answered:
-        return SourceUnavailable(message, provider=call.provider)
+        error = SourceUnavailable(message, provider=call.provider)
+        error.__cause__ = failure.cause
+        return error
     return NoAnswer(message, provider=call.provider, timed_out=failure.timed_out, connected=failure.connected)

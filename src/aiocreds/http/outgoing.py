@@ -20,16 +20,38 @@ Signer = Callable[[str, str, Iterable[tuple[str, str]], bytes], Mapping[str, str
 
 
 class Attempt:
-    """What an attempt needs to know of its request while aiohttp has it in its hands."""
+    """What an attempt needs to know of its request while aiohttp has it in its hands.
 
-    __slots__ = ("sign", "wires")
+    Attributes:
+        sign: makes the headers that sign it, or None.
+        wires: the connections that it went out on.
+        reused: whether the last of them was kept from an earlier request.
+    """
+
+    __slots__ = ("reused", "sign", "wires")
 
     def __init__(self, sign: Signer | None) -> None:
         self.sign = sign
         self.wires: list[asyncio.Transport] = []
+        self.reused = False
 
 
 attempt_under_way: ContextVar[Attempt] = ContextVar("attempt_under_way")
+
+
+def noting_reuse() -> aiohttp.TraceConfig:
+    """Return what has aiohttp tell an attempt whether its connection is a kept one."""
+
+    async def kept(*_: object) -> None:
+        attempt_under_way.get().reused = True
+
+    async def made(*_: object) -> None:
+        attempt_under_way.get().reused = False
+
+    noting = aiohttp.TraceConfig()
+    noting.on_connection_reuseconn.append(kept)
+    noting.on_connection_create_start.append(made)
+    return noting
 
 
 class OutgoingRequest(aiohttp.ClientRequest):

@@ -11,7 +11,7 @@ import aiohttp
 
 from aiocreds import pool
 from aiocreds.errors import InvalidConfiguration
-from aiocreds.http.outgoing import OutgoingRequest
+from aiocreds.http.outgoing import OutgoingRequest, noting_reuse
 from aiocreds.threads import belongings, runs_here
 
 if TYPE_CHECKING:
@@ -144,4 +144,5 @@ def open_session(connector: aiohttp.BaseConnector, *, owner: bool) -> aiohttp.Cl
         cookie_jar=aiohttp.DummyCookieJar(),
         auto_decompress=False,
         request_class=OutgoingRequest,
+        trace_configs=[noting_reuse()],
     )

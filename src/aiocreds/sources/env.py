@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from typing import TYPE_CHECKING
 
 from aiocreds import trace
 from aiocreds.context import DEFAULT, Context
 from aiocreds.credentials import Credentials, redact_key
 from aiocreds.errors import CredentialsNotFound, InvalidConfiguration
 from aiocreds.provider import credential_provider
+from aiocreds.times import parse_time
+
+if TYPE_CHECKING:
+    from datetime import datetime
 
 KEY = "AWS_ACCESS_KEY_ID"
 SECRET = "AWS_SECRET_ACCESS_KEY"  # noqa: S105 - the name of a variable
@@ -61,9 +65,8 @@ def _expiration(context: Context) -> datetime | None:
         return None
     trace.note(EXPIRATION, "set")
     try:
-        expiration = datetime.fromisoformat(text)
-        expiration = expiration.replace(tzinfo=expiration.tzinfo or UTC).astimezone(UTC)
-    except (ValueError, OverflowError):
+        expiration = parse_time(text)
+    except ValueError:
         raise InvalidConfiguration(
             f"{EXPIRATION} is not an ISO 8601 time such as 2030-01-01T00:00:00Z: correct it or unset it"
         ) from None

@@ -159,7 +159,9 @@ async def run_credential_process(
             stderr=bytes(ended.stderr),
         )
     version = parse_object(ended.stdout, origin=origin, remedy=SHELL_HINT if shell else BY_HAND).get("Version")
-    if type(version) is not int or version != 1:
+    if (
+        isinstance(version, bool) or version != 1
+    ):  # 1.0 is one that went through a language with one kind of numbers
         raise SourceUnavailable(
             f'{origin} printed JSON without "Version": 1, which is the only one known; {BY_HAND}'
         )
