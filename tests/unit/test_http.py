@@ -863,7 +863,7 @@ async def test_a_certificate_bundle_that_would_not_end(name: str, kind: str, tmp
             with path.open("w") as file:
                 file.truncate(2**40)
     http = Http({"AWS_CA_BUNDLE": str(path)} if name.isupper() else {})
-    what = "has more than 16 MiB" if kind == "a file without end" else "is no file, but a pipe or device"
+    what = "has more than 16 MiB" if kind == "a file without end" else "is no file, but a folder, pipe or device"
     async with asyncio.timeout(10):
         with pytest.raises(InvalidConfiguration, match=f"^test: {name} names .*, which {what}; name a file of PEM"):
             await ask(http, "https://127.0.0.1:1", ca_bundle=None if name.isupper() else str(path))

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
     from aiocreds.http.outgoing import Signer
 
+OF_REQUESTS = "REQUESTS_CA_BUNDLE"  # which botocore reads as well
 LARGEST_BUNDLE = 16 * 2**20  # bytes of certificates; those of all public authorities have 0.3 MiB
 
 
@@ -150,11 +151,10 @@ class Http:
         raise outcome
 
     async def _tls(self, ca_bundle: str | None) -> ssl.SSLContext | bool:
-        variable, of_requests = "AWS_CA_BUNDLE", "REQUESTS_CA_BUNDLE"  # botocore reads the latter, too
         for name, path in (
-            (variable, self._environ.get(variable)),
+            ("AWS_CA_BUNDLE", self._environ.get("AWS_CA_BUNDLE")),
             ("ca_bundle", ca_bundle),
-            (of_requests, self._environ.get(of_requests)),
+            (OF_REQUESTS, self._environ.get(OF_REQUESTS)),
         ):
             if path and (path := path.strip()):
                 return await pool.submit(self._trusting, path, name)
@@ -164,7 +164,8 @@ class Http:
         """A TLS context that trusts the certificates in a file, built anew when the file has changed."""
         path = expand_path(path, self._environ, lambda: self._home or home_folder(self._environ), place=name)
         try:
-            found, folder = Path(path).stat(), Path(path).is_dir()  # REQUESTS_CA_BUNDLE may name one
+            found = Path(path).stat()
+            folder = name == OF_REQUESTS and stat.S_ISDIR(found.st_mode)  # that may name one
             if not folder and not stat.S_ISREG(found.st_mode):  # OpenSSL would wait for a pipe, or read a device on
                 raise OSError(errno.EINVAL, "no file")
             if found.st_size > LARGEST_BUNDLE:
@@ -182,7 +183,7 @@ class Http:
         except (OSError, ValueError) as error:
             number = getattr(error, "errno", None)
             reason = {
-                errno.EINVAL: "is no file, but a pipe or device",
+                errno.EINVAL: "is no file, but a folder, pipe or device",
                 errno.EFBIG: f"has more than {LARGEST_BUNDLE // 2**20} MiB",
             }.get(number or 0, "cannot be read")
         else:
