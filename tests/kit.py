@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import threading
 from collections import deque
 from datetime import UTC, datetime
 from time import time
@@ -16,6 +17,8 @@ from tests.hush import secret
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    import aiohttp
 
 START = 1_800_000_000.0
 _numbers = itertools.count(1)
@@ -77,6 +80,17 @@ def others() -> set[asyncio.Task[Any]]:
     """The tasks of this loop but the current one."""
     current = asyncio.current_task()
     return {task for task in asyncio.all_tasks() if task is not current}
+
+
+def renewing() -> bool:
+    """Whether a sign-in is being renewed, in a thread of its own or on this loop."""
+    names = [task.get_name() for task in asyncio.all_tasks()] + [thread.name for thread in threading.enumerate()]
+    return "aiocreds token renewal" in names
+
+
+async def pass_on(request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:
+    """A middleware that does nothing, but may live on the program's loop for all that is known."""
+    return await handler(request)
 
 
 async def until(condition: Callable[[], bool]) -> None:
