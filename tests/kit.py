@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import logging
+import threading
 from collections import deque
 from datetime import UTC, datetime
 from time import time
@@ -19,6 +20,7 @@ from tests.hush import secret
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    import aiohttp
     import pytest
     import time_machine
 
@@ -87,6 +89,17 @@ def others() -> set[asyncio.Task[Any]]:
     """The tasks of this loop but the current one."""
     current = asyncio.current_task()
     return {task for task in asyncio.all_tasks() if task is not current}
+
+
+def renewing() -> bool:
+    """Whether a sign-in is being renewed, in a thread of its own or on this loop."""
+    names = [task.get_name() for task in asyncio.all_tasks()] + [thread.name for thread in threading.enumerate()]
+    return "aiocreds token renewal" in names
+
+
+async def pass_on(request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:
+    """A middleware that does nothing, but may live on the program's loop for all that is known."""
+    return await handler(request)
 
 
 async def until(condition: Callable[[], bool]) -> None:

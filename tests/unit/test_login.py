@@ -49,7 +49,7 @@ from aiocreds import (
 )
 from tests.cancelling import cancel_at
 from tests.hush import MARK, secret
-from tests.kit import START, until
+from tests.kit import START, pass_on, renewing, until
 from tests.loopback import Answer, Hang, Loopback, Reset, Script, json_answer, json_error
 from tests.sign_in import ACCOUNT, LOGIN_SESSION, SIGN_IN
 from tests.unit.test_dpop import OTHER_KEYS
@@ -818,17 +818,16 @@ async def test_cryptography_is_loaded_in_a_thread(sign_in: SignIn, environ: dict
 # Cut short.
 
 
-def renewing() -> bool:
-    return any("token renewal" in task.get_name() for task in asyncio.all_tasks())
-
-
-async def test_cancelled_at_any_moment(sign_in: SignIn, context: Context) -> None:
+@pytest.mark.parametrize(("client", "least"), [(None, 4), (ClientConfig(middlewares=[pass_on]), 10)])
+async def test_cancelled_at_any_moment(
+    sign_in: SignIn, context: Context, client: ClientConfig | None, least: int
+) -> None:
     """A renewal that has begun is finished: its refresh token may be used up, and the next is in its answer."""
     number = 0
     for number in itertools.count(1):
         sign_in()
         before = sign_in.renewals()
-        provider = from_login("me", context=context)
+        provider = from_login("me", client=client, context=context)
         if not await cancel_at(provider, number):
             break
         await until(lambda: not renewing())
@@ -836,10 +835,13 @@ async def test_cancelled_at_any_moment(sign_in: SignIn, context: Context) -> Non
         assert sign_in.renewals() == before + 1
         assert sign_in.token["refreshToken"] in sign_in.aws.sign_in.login_tokens
         assert {path.suffix for path in sign_in.path.parent.iterdir()} <= {".json", ".lock"}
-    assert number > 10
+    assert number > least
 
 
-async def test_cancelled_while_it_fails(sign_in: SignIn, context: Context, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("client", "least"), [(None, 4), (ClientConfig(middlewares=[pass_on]), 10)])
+async def test_cancelled_while_it_fails(
+    sign_in: SignIn, context: Context, monkeypatch: pytest.MonkeyPatch, client: ClientConfig | None, least: int
+) -> None:
     monkeypatch.setattr("aiocreds.config.token_renewal.REFUSED", (0.0, 0.0))
     number = 0
     for number in itertools.count(1):
@@ -848,11 +850,11 @@ async def test_cancelled_while_it_fails(sign_in: SignIn, context: Context, monke
         refusal = json_error(403, "AccessDeniedException", error="TOKEN_EXPIRED")
         sign_in.aws.always(SIGN_IN, refusal)
         try:
-            await cancel_at(from_login("me", context=context), number)
+            await cancel_at(from_login("me", client=client, context=context), number)
         except LoginRequired:
             break
         await until(lambda: not renewing())
         assert sign_in.path.read_bytes() == before
         sign_in.aws.up()
         assert (await from_login("me", context=context)()).provider == "login"
-    assert number > 10
+    assert number > least

@@ -61,7 +61,8 @@ class LoginSession:
             SourceUnavailable: they have ended, and AWS Sign-In does not answer.
         """
         with trace.step("sign-in of aws login"):
-            token = await self._cache.current(end=self._end, margin=RENEWAL_WINDOW, renew=self._renew)
+            here = bool(self._client.middlewares) or self._around.context.session is not None
+            token = await self._cache.current(end=self._end, margin=RENEWAL_WINDOW, renew=self._renew, here=here)
             if token is None:
                 raise LoginRequired(f"there is no readable sign-in in {self._cache.path}", command=self._command)
             self._check(token)

@@ -41,6 +41,7 @@ class SignIn:
     def __init__(self, settings: SsoSettings, client: ClientConfig, around: Surroundings) -> None:
         self._settings = settings
         self._clock = around.context.clock
+        self._here = bool(client.middlewares) or around.context.session is not None
         self._oidc = ServiceClient("sso-oidc", client, around, settings.region)
         key = hashlib.sha1((settings.session or settings.start_url).encode(), usedforsecurity=False).hexdigest()
         self._cache = TokenCache(f"{expand(CACHE, around.context, place=CACHE)}/{key}.json", around.context)
@@ -64,7 +65,7 @@ class SignIn:
             return time_of(token.get("expiresAt"))
 
         with trace.step(f"SSO sign-in {self._settings.session or self._settings.start_url}"):
-            token = await self._cache.current(end=end, margin=margin, renew=self._renew)
+            token = await self._cache.current(end=end, margin=margin, renew=self._renew, here=self._here)
             access_token = _access_token(token)
             if access_token is None:
                 raise self._none_there()

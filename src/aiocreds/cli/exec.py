@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from aiocreds import pool
 from aiocreds.cli.handing import ASKED_BEFORE, add_profile, asking_for, fetch, provider_of, region_of, variables
 from aiocreds.cli.terminal import ask_for_code, caught, complain, numbers_of, point_to_explain, run_to_end
-from aiocreds.config import load
+from aiocreds.config import load, program_end
 from aiocreds.config.locations import CONFIG_FILE, CREDENTIALS_FILE
 from aiocreds.context import DEFAULT
 from aiocreds.errors import CredentialsError, InvalidConfiguration, with_notes
@@ -146,6 +146,7 @@ async def _region(arguments: Namespace) -> dict[str, str]:
 
 def _become(words: list[str], environ: dict[str, str]) -> int:
     """Replace this process by the command."""
+    program_end.wait()
     sys.stdout.flush()
     sys.stderr.flush()
     for name in ("SIGPIPE", "SIGXFZ", "SIGXFSZ"):

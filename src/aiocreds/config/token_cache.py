@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import contextvars
 from typing import TYPE_CHECKING
 
-from aiocreds import trace
 from aiocreds.config import json_file
 from aiocreds.config.token_renewal import Memory, Renewal, Underway, on_hold, tell
-from aiocreds.errors import CredentialsError, afresh
+from aiocreds.errors import afresh
+from aiocreds.threads import on_loop
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -35,7 +34,12 @@ class TokenCache:
         self._memory: Memory = context._renewals.setdefault(path, Memory())  # noqa: SLF001  # pyright: ignore[reportPrivateUsage] - one of us
 
     async def current(
-        self, *, end: Callable[[Token], float], margin: float, renew: Callable[[Token], Awaitable[Token]]
+        self,
+        *,
+        end: Callable[[Token], float],
+        margin: float,
+        renew: Callable[[Token], Awaitable[Token]],
+        here: bool = False,
     ) -> Token | None:
         """The token, renewed first when it has little life left; None when there is none.
 
@@ -49,6 +53,8 @@ class TokenCache:
             end: when a token ends, in seconds since the epoch; -inf for one that is no good.
             margin: renew when there are no more than these, or than half of those that the last renewal brought.
             renew: gets a new token with the old one.
+            here: does that with what lives on the running loop, such as a program's own middlewares. A renewal goes
+                on when any other loop ends, and for some seconds past the end of the program.
 
         Raises:
             CredentialsError: what `renew` raised, when the old token is no good any more; or the file is none.
@@ -67,32 +73,18 @@ class TokenCache:
                 return token
             if not memory.held.error.recoverable:
                 raise afresh(memory.held.error)
-        renewal = self._shared(Renewal(self.path, self._context, memory, end, margin, renew), token)
+        renewal = self._shared(Renewal(self.path, self._context, memory, end, margin, renew), token, here=here)
         patience = renewal.since + PATIENCE - asyncio.get_running_loop().time()
-        await asyncio.wait([renewal.task], timeout=max(0.0, patience) if left > ENOUGH else None)
-        if not renewal.task.done():
+        if not await renewal.wait(max(0.0, patience) if left > ENOUGH else None):
             return token
-        if isinstance(error := renewal.task.exception(), CredentialsError):
-            raise afresh(error)
-        return renewal.task.result()
+        return renewal.result()
 
-    def _shared(self, renewal: Renewal, token: Token) -> Underway:
-        """The renewal under way on this loop, or a new one."""
-        loop, renewals = asyncio.get_running_loop(), self._memory.renewals
-        for other in list(renewals):  # other threads add theirs meanwhile
-            if other.is_closed():
-                renewals.pop(other, None)
-        if (underway := renewals.get(loop)) is not None:
+    def _shared(self, renewal: Renewal, token: Token, *, here: bool) -> Underway:
+        """The renewal under way, or a new one."""
+        memory = self._memory
+        if not here and memory.underway is not None and memory.underway.goes_on:
+            return memory.underway
+        loop = asyncio.get_running_loop()
+        if (underway := on_loop(memory.renewals, loop)) is not None:
             return underway
-
-        def ended(task: asyncio.Task[Token | None]) -> None:
-            renewals.pop(loop, None)
-            if not task.cancelled():
-                task.exception()  # whoever still waits raises it
-
-        task = loop.create_task(
-            renewal.run(token), name="aiocreds token renewal", context=trace.carry(contextvars.Context())
-        )
-        task.add_done_callback(ended)
-        renewals[loop] = Underway(task, loop.time())
-        return renewals[loop]
+        return Underway.begin(renewal, token, here=here)

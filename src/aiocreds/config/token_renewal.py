@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import logging
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass, field
 from math import inf
 from random import uniform
-from typing import TYPE_CHECKING, Any, NamedTuple
+from threading import Thread
+from typing import TYPE_CHECKING, Any
+from weakref import ref
 
 from aiocreds import pool, trace
-from aiocreds.config import json_file
+from aiocreds.config import json_file, program_end
 from aiocreds.config.exposure import OthersFolder
 from aiocreds.config.file_lock import released
 from aiocreds.errors import CredentialsError, LoginRequired, ServiceRefused, afresh, foreign, frames_of
 from aiocreds.hidden import Document
+from aiocreds.threads import belongings, put_on_loop, renew_after_fork, wake
 from aiocreds.times import moment, utc
 
 if TYPE_CHECKING:
@@ -32,11 +37,117 @@ REFUSED = 1.0, 5.0  # seconds that a refusal for good is left alone, at random
 LOOKS, PAUSE = 10, 0.1  # seconds; for what somebody else has got, and has not yet written
 
 
-class Underway(NamedTuple):
-    """A renewal, and when it began by its loop's clock."""
+class Underway:
+    """A renewal that goes on whoever waits for it.
 
-    task: asyncio.Task[Token | None]
-    since: float
+    It runs on a loop and in a thread of its own, so that it does not end with the loop of who began it: a refresh
+    token works once, and the answer to it has to reach the file.
+
+    Attributes:
+        since: when it began, by the clock that loops go by.
+        loop: whose it is instead, where it needs that; see :meth:`begin`.
+    """
+
+    __slots__ = ("__weakref__", "_outcome", "_watchers", "loop", "since")
+
+    def __init__(self, since: float, loop: asyncio.AbstractEventLoop | None) -> None:
+        self.since = since
+        self.loop = loop
+        self._outcome: tuple[Token | None, BaseException | None] | None = None
+        self._watchers: list[ref[asyncio.Future[None]]] = []
+        renew_after_fork(self)
+
+    def _after_fork(self) -> None:
+        """In a forked child, where nothing of it goes on."""
+        self._outcome = None, asyncio.CancelledError()
+
+    @property
+    def goes_on(self) -> bool:
+        """Whether it has not ended."""
+        return self._outcome is None
+
+    @classmethod
+    def begin(cls, renewal: Renewal, token: Token, *, here: bool) -> Underway:
+        """Begin a renewal.
+
+        Args:
+            renewal: what it takes.
+            token: the one to be renewed.
+            here: on the running loop, since things of the program's that live there are needed.
+        """
+        loop, carrier = asyncio.get_running_loop(), trace.carry(contextvars.Context())
+        if not here:
+            program_end.stand_before_signals()
+            self = renewal.memory.underway = cls(loop.time(), None)
+            thread = Thread(
+                target=self._live,
+                args=(renewal, token, carrier, ref(loop)),
+                name="aiocreds token renewal",
+                daemon=True,
+            )
+            try:
+                thread.start()
+            except RuntimeError:  # none is to be had, as at the very end of a program
+                renewal.memory.underway = None
+            else:
+                return self
+        renewal.held_back = False
+        self = cls(loop.time(), loop)
+        task = loop.create_task(renewal.run(token), name="aiocreds token renewal", context=carrier)
+        put_on_loop(renewal.memory.renewals, loop, self)
+        belongings(loop).update((self, task))
+
+        def ended(task: asyncio.Task[Token | None]) -> None:
+            renewal.memory.renewals.pop(id(loop), None)
+            belongings(loop).difference_update((self, task))
+            error = asyncio.CancelledError() if task.cancelled() else task.exception()
+            self._settle(task.result() if error is None else None, error)
+
+        task.add_done_callback(ended)
+        return self
+
+    def _live(
+        self, renewal: Renewal, token: Token, carrier: contextvars.Context, beginner: ref[asyncio.AbstractEventLoop]
+    ) -> None:
+        brought: Token | None = None
+        failure: BaseException | None = None
+        try:
+            with asyncio.Runner() as runner:
+                brought = runner.run(renewal.run(token), context=carrier)
+        except BaseException as error:  # noqa: BLE001 - whoever waits raises it
+            failure = error
+        if renewal.memory.underway is self:
+            renewal.memory.underway = None
+        self._settle(brought, failure)
+        if (loop := beginner()) is not None:
+            with suppress(RuntimeError):  # it was closed
+                loop.call_soon_threadsafe(program_end.stand_back)
+
+    def _settle(self, token: Token | None, error: BaseException | None) -> None:
+        self._outcome = token, error
+        for known in self._watchers:
+            if (watcher := known()) is not None:
+                wake(watcher)
+
+    async def wait(self, seconds: float | None) -> bool:
+        """Wait so long at most; return whether it has ended."""
+        watcher: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._watchers.append(ref(watcher))
+        if self._outcome is None:
+            await asyncio.wait([watcher], timeout=seconds)
+        return self._outcome is not None
+
+    def result(self) -> Token | None:
+        """Return what it has brought.
+
+        Raises:
+            CredentialsError: it failed.
+            CancelledError: its loop ended.
+        """
+        token, error = self._outcome or (None, asyncio.CancelledError())
+        if error is not None:
+            raise afresh(error) if isinstance(error, CredentialsError) else error
+        return token
 
 
 @dataclass(slots=True, repr=False)
@@ -62,13 +173,15 @@ class Memory:
     """What this process knows about a cached token besides its file.
 
     Attributes:
-        renewals: those under way, by loop.
+        underway: the renewal under way.
+        renewals: those on loops of the program's, by their ids.
         lifetime: of the tokens that renewals bring, in seconds.
         held: what is to be left alone.
         unwritten: what the file ought to hold.
     """
 
-    renewals: dict[asyncio.AbstractEventLoop, Underway] = field(default_factory=dict)  # pyright: ignore[reportUnknownVariableType] - annotated
+    underway: Underway | None = None
+    renewals: dict[int, ref[Underway]] = field(default_factory=dict)  # pyright: ignore[reportUnknownVariableType] - annotated
     lifetime: float = inf
     held: Held | None = None
     unwritten: Unwritten | None = None
@@ -106,6 +219,7 @@ class Renewal:
         end: when a token ends, in seconds since the epoch; -inf for one that is no good.
         margin: no need to renew while there are more than these.
         renew: gets a new token with the old one.
+        held_back: the program does not end between the use of a refresh token and the file.
     """
 
     path: str
@@ -114,6 +228,7 @@ class Renewal:
     end: Callable[[Token], float]
     margin: float
     renew: Callable[[Token], Awaitable[Token]]
+    held_back: bool = True
 
     def life(self, token: Token) -> float:
         """Seconds that a token has left."""
@@ -137,7 +252,8 @@ class Renewal:
                         return await self._put(lock, token, kept.in_file)
                     return token
                 if taken:
-                    return await self._renewed(lock, token)
+                    with program_end.held_back() if self.held_back else nullcontext():
+                        return await self._renewed(lock, token)
 
     async def _renewed(self, lock: FileLock, token: Token) -> Token | None:
         async with self.context.http.lease():  # nothing shall be awaited between the answer and the file
