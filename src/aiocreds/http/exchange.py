@@ -21,6 +21,7 @@ from aiocreds.errors import InvalidConfiguration
 from aiocreds.hidden import Buffer, Data
 from aiocreds.http.failures import Failure, diagnosis, to_error, was_closed
 from aiocreds.http.outgoing import Attempt, Signer, attempt_under_way, once, url_text
+from aiocreds.threads import runs_here
 from aiocreds.times import time_of
 
 if TYPE_CHECKING:
@@ -119,7 +120,7 @@ async def persist(call: Call, lease: Lease) -> Response | SourceUnavailable:
 
 async def _attempt(call: Call, session: aiohttp.ClientSession) -> Response | Failure:
     """Send the request once and read the answer, or cut the connection."""
-    attempt, headers = Attempt(call.sign), call.headers
+    loop, attempt, headers = asyncio.get_running_loop(), Attempt(call.sign), call.headers
     if call.sign is not None and not call.middlewares:  # nobody changes the request on its way: sign it here
         attempt.sign, headers = None, call.signed_headers()
     token = attempt_under_way.set(attempt)
@@ -141,6 +142,10 @@ async def _attempt(call: Call, session: aiohttp.ClientSession) -> Response | Fai
         failure = diagnosis(error, call, answered=response is not None)
         stale = attempt.reused and response is None and was_closed(error)
         return failure._replace(connected=bool(attempt.wires), stale=stale)
+    except RuntimeError:
+        if runs_here(loop):
+            raise
+        raise GeneratorExit from None  # its loop was closed in the middle, and aiohttp cannot close anything there
     else:
         return outcome
     finally:
