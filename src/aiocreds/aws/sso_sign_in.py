@@ -42,7 +42,9 @@ class SignIn:
         self._settings = settings
         self._clock = around.context.clock
         self._oidc = ServiceClient("sso-oidc", client, around, settings.region)
-        key = hashlib.sha1((settings.session or settings.start_url).encode(), usedforsecurity=False).hexdigest()
+        key = hashlib.sha1(
+            (settings.session or settings.start_url).encode(errors="surrogatepass"), usedforsecurity=False
+        ).hexdigest()
         self._cache = TokenCache(f"{expand(CACHE, around.context)}/{key}.json", around.context)
 
     async def access_token(self, *, refused: Text | None = None) -> Text:
