@@ -190,7 +190,7 @@ def aiobotocore(session: nox.Session, which: str) -> None:
     """
     wanted = AIOBOTOCORE[which]
     harness = ("blockbuster", "cryptography", "moto[s3,server]>=5.1", "pytest", "pytest-asyncio", "pytest-timeout")
-    aiohttp = [oldest("aiohttp")] if which == "oldest" else []
+    aiohttp = [oldest("aiohttp"), "hypothesis"] if which == "oldest" else []
     install(session, ".", *wanted, *harness, "time-machine", *aiohttp)
     version = wanted[0].partition("==")[2]
     session.run(

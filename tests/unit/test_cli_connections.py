@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import gc
 import logging
 import sys
 from contextlib import suppress
@@ -439,6 +440,7 @@ async def test_curious_requests_get_an_answer_and_leave_no_trace(
     assert await peer.status() in statuses
     await peer.leave()
     assert (await get(endpoint)).status == 200
+    gc.collect()  # with the oldest aiohttp some of these fail in its task, which is heard of while it is collected
     assert endpoint.token not in quiet.text
     assert not [record for record in quiet.records if record.levelno >= logging.WARNING]
 

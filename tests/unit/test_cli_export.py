@@ -10,8 +10,8 @@ import signal
 import subprocess
 import sys
 from datetime import UTC, datetime
+from pathlib import Path
 from time import time
-from typing import TYPE_CHECKING
 
 import pytest
 import time_machine
@@ -22,9 +22,7 @@ from aiocreds.cli.main import main
 from tests.command import COMMAND, PATIENCE, Machine
 from tests.hush import secret
 from tests.kit import START, issue
-
-if TYPE_CHECKING:
-    from pathlib import Path
+from tests.loopback import ROLE, ROLES_PATH, Loopback, json_answer
 
 pytestmark = pytest.mark.shows_secrets("stdout", because="printing them is what export is for")
 
@@ -199,6 +197,93 @@ def test_a_client_is_never_told_an_expiration_that_is_past_when_it_hears_of_it()
         for left in (0.0, 0.3, 0.9, 0.999):
             told = json.loads(written(issue(left, stamped=True), "process"))["Expiration"]
             assert datetime.fromisoformat(told).timestamp() == START + 600
+
+
+@pytest.mark.parametrize("at", ["0001-01-01", "9999-12-31"])
+def test_an_expiration_at_the_end_of_all_time(at: str) -> None:
+    """Go writes the year 1 for no time at all, and emulators of the metadata service are written in it."""
+    for stamped in (True, False):
+        given = Credentials(
+            "AKIAEXPORT0000001",
+            secret(),
+            session_token=secret("token"),
+            expiration=datetime.fromisoformat(f"{at}T00:00:00Z"),
+            may_outlive_expiry=stamped,
+        )
+        for form in FORMATS:
+            assert given.secret_access_key in written(given, form)
+        told = datetime.fromisoformat(json.loads(written(given, "process"))["Expiration"])
+        assert told > datetime.now(UTC)
+
+
+async def test_an_instance_whose_keys_end_in_the_year_1(home: Path) -> None:
+    async with Loopback() as aws:
+        credentials = {**aws.credentials("role"), "Code": "Success", "Expiration": "0001-01-01T00:00:00Z"}
+        aws.always(ROLES_PATH + ROLE, json_answer(credentials))
+        environ = {"AWS_EC2_METADATA_DISABLED": "", "AWS_EC2_METADATA_SERVICE_ENDPOINT": aws.url}
+        machine = Machine(home, environ)
+        exported = await machine.aiocreds("export", "--format", "env")
+        assert (exported.status, exported.err) == (0, "")
+        assert credentials["AccessKeyId"] in exported.out
+        executed = await machine.aiocreds("exec", "--", "printenv", "AWS_ACCESS_KEY_ID")
+        assert (executed.status, executed.out.strip()) == (0, credentials["AccessKeyId"])
+        asking = (sys.executable, "-c", "import boto3; print(boto3.Session().get_credentials().access_key)")
+        served = await machine.aiocreds("exec", "--server", "--", *asking)
+        assert (served.status, served.out.strip()) == (0, credentials["AccessKeyId"])
+
+
+# What fails, fails in the shell as well.
+
+
+@pytest.mark.parametrize("form", ["env", "fish"])
+def test_half_a_character_cannot_be_exported(form: str) -> None:
+    given = Credentials("AKIAEXPORT0000001", f"{secret()}\ud800")
+    with pytest.raises(InvalidConfiguration, match="AWS_SECRET_ACCESS_KEY holds half a character") as caught:
+        written(given, form)
+    assert given.secret_access_key not in str(caught.value)
+    assert written(Credentials("AKIAEXPORT0000001", secret() + "\udcff"), form)  # a byte of the environment
+
+
+@pytest.mark.parametrize(
+    "how", ["half a character", "none", "a crash", "SIGTERM", "SIGINT"] if hasattr(os, "mkfifo") else ["none"]
+)
+@pytest.mark.parametrize("shell", SHELLS)
+async def test_a_shell_stops_whatever_it_is_that_fails(home: Path, shell: str, how: str) -> None:
+    program, environ = "aiocreds", dict[str, str]()
+    document = {"Version": 1, "AccessKeyId": "AKIAEXPORT0000001", "SecretAccessKey": f"{secret()}\ud800"}
+    (home / "answer.json").write_text(json.dumps(document))
+    process = f"cat {home}/answer.json" if how == "half a character" else "sleep 30"
+    (home / ".aws" / "config").write_text(
+        f"[profile app]\n{'region = x' if how in ('none', 'a crash') else f'credential_process = {process}'}\n"
+    )
+    if how == "a crash":
+        (home / "sitecustomize.py").write_text(
+            "import aiocreds.cli.handing as handing\ndef fetch(_): raise ZeroDivisionError\nhanding.fetch = fetch\n"
+        )
+        environ["PYTHONPATH"] = f"{home}{os.pathsep}{os.pathsep.join(sys.path)}"
+    wrapper = home / program
+    wrapper.write_text(f'#!/bin/sh\necho $$ > {home}/pid\nexec {" ".join(COMMAND)} "$@"\n')
+    wrapper.chmod(0o755)
+    script = f'eval "$({wrapper} export --profile app --format env)" && echo went on'
+    running = asyncio.create_task(Machine(home, environ).run(shell, "-c", script))
+    if how.startswith("SIG"):
+        async with asyncio.timeout(PATIENCE):
+            while not children_of(home / "pid"):  # noqa: ASYNC110 - of other processes
+                await asyncio.sleep(0.02)
+        os.kill(int((home / "pid").read_text()), getattr(signal, how))
+    ended = await running
+    assert (ended.status != 0, ended.out) == (True, ""), ended.err
+    if how == "half a character":
+        assert "Traceback" not in ended.err
+
+
+def children_of(pid: Path) -> bool:
+    """Whether the process that wrote its number there has started what it waits for."""
+    try:
+        tasks = Path("/proc", pid.read_text().strip(), "task")
+        return any((task / "children").read_text() for task in tasks.iterdir())
+    except OSError:
+        return False
 
 
 async def test_it_loads_no_more_than_it_needs(home: Path) -> None:

@@ -43,7 +43,9 @@ class SignIn:
         self._clock = around.context.clock
         self._here = bool(client.middlewares) or around.context.session is not None
         self._oidc = ServiceClient("sso-oidc", client, around, settings.region)
-        key = hashlib.sha1((settings.session or settings.start_url).encode(), usedforsecurity=False).hexdigest()
+        key = hashlib.sha1(
+            (settings.session or settings.start_url).encode(errors="surrogatepass"), usedforsecurity=False
+        ).hexdigest()
         self._cache = TokenCache(f"{expand(CACHE, around.context, place=CACHE)}/{key}.json", around.context)
 
     async def access_token(self, *, refused: Text | None = None) -> Text:

@@ -210,7 +210,7 @@ def _form(action: str, parameters: Mapping[str, str | int]) -> Data:
 def _quoted(text: str) -> str:
     if PLAIN_VALUE.fullmatch(text):
         return text.replace(":", "%3A").replace("/", "%2F")
-    return quote_plus(text)
+    return quote_plus(text, errors="surrogatepass")  # such as a variable that is not UTF-8: STS says no
 
 
 def listed(name: str, members: Sequence[Mapping[str, str] | str], *, field: str = "") -> dict[str, str]:
@@ -221,7 +221,9 @@ def listed(name: str, members: Sequence[Mapping[str, str] | str], *, field: str 
         if isinstance(member, str):
             flat[f"{prefix}.{field}" if field else prefix] = member
         else:
-            flat.update({f"{prefix}.{quote_plus(key)}": value for key, value in member.items()})
+            flat.update(
+                {f"{prefix}.{quote_plus(key, errors='surrogatepass')}": value for key, value in member.items()}
+            )
     return flat
 
 

@@ -5,6 +5,7 @@ See https://docs.aws.amazon.com/cli/latest/reference/configure/export-credential
 
 from __future__ import annotations
 
+import asyncio
 import re
 import sys
 from typing import TYPE_CHECKING
@@ -19,7 +20,7 @@ from aiocreds.cli.handing import (
     variables,
 )
 from aiocreds.cli.terminal import run_to_end
-from aiocreds.errors import CredentialsError, InvalidConfiguration
+from aiocreds.errors import InvalidConfiguration
 from aiocreds.hidden import Text
 
 if TYPE_CHECKING:
@@ -70,19 +71,33 @@ def run(arguments: Namespace) -> int:
     Raises:
         CredentialsError: there are none, or they cannot be written in that format.
     """
+    failing = arguments.format in FAILING
+
+    async def fetched() -> Credentials:
+        nonlocal failing
+        try:
+            return await fetch(provider_of(arguments.profile, process_timeout=arguments.process_timeout))
+        except asyncio.CancelledError:  # by a signal, which may end this process before anything else is done
+            _fail(failing=failing)
+            failing = False
+            raise
+
     try:
         with asking_for(arguments.profile):
-            credentials = run_to_end(
-                fetch(provider_of(arguments.profile, process_timeout=arguments.process_timeout))
-            )
-        text = written(credentials, arguments.format)
-    except CredentialsError:
-        if arguments.format in FAILING:
-            print("false")
+            credentials = run_to_end(fetched())
+        text = written(credentials, arguments.format).encode(errors="surrogateescape")  # as the environment has it
+    except BaseException:  # whatever it is, the shell has to hear of it
+        _fail(failing=failing)
         raise
     sys.stdout.flush()
-    sys.stdout.buffer.write(text.encode(errors="surrogateescape"))  # as it came from the environment
+    sys.stdout.buffer.write(text)
     return 0
+
+
+def _fail(*, failing: bool) -> None:
+    """Print a command that fails, where what is printed is run."""
+    if failing:
+        print("false", flush=True)
 
 
 def written(credentials: Credentials, form: str) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import re
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
@@ -34,6 +35,7 @@ ON_ITS_WAY = timedelta(seconds=0.5)  # to the client; the time that answers are 
 ASKED_BEFORE = "_AWS_CLI_PROFILE_CHAIN"  # the name that AWS CLI uses: a circle through both is found as well
 DEEPEST = 4
 MADE_HERE = "aiocreds-"  # how a token of `serve` begins, so that its file is known again
+NO_TEXT = "[\ud800-\udc7f\udd00-\udfff]"  # the others stand for bytes of the environment
 
 
 class Circle(InvalidConfiguration):
@@ -146,9 +148,11 @@ def told_expiration(credentials: Credentials) -> datetime | None:
     if credentials.expiration is None:
         return None
     now, expiration = datetime.now(UTC), credentials.expiration
+    on_its_way = now
     if credentials.may_outlive_expiry:
-        expiration = expiration.replace(microsecond=0) - ON_ITS_WAY  # whole seconds are what is told
-    return credentials.expiration if expiration > now else now + AHEAD
+        # Whole seconds are what is told. Nothing is taken from an expiration: it may be the year 1.
+        expiration, on_its_way = expiration.replace(microsecond=0), now + ON_ITS_WAY
+    return credentials.expiration if expiration > on_its_way else now + AHEAD
 
 
 def iso(time: datetime) -> str:
@@ -157,15 +161,24 @@ def iso(time: datetime) -> str:
 
 
 def variables(credentials: Credentials) -> dict[str, Text]:
-    """The credentials as environment variables; empty are those that they have no value for."""
+    """The credentials as environment variables; empty are those that they have no value for.
+
+    Raises:
+        InvalidConfiguration: a value holds half a character, which no environment can.
+    """
     expiration = told_expiration(credentials)
     named = {
-        "AWS_ACCESS_KEY_ID": credentials.access_key_id,
-        "AWS_SECRET_ACCESS_KEY": credentials.secret_access_key,
-        "AWS_SESSION_TOKEN": credentials.session_token,
-        "AWS_CREDENTIAL_EXPIRATION": expiration and iso(expiration),
-        "AWS_ACCOUNT_ID": credentials.account_id,
-        "AWS_CREDENTIAL_SCOPE": credentials.credential_scope,
-        "AWS_SECURITY_TOKEN": None,  # botocore takes it for the token, whatever AWS_SESSION_TOKEN says
+        "AWS_ACCESS_KEY_ID": Text(credentials.access_key_id),
+        "AWS_SECRET_ACCESS_KEY": Text(credentials.secret_access_key),
+        "AWS_SESSION_TOKEN": Text(credentials.session_token or ""),
+        "AWS_CREDENTIAL_EXPIRATION": Text(iso(expiration) if expiration else ""),
+        "AWS_ACCOUNT_ID": Text(credentials.account_id or ""),
+        "AWS_CREDENTIAL_SCOPE": Text(credentials.credential_scope or ""),
+        "AWS_SECURITY_TOKEN": Text(),  # botocore takes it for the token, whatever AWS_SESSION_TOKEN says
     }
-    return {name: Text(value or "") for name, value in named.items()}
+    if unfit := next((name for name, value in named.items() if re.search(NO_TEXT, value)), None):
+        raise InvalidConfiguration(
+            f"the value for {unfit} holds half a character (a lone surrogate), which no environment variable can:"
+            " look at where the credentials come from"
+        )
+    return named

@@ -31,9 +31,9 @@ require("obstore", "obstore")
 
 # A store asks again once less than five minutes are left, at most every 0.1 s; past the expiration, before every
 # request, one request at a time. So it is told no more than this, and asks once a minute what is current, ...
-LONGEST = timedelta(minutes=6)
+LONGEST = 360.0  # seconds
 # ... and no less than this: a provider that serves credentials past their expiration knows why.
-SHORTEST = timedelta(seconds=5)
+SHORTEST = 5.0  # seconds
 
 
 class S3Credential(TypedDict):
@@ -96,7 +96,7 @@ def _current_in_any_thread(provider: Provider) -> S3Credential:
 
 def _as_obstore_has_it(credentials: Credentials, provider: Provider) -> S3Credential:
     left = provider.status.seconds_left  # by the services' clock, and as expire_after() counts it
-    told = None if left is None else min(max(timedelta(seconds=left), SHORTEST), LONGEST)
+    told = None if left is None else timedelta(seconds=min(max(left, SHORTEST), LONGEST))
     return {
         "access_key_id": credentials.access_key_id,
         "secret_access_key": credentials.secret_access_key,
