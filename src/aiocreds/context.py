@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from typing import TYPE_CHECKING, Any, NoReturn, Self
+from typing import TYPE_CHECKING, Any, Self
 from weakref import WeakKeyDictionary
 
 from aiocreds.refresh import Clock
@@ -26,7 +26,7 @@ class Context:
         Context({"AWS_EC2_METADATA_DISABLED": "true"}, home=tmp_path)
 
     ``async with context:`` keeps the HTTP session open between calls. What is not named here is the sources' own.
-    It can be neither pickled nor copied.
+    The default context pickles by its name; no other can be pickled or copied.
 
     Args:
         environ: the environment variables, read at each fetch; by default the process's own.
@@ -83,7 +83,9 @@ class Context:
         """Whether an environment variable says ``true`` or ``1``, in any case."""
         return self.environ.get(name, "").strip().lower() in ("true", "1")
 
-    def __reduce__(self) -> NoReturn:
+    def __reduce__(self) -> str:
+        if self is DEFAULT:
+            return "DEFAULT"
         raise TypeError("a context belongs to its process and knows its environment: make a Context anew there")
 
     def __repr__(self) -> str:

@@ -17,7 +17,7 @@ from aiocreds.durations import seconds
 from aiocreds.errors import InvalidConfiguration, ServiceRefused
 from aiocreds.flight import Unattended, attended
 from aiocreds.hidden import Text
-from aiocreds.provider import Provider, provided_by
+from aiocreds.provider import Provider, provided_by, remembering_the_call
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -40,6 +40,7 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_after_fork)
 
 
+@remembering_the_call
 def from_temporary_credentials(
     *,
     role_arn: str,

@@ -9,7 +9,7 @@ from aiocreds import trace
 from aiocreds.chain import chain
 from aiocreds.context import DEFAULT, Context
 from aiocreds.errors import CredentialsNotFound
-from aiocreds.provider import Provider
+from aiocreds.provider import Provider, remembering_the_call
 from aiocreds.sources.env import from_env
 from aiocreds.sources.ini import from_ini
 
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger("aiocreds.sources.default")
 
 
+@remembering_the_call
 def default_chain(
     profile: str | None = None,
     *,
