@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Self
 from aiocreds import trace
 from aiocreds.context import DEFAULT, Context
 from aiocreds.errors import ChainExhausted, CredentialsError, afresh
-from aiocreds.provider import Provider, provided_by
+from aiocreds.provider import Provider, provided_by, remembering_the_call
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger("aiocreds.chain")
 
 
+@remembering_the_call
 def chain(*providers: Provider | Callable[[], Awaitable[Credentials]], context: Context | None = None) -> Provider:
     """A provider that asks each of ``providers`` in order until one has credentials.
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import re
-from typing import TYPE_CHECKING, Any, NoReturn, Self
+from typing import TYPE_CHECKING, Any, Self
 from weakref import WeakKeyDictionary
 
 from aiocreds.errors import InvalidConfiguration
@@ -45,7 +45,8 @@ class Context:
 
         Context({"AWS_EC2_METADATA_DISABLED": "true"}, home=tmp_path)
 
-    ``async with context:`` keeps the HTTP session open between calls. It can be neither pickled nor copied.
+    ``async with context:`` keeps the HTTP session open between calls. The default context
+    pickles by its name; no other can be pickled or copied.
     A source of one's own may use what aiocreds's sources do: ``environ``, ``home`` and ``session`` as they were
     given, :meth:`setting`, :meth:`flag` and :meth:`home_folder`, ``clock.now()``, which is the time in seconds as
     the services count it, and :attr:`http`.
@@ -111,7 +112,9 @@ class Context:
         """Whether an environment variable says ``true`` or ``1``, in any case."""
         return self.environ.get(name, "").strip().lower() in ("true", "1")
 
-    def __reduce__(self) -> NoReturn:
+    def __reduce__(self) -> str:
+        if self is DEFAULT:
+            return "DEFAULT"
         raise TypeError("a context belongs to its process and knows its environment: make a Context anew there")
 
     def __repr__(self) -> str:

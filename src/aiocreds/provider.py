@@ -11,7 +11,7 @@ import threading
 from datetime import UTC, datetime, timedelta
 from math import inf
 from time import time
-from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn, ParamSpec, Self
+from typing import TYPE_CHECKING, Any, NamedTuple, ParamSpec, Self
 
 from aiocreds import refresh, trace
 from aiocreds.context import DEFAULT, Context, running_loop
@@ -34,6 +34,8 @@ from aiocreds.threads import belongings, on_loop, put_on_loop, renew_after_fork,
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable
     from weakref import ref
+
+    from aiocreds.pickling import Call
 
 P = ParamSpec("P")
 logger = logging.getLogger("aiocreds.provider")
@@ -78,8 +80,9 @@ class Provider:
     served.
 
     ``async with provider:`` also refreshes while nobody calls, and keeps the HTTP session open; enter it in a
-    lifespan. A provider may be shared by several event loops and threads. It can be neither pickled nor copied:
-    another process makes its own.
+    lifespan. A provider may be shared by several event loops and threads. One that a factory made goes to another
+    process, pickled, as that call, and is made anew there, with nothing loaded; so does a copy. That is refused
+    where an argument is a secret, a closure, or a context other than the default one.
 
     Args:
         source: a coroutine function without arguments that goes and gets credentials.
@@ -90,6 +93,7 @@ class Provider:
 
     __slots__ = (
         "__weakref__",
+        "_call",
         "_clock",
         "_complaint",
         "_context",
@@ -118,6 +122,7 @@ class Provider:
         self._context = context
         self._inner = inner
         self._expire_after: float | None = None
+        self._call: Call | None = None
         self._clock = context.clock
         self._lock = threading.RLock()  # a signal handler may invalidate what it interrupts
         self._state = refresh.NOTHING
@@ -238,6 +243,7 @@ class Provider:
         """
         twin = self._twin()
         twin._expire_after = seconds(lifetime, "expire_after")  # noqa: SLF001 - it is one of us
+        twin._call = self._call  # noqa: SLF001 - as above
         return twin
 
     @property
@@ -288,8 +294,16 @@ class Provider:
             finally:
                 await keeper.leases.aclose()
 
-    def __reduce__(self) -> NoReturn:
-        raise TypeError(f"a provider belongs to its process and holds secrets: make {self.name} anew there")
+    def __reduce__(self) -> tuple[Any, ...]:
+        from aiocreds.pickling import make, refusal, why_not  # few programs send any
+
+        if reason := why_not(self._call):
+            raise refusal(self.name, reason)
+        return make, (*(self._call or ()), self._expire_after)
+
+    def _remember(self, factory: Callable[..., Provider], args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        """Know the call that made it, which can be made anew elsewhere."""
+        self._call = factory, args, kwargs
 
     def __repr__(self) -> str:
         held = self._state.credentials
@@ -597,15 +611,29 @@ def credential_provider(source: Callable[P, Awaitable[Credentials]]) -> Callable
             source(*args, **kwargs).close()  # raises the same in Python's own words, which name the function
             raise
         context: Any = arguments.get("context")
-        return Provider(
+        provider = Provider(
             functools.partial(source, *args, **kwargs),
             name=source.__name__,
             context=context if isinstance(context, Context) else DEFAULT,
             inner=tuple(value for value in arguments.values() if isinstance(value, Provider)),
         )
+        provider._remember(factory, args, kwargs)  # noqa: SLF001  # pyright: ignore[reportPrivateUsage] - one of us
+        return provider
 
     factory.__signature__ = signature.replace(return_annotation="Provider")  # type: ignore[attr-defined]  # for help()
     return factory
+
+
+def remembering_the_call(factory: Callable[P, Provider]) -> Callable[P, Provider]:
+    """Have what a factory makes know how it was made, so that another process can make it anew."""
+
+    @functools.wraps(factory)
+    def make(*args: P.args, **kwargs: P.kwargs) -> Provider:
+        provider = factory(*args, **kwargs)
+        provider._remember(make, args, kwargs)  # noqa: SLF001  # pyright: ignore[reportPrivateUsage] - one of us
+        return provider
+
+    return make
 
 
 def provided_by(
@@ -637,7 +665,10 @@ def provided_by(
         raise TypeError(f"{taker} takes providers: write {name}(), not {name}")
     if not callable(source):
         raise TypeError(f"{taker} takes a provider or an async function, not {name}")
-    return Provider(source, name=name, context=context)
+    provider = Provider(source, name=name, context=context)
+    made_by: dict[str, Any] = {"taker": taker, "context": context}
+    provider._remember(provided_by, (source,), made_by)  # noqa: SLF001  # pyright: ignore[reportPrivateUsage] - one of us
+    return provider
 
 
 def declined(provider: Provider) -> bool:

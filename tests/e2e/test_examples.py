@@ -225,6 +225,15 @@ async def test_ctrl_c_ends_the_demo_without_a_word(home: Path) -> None:
     assert b"Traceback" not in rest
 
 
+async def test_each_worker_of_a_process_pool_has_credentials_of_its_own(home: Path) -> None:
+    ended = await run(EXAMPLES / "process_pool.py", home=home)
+    assert (ended.status, ended.err) == (0, "")
+    *reports, workers = ended.out.splitlines()
+    assert reports == [f"report-{number}.txt: 12 bytes" for number in range(8)]
+    [asked] = re.findall(r"^assumed-role/reporting in (\d) processes, none of them this one$", workers)
+    assert 1 <= int(asked) <= 2
+
+
 async def test_signed_requests_work_without_an_sdk(home: Path) -> None:
     ended = await run(EXAMPLES / "signed_requests.py", home=home)
     out = "aiohttp lists: True\nhttpx reads: ['a,b', '1,2']\nanybody may read it: 200\n"

@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+import copyreg
 import re
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from weakref import WeakKeyDictionary
 
 from aiocreds.aws.refusals import EXPIRED
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from aiocreds.credentials import Credentials
     from aiocreds.provider import Provider
 
+USER_INFO = re.compile("//[^/@]*@")
+USER_AGENT = "user_agent_name", "user_agent_version", "user_agent_extra"
 SIGNED_WITH = "aiocreds_access_key_id"
 SIGNER = re.compile(r"AWS4-\S+ Credential=([^/]+)/|AWS ([^:]+):")  # the second is what S3 had before SigV4
+
+
+_attached: WeakKeyDictionary[Any, tuple[Provider, Callable[..., Any]]] = WeakKeyDictionary()
 
 
 class Session(Protocol):
@@ -50,6 +57,51 @@ def watch_rejections(session: Session, provider: Provider) -> None:
     """Have rejected credentials invalidated, for all clients that are created from now on."""
     session.register("request-created", _note_signer)
     session.register("response-received", _Rejections(provider).note)
+
+
+def let_it_be_pickled(session: Any, provider: Provider, attach: Callable[..., Any]) -> None:
+    """Have a session go to another process as what it was made of, which no session of botocore can by itself.
+
+    Its profile, region and other variables go along, the default configuration of its clients, and its provider if
+    that can; not the handlers that a program has registered.
+    """
+    _attached[session] = provider, attach
+    copyreg.pickle(session.__class__, _reduced)
+
+
+def is_attached(session: Any) -> bool:
+    """Whether a session is one that has a provider."""
+    return session in _attached
+
+
+def _reduced(session: Any) -> Any:
+    if session not in _attached:
+        return session.__reduce_ex__(4)  # as if we were not there
+    provider, attach = _attached[session]
+    names = [name for name in USER_AGENT if hasattr(session, name)]
+    agent = {name: getattr(session, name) for name in names}
+    config, variables = session.get_default_client_config(), session.instance_variables()
+    if any(USER_INFO.search(str(said)) for said in (*variables.values(), getattr(config, "proxies", None))):
+        raise TypeError("a URL in the configuration of this session may hold a password: make and attach one there")
+    return _anew, (type(session), variables, agent, config, attach, provider)
+
+
+def _anew(
+    kind: type[Any],
+    variables: dict[str, Any],
+    agent: dict[str, Any],
+    config: Any,
+    attach: Callable[..., Any],
+    provider: Provider,
+) -> Any:
+    session = kind()
+    for name, value in variables.items():
+        session.set_config_variable(name, value)
+    for name, value in agent.items():
+        setattr(session, name, value)
+    if config is not None:
+        session.set_default_client_config(config)
+    return attach(session, provider)
 
 
 class _Rejections:

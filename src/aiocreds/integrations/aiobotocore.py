@@ -40,6 +40,10 @@ def attach(session: S, provider: Provider | Callable[[], Awaitable[Credentials]]
     service answers ``ExpiredToken``, ``ExpiredTokenException``, ``RequestExpired`` or ``InvalidToken``, the
     credentials that signed that request are invalidated, and no others.
 
+    The session goes to workers of Dask, Ray and ``multiprocessing``, pickled, if the provider does. Its region,
+    profile and other variables and the default configuration of its clients go along; handlers that the program has
+    registered do not.
+
     Args:
         session: an ``aiobotocore.session.AioSession`` from which no client has been created yet.
         provider: where credentials come from; or any ``async () -> Credentials``, of which a provider is made.
@@ -63,6 +67,7 @@ def attach(session: S, provider: Provider | Callable[[], Awaitable[Credentials]]
     if _held_by(session) is not credentials:
         raise ValueError("this session has credentials already, and would go on with them: attach to a new one")
     _botocore.watch_rejections(session, provider)
+    _botocore.let_it_be_pickled(session, provider, attach)
     return session
 
 

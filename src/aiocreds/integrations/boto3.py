@@ -12,6 +12,7 @@ process (a forked child starts its own). Install with ``pip install 'aiocreds[bo
 
 from __future__ import annotations
 
+import copyreg
 import inspect
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
@@ -50,6 +51,10 @@ def attach(session: S, provider: Provider | Callable[[], Awaitable[Credentials]]
     credentials that signed that request are invalidated, and no others. What the provider raises reaches who
     calls the client, as it is.
 
+    The session goes to workers of ``multiprocessing`` and the like, pickled, if the provider does. Its region,
+    profile and other variables and the default configuration of its clients go along; handlers that the program has
+    registered do not.
+
     Safe from any thread. Credentials that are held cost no change of threads, and a refresh ahead of their expiry
     runs behind the callers. A thread waits only for the first load, in the last minute, and after an
     invalidation; one that runs an event loop blocks it meanwhile, as it does for the answer of the service. So a
@@ -77,7 +82,19 @@ def attach(session: S, provider: Provider | Callable[[], Awaitable[Credentials]]
     if inner.get_credentials() is not credentials:
         raise ValueError("this session has credentials already, and would go on with them: attach to a new one")
     _botocore.watch_rejections(inner, provider)
+    _botocore.let_it_be_pickled(inner, provider, attach)
+    if inner is not session:
+        copyreg.pickle(type(session), _reduced)
     return session
+
+
+def _reduced(session: Any) -> Any:
+    inner = _botocore_session(session)
+    return (_anew, (type(session), inner)) if _botocore.is_attached(inner) else session.__reduce_ex__(4)
+
+
+def _anew(kind: type[Any], inner: Any) -> Any:
+    return kind(botocore_session=inner)
 
 
 def _botocore_session(session: Any) -> _BotocoreSession:

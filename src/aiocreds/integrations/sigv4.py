@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import re
 from hashlib import sha256
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from aiocreds import pool
 from aiocreds.aws.refusals import EXPIRED, told_in_json
@@ -76,6 +76,10 @@ RULES = {
 }
 
 
+def _made(kind: type[SigV4], provider: Provider, service: str, region: str, context: Context | None) -> SigV4:
+    return kind(provider, service=service, region=region, context=context)
+
+
 class SigV4:
     """What signs for one service in one region, with what a provider gives at that moment."""
 
@@ -94,7 +98,12 @@ class SigV4:
         self._service = service
         self._region = region
         self._clock = (provider._context if context is None else context).clock  # noqa: SLF001  # pyright: ignore[reportPrivateUsage] - one of us
+        self._context = context
         self._rules = RULES.get(service, Rules())
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """To another process it goes as it was made, if its provider does."""
+        return _made, (type(self), self._provider, self._service, self._region, self._context)
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} for {self._service} in {self._region}: {self._provider!r}>"

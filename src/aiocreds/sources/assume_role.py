@@ -15,7 +15,7 @@ from aiocreds.errors import InvalidConfiguration, ServiceRefused
 from aiocreds.flight import Unattended, attended
 from aiocreds.foreground import one_prompt_at_a_time
 from aiocreds.hidden import Text
-from aiocreds.provider import Provider, declined, provided_by
+from aiocreds.provider import Provider, declined, provided_by, remembering_the_call
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 SOURCE_MIN_TTL = 60.0
 
 
+@remembering_the_call
 def from_temporary_credentials(
     *,
     role_arn: str,

@@ -10,7 +10,7 @@ from aiocreds.chain import chain
 from aiocreds.config import profile_place
 from aiocreds.context import DEFAULT, Context
 from aiocreds.errors import CredentialsNotFound
-from aiocreds.provider import Provider
+from aiocreds.provider import Provider, remembering_the_call
 from aiocreds.sources.env import from_env
 from aiocreds.sources.ini import from_ini
 
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger("aiocreds.sources.default")
 
 
+@remembering_the_call
 def default_chain(
     profile: str | None = None,
     *,

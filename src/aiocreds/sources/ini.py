@@ -12,7 +12,7 @@ from aiocreds.config.walk import SESSION_TOKENS, Kind, Step, duration, walk
 from aiocreds.context import DEFAULT, Context
 from aiocreds.credentials import Credentials
 from aiocreds.errors import CredentialsNotFound, InvalidConfiguration
-from aiocreds.provider import Provider
+from aiocreds.provider import Provider, remembering_the_call
 
 if TYPE_CHECKING:
     from datetime import timedelta
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from aiocreds.sources.assume_role import MfaCode
 
 
+@remembering_the_call
 def from_ini(
     profile: str | None = None,
     *,
