@@ -11,7 +11,7 @@ import threading
 from datetime import UTC, datetime, timedelta
 from math import inf
 from time import time
-from typing import TYPE_CHECKING, Any, NamedTuple, ParamSpec, Self
+from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn, ParamSpec, Self
 
 from aiocreds import refresh, trace
 from aiocreds.context import DEFAULT, Context, running_loop
