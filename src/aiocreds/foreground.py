@@ -3,7 +3,8 @@
 A program is started in the background of this process's terminal. The kernel stops it as soon as it reads there, or
 switches the echo off: that is how it is known to have asked. While a caller waits, it is then put into the
 foreground, where the prompt can be answered and Ctrl-C reaches it alone. Ctrl-Z stops it together with us, as in a
-shell. A program that never asks never has the foreground.
+shell. A program that never asks never has the foreground. While we are not in the foreground ourselves, it
+waits: for another of our job to have its answer, or for a person who types ``fg``.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import os
 import signal
 import sys
 import threading
-from contextlib import asynccontextmanager, contextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 if sys.platform != "win32":
@@ -21,9 +22,12 @@ if sys.platform != "win32":
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator
+    from subprocess import Popen
 
 _prompt = threading.Lock()
+_left = False
 PAUSE = 0.05  # seconds between two looks
+LENDER = "_AIOCREDS_TERMINAL_LENT_BY"  # in a program's environment: the process group that lets it ask
 ASKING = tuple(getattr(signal, name) for name in ("SIGTTIN", "SIGTTOU") if hasattr(signal, name))
 
 
@@ -48,6 +52,12 @@ async def one_prompt_at_a_time() -> AsyncIterator[None]:
         prompt.release()
 
 
+def leave_terminal() -> None:
+    """Let no program ask any more: the terminal is somebody else's from now on."""
+    global _left
+    _left = True
+
+
 def is_asking() -> bool:
     """Return whether somebody in this process asks a person just now."""
     return _prompt.locked()
@@ -59,73 +69,98 @@ class Terminal:
     Attributes:
         descriptor: of the open device; the program has it as its standard input.
         asked: the program has asked.
-        refused: why it was ended instead of being answered: ``"nobody waits"`` or ``"in the background"``.
+        given: the program has had the foreground.
+        declined: the program was ended when it asked, since nobody waits for it.
     """
 
-    __slots__ = ("_settings", "asked", "descriptor", "refused")
+    __slots__ = ("_its_settings", "_settings", "asked", "declined", "descriptor", "given")
 
     def __init__(self, descriptor: int) -> None:
         self.descriptor = descriptor
         self.asked = False
-        self.refused = ""
+        self.given = False
+        self.declined = False
         self._settings: list[Any] | None = None
+        self._its_settings: list[Any] | None = None
 
-    async def watch(self, pid: int, attended: Callable[[], bool]) -> None:
+    async def watch(
+        self,
+        process: Popen[bytes],
+        limit: asyncio.Timeout,
+        *,
+        attended: Callable[[], bool],
+        asks: Callable[[], object],
+    ) -> None:
         """Wait until a program asks, and let it have the foreground until it has ended.
 
         Args:
-            pid: of the program, which leads a process group of its own in this session.
+            process: the program, which leads a process group of its own in this session.
+            limit: of its time; other prompts, and being stopped with us, take none of it.
             attended: tells whether a caller waits. If not, a program that asks is killed.
+            asks: called when it asks.
         """
-        while (stopped := await _next_stop(pid)) not in ASKING:
+        while (stopped := await _next_stop(process)) not in ASKING:
             if stopped is None:
                 return
         self.asked = True
-        if not attended():
-            self._refuse(pid, "nobody waits")
-            return
-        async with one_prompt_at_a_time():
-            try:
-                if not self._give(pid):
-                    self._refuse(pid, "in the background")
+        asks()
+        async with AsyncExitStack() as alone:
+            with _not_counted(limit):
+                await alone.enter_async_context(one_prompt_at_a_time())
+            alone.callback(self._take_back, process.pid)
+            while await self._give_when_in_front(process.pid, limit, attended):
+                stopped = await _next_stop(process)
+                if stopped is None:
                     return
-                while (await _next_stop(pid)) is not None:  # Ctrl-Z
-                    self._take_back(pid)
-                    os.kill(0, signal.SIGTSTP)  # this process goes on from here when the shell lets it
-                    while not self._give(pid):  # noqa: ASYNC110 - continued in the background, and nobody tells
-                        await asyncio.sleep(PAUSE)
-            finally:
-                self._take_back(pid)
+                if stopped == signal.SIGTSTP:  # Ctrl-Z, which the terminal has sent to the program alone
+                    self._take_back(process.pid)
+                    await _stop_ourselves(signal.SIGTSTP, limit)
 
-    def _refuse(self, pid: int, reason: str) -> None:
-        self.refused = reason
+    async def _give_when_in_front(self, group: int, limit: asyncio.Timeout, attended: Callable[[], bool]) -> bool:
+        """Give a group the foreground once it is ours to give; return False when nobody waits for that."""
+        told = False
+        while attended():
+            if self._give(group):
+                return True
+            if not told and os.environ.get(LENDER, str(os.getpgrp())) != str(os.getpgrp()):
+                told = True  # we are such a program ourselves: who has started us sees us ask
+                await _stop_ourselves(signal.SIGTTIN, limit)
+                continue
+            # Somebody beside us asks just now, or we are a shell's background job; nobody tells when that ends.
+            await asyncio.sleep(PAUSE)
+        self.declined = True
         with suppress(ProcessLookupError):
-            os.killpg(pid, signal.SIGKILL)
+            os.killpg(group, signal.SIGKILL)
+        return False
 
     def _give(self, group: int) -> bool:
         """Put a process group into the foreground and let it go on; return whether that was ours to give."""
-        if os.tcgetpgrp(self.descriptor) != os.getpgrp():
-            return False
-        self._settings = termios.tcgetattr(self.descriptor)
-        with _not_stopped():
+        with suppress(OSError, termios.error), _not_stopped():
+            if os.tcgetpgrp(self.descriptor) != os.getpgrp():
+                return False
+            self._settings = termios.tcgetattr(self.descriptor)
             os.tcsetpgrp(self.descriptor, group)
-        with suppress(ProcessLookupError):
+            if self._its_settings is not None:
+                termios.tcsetattr(self.descriptor, termios.TCSANOW, self._its_settings)
             os.killpg(group, signal.SIGCONT)
-        return True
+            self.given = True
+        return True  # also where the terminal or the program has gone: the program's end tells
 
     def _take_back(self, group: int) -> None:
         """Put this process into the foreground again, with the terminal's settings as they were."""
         with suppress(OSError, termios.error), _not_stopped():
             if self._settings is not None and os.tcgetpgrp(self.descriptor) == group:
+                self._its_settings = termios.tcgetattr(self.descriptor)  # with the echo off, most often
                 os.tcsetpgrp(self.descriptor, os.getpgrp())
-                termios.tcsetattr(self.descriptor, termios.TCSADRAIN, self._settings)
+                # Not TCSADRAIN, which would wait for a person who has pressed Ctrl-S.
+                termios.tcsetattr(self.descriptor, termios.TCSANOW, self._settings)
 
 
 @contextmanager
 def controlling_terminal() -> Iterator[Terminal | None]:
     """Open the terminal of this process; None where there is none: in a service, and on Windows."""
     descriptor = -1
-    if sys.platform != "win32":
+    if sys.platform != "win32" and not _left:
         with suppress(OSError):
             descriptor = os.open("/dev/tty", os.O_RDWR | os.O_CLOEXEC)
     try:
@@ -135,23 +170,65 @@ def controlling_terminal() -> Iterator[Terminal | None]:
             os.close(descriptor)
 
 
-async def _next_stop(pid: int) -> int | None:
+async def _next_stop(process: Popen[bytes]) -> int | None:
     """Wait until a program is stopped; return the signal that did it, or None when it has ended."""
     while True:
         try:
-            if (stopped := _look(pid, os.WSTOPPED)) is not None:
+            if (stopped := _stopped_by(process)) is not None:
                 return stopped
-            if _look(pid, os.WEXITED | os.WNOWAIT) is not None:
+            if has_ended(process):
                 return None
         except ChildProcessError:  # somebody else has asked for its status
             return None
         await asyncio.sleep(PAUSE)
 
 
-def _look(pid: int, at: int) -> int | None:
-    """Return what a program was stopped by, or has ended with; None where it has not."""
-    found = os.waitid(os.P_PID, pid, at | os.WNOHANG)
-    return None if found is None else found.si_status
+def _stopped_by(process: Popen[bytes]) -> int | None:
+    """Return the signal that has stopped a program since the last look, or None."""
+    if hasattr(os, "waitid"):
+        found = os.waitid(os.P_PID, process.pid, os.WSTOPPED | os.WNOHANG)
+        return None if found is None else found.si_status
+    if process.returncode is not None:
+        return None
+    pid, status = os.waitpid(process.pid, os.WNOHANG | os.WUNTRACED)
+    if pid and os.WIFSTOPPED(status):
+        return os.WSTOPSIG(status)
+    if pid:
+        process.returncode = os.waitstatus_to_exitcode(status)
+    return None
+
+
+def has_ended(process: Popen[bytes]) -> bool:
+    """Return whether a program has ended.
+
+    Its number, and its group's, stays its own until its status is asked for: where the system can tell without.
+    """
+    if process.returncode is not None or not hasattr(os, "waitid"):  # macOS, before Python 3.13
+        return process.poll() is not None
+    try:
+        return os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
+    except ChildProcessError:  # somebody else asked
+        return True
+
+
+async def _stop_ourselves(number: int, limit: asyncio.Timeout) -> None:
+    """Stop this process and the rest of its job, as the terminal would, until somebody lets them go on."""
+    with _not_counted(limit):
+        os.kill(0, number)
+        await asyncio.sleep(PAUSE)  # another thread may have taken the signal, and we run on for a moment
+
+
+@contextmanager
+def _not_counted(limit: asyncio.Timeout) -> Iterator[None]:
+    """Stop the clock of a time limit."""
+    loop, until = asyncio.get_running_loop(), limit.when()
+    before = loop.time()
+    limit.reschedule(None)
+    try:
+        yield
+    finally:
+        if until is not None:
+            limit.reschedule(until + loop.time() - before)
 
 
 @contextmanager

@@ -12,7 +12,7 @@ from typing import IO, TYPE_CHECKING, NamedTuple
 
 from aiocreds import pool
 from aiocreds.errors import InvalidConfiguration, SourceUnavailable
-from aiocreds.foreground import Terminal, controlling_terminal
+from aiocreds.foreground import LENDER, Terminal, controlling_terminal, has_ended
 from aiocreds.hidden import Buffer, Data, Text
 from aiocreds.threads import runs_here
 
@@ -40,14 +40,21 @@ class Ended(NamedTuple):
         stdout: what it printed.
         stderr: the beginning of what it wrote there.
         asked: it asked a person at the terminal.
-        refused: why it was killed when it asked, if it was; see :class:`Terminal`.
+        declined: it was killed when it asked, since nobody waited.
+        terminal: whether it had one.
     """
 
     status: int
     stdout: Data
     stderr: Data
     asked: bool = False
-    refused: str = ""
+    declined: bool = False
+    terminal: bool = False
+
+    @property
+    def interrupted(self) -> bool:
+        """Whether a person pressed Ctrl-C instead of answering; shells, and many programs, tell it as 130."""
+        return self.asked and self.status in (-signal.SIGINT, 128 + signal.SIGINT)
 
 
 def split_command(command: str, *, place: str) -> list[str]:
@@ -94,6 +101,7 @@ async def run(
     seconds: float,
     more_time: str,
     attended: Callable[[], bool],
+    asks: Callable[[], object],
 ) -> Ended:
     """Run a program to its end, and kill it with its children when nobody waits for it any more.
 
@@ -107,6 +115,7 @@ async def run(
         seconds: that it may take.
         more_time: how to allow more, for messages.
         attended: tells whether a caller waits.
+        asks: called when it asks a person.
 
     Raises:
         OSError: it cannot be started; :func:`fault` says why.
@@ -121,10 +130,11 @@ async def run(
             seconds=seconds,
             more_time=more_time,
             attended=attended,
+            asks=asks,
             terminal=terminal,
         )
-    if ended.asked and ended.status == -signal.SIGINT:
-        signal.raise_signal(signal.SIGINT)  # Ctrl-C was meant for this process as well
+    if ended.interrupted:
+        os.kill(0, signal.SIGINT)  # as the terminal would have told all of this job, had the program not had it
     return ended
 
 
@@ -136,6 +146,7 @@ async def _run(
     seconds: float,
     more_time: str,
     attended: Callable[[], bool],
+    asks: Callable[[], object],
     terminal: Terminal | None,
 ) -> Ended:
     stdout, stderr = Buffer(), Buffer()
@@ -144,16 +155,27 @@ async def _run(
     ended = False
     try:
         # Not anyio's, which at times lose a cancellation at the end of asyncio.run.
-        async with asyncio.timeout(seconds):
+        async with asyncio.timeout(seconds) as limit:
             async with asyncio.TaskGroup() as tasks:
+                watching = None
                 if terminal is not None:
-                    tasks.create_task(terminal.watch(process.pid, attended))
-                tasks.create_task(_read(process.stdout, stdout, process))
-                tasks.create_task(_read(process.stderr, stderr, None))
-            status = await _exit_status(process)
+                    watching = tasks.create_task(terminal.watch(process, limit, attended=attended, asks=asks))
+                reading = [
+                    tasks.create_task(_read(process.stdout, stdout, process)),
+                    tasks.create_task(_read(process.stderr, stderr, None)),
+                ]
+                await asyncio.wait(reading)
+                status = await _exit_status(process)
+                if watching is not None:
+                    watching.cancel()  # it looks now and then only
             ended = True
     except TimeoutError:
-        if process.poll() is None:
+        if terminal is not None and terminal.asked and not terminal.given:
+            fault = (
+                f"asks at the terminal, and this program was in its background for {seconds:g} s;"
+                " bring it to the foreground (fg)"
+            )
+        elif process.poll() is None:
             fault = (
                 f"did not finish within {seconds:g} s and was killed; see what it waits for, or allow more time"
                 f" ({more_time})"
@@ -175,7 +197,7 @@ async def _run(
         )
     if terminal is None:
         return Ended(status, Data(stdout), Data(stderr))
-    return Ended(status, Data(stdout), Data(stderr), terminal.asked, terminal.refused)
+    return Ended(status, Data(stdout), Data(stderr), terminal.asked, terminal.declined, terminal=True)
 
 
 async def _start(words: list[str], environ: Mapping[str, str], terminal: Terminal | None) -> Popen[bytes]:
@@ -198,6 +220,8 @@ async def _start(words: list[str], environ: Mapping[str, str], terminal: Termina
 
 
 def _popen(words: list[str], environ: dict[str, str], terminal: Terminal | None) -> Popen[bytes]:
+    if terminal is not None:
+        environ[LENDER] = str(os.getpgrp())
     return Popen(  # noqa: S603 - as configured
         words,
         stdin=DEVNULL if terminal is None else terminal.descriptor,
@@ -219,7 +243,7 @@ async def _end(process: Popen[bytes], *, kill: bool) -> None:
     try:
         if kill:
             _kill(process, "SIGTERM")
-        while kill and not _has_ended(process):
+        while kill and not has_ended(process):
             try:
                 async with asyncio.timeout(GRACE):
                     await _end_of(process)
@@ -281,19 +305,9 @@ def fault(error: OSError | ValueError) -> str:
 
 async def _end_of(process: Popen[bytes]) -> None:
     pause = 0.001
-    while not _has_ended(process):
+    while not has_ended(process):
         await asyncio.sleep(pause)
         pause = min(2 * pause, LONGEST_PAUSE)
-
-
-def _has_ended(process: Popen[bytes]) -> bool:
-    """Whether a process has ended. Its number, and its group's, stays its own until its status is asked for."""
-    if sys.platform == "win32" or process.returncode is not None:
-        return process.poll() is not None
-    try:
-        return os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
-    except ChildProcessError:  # somebody else asked
-        return True
 
 
 def _kill(process: Popen[bytes], how: str = "SIGKILL") -> None:

@@ -5,10 +5,14 @@ the person, or the program        what happens
 ================================  ==========================================================================
 types the code                    the process reads it with the echo off; the terminal is as before
 presses Ctrl-C at the prompt      process and program end as for any Ctrl-C
-presses Ctrl-Z at the prompt      both stop, the shell has the terminal; after fg the prompt is there again
+presses Ctrl-Z at the prompt      both stop, the shell has the terminal; after fg the process reads on, the echo off
 types nothing                     the process is killed with its children at the time-out, the terminal is ours
 nobody waits (a refresh behind)   it declines, no failure is counted, and it is not run again behind callers
 has piped input                   stays the program's own
+asks beside another of its job    they are answered one after the other
+is run in the background          waits for fg until the time-out
+is itself asked by aiocreds       its process asks all the same: each lends the terminal to the next
+has given the terminal away       (exec --server) is left alone: its command has it
 ================================  ==========================================================================
 """
 
@@ -32,7 +36,7 @@ import pytest
 from tests.hush import secret
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
 pty = pytest.importorskip("pty", reason="Windows has no pseudo-terminals")
@@ -100,6 +104,11 @@ class Screen:
     def echoes(self) -> bool:
         """Return whether what is typed is shown."""
         return bool(termios.tcgetattr(self.terminal)[3] & termios.ECHO)
+
+    def is_quiet(self) -> bool:
+        """Return whether a line is read and not shown; a shell that edits lines reads single keys."""
+        settings = termios.tcgetattr(self.terminal)[3]
+        return bool(settings & termios.ICANON) and not settings & termios.ECHO
 
     def status(self) -> int:
         """Wait for the end; return the exit status, negative for a signal."""
@@ -215,6 +224,175 @@ def test_ctrl_z_at_the_prompt_stops_both_and_fg_goes_on(desk: Desk) -> None:
     assert screen.status() == 0
 
 
+def test_after_ctrl_z_and_fg_the_echo_is_still_off(desk: Desk) -> None:
+    screen = stopped_at_the_prompt(desk, LIMIT="3")
+    time.sleep(3.5)  # the time that a person is away for is not the process's
+    screen.type("fg\n")
+    wait_until(screen.is_quiet)
+    screen.type("123456\n")
+    assert "123456" not in screen.until("got 1234")
+    screen.until(r"again\? ")
+    assert screen.echoes()
+    screen.type("yes\n")
+    screen.until("typed yes")
+
+
+def test_after_ctrl_z_and_bg_it_waits_for_fg(desk: Desk) -> None:
+    screen = stopped_at_the_prompt(desk)
+    screen.type("bg\n")
+    screen.type("echo the shell $((6 * 7))\n")
+    screen.until("the shell 42")
+    screen.type("fg\n")
+    wait_until(screen.is_quiet)
+    screen.type("123456\n")
+    screen.until("got 1234")
+
+
+def stopped_at_the_prompt(desk: Desk, **environ: str) -> Screen:
+    """Return a shell with the program, stopped as it asks."""
+    file = desk.folder / "program.py"
+    file.write_text(PROGRAM)
+    screen = desk.run("/bin/bash", "--norc", "--noprofile", "-i", **environ)
+    screen.until(r"\$ ")
+    screen.type(f"{sys.executable} {file}\n")
+    screen.until("MFA code: ")
+    screen.type("\x1a")
+    screen.until("Stopped")
+    return screen
+
+
+def wait_until(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + PATIENCE
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+@pytest.mark.parametrize("how", ["exit 130", "trap - INT; kill -INT $$"])
+def test_ctrl_c_ends_the_program_however_the_process_tells_it(desk: Desk, how: str) -> None:
+    desk.vend.write_text(f"#!/bin/sh\ntrap '{how}' INT\nprintf 'MFA code: ' >/dev/tty\nread x </dev/tty\n")
+    screen = desk.python(PROGRAM)
+    screen.until("MFA code: ")
+    wait_until(lambda: os.tcgetpgrp(screen.terminal) != screen.pid)  # the process has it
+    screen.type("\x03")
+    screen.until("KeyboardInterrupt")
+    assert screen.status() == -signal.SIGINT
+
+
+def test_two_of_one_job_are_answered_one_after_the_other(desk: Desk) -> None:
+    """As workers of one server are, or the providers of one Terraform run."""
+    file = desk.folder / "program.py"
+    file.write_text(PROGRAM.partition('print("typed')[0])
+    started = desk.folder / "started"
+    first, _, rest = desk.vend.read_text().partition("\n")
+    desk.vend.write_text(f"{first}\nprint('x', end='', file=open({str(started)!r}, 'a'))\n{rest}")
+    screen = desk.run("/bin/sh", "-c", f"{sys.executable} {file} & {sys.executable} {file}; wait; echo over")
+    wait_until(lambda: started.exists() and started.stat().st_size == 2)
+    time.sleep(0.3)  # both ask by now
+    for _ in range(2):
+        wait_until(screen.is_quiet)
+        screen.type("123456\n")
+        screen.until("got 1234")
+    screen.until("over")
+    assert screen.status() == 0
+    assert screen.echoes()
+
+
+def asks_through_the_command(desk: Desk) -> None:
+    """Have the default profile ask another aiocreds, whose process asks the person."""
+    (desk.folder / ".aws" / "config").write_text(
+        f"[default]\ncredential_process = {sys.executable} -m aiocreds export --profile inner\n"
+        f"[profile inner]\ncredential_process = {desk.vend}\n"
+    )
+
+
+def test_a_process_of_a_process_asks(desk: Desk) -> None:
+    asks_through_the_command(desk)
+    screen = stopped_at_the_prompt(desk)
+    screen.type("fg\n")
+    wait_until(screen.is_quiet)
+    screen.type("123456\n")
+    screen.until("got 1234")
+    screen.until(r"again\? ")
+    assert screen.echoes()
+    screen.type("yes\n")
+    screen.until("typed yes")
+    assert desk.asked() == 1
+
+
+def test_ctrl_c_in_a_process_of_a_process_ends_the_program(desk: Desk) -> None:
+    asks_through_the_command(desk)
+    screen = desk.python(PROGRAM)
+    wait_until(screen.is_quiet)
+    screen.until("MFA code: ")
+    screen.type("\x03")
+    screen.until("KeyboardInterrupt")
+    assert screen.status() == -signal.SIGINT
+
+
+def test_one_that_was_not_answered_is_not_run_behind_callers(desk: Desk) -> None:
+    desk.vend.write_text("#!/bin/sh\nprintf 'MFA code: ' >/dev/tty\nread code </dev/tty\n")
+    screen = desk.python(
+        """\
+        import asyncio
+        from aiocreds import SourceUnavailable, from_ini
+
+        async def main():
+            provider = from_ini(process_timeout=1)
+            try:
+                await provider()
+            except SourceUnavailable as error:
+                print("error:", error, flush=True)
+            async with provider:
+                await asyncio.sleep(1)
+            print("failures", provider.status.failures, flush=True)
+
+        asyncio.run(main())
+        """
+    )
+    screen.until("MFA code: ")
+    screen.until("did not finish within 1 s")
+    assert "MFA" not in screen.until("failures 1")
+    assert screen.status() == 0
+
+
+def test_the_command_beside_a_server_keeps_the_terminal(desk: Desk) -> None:
+    document = {"Version": 1, "AccessKeyId": "ASIATERMINAL1234", "SecretAccessKey": secret(), "Expiration": "SOON"}
+    text = ASKS.format(python=sys.executable, log=str(desk.log), document=repr(document))
+    soon = "time.strftime('%Y-%m-%dT%H:%M:%SZ', time.gmtime(time.time() + 2))"
+    desk.vend.write_text(text.replace("'SOON'", soon))
+    command = desk.folder / "command.py"
+    command.write_text(
+        "import json, os, sys, time, urllib.error, urllib.request\n"
+        "time.sleep(2.5)  # the keys have ended, and nobody has the terminal to be asked for others\n"
+        "headers = {'Authorization': os.environ['AWS_CONTAINER_AUTHORIZATION_TOKEN']}\n"
+        "asked = urllib.request.Request(os.environ['AWS_CONTAINER_CREDENTIALS_FULL_URI'], headers=headers)\n"
+        "try: urllib.request.urlopen(asked)\n"
+        "except urllib.error.HTTPError as error: print('told:', json.load(error)['message'], flush=True)\n"
+        "print('typed', input('command? '), flush=True)\n"
+    )
+    screen = desk.run(sys.executable, "-m", "aiocreds", "exec", "--server", "--", sys.executable, str(command))
+    screen.until("MFA code: ")
+    screen.type("123456\n")
+    told = screen.until(r"command\? ")
+    assert "it has asked at the terminal before, and has none now" in " ".join(told.split())
+    screen.type("yes\n")
+    screen.until("typed yes")
+    assert screen.status() == 0
+
+
+def test_on_a_system_that_cannot_look_without_taking_the_status(desk: Desk) -> None:
+    """As macOS before Python 3.13."""
+    screen = desk.python("import os\ndel os.waitid\n" + PROGRAM)
+    screen.until("MFA code: ")
+    screen.type("123456\n")
+    screen.until("got 1234")
+    screen.until(r"again\? ")
+    screen.type("yes\n")
+    screen.until("typed yes")
+    assert screen.status() == 0
+
+
 def test_nothing_is_typed(desk: Desk) -> None:
     screen = desk.python(
         """\
@@ -282,8 +460,10 @@ def test_a_program_in_the_background_of_its_terminal(desk: Desk) -> None:
     file.write_text(PROGRAM)
     screen = desk.run("/bin/bash", "--norc", "--noprofile", "-i")
     screen.until(r"\$ ")
-    screen.type(f"{sys.executable} {file} &\n")
-    screen.until("asks at the terminal, and this program is in its background: bring it to the foreground")
+    screen.type(f"LIMIT=1.5 {sys.executable} {file} &\n")
+    screen.until(
+        "asks at the terminal, and this program was in its background for 1.5 s; bring it to the foreground"
+    )
     screen.type("echo the shell $((6 * 7))\n")
     screen.until("the shell 42")
     screen.type("exit\n")

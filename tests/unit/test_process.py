@@ -289,6 +289,18 @@ async def test_a_hanging_program_is_killed_with_its_children(
     assert error.stderr == f"{hidden}\n".encode()
 
 
+async def test_a_system_that_cannot_look_without_taking_the_status(
+    machine: Machine, context: Context, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As macOS before Python 3.13."""
+    monkeypatch.delattr(os, "waitid")
+    command = f"sh -c '{machine.prints()}; exec >&- 2>&-; sleep 0.1'"
+    assert (await from_process(command=command, context=context)()).access_key_id == KEY
+    command = "sh -c 'sleep 60 & sleep 60'"
+    await failure(from_process(command=command, timeout=0.2, context=context), SourceUnavailable, "within 0.2 s")
+    await machine.nothing_runs()
+
+
 async def test_a_program_that_closes_its_outputs_and_goes_on(machine: Machine, context: Context) -> None:
     command = "sh -c 'exec >&- 2>&-; sleep 60'"
     await failure(from_process(command=command, timeout=0.2, context=context), SourceUnavailable, "within 0.2 s")

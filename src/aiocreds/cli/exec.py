@@ -18,6 +18,7 @@ from aiocreds.config import load, program_end
 from aiocreds.config.locations import CONFIG_FILE, CREDENTIALS_FILE
 from aiocreds.context import DEFAULT
 from aiocreds.errors import CredentialsError, InvalidConfiguration, with_notes
+from aiocreds.foreground import leave_terminal
 from aiocreds.sources.http import FULL_URI, TOKEN
 
 if TYPE_CHECKING:
@@ -192,6 +193,7 @@ async def _beside(arguments: Namespace) -> int:
             TOKEN: endpoint.token,
         }
         running = True
+        leave_terminal()  # to the command
         return await _child(arguments.words, environ)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
 from typing import TYPE_CHECKING
 
 from aiocreds import program, trace
@@ -129,30 +128,33 @@ async def run_credential_process(
     trace.note(place, f"runs {name}")
     try:
         ended = await program.run(
-            words, context.environ, origin=origin, seconds=seconds, more_time=more_time, attended=attended
+            words,
+            context.environ,
+            origin=origin,
+            seconds=seconds,
+            more_time=more_time,
+            attended=attended,
+            asks=lambda: asking.add(hash(command)),
         )
     except (OSError, ValueError) as error:
         remedy = SHELL_HINT if shell else "check the path and that it may be executed"
         raise InvalidConfiguration(f"{origin} {program.fault(error)}; {remedy}") from None
     if ended.asked:
         trace.note(place, "which asked at the terminal")
-        asking.add(hash(command))
-    if ended.refused == "nobody waits":
+    if ended.declined:
         raise Unattended
-    if ended.refused:
-        raise SourceUnavailable(
-            f"{origin} asks at the terminal, and this program is in its background: bring it to the foreground (fg)"
-        )
     trace.note(place, f"which ended with {ended.status} and printed {len(ended.stdout)} bytes")
     if status := ended.status:
         how = f"was killed by signal {-status}" if status < 0 else f"ended with exit status {status}"
-        if ended.asked and status == -signal.SIGINT:
+        if ended.interrupted:
             how = "was interrupted at the terminal"
         kept = "; its stderr is kept in the error's .stderr" if ended.stderr else ""
         remedy = SHELL_HINT if shell else f"run it by hand to see why{kept}"
         if status == ASKED_ITSELF and ended.stderr.startswith(b"aiocreds "):
             how = "asks for the very credentials that it is to give"
             remedy = "have one of the profiles on its way hold credentials itself"
+        if hash(command) in asking and not ended.terminal:
+            remedy = "it has asked at the terminal before, and has none now: run this anew in the foreground of one"
         raise SourceUnavailable(
             f"{origin} {how}; {remedy}",
             exit_status=status,
