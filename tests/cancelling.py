@@ -82,5 +82,5 @@ async def cancelled_at(provider: Provider, number: int, pause: float = 0.0) -> b
         return False
     left = {task for task in asyncio.all_tasks() - before if "RequestHandler" not in repr(task)}
     assert not left
-    assert provider.status == (None, None, None, None, 0, 0, None)
+    assert provider.status == (None, None, None, None, 0, 0, None, False)
     return True

@@ -26,7 +26,7 @@ class Credentials:
             containers, roles, SSO): while their service is down they are used past ``expiration``.
 
     Raises:
-        ValueError: a key is blank, or ``expiration`` is naive.
+        ValueError: a key is blank, or ``expiration`` is naive or no ``datetime``.
 
     See https://docs.aws.amazon.com/IAM/latest/UserGuide/id_credentials_temp.html
     """
@@ -46,6 +46,12 @@ class Credentials:
             raise ValueError("Credentials need a non-empty access_key_id")
         if not self.secret_access_key or self.secret_access_key.isspace():
             raise ValueError("Credentials need a non-empty secret_access_key")
+        given: object = self.expiration  # out of JSON, it may be anything
+        if given is not None and not isinstance(given, datetime):
+            kind = type(given).__name__
+            raise ValueError(
+                f"expiration must be a datetime, not {kind}: make one with datetime.fromisoformat() or fromtimestamp()"
+            )
         if self.expiration is not None and self.expiration.tzinfo is not UTC:
             if self.expiration.utcoffset() is None:
                 raise ValueError("expiration must be timezone-aware: datetime.now(UTC), not datetime.now()")

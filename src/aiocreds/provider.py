@@ -55,6 +55,8 @@ class RefreshStatus(NamedTuple):
         successes: how often the source gave credentials.
         failures: how often it failed.
         next_attempt: when a failing source is asked again at the earliest.
+        loaded: whether there are credentials that calls are served with: those that have expired are, too, where
+            their service decides when they really end. What a readiness probe answers.
     """
 
     expiration: datetime | None
@@ -64,11 +66,7 @@ class RefreshStatus(NamedTuple):
     successes: int
     failures: int
     next_attempt: datetime | None
-
-    @property
-    def loaded(self) -> bool:
-        """Whether the source has given credentials. Those may have expired since: see ``seconds_left``."""
-        return self.loaded_at is not None
+    loaded: bool
 
 
 class Provider:
@@ -249,15 +247,16 @@ class Provider:
     @property
     def status(self) -> RefreshStatus:
         """How it fares; costs nothing."""
-        state = self._state
+        state, now = self._state, self._clock.now()
         return RefreshStatus(
             expiration=_when(state.expires_at),
-            seconds_left=None if abs(state.expires_at) == inf else state.expires_at - self._clock.now(),
+            seconds_left=None if abs(state.expires_at) == inf else state.expires_at - now,
             loaded_at=_when(state.loaded_at),
             last_error=state.error,
             successes=state.successes,
             failures=state.failures,
             next_attempt=_when(state.next_attempt),
+            loaded=refresh.usable(state, now),
         )
 
     async def __aenter__(self) -> Self:

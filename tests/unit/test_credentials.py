@@ -6,6 +6,7 @@ import copy
 import dataclasses
 import pickle
 from datetime import UTC, datetime, timedelta, timezone
+from typing import Any
 
 import pytest
 
@@ -93,3 +94,9 @@ def test_it_can_be_copied_compared_and_sent() -> None:
     changed = dataclasses.replace(credentials, account_id="123456789012")
     assert changed != credentials
     assert changed.may_outlive_expiry
+
+
+@pytest.mark.parametrize("expiration", ["2030-01-01T00:00:00Z", 1893456000])
+def test_an_expiration_out_of_json_is_told_from_a_datetime(expiration: Any) -> None:
+    with pytest.raises(ValueError, match=rf"must be a datetime, not {type(expiration).__name__}: datetime.from"):
+        Credentials("AKIDEXAMPLE", "x", expiration=expiration)

@@ -33,6 +33,8 @@ from tests.kit import Source, issue
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
 
+    import time_machine
+
 ROLE = "arn:aws:iam::123456789012:role/x"
 
 
@@ -210,6 +212,16 @@ async def test_what_is_held_needs_no_loop() -> None:
 
 
 # What people look for.
+
+
+@pytest.mark.parametrize("stamped", [True, False])
+async def test_the_status_says_whether_calls_are_served(clock: time_machine.Traveller, stamped: bool) -> None:
+    source = Source(issue(600, stamped=stamped), aiocreds.SourceUnavailable("down"))
+    provider = source.provider()
+    await provider()
+    assert provider.status.loaded
+    clock.shift(601)
+    assert provider.status.loaded is stamped  # its service decides, and may well accept them
 
 
 async def test_the_status_says_whether_anything_was_loaded() -> None:

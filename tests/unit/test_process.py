@@ -34,6 +34,7 @@ from botocore.exceptions import CredentialRetrievalError
 
 from aiocreds import Context, CredentialsNotFound, InvalidConfiguration, SourceUnavailable, from_process
 from tests.cancelling import cancelled_at
+from tests.command import Machine as Command
 from tests.hush import MARK, secret
 from tests.kit import until
 from tests.unit.test_parse import failure
@@ -551,3 +552,12 @@ def test_no_http_client_is_loaded_for_a_profile(home: Path) -> None:
     environ = {"HOME": str(home), "PYTHONPATH": ":".join(sys.path)}
     done = subprocess.run([sys.executable, "-c", program], env=environ, capture_output=True, text=True, check=True)
     assert done.stdout == "[]\n"
+
+
+@pytest.mark.parametrize("status", [3, 4])
+async def test_an_exit_status_of_the_program_is_not_that_of_the_command(
+    machine: Machine, home: Path, environ: dict[str, str], status: int
+) -> None:
+    profile(home, f"[default]\ncredential_process = {machine.script(f'exit {status}')}\n")
+    ended = await Command(home, environ).aiocreds("export")
+    assert ended.status == 2

@@ -610,37 +610,37 @@ async def test_the_same_keys_without_a_rejection_are_a_success(clock: time_machi
 async def test_the_status_tells_each_phase(clock: time_machine.Traveller) -> None:
     source = Source(DOWN, issue(HOUR), DOWN)
     provider = source.provider()
-    assert provider.status == RefreshStatus(None, None, None, None, 0, 0, None)
+    assert provider.status == RefreshStatus(None, None, None, None, 0, 0, None, loaded=False)
 
     with pytest.raises(SourceUnavailable):
         await provider()
     failed = provider.status
-    assert failed._replace(last_error=None) == RefreshStatus(None, None, None, None, 0, 1, None)
+    assert failed._replace(last_error=None) == RefreshStatus(None, None, None, None, 0, 1, None, loaded=False)
     assert isinstance(failed.last_error, SourceUnavailable)
 
     await provider()
-    assert provider.status == RefreshStatus(at(HOUR), HOUR, at(0), None, 1, 1, None)
+    assert provider.status == RefreshStatus(at(HOUR), HOUR, at(0), None, 1, 1, None, loaded=True)
 
     clock.shift(MANDATORY)
     await provider()
     status = provider.status
     assert status._replace(last_error=None) == RefreshStatus(
-        at(HOUR), HOUR - MANDATORY, at(0), None, 1, 2, at(MANDATORY + 5)
+        at(HOUR), HOUR - MANDATORY, at(0), None, 1, 2, at(MANDATORY + 5), loaded=True
     )
     assert str(status.last_error) == "source: down"
 
     clock.shift(EXPIRED - MANDATORY)
     assert provider.status.seconds_left == -1
     await provider()
-    assert provider.status == RefreshStatus(at(EXPIRED + HOUR), HOUR, at(EXPIRED), None, 2, 2, None)
+    assert provider.status == RefreshStatus(at(EXPIRED + HOUR), HOUR, at(EXPIRED), None, 2, 2, None, loaded=True)
 
 
 async def test_the_status_of_credentials_that_never_expire(clock: time_machine.Traveller) -> None:
     provider = Source(issue(None)).provider()
     await provider()
-    assert provider.status == RefreshStatus(None, None, at(0), None, 1, 0, None)
+    assert provider.status == RefreshStatus(None, None, at(0), None, 1, 0, None, loaded=True)
     provider.invalidate()
-    assert provider.status == RefreshStatus(None, None, at(0), None, 1, 0, None)
+    assert provider.status == RefreshStatus(None, None, at(0), None, 1, 0, None, loaded=True)
 
 
 @pytest.mark.shows_secrets("exception", because="the cause is the user's own")

@@ -223,6 +223,7 @@ def test_the_status_has_the_fields_of_the_contract() -> None:
         "successes",
         "failures",
         "next_attempt",
+        "loaded",
     )
 
 

@@ -18,7 +18,7 @@ from aiocreds.context import DEFAULT
 from aiocreds.errors import InvalidConfiguration
 from aiocreds.hidden import Text
 from aiocreds.sources.default import default_chain
-from aiocreds.sources.process import ASKED_ITSELF, USUAL_TIMEOUT
+from aiocreds.sources.process import USUAL_TIMEOUT
 
 if TYPE_CHECKING:
     from argparse import Action, ArgumentParser
@@ -41,7 +41,7 @@ NO_TEXT = "[\ud800-\udc7f\udd00-\udfff]"  # the others stand for bytes of the en
 class Circle(InvalidConfiguration):
     """A ``credential_process`` asks for the very credentials that it is to give."""
 
-    exit_status = ASKED_ITSELF
+    asked_itself = True
 
 
 def add_profile(parser: ArgumentParser, *, several: bool = False) -> None:

@@ -102,7 +102,7 @@ def _run(arguments: argparse.Namespace) -> int:
         complain(arguments.command, with_notes(error))
         if arguments.command == "export":
             point_to_explain(arguments.command, error, arguments.profile)
-        if getattr(error, "exit_status", None) == ASKED_ITSELF:
+        if getattr(error, "asked_itself", False):
             return ASKED_ITSELF
         return NOT_FOUND if isinstance(error, CredentialsNotFound) else BROKEN
     except BrokenPipeError:  # whoever read has seen enough

@@ -208,7 +208,8 @@ class SharedConfig:
 
     def others(self) -> str:
         """The end of a message about a ``default`` that is not there: the profiles that are."""
-        names = [repr(name) for name, _ in zip(self.profiles, range(4), strict=False)]
+        found = (repr(name) for name in self.profiles if name != "default")
+        names = [name for name, _ in zip(found, range(4), strict=False)]
         if not names:
             return ""
         shown = ", ".join(names[:3]) + (", …" if len(names) > 3 else "")

@@ -68,7 +68,7 @@ def walk(config: SharedConfig, name: str, place: str = "") -> list[Step]:
         raise CredentialsNotFound(
             f"profile {name!r} holds no credentials"
             + (
-                f" ({section.where()})"
+                f" ({section.where()}){config.others() if name == 'default' else ''}"
                 if section
                 else f": it is neither in {config.config_file} nor in {config.credentials_file}"
                 f"{config.without_home()}{config.others()}"

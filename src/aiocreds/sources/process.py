@@ -23,7 +23,14 @@ SHELL_SIGNS = ("|", "&", ";", "<", ">", "$", "`")
 SHELL_HINT = "it looks like a shell command, and none is used: write sh -c '…'"
 USUAL_TIMEOUT = 60.0  # seconds
 ASKED_ITSELF = 3  # the exit status of the command `aiocreds` when what it asks for is asked of it
+ASKS_FOR_ITSELF = "asks for the very credentials that it is to give"
 BY_HAND = "run it by hand and look at what it prints"
+
+
+class AskedItself(SourceUnavailable):
+    """A credential process that is the command ``aiocreds`` asks for the very credentials that it is to give."""
+
+    asked_itself = True
 
 
 @credential_provider
@@ -151,11 +158,12 @@ async def run_credential_process(
         kept = "; its stderr is kept in the error's .stderr" if ended.stderr else ""
         remedy = SHELL_HINT if shell else f"run it by hand to see why{kept}"
         if status == ASKED_ITSELF and ended.stderr.startswith(b"aiocreds "):
-            how = "asks for the very credentials that it is to give"
+            how = ASKS_FOR_ITSELF
             remedy = "have one of the profiles on its way hold credentials itself"
         if hash(command) in asking and not ended.terminal:
             remedy = "it has asked at the terminal before, and has none now: run this anew in the foreground of one"
-        raise SourceUnavailable(
+        kind = AskedItself if how == ASKS_FOR_ITSELF else SourceUnavailable
+        raise kind(
             f"{origin} {how}; {remedy}",
             exit_status=status,
             stderr=bytes(ended.stderr),
