@@ -50,7 +50,7 @@ class Credentials:
         if given is not None and not isinstance(given, datetime):
             kind = type(given).__name__
             raise ValueError(
-                f"expiration must be a datetime, not {kind}: make one with datetime.fromisoformat() or fromtimestamp()"
+                f"expiration must be a datetime, not {kind}: use datetime.fromisoformat() or fromtimestamp()"
             )
         if self.expiration is not None and self.expiration.tzinfo is not UTC:
             if self.expiration.utcoffset() is None:
