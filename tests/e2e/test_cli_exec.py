@@ -10,9 +10,11 @@ import stat
 import sys
 from datetime import timedelta
 from pathlib import Path
+from threading import Thread
 
 import pytest
 
+from aiocreds.cli.exec import _default_credentials  # pyright: ignore[reportPrivateUsage] - what reads a file
 from tests.command import COMMAND, PATIENCE, Machine
 from tests.hush import MARK, secret
 from tests.loopback import ROLE, ROLES_PATH, Hang, Loopback
@@ -332,3 +334,13 @@ async def test_ctrl_c_while_it_waits_for_credentials(aws: Loopback, home: Path) 
             process.send_signal(number)
             out, err = await process.communicate()
         assert (process.returncode, out, err) == (status, b"", b"")
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="pipes of POSIX")
+def test_a_pipe_for_a_shared_file_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "credentials")
+    found: list[int] = []
+    looking = Thread(target=lambda: found.append(_default_credentials(str(tmp_path / "credentials"))), daemon=True)
+    looking.start()
+    looking.join(5)
+    assert found == [0]

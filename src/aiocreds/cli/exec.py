@@ -209,6 +209,8 @@ def _default_credentials(path: str) -> int:
 
     Not by the files' grammar: each SDK has its own, and some of them read quoted names, and twice the same one.
     """
+    if not Path(path).is_file():  # a pipe would be waited for
+        return 0
     try:
         lines = Path(path).read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:
