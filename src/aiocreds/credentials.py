@@ -47,7 +47,7 @@ class Credentials:
         if not self.secret_access_key or self.secret_access_key.isspace():
             raise ValueError("Credentials need a non-empty secret_access_key")
         given: object = self.expiration  # out of JSON, it may be anything
-        if given is not None and not isinstance(given, datetime):
+        if given is not None and not isinstance(given, datetime):  # pyright: ignore[reportUnnecessaryIsInstance] - as said
             kind = type(given).__name__
             raise ValueError(
                 f"expiration must be a datetime, not {kind}: use datetime.fromisoformat() or fromtimestamp()"

@@ -10,9 +10,11 @@ import stat
 import sys
 from datetime import timedelta
 from pathlib import Path
+from threading import Thread
 
 import pytest
 
+from aiocreds.cli.exec import _default_credentials  # pyright: ignore[reportPrivateUsage] - what reads a file
 from tests.command import COMMAND, PATIENCE, Machine
 from tests.hush import MARK, secret
 from tests.loopback import ROLE, ROLES_PATH, Hang, Loopback
@@ -347,3 +349,13 @@ async def test_keys_of_the_environment_need_no_shared_file(server: list[str], ma
     ended = await machine.aiocreds("exec", *server, "--", "echo", "here", **keys)
     assert (ended.status, ended.out) == (0, "here\n"), ended.err
     assert ended.err.count("cannot be read") == 1
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="pipes of POSIX")
+def test_a_pipe_for_a_shared_file_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "credentials")
+    found: list[int] = []
+    looking = Thread(target=lambda: found.append(_default_credentials(str(tmp_path / "credentials"))), daemon=True)
+    looking.start()
+    looking.join(5)
+    assert found == [0]
