@@ -22,6 +22,7 @@ from aiocreds.errors import InvalidConfiguration
 from aiocreds.hidden import Buffer, Data
 from aiocreds.http.failures import Failure, diagnosis, to_error
 from aiocreds.http.outgoing import Attempt, Signer, attempt_under_way, once, url_text
+from aiocreds.threads import runs_here
 
 if TYPE_CHECKING:
     import ssl
@@ -114,7 +115,7 @@ async def persist(call: Call, lease: Lease) -> Response | SourceUnavailable:
 
 async def _attempt(call: Call, session: aiohttp.ClientSession) -> Response | Failure:
     """Send the request once and read the answer, or cut the connection."""
-    attempt, headers = Attempt(call.sign), call.headers
+    attempt, headers, loop = Attempt(call.sign), call.headers, asyncio.get_running_loop()
     if call.sign is not None and not call.middlewares:  # nobody changes the request on its way: sign it here
         attempt.sign, headers = None, call.signed_headers()
     token = attempt_under_way.set(attempt)
@@ -134,6 +135,10 @@ async def _attempt(call: Call, session: aiohttp.ClientSession) -> Response | Fai
         outcome = await _read(response, call.host)
     except (aiohttp.ClientError, OSError) as error:
         return diagnosis(error, call, answered=response is not None)._replace(connected=bool(attempt.wires))
+    except RuntimeError:
+        if runs_here(loop):
+            raise
+        raise GeneratorExit from None  # as it was, before aiohttp missed the loop, which was dropped in the middle
     else:
         return outcome
     finally:
