@@ -8,7 +8,6 @@ login
 # pyright: reportPrivateUsage=false
 from __future__ import annotations
 
-import asyncio
 import atexit
 import json
 import os
@@ -24,7 +23,7 @@ from unittest import mock
 from cryptography.hazmat.primitives import serialization
 from hypothesis import strategies as st
 
-from aiocreds import trace
+from aiocreds import pool, trace
 from aiocreds.aws.client import ClientConfig
 from aiocreds.aws.login_session import LoginSession
 from aiocreds.aws.sso_sign_in import SignIn
@@ -81,7 +80,12 @@ class Cache:
     path = str(FILE)
 
     async def current(
-        self, *, end: Callable[[Token], float], margin: float, renew: Callable[[Token], Awaitable[Token]]
+        self,
+        *,
+        end: Callable[[Token], float],
+        margin: float,
+        renew: Callable[[Token], Awaitable[Token]],
+        here: bool = False,
     ) -> Token | None:
         token: Token | None = None
         with suppress(ValueError, RecursionError):
@@ -132,7 +136,7 @@ def login() -> None:
     HTTP.response = Response(200, {}, Data(json.dumps(RENEWED["login"]).encode()), "example.com")
     session = LoginSession(SECTION, ClientConfig(region=REGION), AROUND)
     session._cache = Cache()  # type: ignore[assignment]  # pyright: ignore[reportAttributeAccessIssue] - a double
-    with mock.patch.object(asyncio, "to_thread", _at_once):
+    with mock.patch.object(pool, "submit", _at_once):
         credentials = finish(session.credentials())
     check(credentials)
     assert credentials.expiration is not None

@@ -45,6 +45,7 @@ pytestmark = [
     # What asyncio and aiohttp have to say of loops, answers and sessions, ours or not.
     pytest.mark.filterwarnings("ignore:.*BaseEventLoop.__del__:pytest.PytestUnraisableExceptionWarning"),
     pytest.mark.filterwarnings("ignore:.*<function Client:pytest.PytestUnraisableExceptionWarning"),
+    pytest.mark.filterwarnings("ignore:.*<coroutine object (Client|once):pytest.PytestUnraisableExceptionWarning"),
 ]
 ROLE_ARN = "arn:aws:iam::123456789012:role/app"
 LOOPS = 5
