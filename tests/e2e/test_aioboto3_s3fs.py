@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import pickle
 import re
 from importlib import import_module
 from threading import Lock
@@ -13,7 +14,7 @@ import pytest
 from aiobotocore.config import AioConfig
 from aiobotocore.session import get_session
 
-from aiocreds import Context, Credentials, InvalidConfiguration, Provider
+from aiocreds import Context, Credentials, InvalidConfiguration, Provider, from_env
 from aiocreds.integrations.aiobotocore import attach
 from tests.kit import Source, issue
 
@@ -169,3 +170,11 @@ def test_s3fs_passes_an_error_of_the_provider_on(s3fs: Any, moto: str) -> None:
     )
     with pytest.raises(InvalidConfiguration, match="source: the profile is wrong"):
         files.cat("nowhere/a.csv")
+
+
+def test_s3fs_goes_to_a_worker(s3fs: Any) -> None:
+    """As Dask sends it: with a session that is made anew there."""
+    system = s3fs.S3FileSystem(session=attach(get_session(), from_env()), skip_instance_cache=True)
+    other = pickle.loads(pickle.dumps(system))
+    assert type(other) is type(system)
+    assert pickle.dumps(other.session) == pickle.dumps(system.session)
