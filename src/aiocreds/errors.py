@@ -386,7 +386,9 @@ def _is_installed(file: str) -> bool:
 def _without_our_frames(error: BaseException) -> BaseException:
     """An exception of somebody else's, whose traceback shows no local variable of ours or of aiohttp's."""
     cause: BaseException | None = error
-    while cause is not None:
+    seen: set[int] = set()  # `raise error from error` makes a circle
+    while cause is not None and id(cause) not in seen:
+        seen.add(id(cause))
         trace = kept = cause.__traceback__
         while trace is not None:
             if trace.tb_frame.f_globals.get("__name__", "").partition(".")[0] in ("aiocreds", "aiohttp"):

@@ -73,7 +73,7 @@ class Terminal:
         declined: the program was ended when it asked, since nobody waits for it.
     """
 
-    __slots__ = ("_its_settings", "_settings", "asked", "declined", "descriptor", "given")
+    __slots__ = ("_front", "_its_settings", "_settings", "asked", "declined", "descriptor", "given")
 
     def __init__(self, descriptor: int) -> None:
         self.descriptor = descriptor
@@ -82,6 +82,7 @@ class Terminal:
         self.declined = False
         self._settings: list[Any] | None = None
         self._its_settings: list[Any] | None = None
+        self._front = 0  # the group that the program itself has put into the foreground, once it is killed
 
     async def watch(
         self,
@@ -146,10 +147,26 @@ class Terminal:
             self.given = True
         return True  # also where the terminal or the program has gone: the program's end tells
 
+    def end_jobs(self, group: int) -> None:
+        """Kill what a program that is to be killed, or has ended, has put into the foreground itself.
+
+        Programs with job control of their own do so, such as ``bash -i``.
+        """
+        with suppress(OSError, termios.error):
+            front = os.tcgetpgrp(self.descriptor)
+            if self.given and front not in (group, os.getpgrp(), os.getpgid(os.getsid(0))):
+                self._front = front
+                os.killpg(front, signal.SIGKILL)
+
+    def reclaim(self, group: int) -> None:
+        """Put this process into the foreground again, whatever a program that has ended has left there."""
+        if self.given:
+            self._take_back(group)
+
     def _take_back(self, group: int) -> None:
         """Put this process into the foreground again, with the terminal's settings as they were."""
         with suppress(OSError, termios.error), _not_stopped():
-            if self._settings is not None and os.tcgetpgrp(self.descriptor) == group:
+            if self._settings is not None and os.tcgetpgrp(self.descriptor) in (group, self._front):
                 self._its_settings = termios.tcgetattr(self.descriptor)  # with the echo off, most often
                 os.tcsetpgrp(self.descriptor, os.getpgrp())
                 # Not TCSADRAIN, which would wait for a person who has pressed Ctrl-S.

@@ -130,15 +130,15 @@ class _Pool:
             job()
 
     def _start(self) -> None:
-        thread = threading.Thread(target=self._work, name="aiocreds pool", daemon=True)
+        thread = threading.Thread(target=self._work, args=(self._jobs,), name="aiocreds pool", daemon=True)
         thread.start()
         self._threads.add(thread)
         self._spare += 1
 
-    def _work(self) -> None:
+    def _work(self, jobs: SimpleQueue[Callable[[], None] | None]) -> None:
         while True:
             try:
-                job = self._jobs.get(timeout=IDLE)
+                job = jobs.get(timeout=IDLE)
             except Empty:
                 with self._lock:
                     if self._spare <= 0:  # a job for this thread has come just now
@@ -161,8 +161,10 @@ class _Pool:
             ended = list(self._threads) if self._spare == len(self._threads) else []
             self._spare -= len(ended)
             self._threads.difference_update(ended)
-            for _ in ended:
-                self._jobs.put(None)
+            if ended:
+                for _ in ended:
+                    self._jobs.put(None)
+                self._jobs = SimpleQueue()  # one that starts meanwhile shall not take what is theirs
         finally:
             self._lock.release()
         for thread in ended:

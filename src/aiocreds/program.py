@@ -187,7 +187,7 @@ async def _run(
         raise SourceUnavailable(f"{origin} {fault}", stderr=bytes(stderr)) from None
     finally:
         if runs_here(loop):
-            await _end(process, kill=not ended)
+            await _end(process, kill=not ended, terminal=terminal)
         else:
             _abandon(process)
     if len(stdout) > LONGEST_OUTPUT:
@@ -206,10 +206,13 @@ async def _start(words: list[str], environ: Mapping[str, str], terminal: Termina
     Not asyncio's way, which connects the pipes in a task of its own: when asyncio.run cancels that, nobody ever
     learns of the program that runs.
     """
-    starting = pool.submit(_popen, words, dict(environ), terminal)
+    ticket = [None]  # one of the two takes it: the thread that starts the program, or a cancellation before that
+    starting = pool.submit(_popen, words, dict(environ), terminal, ticket)
     try:
         await asyncio.wait([starting])
     except asyncio.CancelledError:
+        if _taken(ticket):  # no thread has come to it: all of them may hang at a disk
+            raise
         while not starting.done():
             with suppress(asyncio.CancelledError):
                 await asyncio.wait([starting])
@@ -219,7 +222,20 @@ async def _start(words: list[str], environ: Mapping[str, str], terminal: Termina
     return starting.result()
 
 
-def _popen(words: list[str], environ: dict[str, str], terminal: Terminal | None) -> Popen[bytes]:
+def _taken(ticket: list[None]) -> bool:
+    """Take a ticket; return whether it was still there."""
+    try:
+        ticket.pop()  # in one step, whatever other threads do
+    except IndexError:
+        return False
+    return True
+
+
+def _popen(
+    words: list[str], environ: dict[str, str], terminal: Terminal | None, ticket: list[None]
+) -> Popen[bytes]:
+    if not _taken(ticket):
+        raise ChildProcessError("nobody waits for it any more")
     if terminal is not None:
         environ[LENDER] = str(os.getpgrp())
     return Popen(  # noqa: S603 - as configured
@@ -234,12 +250,14 @@ def _popen(words: list[str], environ: dict[str, str], terminal: Terminal | None)
     )
 
 
-async def _end(process: Popen[bytes], *, kill: bool) -> None:
+async def _end(process: Popen[bytes], *, kill: bool, terminal: Terminal | None = None) -> None:
     """Let go of a program. One that is killed is waited for even while being cancelled, for nobody else will.
 
     It is asked first, so that it can end what it has started in sessions of their own.
     """
     cancelled: asyncio.CancelledError | None = None
+    if terminal is not None:
+        terminal.end_jobs(process.pid)
     try:
         if kill:
             _kill(process, "SIGTERM")
@@ -258,6 +276,8 @@ async def _end(process: Popen[bytes], *, kill: bool) -> None:
         for pipe in (process.stdout, process.stderr):
             if pipe is not None:
                 pipe.close()
+        if terminal is not None:
+            terminal.reclaim(process.pid)
     if cancelled is not None:
         raise cancelled
 

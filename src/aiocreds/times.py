@@ -56,7 +56,10 @@ def parse_time(text: str) -> datetime:
     if before.endswith("-") and not clock[3] and not behind:
         raise ValueError("a day with a zone")  # 2030-01-01-05:00
     zone, rest = _zone(behind)
-    at = datetime(*_date(f"{before} {rest}"), *_time_of_day(clock))  # noqa: DTZ001 - its zone is next
+    try:
+        at = datetime(*_date(f"{before} {rest}"), *_time_of_day(clock))  # noqa: DTZ001 - its zone is next
+    except OverflowError:
+        raise ValueError("a number that no date holds") from None
     return _in_utc(_placed(at, *zone))
 
 

@@ -29,6 +29,7 @@ import termios
 import textwrap
 import time
 from contextlib import suppress
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -37,7 +38,6 @@ from tests.hush import secret
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from pathlib import Path
 
 pty = pytest.importorskip("pty", reason="Windows has no pseudo-terminals")
 
@@ -514,3 +514,31 @@ def piped(desk: Desk, program: Path) -> tuple[int, list[str]]:
         check=False,
     )
     return ended.returncode, ended.stdout.splitlines()
+
+
+@pytest.mark.skipif(not Path("/bin/bash").exists(), reason="a shell with job control")
+def test_a_process_with_jobs_of_its_own_is_killed_with_what_it_has_in_front(desk: Desk) -> None:
+    config = desk.folder / ".aws" / "config"
+    config.write_text("[default]\ncredential_process = /bin/bash --norc -ic 'sleep 4321; true'\n")
+    screen = desk.python(
+        """\
+        import asyncio
+        from aiocreds import SourceUnavailable, from_ini
+
+        async def main():
+            try:
+                await from_ini(process_timeout=2)()
+            except SourceUnavailable as error:
+                print("error:", error, flush=True)
+
+        asyncio.run(main())
+        print("typed", input("again? "), flush=True)
+        """
+    )
+    screen.until("did not finish within 2 s and was killed")
+    screen.until(r"again\? ")
+    screen.type("yes\n")
+    screen.until("typed yes")
+    assert screen.status() == 0
+    sleeping = subprocess.run(["pgrep", "-f", "^sleep 4321$"], capture_output=True, text=True, check=False).stdout
+    assert not sleeping

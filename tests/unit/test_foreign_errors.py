@@ -459,3 +459,14 @@ async def test_a_traceback_in_the_log_is_bounded(caplog: pytest.LogCaptureFixtur
     (record,) = [record for record in caplog.records if "Traceback" in record.getMessage()]
     assert record.getMessage().count("\n") < 40
     assert "more" in record.getMessage()
+
+
+async def test_a_circle_of_causes_ends() -> None:
+    async def from_vault() -> Any:
+        try:
+            raise OSError("down")
+        except OSError as error:
+            raise error from error
+
+    with pytest.raises(SourceUnavailable, match="raised OSError"):
+        await asyncio.wait_for(chain(from_vault)(), 10)

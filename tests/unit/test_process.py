@@ -561,3 +561,12 @@ async def test_an_exit_status_of_the_program_is_not_that_of_the_command(
     profile(home, f"[default]\ncredential_process = {machine.script(f'exit {status}')}\n")
     ended = await Command(home, environ).aiocreds("export")
     assert ended.status == 2
+
+
+@pytest.mark.parametrize("first_word", ["vend\0behind-a-nul", "/opt/vend=" + "x" * 99, "v" * 5000])
+async def test_a_message_shows_the_beginning_of_a_name_alone(context: Context, first_word: str) -> None:
+    with pytest.raises(InvalidConfiguration) as caught:
+        await from_process(command=first_word, context=context)()
+    assert "behind-a-nul" not in str(caught.value)
+    assert "xxx" not in str(caught.value)
+    assert len(str(caught.value)) < 300

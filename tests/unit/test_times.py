@@ -18,6 +18,7 @@ import time
 import warnings
 from datetime import UTC, datetime
 from itertools import product
+from math import inf
 from typing import TYPE_CHECKING
 
 import botocore.credentials
@@ -26,7 +27,7 @@ from botocore.utils import parse_timestamp
 
 from aiocreds.errors import SourceUnavailable
 from aiocreds.parse import parse_expiration
-from aiocreds.times import parse_time
+from aiocreds.times import parse_time, time_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -232,3 +233,10 @@ def test_no_other_module_reads_dates() -> None:
     readers = re.compile(r"\b(fromisoformat|strptime|parsedate\w*|dateutil|mktime|timegm)\b")
     found = [path for path in root.rglob("*.py") if readers.search(path.read_text(encoding="utf-8"))]
     assert [path.name for path in found] == ["times.py"]
+
+
+@pytest.mark.parametrize("text", ["2030-999999999999-1 10:00", "2030-1-999999999999 10:00"])
+def test_numbers_that_no_date_holds_are_no_date(text: str) -> None:
+    with pytest.raises(ValueError, match=r"number|date|month|day"):
+        parse_time(text)
+    assert time_of(text) == -inf

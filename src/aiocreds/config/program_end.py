@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from types import FrameType
 
 SECONDS = 3.0  # that the end of the program is held back
-ENDING = "SIGTERM", "SIGHUP", "SIGINT"
+ENDING = "SIGTERM", "SIGHUP", "SIGQUIT", "SIGINT"
 
 _under_way: dict[
     Any, float
@@ -56,11 +56,13 @@ def held_back() -> Iterator[None]:
 
 def wait() -> None:
     """Wait for what is under way, :data:`SECONDS` for each piece, however many signals and ends there are."""
-    with suppress(KeyboardInterrupt):  # who presses Ctrl-C now wants no more of it
-        for done, give_up in list(_under_way.items()):
-            give_up = _under_way[done] = min(give_up, monotonic() + SECONDS)
-            if done.acquire(timeout=max(give_up - monotonic(), 0)):
-                done.release()
+    for done, give_up in list(_under_way.items()):
+        give_up = _under_way[done] = min(give_up, monotonic() + SECONDS)
+        while done in _under_way and monotonic() < give_up:
+            with suppress(KeyboardInterrupt):  # Ctrl-C once more makes it no shorter
+                if done.acquire(timeout=max(give_up - monotonic(), 0)):
+                    done.release()
+                    break
 
 
 def stand_before_signals() -> None:
@@ -78,7 +80,7 @@ def stand_before_signals() -> None:
         if name == "SIGINT" and handler is not signal.SIG_DFL:
             continue
         with suppress(ValueError, OSError):  # not the main interpreter
-            _set(number, _hand_on)
+            signal.signal(number, _hand_on)
             _stood_before[number] = handler
 
 
@@ -88,7 +90,7 @@ def stand_back() -> None:
         return
     for number, handler in list(_stood_before.items()):
         if signal.getsignal(number) is _hand_on:
-            _set(number, handler)
+            signal.signal(number, handler)
             _stood_before.pop(number, None)
 
 
@@ -96,19 +98,13 @@ def _hand_on(number: int, frame: FrameType | None) -> None:
     wait()
     handler = _stood_before.get(number, signal.SIG_DFL)
     if signal.getsignal(number) is _hand_on:
-        _set(number, handler)
+        signal.signal(number, handler)
         _stood_before.pop(number, None)
     if callable(handler):
         handler(number, frame)
     elif handler == signal.SIG_DFL:
         signal.signal(number, signal.SIG_DFL)  # who had set another has set ours again, and means this one
         signal.raise_signal(number)
-
-
-def _set(number: int, handler: Any) -> None:
-    signal.signal(number, handler)
-    if callable(handler) and sys.platform != "win32":
-        signal.siginterrupt(number, False)  # as asyncio has it for its own
 
 
 def _tell_multiprocessing() -> None:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 SHELL_SIGNS = ("|", "&", ";", "<", ">", "$", "`")
 SHELL_HINT = "it looks like a shell command, and none is used: write sh -c '…'"
+LONGEST_NAME = 100  # characters of a program's name in messages
 USUAL_TIMEOUT = 60.0  # seconds
 ASKED_ITSELF = 3  # the exit status of the command `aiocreds` when what it asks for is asked of it
 ASKS_FOR_ITSELF = "asks for the very credentials that it is to give"
@@ -128,8 +129,7 @@ async def run_credential_process(
         raise Unattended
     words = program.split_command(command, place=place)
     words[0] = expand_user(words[0], context.home_folder, place=place)
-    # What is before an equals sign was meant for a shell, and what is behind it may be a secret.
-    name = os.path.basename(words[0].partition("=")[0])  # noqa: PTH119 - pathlib is slow to load
+    name = _shown_name(words[0])
     origin = f"{place}: {name}"
     shell = words[1:2] != ["-c"] and ("=" in words[0] or any(sign in command for sign in SHELL_SIGNS))
     trace.note(place, f"runs {name}")
@@ -185,3 +185,12 @@ async def run_credential_process(
         may_outlive_expiry=False,
         account_id=account_id,
     )
+
+
+def _shown_name(word: str) -> str:
+    """Return what messages call a program.
+
+    What is before an equals sign was meant for a shell, and what is behind it, or behind a NUL, may be a secret.
+    """
+    name = os.path.basename(word.partition("=")[0].partition("\0")[0])  # noqa: PTH119 - pathlib is slow to load
+    return name if len(name) <= LONGEST_NAME else f"{name[:LONGEST_NAME]}…"
