@@ -273,9 +273,7 @@ async def _end(process: Popen[bytes], *, kill: bool, terminal: Terminal | None =
             _kill(process)  # the rest of its group, before its number is anybody else's
             await _exit_status(process)
     finally:
-        for pipe in (process.stdout, process.stderr):
-            if pipe is not None:
-                pipe.close()
+        _close_pipes(process)
         if terminal is not None:
             terminal.reclaim(process.pid)
     if cancelled is not None:
@@ -285,6 +283,10 @@ async def _end(process: Popen[bytes], *, kill: bool, terminal: Terminal | None =
 def _abandon(process: Popen[bytes]) -> None:
     """Kill a program whose loop was dropped in the middle, which awaits no more."""
     _kill(process)
+    _close_pipes(process)
+
+
+def _close_pipes(process: Popen[bytes]) -> None:
     for pipe in (process.stdout, process.stderr):
         if pipe is not None:
             pipe.close()
