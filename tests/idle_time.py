@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import selectors
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, TypeVar, TypeVarTuple, Unpack
+from typing import TYPE_CHECKING, Any, TypeVar, TypeVarTuple, Unpack
+
+from aiocreds import pool as threads
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -44,10 +46,14 @@ class IdleTime(asyncio.SelectorEventLoop):
         self, executor: Executor | None, func: Callable[[Unpack[Arguments]], T], *args: *Arguments
     ) -> asyncio.Future[T]:
         """Run in a thread, during which no time passes."""
-        self._threads += 1
         future = super().run_in_executor(executor, func, *args)
-        future.add_done_callback(self._thread_ended)
+        self.wait_for_thread(future)
         return future
+
+    def wait_for_thread(self, future: asyncio.Future[Any]) -> None:
+        """Let no time pass until a thread has done its work."""
+        self._threads += 1
+        future.add_done_callback(self._thread_ended)
 
     def _thread_ended(self, _: object) -> None:
         self._threads -= 1
@@ -95,3 +101,15 @@ class _Selector(selectors.DefaultSelector):
         if not (events := super().select(timeout if timeout <= POLLED else min(patience, timeout))):
             self._loop.jump(timeout)
         return events
+
+
+def _submit(pool: threads._Pool, function: Callable[..., T], args: tuple[Any, ...]) -> asyncio.Future[T]:
+    """Do as the library's own pool, and let no time pass meanwhile."""
+    future = _submit_in_earnest(pool, function, args)
+    if isinstance(loop := asyncio.get_running_loop(), IdleTime):
+        loop.wait_for_thread(future)
+    return future
+
+
+_submit_in_earnest = threads._submit
+threads._submit = _submit
