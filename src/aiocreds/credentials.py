@@ -49,9 +49,7 @@ class Credentials:
         given: object = self.expiration  # out of JSON, it may be anything
         if given is not None and not isinstance(given, datetime):  # pyright: ignore[reportUnnecessaryIsInstance] - as said
             kind = type(given).__name__
-            raise ValueError(
-                f"expiration must be a datetime, not {kind}: use datetime.fromisoformat() or fromtimestamp()"
-            )
+            raise ValueError(f"expiration must be a datetime with a timezone, not {kind}: make one of it first")
         if self.expiration is not None and self.expiration.tzinfo is not UTC:
             if self.expiration.utcoffset() is None:
                 raise ValueError("expiration must be timezone-aware: datetime.now(UTC), not datetime.now()")

@@ -98,5 +98,5 @@ def test_it_can_be_copied_compared_and_sent() -> None:
 
 @pytest.mark.parametrize("expiration", ["2030-01-01T00:00:00Z", 1893456000])
 def test_an_expiration_out_of_json_is_told_from_a_datetime(expiration: Any) -> None:
-    with pytest.raises(ValueError, match=f"a datetime, not {type(expiration).__name__}: use datetime.from"):
+    with pytest.raises(ValueError, match=f"with a timezone, not {type(expiration).__name__}: make one of it"):
         Credentials("AKIDEXAMPLE", "x", expiration=expiration)
