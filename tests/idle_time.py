@@ -1,6 +1,7 @@
 """A loop whose time passes only while nothing happens."""
 
-# pyright: reportPrivateUsage=false - the library says to nobody when its threads are at work
+# The library says to nobody when its threads are at work.
+# pyright: reportPrivateUsage=false
 
 from __future__ import annotations
 
