@@ -122,17 +122,23 @@ async def run(
         ValueError: its words hold a NUL.
         SourceUnavailable: it did not end in time, or wrote too much; it was killed with its children.
     """
-    with controlling_terminal() as terminal:
-        ended = await _run(
-            words,
-            environ,
-            origin=origin,
-            seconds=seconds,
-            more_time=more_time,
-            attended=attended,
-            asks=asks,
-            terminal=terminal,
-        )
+    loop = asyncio.get_running_loop()
+    try:
+        with controlling_terminal() as terminal:
+            ended = await _run(
+                words,
+                environ,
+                origin=origin,
+                seconds=seconds,
+                more_time=more_time,
+                attended=attended,
+                asks=asks,
+                terminal=terminal,
+            )
+    except RuntimeError:
+        if runs_here(loop):
+            raise
+        raise GeneratorExit from None  # as it was, before asyncio missed the loop, which was dropped in the middle
     if ended.interrupted:
         os.kill(0, signal.SIGINT)  # as the terminal would have told all of this job, had the program not had it
     return ended
