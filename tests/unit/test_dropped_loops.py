@@ -210,7 +210,7 @@ async def test_so_it_is_with_bare_aiohttp(aws: Loopback) -> None:
         async with aiohttp.ClientSession() as session, session.get(aws.url):
             pass
 
-    assert await dropped(main) <= (0, LOOPS - 1)  # descriptors: as above
+    assert await dropped(main) <= (0, LOOPS - 1)
 
 
 async def test_a_process_that_hangs(machine: Context, home: Path) -> None:
@@ -240,6 +240,6 @@ async def test_work_that_hangs_holds_no_loop(machine: Context, monkeypatch: pyte
 
     monkeypatch.setattr("aiocreds.config.files._load", hang)
     try:
-        assert await dropped(default_chain(context=machine).fetch) <= (0, LOOPS - 1)  # descriptors: as above
+        assert await dropped(default_chain(context=machine).fetch) <= (0, LOOPS - 1)
     finally:
         over.set()
