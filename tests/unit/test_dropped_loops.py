@@ -12,6 +12,7 @@ import sys
 import threading
 from contextlib import suppress
 from pathlib import Path
+from time import monotonic, sleep
 from typing import TYPE_CHECKING, Any
 from weakref import ref
 
@@ -43,8 +44,8 @@ pytestmark = [
     pytest.mark.skipif(sys.platform != "linux", reason="counts descriptors in /proc"),
     pytest.mark.filterwarnings("ignore::ResourceWarning"),  # of loops and sessions that are not closed: the point
     # What asyncio and aiohttp have to say of loops, answers and sessions, ours or not.
-    # It depends on the order in which the garbage collector finds them.
-    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
+    pytest.mark.filterwarnings("ignore:.*BaseEventLoop.__del__:pytest.PytestUnraisableExceptionWarning"),
+    pytest.mark.filterwarnings("ignore:.*<function Client:pytest.PytestUnraisableExceptionWarning"),
     pytest.mark.filterwarnings("ignore:.*<coroutine object (Client|once):pytest.PytestUnraisableExceptionWarning"),
 ]
 ROLE_ARN = "arn:aws:iam::123456789012:role/app"
@@ -77,10 +78,15 @@ async def dropped(main: Callable[[], Awaitable[object]], *, close: bool = False)
         if close:
             loop.close()
 
-    def left() -> tuple[int, int]:
+    def left(before: int = 0) -> tuple[int, int]:
         for _ in range(3):  # what one round finalizes lets go of what the next one finds
             gc.collect()
-        return sum(loop() is not None for loop in loops), descriptors()
+        give_up = monotonic() + (
+            2.0 if before else 0.2
+        )  # the server of this test, in another thread, may be closing some just now
+        while (now := descriptors()) > before and monotonic() < give_up:
+            sleep(0.05)
+        return sum(loop() is not None for loop in loops), now
 
     def all_of_them() -> tuple[int, int]:
         run()  # what is made once stays
@@ -88,8 +94,8 @@ async def dropped(main: Callable[[], Awaitable[object]], *, close: bool = False)
         _, before = left()
         for _ in range(LOOPS):
             run()
-        alive, after = left()
-        return alive, after - before
+        alive, after = left(before)
+        return alive, max(after - before, 0)
 
     return await asyncio.to_thread(all_of_them)
 
@@ -199,8 +205,7 @@ async def test_a_dropped_loop_is_gone(
     main = case(machine, aws, home)
     alive, more = await dropped(main, close=close)
     assert alive == 0
-    # What a loop leaves is one of each at least; the server of this test may be closing one just now.
-    assert more < LOOPS, f"{more} more descriptors after {LOOPS} loops"
+    assert more <= 0, f"{more} more descriptors after {LOOPS} loops"
 
 
 async def test_so_it_is_with_bare_aiohttp(aws: Loopback) -> None:
@@ -210,16 +215,16 @@ async def test_so_it_is_with_bare_aiohttp(aws: Loopback) -> None:
         async with aiohttp.ClientSession() as session, session.get(aws.url):
             pass
 
-    assert await dropped(main) <= (0, LOOPS - 1)
+    assert await dropped(main) == (0, 0)
 
 
 async def test_a_process_that_hangs(machine: Context, home: Path) -> None:
     script = home / "vend"
     script.write_text(f"#!/bin/sh\necho $$ >> {home}/pids\nexec sleep 30\n")
     script.chmod(0o700)
-    assert await dropped(from_process(command=str(script), context=machine).fetch) <= (
+    assert await dropped(from_process(command=str(script), context=machine).fetch) == (
         0,
-        LOOPS - 1,
+        0,
     )  # descriptors: as above
     pids = [int(pid) for pid in (home / "pids").read_text().split()]
     assert len(pids) == LOOPS + 1
@@ -240,6 +245,6 @@ async def test_work_that_hangs_holds_no_loop(machine: Context, monkeypatch: pyte
 
     monkeypatch.setattr("aiocreds.config.files._load", hang)
     try:
-        assert await dropped(default_chain(context=machine).fetch) <= (0, LOOPS - 1)
+        assert await dropped(default_chain(context=machine).fetch) == (0, 0)
     finally:
         over.set()
