@@ -218,6 +218,7 @@ async def _start(words: list[str], environ: Mapping[str, str], terminal: Termina
         await asyncio.wait([starting])
     except asyncio.CancelledError:
         if _taken(ticket):  # no thread has come to it: all of them may hang at a disk
+            starting.cancel()  # nobody waits for the error either
             raise
         while not starting.done():
             with suppress(asyncio.CancelledError):

@@ -60,6 +60,7 @@ if code != "123456":
     sys.exit(5)
 print(json.dumps({document}))
 """
+PLAIN = "import sys; sys.excepthook = sys.__excepthook__\n"  # an environment may show Ctrl-C in its own way
 PROGRAM = """\
 import asyncio, os, sys
 from aiocreds import from_ini
@@ -157,7 +158,7 @@ class Desk:
     def python(self, program: str, **environ: str) -> Screen:
         """Run a Python program at a terminal."""
         file = self.folder / "program.py"
-        file.write_text(textwrap.dedent(program))
+        file.write_text(PLAIN + textwrap.dedent(program))
         return self.run(sys.executable, str(file), **environ)
 
     def run(self, *words: str, **environ: str) -> Screen:

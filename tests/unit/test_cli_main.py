@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import re
 import signal
 import sys
 from pathlib import Path
@@ -32,8 +33,8 @@ def test_each_help_has_an_example(command: str, capsys: pytest.CaptureFixture[st
     said = capsys.readouterr().out
     assert "example" in said
     assert f"aiocreds {command}" in said.partition("example")[2]
-    for name in ("-p P, --profile P", "PROFILE", "--debug") if command else COMMANDS:
-        assert name in said
+    for name in (r"-p( P)?, --profile P", "PROFILE", "--debug") if command else COMMANDS:  # Python 3.13 says P once
+        assert re.search(name, said)
 
 
 async def test_it_says_its_version(machine: Machine) -> None:

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     import time_machine
 
 SRC = Path(aiocreds.__file__).parent
-PAGE = SRC.parents[1] / "docs/logging.md"
+PAGE = Path(__file__).parents[2] / "docs/logging.md"
 HOUR = 3600.0
 ARN = "arn:aws:iam::123456789012:role/app"
 UNTIL = r"until \d{4}-\d\d-\d\d \d\d:\d\d:\d\d UTC"
