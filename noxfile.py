@@ -167,7 +167,7 @@ def tests(session: nox.Session) -> None:
 def bare(session: nox.Session) -> None:
     """aiocreds alone: nothing needs an extra but what is named for it."""
     install(session, ".")
-    session.run("python", "tests/e2e/bare_install.py")
+    session.run("python", "tests/integration/bare_install.py")
 
 
 AIOBOTOCORE = {  # oldest, middle (the one that aioboto3 wants), newest
@@ -176,8 +176,16 @@ AIOBOTOCORE = {  # oldest, middle (the one that aioboto3 wants), newest
     "newest": ["aiobotocore[httpx2]>=3.10", "boto3", "s3fs"],
 }
 AIOHTTP = (  # what is tested with the oldest aiohttp
-    *("tests/unit/test_aiohttp_floor.py", "tests/unit/test_http.py", "tests/unit/test_http_source.py"),
-    *("tests/unit/test_cli_connections.py", "tests/unit/test_cli_endpoint.py", "tests/e2e/test_sigv4_aiohttp.py"),
+    *(
+        "tests/unit/_http/test_aiohttp_floor.py",
+        "tests/unit/_http/test_requests.py",
+        "tests/unit/sources/test_container.py",
+    ),
+    *(
+        "tests/unit/cli/test_cli_connections.py",
+        "tests/unit/cli/test_cli_endpoint.py",
+        "tests/integration/test_sigv4_aiohttp.py",
+    ),
 )
 
 
@@ -195,7 +203,11 @@ def aiobotocore(session: nox.Session, which: str) -> None:
     version = wanted[0].partition("==")[2]
     session.run(
         "pytest",
-        *("tests/e2e/test_aiobotocore_range.py", "tests/e2e/test_aioboto3_s3fs.py", "tests/e2e/test_boto3.py"),
+        *(
+            "tests/integration/test_aiobotocore_range.py",
+            "tests/integration/test_aioboto3_s3fs.py",
+            "tests/integration/test_boto3.py",
+        ),
         *(AIOHTTP if aiohttp else ()),
         env={"AIOCREDS_TEST_AIOBOTOCORE": version} if version else {},
         **PATIENT,
@@ -209,7 +221,7 @@ def command(session: nox.Session) -> None:
     npm = HERE / ".nox" / "npm"
     fetch = ("npm", "install", "--no-audit", "--no-fund", "--prefix", str(npm))
     session.run(*fetch, "@aws-sdk/credential-providers@3", external=True)
-    files = [str(path.relative_to(HERE)) for path in sorted(HERE.glob("tests/*/test_cli_*.py"))]
+    files = [str(path.relative_to(HERE)) for path in sorted(HERE.glob("tests/**/test_cli_*.py"))]
     environ = {"AIOCREDS_TEST_NPM": str(npm / "node_modules")}
     session.run("pytest", "-n", "2", *files, *session.posargs, env=environ, **PATIENT)
 
@@ -218,7 +230,11 @@ def command(session: nox.Session) -> None:
 def lake(session: nox.Session) -> None:
     """Polars, Delta tables and PyIceberg, which weigh half a gigabyte."""
     install(session, ".", *dependencies("lake"))
-    files = ("tests/e2e/test_polars.py", "tests/e2e/test_delta.py", "tests/e2e/test_pyiceberg.py")
+    files = (
+        "tests/integration/test_polars.py",
+        "tests/integration/test_delta.py",
+        "tests/integration/test_pyiceberg.py",
+    )
     session.run("pytest", "-n", "2", *files, *session.posargs, **PATIENT)
 
 
@@ -254,7 +270,7 @@ def bench(session: nox.Session) -> None:
 def soak(session: nox.Session) -> None:
     """Ten thousand refreshes with everything going wrong: no error while any credentials were usable, no growth."""
     install(session, ".", *dependencies("tests"))
-    session.run("python", "-m", "tests.soak", *session.posargs, **PATIENT)
+    session.run("python", "-m", "tests.stress.soak", *session.posargs, **PATIENT)
 
 
 @nox.session(python="3.12" if "3.12" in interpreters() else None)  # atheris has no wheels for every version
@@ -265,14 +281,14 @@ def fuzz(session: nox.Session) -> None:
         session.install("--quiet", "--only-binary=:all:", "atheris")
     except CommandFailed:
         session.warn("atheris does not install here: the inputs are made without it")
-    session.run("python", "-m", "tests.fuzz", *session.posargs, **PATIENT)
+    session.run("python", "-m", "tests.stress.fuzz", *session.posargs, **PATIENT)
 
 
 @nox.session
 def faults(session: nox.Session) -> None:
     """Every source that talks to something, under every fault, at every age of its credentials, and three rules."""
     install(session, ".", *dependencies("tests"))
-    session.run("python", "-m", "tests.faults", *session.posargs, **PATIENT)
+    session.run("python", "-m", "tests.stress.faults", *session.posargs, **PATIENT)
 
 
 def oldest(package: str) -> str:

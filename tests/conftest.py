@@ -1,4 +1,4 @@
-"""What every test has: no blocking of the loop, no secret in sight (`hush_plugin`), a machine of its own."""
+"""What every test has: no blocking of the loop, no secret in sight, a machine of its own."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ import time_machine
 from blockbuster import BlockBuster, BlockingError, blockbuster_ctx
 
 from aiocreds import Context
-from tests.kit import START
-from tests.loopback import Loopback
+from tests.helpers.loopback_aws import Loopback
+from tests.helpers.scripted import START
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
 
-pytest_plugins = ["tests.hush_plugin"]
+pytest_plugins = ["tests.helpers.secret_leaks_plugin"]
 SHARED_DATA = Path(__file__).parents[2] / "shared" / "data"
 
 
@@ -64,7 +64,7 @@ def context(home: Path, environ: dict[str, str]) -> Context:
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Iterator[time_machine.Traveller]:
     """The time stands still at START, until a test moves it: it passes, which is not to set a clock."""
-    monkeypatch.setattr("aiocreds.refresh.steady", time)
+    monkeypatch.setattr("aiocreds._core.refresh.steady", time)
     with time_machine.travel(START, tick=False) as traveller:
         yield traveller
 

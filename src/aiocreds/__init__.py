@@ -15,8 +15,9 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-from aiocreds.chain import chain
-from aiocreds.context import Context
+from aiocreds._core.chain import chain
+from aiocreds._core.context import Context
+from aiocreds._core.provider import Provider, RefreshStatus, credential_provider
 from aiocreds.credentials import Credentials
 from aiocreds.errors import (
     ChainExhausted,
@@ -27,21 +28,20 @@ from aiocreds.errors import (
     ServiceRefused,
     SourceUnavailable,
 )
-from aiocreds.provider import Provider, RefreshStatus, credential_provider
 
 if TYPE_CHECKING:
-    from aiocreds.aws.client import ClientConfig
-    from aiocreds.explanation import Explanation, explain
+    from aiocreds._aws.client import ClientConfig
+    from aiocreds._explain import Explanation, explain
     from aiocreds.sources.assume_role import from_temporary_credentials
-    from aiocreds.sources.cognito import from_cognito_identity, from_cognito_identity_pool
+    from aiocreds.sources.cognito.credentials import from_cognito_identity, from_cognito_identity_pool
+    from aiocreds.sources.container import from_container_metadata, from_http
     from aiocreds.sources.default import default_chain
     from aiocreds.sources.env import from_env
-    from aiocreds.sources.http import from_container_metadata, from_http
     from aiocreds.sources.imds import from_instance_metadata
-    from aiocreds.sources.ini import from_ini
-    from aiocreds.sources.login import from_login
+    from aiocreds.sources.login.credentials import from_login
     from aiocreds.sources.process import from_process
-    from aiocreds.sources.sso import from_sso
+    from aiocreds.sources.profile import from_ini
+    from aiocreds.sources.sso.credentials import from_sso
     from aiocreds.sources.web_identity import from_token_file, from_web_token
 
 __version__ = "0.1.0"  # the only place: pyproject.toml reads it here
@@ -80,20 +80,20 @@ __all__ = [
 ]
 
 _LAZY = {  # the module of each name that is loaded when it is first used
-    "ClientConfig": "aws.client",
-    "Explanation": "explanation",
+    "ClientConfig": "_aws.client",
+    "Explanation": "_explain",
     "default_chain": "sources.default",
-    "explain": "explanation",
-    "from_cognito_identity": "sources.cognito",
-    "from_cognito_identity_pool": "sources.cognito",
-    "from_container_metadata": "sources.http",
+    "explain": "_explain",
+    "from_cognito_identity": "sources.cognito.credentials",
+    "from_cognito_identity_pool": "sources.cognito.credentials",
+    "from_container_metadata": "sources.container",
     "from_env": "sources.env",
-    "from_http": "sources.http",
-    "from_ini": "sources.ini",
+    "from_http": "sources.container",
+    "from_ini": "sources.profile",
     "from_instance_metadata": "sources.imds",
-    "from_login": "sources.login",
+    "from_login": "sources.login.credentials",
     "from_process": "sources.process",
-    "from_sso": "sources.sso",
+    "from_sso": "sources.sso.credentials",
     "from_temporary_credentials": "sources.assume_role",
     "from_token_file": "sources.web_identity",
     "from_web_token": "sources.web_identity",

@@ -7,11 +7,12 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 from unittest.mock import patch
 
-from aiocreds import Credentials, refresh
-from aiocreds.provider import LONGEST_SLEEP
-from aiocreds.refresh import Action
+from aiocreds import Credentials
+from aiocreds._core import refresh
+from aiocreds._core.provider import LONGEST_SLEEP
+from aiocreds._core.refresh import Action
 from tests.benchmarks.report import Row, at_most, for_scale
-from tests.hush import secret
+from tests.helpers.secret_leaks import secret
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

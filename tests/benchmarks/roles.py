@@ -16,7 +16,7 @@ from aiobotocore.credentials import AioAssumeRoleCredentialFetcher, AioCredentia
 from aiobotocore.session import get_session
 
 from aiocreds import ClientConfig, Context, Credentials, Provider, from_temporary_credentials
-from aiocreds.aws.signing import sign
+from aiocreds._aws.sigv4 import sign
 from tests.benchmarks import sts
 from tests.benchmarks.report import Row, alternate_async, at_least, for_scale, median, ratios
 

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from aiocreds import Credentials
-from tests.hush import MARK, secret
+from tests.helpers.secret_leaks import MARK, secret
 
 KEY = "ASIAEXAMPLEKEY12345"
 

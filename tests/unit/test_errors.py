@@ -18,7 +18,7 @@ from aiocreds.errors import (
     SourceUnavailable,
     afresh,
 )
-from tests.hush import secret
+from tests.helpers.secret_leaks import secret
 
 PARENTS: dict[type[Exception], type[Exception]] = {
     CredentialsError: Exception,

@@ -27,21 +27,21 @@ from aiocreds import (
     from_env,
     from_ini,
     from_temporary_credentials,
-    trace,
 )
-from aiocreds.aws import sts
-from aiocreds.aws.client import ClientConfig, ServiceClient, surroundings
+from aiocreds._aws import sts
+from aiocreds._aws.client import ClientConfig, ServiceClient, config_scope
+from aiocreds._base import tracing
+from aiocreds._core.context import Context
 from aiocreds.cli import explain as command
-from aiocreds.context import Context
-from tests.hush import MARK, secret
-from tests.kit import Source, issue, settle
-from tests.loopback import Answer, Loopback, sts_error
-from tests.sign_in import ACCOUNT, PERMISSION_SET, START_URL
+from tests.helpers.loopback_aws import Answer, Loopback, sts_error
+from tests.helpers.scripted import Source, issue, settle
+from tests.helpers.secret_leaks import MARK, secret
+from tests.helpers.sign_in_services import ACCOUNT, PERMISSION_SET, START_URL
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from aiocreds.explanation import Step
+    from aiocreds._explain import Step
 
 ROLE = "arn:aws:iam::123456789012:role/app"
 KEY = "AKIAIOSFODNN7EXAMPLE"
@@ -235,7 +235,7 @@ async def test_who_explains_may_be_cancelled() -> None:
     with pytest.raises(asyncio.CancelledError):
         await explaining
     assert source.finished == 1
-    assert trace.current() is None
+    assert tracing.current() is None
 
 
 # When nobody asks.
@@ -245,13 +245,13 @@ async def test_nothing_is_recorded_when_nobody_explains() -> None:
     seen: list[object] = []
 
     async def source() -> Credentials:
-        seen.append(trace.current())
-        with trace.step("a part"):
-            trace.note("here", "there")
-            trace.note_role(ROLE)
-            trace.note_end(datetime.now(UTC))
-            trace.not_asked(["a"])
-            seen.append(trace.current())
+        seen.append(tracing.current())
+        with tracing.step("a part"):
+            tracing.note("here", "there")
+            tracing.note_role(ROLE)
+            tracing.note_end(datetime.now(UTC))
+            tracing.not_asked(["a"])
+            seen.append(tracing.current())
         return issue()
 
     await chain(source)()
@@ -263,7 +263,7 @@ async def test_a_refresh_behind_is_not_part_of_the_tale(aws: Loopback, home: Pat
     lifetimes = iter((200.0, 3600.0))
 
     async def base() -> Credentials:
-        records.append(trace.current())
+        records.append(tracing.current())
         return issue(next(lifetimes))
 
     context = Context(aws.environ, home=home)
@@ -370,7 +370,7 @@ async def test_a_profile_named_in_code_is_not_said_to_come_from_a_variable(home:
 
 
 async def service(context: Context) -> ServiceClient:
-    return ServiceClient("sts", ClientConfig(), await surroundings(context), "eu-central-1")
+    return ServiceClient("sts", ClientConfig(), await config_scope(context), "eu-central-1")
 
 
 async def test_who_calls_is_asked_with_a_signature(aws: Loopback, home: Path) -> None:
@@ -526,7 +526,7 @@ def test_a_terminal_gets_the_same_words(
 async def test_a_person_is_asked_for_a_code() -> None:
     program = (
         "import asyncio\n"
-        "from aiocreds.cli.handing import ask_for_code\n"
+        "from aiocreds.cli._common import ask_for_code\n"
         "print(len(asyncio.run(ask_for_code('arn:aws:iam::123456789012:mfa/me')).strip()))"
     )
     ours, theirs = os.openpty()

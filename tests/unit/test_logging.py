@@ -27,9 +27,9 @@ from aiocreds import (
     from_temporary_credentials,
 )
 from aiocreds.errors import CredentialsNotFound
-from tests.hush import secret
-from tests.kit import Source, issue, settle
-from tests.loopback import ROLE, Loopback, Reset, json_error, sts_error
+from tests.helpers.loopback_aws import ROLE, Loopback, Reset, json_error, sts_error
+from tests.helpers.scripted import Source, issue, settle
+from tests.helpers.secret_leaks import secret
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -45,7 +45,7 @@ UNTIL = r"until \d{4}-\d\d-\d\d \d\d:\d\d:\d\d UTC"
 
 @pytest.fixture(autouse=True)
 def log(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> pytest.LogCaptureFixture:
-    monkeypatch.setattr("aiocreds.http.exchange.BACKOFF", 0.001)
+    monkeypatch.setattr("aiocreds._http.request.BACKOFF", 0.001)
     caplog.set_level(logging.DEBUG, "aiocreds")
     return caplog
 

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 import aiocreds
-from tests.hush import secret
+from tests.helpers.secret_leaks import secret
 
 SRC = Path(__file__).parents[2] / "src"
 

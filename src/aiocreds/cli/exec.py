@@ -11,15 +11,16 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from aiocreds import pool
-from aiocreds.cli.handing import ASKED_BEFORE, add_profile, asking_for, fetch, provider_of, region_of, variables
-from aiocreds.cli.terminal import ask_for_code, caught, complain, numbers_of, point_to_explain, run_to_end
-from aiocreds.config import load, program_end
-from aiocreds.config.locations import CONFIG_FILE, CREDENTIALS_FILE
-from aiocreds.context import DEFAULT
+from aiocreds._base import threads
+from aiocreds._base.foreground import leave_terminal
+from aiocreds._core.context import DEFAULT
+from aiocreds._profiles import load
+from aiocreds._profiles.files import CONFIG_FILE, CREDENTIALS_FILE
+from aiocreds._token_cache import program_end
+from aiocreds.cli._common import ASKED_BEFORE, add_profile, asking_for, fetch, provider_of, region_of, variables
+from aiocreds.cli._terminal import ask_for_code, caught, complain, numbers_of, point_to_explain, run_to_end
 from aiocreds.errors import CredentialsError, InvalidConfiguration, with_notes
-from aiocreds.foreground import leave_terminal
-from aiocreds.sources.http import FULL_URI, TOKEN
+from aiocreds.sources.container import FULL_URI, TOKEN
 
 if TYPE_CHECKING:
     from argparse import ArgumentParser, Namespace
@@ -170,7 +171,7 @@ async def _beside(arguments: Namespace) -> int:
     """Run the command beside this process, which serves it."""
     if not arguments.server:  # on Windows, where no process becomes another
         return await _child(arguments.words, await _environment(arguments))
-    from aiocreds.cli.endpoint import Endpoint  # with it comes aiohttp
+    from aiocreds.cli._endpoint import Endpoint  # with it comes aiohttp
 
     running = False
 
@@ -204,7 +205,7 @@ async def _without_default_profile() -> dict[str, str]:
     """
     config = await load(DEFAULT, needed=False)
     for path in (config.config_file, config.credentials_file):
-        if line := await pool.submit(_default_credentials, path):
+        if line := await threads.submit(_default_credentials, path):
             complain(
                 "exec",
                 f"the default profile ({path}:{line}) would win over the endpoint:"

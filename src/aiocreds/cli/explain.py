@@ -5,40 +5,164 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import re
 import shutil
 import sys
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from aiocreds import trace
-from aiocreds.aws import sts
-from aiocreds.aws.client import ClientConfig, ServiceClient, Surroundings, region_for
-from aiocreds.cli.drawing import draw
-from aiocreds.cli.handing import add_profile, asking_for
-from aiocreds.cli.terminal import ask_for_code, complain, nobody, run_to_end
-from aiocreds.config import load, profile_name
-from aiocreds.context import DEFAULT, Context
+from aiocreds._aws import sts
+from aiocreds._aws.client import ClientConfig, ConfigScope, ServiceClient, region_for
+from aiocreds._base import tracing
+from aiocreds._base.foreground import is_asking
+from aiocreds._core.context import DEFAULT, Context
+from aiocreds._explain import (
+    WIDTH,
+    Drawing,
+    Explanation,
+    Identity,
+    Line,
+    Look,
+    Step,
+    ends,
+    explain_step_by_step,
+    left_of,
+    message,
+    plain,
+    signs_in,
+    step_of,
+    title,
+    wrong_clock,
+)
+from aiocreds._profiles import load, profile_name
+from aiocreds.cli._common import add_profile, asking_for
+from aiocreds.cli._terminal import ask_for_code, complain, nobody, run_to_end
 from aiocreds.errors import (
+    ChainExhausted,
     CredentialsError,
     CredentialsNotFound,
     InvalidConfiguration,
     LoginRequired,
     ServiceRefused,
 )
-from aiocreds.explanation import Explanation, Identity, Look, Step, explain_step_by_step, step_of, wrong_clock
-from aiocreds.foreground import is_asking
 from aiocreds.sources.default import default_chain
 from aiocreds.sources.process import USUAL_TIMEOUT
-from aiocreds.tree import WIDTH, plain, title
 
 if TYPE_CHECKING:
     from argparse import ArgumentParser, Namespace
     from collections.abc import AsyncIterator, Callable, Iterator
     from datetime import datetime
 
+    from aiocreds._core.provider import Provider
+    from aiocreds._explain import Step
     from aiocreds.credentials import Credentials
-    from aiocreds.provider import Provider
+
+TELLING = re.compile(r"\d+ profiles?|.*\banswered \d.*")  # there is something, although it is no credentials
+NO_REGION = "none is set: write one into the profile, or set AWS_REGION"
+REMEDY = (
+    "On a laptop, sign in with aws login, or run aws configure sso where your organization has IAM Identity Center;"
+    " or set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY. On AWS, give the instance, task or pod a role."
+)
+
+
+def draw(report: Report, width: int, *, encoding: str | None) -> Iterator[Line]:
+    """The report, line by line; what is wrong comes first."""
+    drawing = _Drawing(report, width, encoding)
+    yield from drawing.verdict()
+    yield []
+    yield from drawing.tree(report.explanation.step)
+    if report.check is not None:
+        yield from drawing.tree(report.check)
+    if rows := list(drawing.rows()):
+        yield []
+        yield from rows
+
+
+class _Drawing(Drawing):
+    def __init__(self, report: Report, width: int, encoding: str | None) -> None:
+        chain = "default chain" if report.default else "chain"
+        super().__init__(width, signs_in(encoding), home=report.home, above=report.error, chain=chain)
+        self.report = report
+
+    def verdict(self) -> Iterator[Line]:
+        """What is wrong, or who wins; and what else is remarkable."""
+        report, error = self.report, self.report.error
+        identity, winner = report.explanation.identity, report.explanation.winner
+        sign = self.signs.outcomes["found" if error is None else "failed"]
+        if error is None and identity is not None and winner is not None:
+            text = f"{title(winner.name)} wins: {self.who()}"
+        elif identity is not None and winner is not None:
+            trouble = (
+                "STS does not accept them" if isinstance(error, ServiceRefused) else "they could not be checked"
+            )
+            text = f"{title(winner.name)} has credentials ({identity.key}), but {trouble}: {error}"
+        else:
+            text = _cause(error, report.explanation.step)
+        style = "bold green" if error is None else "bold red"
+        yield from self.paragraph(text, style, first=f"{sign} ", rest="  ")
+        if report.default and isinstance(error, ChainExhausted) and not _hints(report.explanation.step):
+            yield from self.paragraph(REMEDY, "", first="  ", rest="  ")
+        for warning in report.warnings:
+            yield from self.paragraph(warning, "yellow", first="! ", rest="  ")
+
+    def who(self) -> str:
+        identity, caller = self.report.explanation.identity, self.report.caller
+        if identity is None:
+            return ""
+        arn = caller.arn if caller else identity.role
+        account = None if caller else identity.account
+        left = "" if identity.seconds_left is None else left_of(identity.seconds_left)
+        return ", ".join(filter(None, (arn, account and f"account {account}", f"key {identity.key}", left)))
+
+    def rows(self) -> Iterator[Line]:
+        """Whose credentials they are, and the region that goes with them."""
+        identity, caller, region = self.report.explanation.identity, self.report.caller, self.report.region
+        found: list[tuple[str, str | None]] = []
+        if identity is not None:
+            when = ends(identity)
+            if identity.seconds_left is not None and identity.may_outlive_expiry:
+                when += ", and may be used past that while the service is down"
+            found += [
+                ("account", caller.account if caller else identity.account),
+                ("identity", caller.arn if caller else None),
+                ("role", identity.role),
+                ("key", identity.key),
+                ("source", identity.source),
+                ("expires", when.removeprefix("ends ").removeprefix("ended ")),
+            ]
+        if region is not None:
+            found.append(("region", f"{region.found} ({region.place})" if region.found else NO_REGION))
+        if identity is not None:
+            unasked = "no: GetCallerIdentity was not called (--offline)" if not self.report.check else "no"
+            found.append(("confirmed", "by GetCallerIdentity" if caller else unasked))
+        for name, value in found:
+            if value:
+                yield from self.paragraph(value, "", first=f"{name:9}  ", rest=" " * 11)
+
+
+def _cause(error: CredentialsError | None, step: Step) -> str:
+    if isinstance(error, ChainExhausted):
+        asked = sum(inner.outcome != "not asked" for inner in step.steps)
+        return f"no credentials: none of the {asked} sources has any{''.join(_hints(step))}"
+    if isinstance(error, CredentialsNotFound):
+        return f"no credentials: {_told(error)}"
+    return "" if error is None else _told(error)
+
+
+def _hints(step: Step) -> list[str]:
+    """What the sources say that found something, although it is no credentials."""
+    return [
+        f"; {_told(it.error)}"
+        for it in step.steps
+        if it.error is not None and any(TELLING.fullmatch(look.found) for look in it.looked_at)
+    ]
+
+
+def _told(error: CredentialsError) -> str:
+    """What an error says, with its source in plain words."""
+    return f"{title(error.provider)}: {message(error)}" if error.provider else str(error)
+
 
 FOUND, NONE_FOUND, BROKEN = 0, 1, 2
 SILENCE = 1.0  # seconds after which a person wants to know what is going on
@@ -93,7 +217,7 @@ def run(arguments: Namespace) -> int:
             raise InvalidConfiguration(
                 "--provider and --profile are both given: a program chooses its profile itself"
             )
-        from aiocreds.cli.loading import load_provider  # programs of one's own are few
+        from aiocreds.cli._loading import load_provider  # programs of one's own are few
 
         given["provider"] = load_provider(arguments.provider)
     with asking_for(arguments.profile):
@@ -137,9 +261,9 @@ async def examine(
 
 
 @asynccontextmanager
-async def _telling_who_is_asked() -> AsyncIterator[Callable[[trace.Record], None]]:
+async def _telling_who_is_asked() -> AsyncIterator[Callable[[tracing.Record], None]]:
     """Tell a person who looks at an empty terminal for a second whom the record that is given waits for."""
-    records: list[trace.Record] = []
+    records: list[tracing.Record] = []
 
     async def tell() -> None:
         loop = asyncio.get_running_loop()
@@ -198,15 +322,15 @@ def _listening() -> Iterator[list[str]]:
 
 
 async def _caller(
-    credentials: Credentials, profile: str | None, context: Context, watch: Callable[[trace.Record], None]
+    credentials: Credentials, profile: str | None, context: Context, watch: Callable[[tracing.Record], None]
 ) -> tuple[sts.Caller | None, Step]:
     """Whose credentials they are, as STS says, and how that went."""
-    record, caller = trace.Record("GetCallerIdentity"), None
+    record, caller = tracing.Record("GetCallerIdentity"), None
     watch(record)
-    with trace.recording(record):
+    with tracing.recording(record):
         try:
             config = await load(context, needed=False)
-            around = Surroundings(context, config, config.profile(profile_name(context, profile)))
+            around = ConfigScope(context, config, config.profile(profile_name(context, profile)))
             client = ClientConfig()
             service = ServiceClient("sts", client, around, region_for(client, around))
             caller = await sts.get_caller_identity(service, credentials)

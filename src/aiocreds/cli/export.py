@@ -10,18 +10,10 @@ import re
 import sys
 from typing import TYPE_CHECKING
 
-from aiocreds.cli.handing import (
-    add_profile,
-    asking_for,
-    fetch,
-    iso,
-    provider_of,
-    told_expiration,
-    variables,
-)
-from aiocreds.cli.terminal import run_to_end
+from aiocreds._base.redaction import SecretStr
+from aiocreds.cli._common import add_profile, asking_for, fetch, iso, provider_of, told_expiration, variables
+from aiocreds.cli._terminal import run_to_end
 from aiocreds.errors import InvalidConfiguration
-from aiocreds.hidden import Text
 
 if TYPE_CHECKING:
     from argparse import ArgumentParser, Namespace
@@ -113,7 +105,7 @@ def written(credentials: Credentials, form: str) -> str:
         if "\0" in value:
             raise _inexpressible(name, "a NUL", "an environment variable")
         if value:
-            lines.append(Text(_line(form, name, value)))
+            lines.append(SecretStr(_line(form, name, value)))
         elif form in UNSET:
             lines.append(UNSET[form].format(name))
     return "\n".join(lines) + "\n"

@@ -16,10 +16,10 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from aiocreds import __version__
-from aiocreds.cli.terminal import complain, discard, hear_of_children, open_streams, point_to_explain
+from aiocreds._base.tracing import printable
+from aiocreds.cli._terminal import complain, discard, hear_of_children, open_streams, point_to_explain
 from aiocreds.errors import CredentialsError, CredentialsNotFound, with_notes
 from aiocreds.sources.process import ASKED_ITSELF
-from aiocreds.trace import printable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

@@ -12,19 +12,20 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from aiocreds.cli.handing import MADE_HERE, add_profile, asking_for, provider_of
-from aiocreds.cli.terminal import caught, complain, numbers_of
-from aiocreds.config import load, private_file
-from aiocreds.context import DEFAULT
+from aiocreds._core.context import DEFAULT
+from aiocreds._profiles import load
+from aiocreds._token_cache import storage
+from aiocreds.cli._common import MADE_HERE, add_profile, asking_for, provider_of
+from aiocreds.cli._terminal import caught, complain, numbers_of
 from aiocreds.errors import InvalidConfiguration
-from aiocreds.sources.http import FULL_URI, TOKEN, TOKEN_FILE
+from aiocreds.sources.container import FULL_URI, TOKEN, TOKEN_FILE
 from aiocreds.sources.process import USUAL_TIMEOUT
 
 if TYPE_CHECKING:
     from argparse import ArgumentParser, Namespace
     from collections.abc import Iterator
 
-    from aiocreds.provider import Provider
+    from aiocreds._core.provider import Provider
 
 EXAMPLE = """\
 example:
@@ -73,7 +74,7 @@ def run(arguments: Namespace) -> int:
 
 
 async def _serve(arguments: Namespace) -> None:
-    from aiocreds.cli.endpoint import Endpoint  # with it comes aiohttp, which help and completion do without
+    from aiocreds.cli._endpoint import Endpoint  # with it comes aiohttp, which help and completion do without
 
     _forget_ourselves(arguments.port)
     endpoint, stop = (
@@ -143,7 +144,7 @@ def _token(token: str, path: str | None) -> Iterator[str]:
     try:
         if (found := _unsuitable(file, len(token))) is not None:
             raise InvalidConfiguration(f"--token-file {file} {found}")
-        private_file.replace(str(file), token)
+        storage.replace_text(str(file), token)
         ours = _identity(file)
     except OSError as error:
         raise InvalidConfiguration(f"--token-file {file} cannot be written: {error.strerror}") from None

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 from aiocreds.errors import InvalidConfiguration, SourceUnavailable
 
 if TYPE_CHECKING:
+    from aiocreds._core.provider import Provider
     from aiocreds.credentials import Credentials
-    from aiocreds.provider import Provider
 
 SECONDS_TO_END = 5.0  # for a source that does not let itself be cancelled
 

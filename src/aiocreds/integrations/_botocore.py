@@ -7,13 +7,13 @@ import re
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 from weakref import WeakKeyDictionary
 
-from aiocreds.aws.refusals import EXPIRED
+from aiocreds._aws.service_errors import EXPIRED
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from aiocreds._core.provider import Provider
     from aiocreds.credentials import Credentials
-    from aiocreds.provider import Provider
 
 USER_INFO = re.compile("//[^/@]*@")
 USER_AGENT = "user_agent_name", "user_agent_version", "user_agent_extra"

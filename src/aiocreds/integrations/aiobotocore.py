@@ -16,16 +16,16 @@ from __future__ import annotations
 import inspect
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from aiocreds._core.provider import provided_by
 from aiocreds.integrations import _botocore
 from aiocreds.integrations._botocore import Frozen
 from aiocreds.integrations._extras import require
-from aiocreds.provider import provided_by
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
+    from aiocreds._core.provider import Provider
     from aiocreds.credentials import Credentials
-    from aiocreds.provider import Provider
 
 
 require("aiobotocore", "aiobotocore")

@@ -33,9 +33,9 @@ if TYPE_CHECKING:
 
     from aiohttp.abc import AbstractStreamWriter
 
-    from aiocreds.context import Context
+    from aiocreds._core.context import Context
+    from aiocreds._core.provider import Provider
     from aiocreds.credentials import Credentials
-    from aiocreds.provider import Provider
 
 __all__ = ["SigV4Auth"]
 

@@ -23,7 +23,7 @@ except ModuleNotFoundError as error:
         "aiocreds.integrations.httpx needs httpx: pip install 'aiocreds[httpx]'", name=error.name
     ) from error
 
-from aiocreds import pool
+from aiocreds._base import threads
 from aiocreds.integrations.sigv4 import (
     LONGEST_REFUSAL,
     REFUSALS,
@@ -204,4 +204,4 @@ async def _hash(body: httpx.SyncByteStream) -> str:
             found.update(piece)
         return found.hexdigest()
 
-    return await pool.submit_long(copy_context().run, read)  # the pieces may be a program's own
+    return await threads.submit_long(copy_context().run, read)  # the pieces may be a program's own

@@ -16,16 +16,16 @@ import functools
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, NotRequired, TypedDict
 
+from aiocreds._core.provider import provided_by
 from aiocreds.integrations import _background
 from aiocreds.integrations._extras import require
-from aiocreds.provider import provided_by
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine
     from typing import Any
 
+    from aiocreds._core.provider import Provider
     from aiocreds.credentials import Credentials
-    from aiocreds.provider import Provider
 
 require("obstore", "obstore")
 

@@ -14,15 +14,15 @@ import functools
 from time import time
 from typing import TYPE_CHECKING
 
+from aiocreds._core.provider import provided_by
 from aiocreds.integrations import _background
 from aiocreds.integrations._extras import require
-from aiocreds.provider import provided_by
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
+    from aiocreds._core.provider import Provider
     from aiocreds.credentials import Credentials
-    from aiocreds.provider import Provider
 
 require("polars", "polars")
 

@@ -7,23 +7,23 @@ import re
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from aiocreds import pool
-from aiocreds.aws.refusals import EXPIRED, told_in_json
-from aiocreds.aws.signing import UNSIGNED_PAYLOAD, check_sendable, presign, sign, unambiguous
-from aiocreds.context import DEFAULT
-from aiocreds.durations import seconds
+from aiocreds._aws.service_errors import EXPIRED, details_in_json
+from aiocreds._aws.sigv4 import UNSIGNED_PAYLOAD, check_sendable, presign, sign, unambiguous
+from aiocreds._base import threads
+from aiocreds._base.redaction import SecretBytes
+from aiocreds._base.time import seconds
+from aiocreds._core.context import DEFAULT
+from aiocreds._core.provider import provided_by
+from aiocreds._http import Response
 from aiocreds.errors import InvalidConfiguration
-from aiocreds.hidden import Data
-from aiocreds.http import Response
-from aiocreds.provider import provided_by
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Mapping
     from datetime import timedelta
 
-    from aiocreds.context import Context
+    from aiocreds._core.context import Context
+    from aiocreds._core.provider import Provider
     from aiocreds.credentials import Credentials
-    from aiocreds.provider import Provider
 
 logger = logging.getLogger("aiocreds.sigv4")
 
@@ -178,7 +178,7 @@ class SigV4:
         if stated is not None and (body is None or stated.startswith(("UNSIGNED-", "STREAMING-"))):
             return stated
         if body is not None:
-            return await pool.submit_long(_hash, body) if len(body) > LARGE else _hash(body)
+            return await threads.submit_long(_hash, body) if len(body) > LARGE else _hash(body)
         if self._rules.streams:
             return UNSIGNED_PAYLOAD
         if read is None:
@@ -222,7 +222,7 @@ def says_expired(status: int, headers: Mapping[str, str], body: bytes) -> bool:
     found = _CODE_IN_XML.search(body)
     if found is not None:
         return found[1].decode() in EXPIRED
-    return told_in_json(Response(status, headers, Data(body), host=""), EXPIRED).code in EXPIRED
+    return details_in_json(Response(status, headers, SecretBytes(body), host=""), EXPIRED).code in EXPIRED
 
 
 def _hash(body: bytes) -> str:

@@ -6,16 +6,16 @@ from functools import partial
 from time import time
 from typing import TYPE_CHECKING
 
-from aiocreds import trace
-from aiocreds.aws import sts
-from aiocreds.aws.client import ClientConfig, ServiceClient, Surroundings, region_for, surroundings
-from aiocreds.context import DEFAULT, Context
-from aiocreds.durations import seconds
+from aiocreds._aws import sts
+from aiocreds._aws.client import ClientConfig, ConfigScope, ServiceClient, config_scope, region_for
+from aiocreds._base import tracing
+from aiocreds._base.foreground import one_prompt_at_a_time
+from aiocreds._base.redaction import SecretStr
+from aiocreds._base.time import seconds
+from aiocreds._core.context import DEFAULT, Context
+from aiocreds._core.provider import Provider, declined, provided_by, remembering_the_call
+from aiocreds._core.singleflight import Unattended, attended
 from aiocreds.errors import InvalidConfiguration, ServiceRefused
-from aiocreds.flight import Unattended, attended
-from aiocreds.foreground import one_prompt_at_a_time
-from aiocreds.hidden import Text
-from aiocreds.provider import Provider, declined, provided_by, remembering_the_call
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -131,8 +131,8 @@ async def _role(
     client: ClientConfig,
     context: Context,
 ) -> Credentials:
-    trace.note("role_arn", str(parameters["RoleArn"]))
-    around = await surroundings(context, client)
+    tracing.note("role_arn", str(parameters["RoleArn"]))
+    around = await config_scope(context, client)
     return await assume(parameters, source=source, mfa_code=mfa_code, client=client, around=around)
 
 
@@ -142,7 +142,7 @@ async def assume(
     source: Provider,
     mfa_code: MfaCode | None,
     client: ClientConfig,
-    around: Surroundings,
+    around: ConfigScope,
     mfa_place: str = "serial_number",
 ) -> Credentials:
     """Assume a role with what ``source`` gives; ``mfa_place`` is where the need for MFA was found."""
@@ -177,6 +177,6 @@ def _check_somebody_is_there(mfa_code: MfaCode | None, place: str) -> None:
         raise Unattended
 
 
-async def _ask_for_code(serial_number: str, mfa_code: MfaCode) -> Text:
+async def _ask_for_code(serial_number: str, mfa_code: MfaCode) -> SecretStr:
     async with one_prompt_at_a_time():
-        return Text((await mfa_code(serial_number)).strip())
+        return SecretStr((await mfa_code(serial_number)).strip())

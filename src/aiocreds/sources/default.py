@@ -5,20 +5,20 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING, Literal
 
-from aiocreds import trace
-from aiocreds.chain import chain
-from aiocreds.config import profile_place
-from aiocreds.context import DEFAULT, Context
+from aiocreds._base import tracing
+from aiocreds._core.chain import chain
+from aiocreds._core.context import DEFAULT, Context
+from aiocreds._core.provider import Provider, remembering_the_call
+from aiocreds._profiles import profile_place
 from aiocreds.errors import CredentialsNotFound
-from aiocreds.provider import Provider, remembering_the_call
 from aiocreds.sources.env import from_env
-from aiocreds.sources.ini import from_ini
+from aiocreds.sources.profile import from_ini
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from datetime import timedelta
 
-    from aiocreds.aws.client import ClientConfig
+    from aiocreds._aws.client import ClientConfig
     from aiocreds.credentials import Credentials
     from aiocreds.sources.assume_role import MfaCode
     from aiocreds.sources.web_identity import RoleAssumer
@@ -105,7 +105,7 @@ def default_chain(
     # What a program on a laptop never gets to is loaded when it is asked.
 
     async def sso() -> Credentials:
-        from aiocreds.sources.sso import from_sso
+        from aiocreds.sources.sso.credentials import from_sso
 
         return await from_sso(
             profile,
@@ -122,7 +122,7 @@ def default_chain(
 
     async def web_identity() -> Credentials:
         if not (web_identity_token_file or context.setting("AWS_WEB_IDENTITY_TOKEN_FILE")):
-            trace.note("AWS_WEB_IDENTITY_TOKEN_FILE", "not set")
+            tracing.note("AWS_WEB_IDENTITY_TOKEN_FILE", "not set")
             raise CredentialsNotFound("AWS_WEB_IDENTITY_TOKEN_FILE is not set")
         from aiocreds.sources.web_identity import from_token_file
 
@@ -140,15 +140,21 @@ def default_chain(
         ).fetch()
 
     async def remote() -> Credentials:
-        from aiocreds.sources.http import FULL_URI, RELATIVE_URI, TIMEOUT, USUAL_RETRIES, from_container_metadata
+        from aiocreds.sources.container import (
+            FULL_URI,
+            RELATIVE_URI,
+            TIMEOUT,
+            USUAL_RETRIES,
+            from_container_metadata,
+        )
         from aiocreds.sources.imds import from_instance_metadata
 
         if context.setting(RELATIVE_URI) or context.setting(FULL_URI):
             retries = USUAL_RETRIES if max_retries is None else max_retries
             limit = TIMEOUT if timeout is None else timeout
             return await from_container_metadata(timeout=limit, max_retries=retries, context=context).fetch()
-        trace.note(RELATIVE_URI, "not set")
-        trace.note(FULL_URI, "not set")
+        tracing.note(RELATIVE_URI, "not set")
+        tracing.note(FULL_URI, "not set")
         return await from_instance_metadata(
             timeout=timeout,
             max_retries=max_retries,

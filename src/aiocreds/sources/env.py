@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from aiocreds import trace
-from aiocreds.context import DEFAULT, Context
+from aiocreds._base import tracing
+from aiocreds._base.time import parse_time
+from aiocreds._core.context import DEFAULT, Context
+from aiocreds._core.provider import credential_provider
 from aiocreds.credentials import Credentials, redact_key
 from aiocreds.errors import CredentialsNotFound, InvalidConfiguration
-from aiocreds.provider import credential_provider
-from aiocreds.times import parse_time
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -35,8 +35,8 @@ async def from_env(*, context: Context = DEFAULT) -> Credentials:
     See https://docs.aws.amazon.com/sdkref/latest/guide/environment-variables.html
     """
     key, secret = context.setting(KEY), context.setting(SECRET)
-    trace.note(KEY, redact_key(key) if key else "not set")
-    trace.note(SECRET, "set" if secret else "not set")
+    tracing.note(KEY, redact_key(key) if key else "not set")
+    tracing.note(SECRET, "set" if secret else "not set")
     if not key and not secret:
         raise CredentialsNotFound(f"{KEY} and {SECRET} are not set")
     if not key or not secret:
@@ -45,9 +45,9 @@ async def from_env(*, context: Context = DEFAULT) -> Credentials:
     named = next(filter(context.setting, TOKENS), TOKENS[0])
     token = context.setting(named)
     if token or key.startswith("ASIA"):
-        trace.note(named, "set" if token else "not set, and the key is one of those that need it")
+        tracing.note(named, "set" if token else "not set, and the key is one of those that need it")
     if named != TOKENS[1] and context.setting(TOKENS[1]) not in (None, token):
-        trace.note(TOKENS[1], f"is not used: {named} comes first")
+        tracing.note(TOKENS[1], f"is not used: {named} comes first")
     return Credentials(
         key,
         secret,
@@ -63,7 +63,7 @@ def _expiration(context: Context) -> datetime | None:
     text = context.setting(EXPIRATION)
     if text is None:
         return None
-    trace.note(EXPIRATION, "set")
+    tracing.note(EXPIRATION, "set")
     try:
         expiration = parse_time(text)
     except ValueError:

@@ -5,14 +5,15 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
-from aiocreds import program, trace
-from aiocreds.config import Section, load, profile_name, profile_place
-from aiocreds.context import DEFAULT, Context, expand_user
-from aiocreds.durations import time_limit
+from aiocreds._base import subprocess, tracing
+from aiocreds._base.json_credentials import PROCESS, parse_credentials, parse_object
+from aiocreds._base.paths import expand_user
+from aiocreds._base.time import time_limit
+from aiocreds._core.context import DEFAULT, Context
+from aiocreds._core.provider import credential_provider
+from aiocreds._core.singleflight import Unattended, attended
+from aiocreds._profiles import Section, load, profile_name, profile_place
 from aiocreds.errors import CredentialsNotFound, InvalidConfiguration, SourceUnavailable
-from aiocreds.flight import Unattended, attended
-from aiocreds.parse import PROCESS, parse_credentials, parse_object
-from aiocreds.provider import credential_provider
 
 if TYPE_CHECKING:
     from datetime import timedelta
@@ -127,14 +128,14 @@ async def run_credential_process(
     asking = context._asking  # noqa: SLF001  # pyright: ignore[reportPrivateUsage] - one of us
     if hash(command) in asking and not attended():
         raise Unattended
-    words = program.split_command(command, place=place)
+    words = subprocess.split_command(command, place=place)
     words[0] = expand_user(words[0], context.home_folder, place=place)
     name = _shown_name(words[0])
     origin = f"{place}: {name}"
     shell = words[1:2] != ["-c"] and ("=" in words[0] or any(sign in command for sign in SHELL_SIGNS))
-    trace.note(place, f"runs {name}")
+    tracing.note(place, f"runs {name}")
     try:
-        ended = await program.run(
+        ended = await subprocess.run(
             words,
             context.environ,
             origin=origin,
@@ -145,12 +146,12 @@ async def run_credential_process(
         )
     except (OSError, ValueError) as error:
         remedy = SHELL_HINT if shell else "check the path and that it may be executed"
-        raise InvalidConfiguration(f"{origin} {program.fault(error)}; {remedy}") from None
+        raise InvalidConfiguration(f"{origin} {subprocess.fault(error)}; {remedy}") from None
     if ended.asked:
-        trace.note(place, "which asked at the terminal")
+        tracing.note(place, "which asked at the terminal")
     if ended.declined:
         raise Unattended
-    trace.note(place, f"which ended with {ended.status} and printed {len(ended.stdout)} bytes")
+    tracing.note(place, f"which ended with {ended.status} and printed {len(ended.stdout)} bytes")
     if status := ended.status:
         how = f"was killed by signal {-status}" if status < 0 else f"ended with exit status {status}"
         if ended.interrupted:

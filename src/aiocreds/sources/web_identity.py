@@ -5,25 +5,25 @@ from __future__ import annotations
 from time import time
 from typing import TYPE_CHECKING
 
-from aiocreds import trace
-from aiocreds.aws import sts
-from aiocreds.aws.client import ClientConfig, ServiceClient, Surroundings, region_for, surroundings
-from aiocreds.aws.unsigned import checked_token, token_of
-from aiocreds.config import expand
-from aiocreds.config.token_file import read_token_file
-from aiocreds.config.walk import duration
-from aiocreds.context import DEFAULT, Context
-from aiocreds.durations import time_limit
+from aiocreds._aws import sts
+from aiocreds._aws.client import ClientConfig, ConfigScope, ServiceClient, config_scope, region_for
+from aiocreds._aws.json_protocol import checked_token, token_of
+from aiocreds._base import tracing
+from aiocreds._base.time import time_limit
+from aiocreds._core.context import DEFAULT, Context
+from aiocreds._core.provider import credential_provider
+from aiocreds._profiles import expand
+from aiocreds._profiles.resolve import duration
 from aiocreds.errors import CredentialsNotFound, InvalidConfiguration
-from aiocreds.provider import credential_provider
+from aiocreds.sources._token_file import read_token_file
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, Sequence
     from datetime import timedelta
 
-    from aiocreds.config import Section
+    from aiocreds._base.redaction import SecretStr
+    from aiocreds._profiles import Section
     from aiocreds.credentials import Credentials
-    from aiocreds.hidden import Text
 
     RoleAssumer = Callable[..., Awaitable[Credentials]]
 
@@ -153,10 +153,10 @@ async def from_token_file(
     file, place = web_identity_token_file, "web_identity_token_file"
     if not file:
         file, place = context.setting(TOKEN_FILE), TOKEN_FILE
-        trace.note(TOKEN_FILE, file or "not set")
+        tracing.note(TOKEN_FILE, file or "not set")
     if not file:
         raise CredentialsNotFound(f"{TOKEN_FILE} is not set")
-    trace.note(ROLE_ARN, role_arn or context.setting(ROLE_ARN) or "not set")
+    tracing.note(ROLE_ARN, role_arn or context.setting(ROLE_ARN) or "not set")
     role_arn = role_arn or context.setting(ROLE_ARN)
     if not role_arn:
         raise InvalidConfiguration(
@@ -178,7 +178,7 @@ async def from_token_file(
     )
 
 
-async def profile_credentials(section: Section, *, client: ClientConfig, around: Surroundings) -> Credentials:
+async def profile_credentials(section: Section, *, client: ClientConfig, around: ConfigScope) -> Credentials:
     """The credentials of a profile with a ``web_identity_token_file``."""
     place = f"web_identity_token_file ({section.value_at('web_identity_token_file')})"
     file = expand(section.get("web_identity_token_file") or "", around.context, place=place)
@@ -192,7 +192,7 @@ async def profile_credentials(section: Section, *, client: ClientConfig, around:
 
 
 async def _assume(
-    token: Text,
+    token: SecretStr,
     *,
     place: str,
     role_arn: str,
@@ -230,7 +230,7 @@ async def _assume(
         **sts.listed("PolicyArns", policy_arns, field="arn"),
     }
     client = client or ClientConfig()
-    around = await surroundings(context, client)
+    around = await config_scope(context, client)
     return await assume_with_token(parameters, token=token, place=place, client=client, around=around)
 
 
@@ -240,7 +240,7 @@ def session_name() -> str:
 
 
 async def assume_with_token(
-    parameters: Mapping[str, str | int], *, token: Text, place: str, client: ClientConfig, around: Surroundings
+    parameters: Mapping[str, str | int], *, token: SecretStr, place: str, client: ClientConfig, around: ConfigScope
 ) -> Credentials:
     """Assume a role with a token; ``place`` is where messages say that it came from."""
     token = checked_token(token, place=place)

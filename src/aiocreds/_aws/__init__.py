@@ -1,0 +1,1 @@
+"""How AWS services are asked: configuration, endpoints, signatures, errors, protocols."""

@@ -1,0 +1,319 @@
+"""What calls to AWS services have in common: configuration, endpoint, signature, retries, the clock."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import lru_cache, partial
+from math import inf
+from time import time
+from typing import TYPE_CHECKING, NamedTuple
+
+from aiocreds._aws.endpoints import Endpoint, configured_url, endpoint_for, home_region
+from aiocreds._aws.sigv4 import check_sendable, sign
+from aiocreds._base import tracing
+from aiocreds._base.json_credentials import refuse_expired
+from aiocreds._base.time import parse_time, time_limit
+from aiocreds._core.refresh import SKEW_TOLERATED, Clock
+from aiocreds._profiles import Section, load, profile_name
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from datetime import timedelta
+
+    import aiohttp
+
+    from aiocreds._core.context import Context
+    from aiocreds._http import Response
+    from aiocreds._http.request import Signer
+    from aiocreds._profiles import SharedConfig
+    from aiocreds.credentials import Credentials
+
+CLOCK = "this machine's clock"  # what `explain` looks for
+BELIEVED = 26 * 3600.0  # seconds that a clock may be ahead by an unsigned answer: more than any mistaken time zone
+
+
+@dataclass(frozen=True, slots=True)
+class ClientConfig:
+    """How the service calls of a source are made. It is plain data that can be copied and pickled.
+
+    Attributes:
+        region: by default ``AWS_REGION``, ``AWS_DEFAULT_REGION``, the profile's ``region``, else the home region
+            of the partition.
+        endpoint_url: by default ``AWS_ENDPOINT_URL_<SERVICE>``, ``AWS_ENDPOINT_URL``, the profile's ``services``
+            section and ``endpoint_url``, else AWS's own.
+        use_fips: by default ``AWS_USE_FIPS_ENDPOINT``, else the profile's ``use_fips_endpoint``.
+        use_dualstack: by default ``AWS_USE_DUALSTACK_ENDPOINT``, else the profile's ``use_dualstack_endpoint``.
+        connect_timeout: seconds to connect, or a ``timedelta``.
+        read_timeout: seconds to wait for the whole answer, connecting included unless that alone may take longer;
+            or a ``timedelta``.
+        max_attempts: how often a call is made in all, while it fails in ways that may pass.
+        middlewares: aiohttp client middlewares, run before signing, so that what they add is signed.
+    """
+
+    region: str | None = None
+    endpoint_url: str | None = field(default=None, repr=False)  # it may hold a password
+    use_fips: bool | None = None
+    use_dualstack: bool | None = None
+    connect_timeout: float | timedelta = 5.0
+    read_timeout: float | timedelta = 10.0
+    max_attempts: int = 3
+    middlewares: Sequence[aiohttp.ClientMiddlewareType] = ()
+
+    def __post_init__(self) -> None:
+        if self.max_attempts < 1:
+            raise ValueError("max_attempts must be at least 1")
+
+
+class ConfigScope(NamedTuple):
+    """The configuration a call is made in: a profile, and what is left open there comes from ``outer``."""
+
+    context: Context
+    config: SharedConfig
+    section: Section | None
+    outer: Section | None = None
+
+    def get(self, key: str, /) -> str | None:
+        """A key of the profile, else of the outer one."""
+        holder = self._holder(key)
+        return None if holder is None else holder.get(key)
+
+    def subsection(self, key: str, /) -> Mapping[str, str]:
+        """The settings nested under a key of the profile, else of the outer one."""
+        nested = [section.subsection(key) for section in (self.section, self.outer) if section is not None]
+        return next(filter(None, nested), dict[str, str]())
+
+    def where(self, key: str, nested: str | None = None, /) -> str:
+        """The ``file:line`` of a key; empty when neither profile has it."""
+        holder = self._holder(key)
+        return "" if holder is None else holder.where(key, nested)
+
+    def _holder(self, key: str) -> Section | None:
+        if self.section is not None and self.section.get(key):
+            return self.section
+        return self.outer if self.outer is not None and self.outer.get(key) else None
+
+
+async def config_scope(
+    context: Context, client: ClientConfig | None = None, *, region: str | None = None
+) -> ConfigScope:
+    """Those of a source that is used outside of any profile: the active profile's.
+
+    The shared files are needed for the region alone, so where that is known, those that cannot be read are done
+    without.
+
+    Args:
+        context: the environment.
+        client: what is given in code.
+        region: the one that something else says.
+
+    Raises:
+        InvalidConfiguration: a shared file has a fault, or may hold the region and cannot be read.
+    """
+    known = region or (client and client.region)
+    known = known or context.setting("AWS_REGION") or context.setting("AWS_DEFAULT_REGION")
+    config = await load(context, needed=not known)
+    return ConfigScope(context, config, config.profile(profile_name(context)))
+
+
+def region_for(client: ClientConfig, around: ConfigScope, *, arn: str | None = None) -> str:
+    """The region of a call.
+
+    From ``client``, ``AWS_REGION``, ``AWS_DEFAULT_REGION``, the profile's ``region`` (else the outer one's), else
+    the home region of the partition of ``arn``.
+    """
+    context = around.context
+    return (
+        client.region
+        or context.setting("AWS_REGION")
+        or context.setting("AWS_DEFAULT_REGION")
+        or around.get("region")
+        or home_region(arn or "")
+    )
+
+
+class ServiceClient(NamedTuple):
+    """One AWS service as seen from one source."""
+
+    service: str
+    client: ClientConfig
+    around: ConfigScope
+    region: str
+
+    @property
+    def endpoint(self) -> Endpoint:
+        """Where the service is.
+
+        Raises:
+            InvalidConfiguration: the settings contradict each other or the partition.
+        """
+        return endpoint_for(
+            self.service,
+            region=self.region,
+            endpoint_url=self.client.endpoint_url,
+            use_fips=self.client.use_fips,
+            use_dualstack=self.client.use_dualstack,
+            environ=self.around.context.environ,
+            profile=self.around if self.around.section or self.around.outer else None,
+            services=self.around.config.services,
+        )
+
+    async def call(
+        self,
+        method: str,
+        path: str,
+        *,
+        headers: Mapping[str, str],
+        body: bytes,
+        credentials: Credentials | None,
+        proof: Callable[[Clock], Signer] | None = None,
+        retry_if: Callable[[Response], bool],
+        clock_rejected: Callable[[Response], bool],
+    ) -> Response:
+        """Make a call, signed when there are ``credentials``; once more if our clock turns out to be wrong.
+
+        The service's time is tried on that second call alone, and kept when it has been accepted.
+
+        Args:
+            method: of HTTP.
+            path: absolute.
+            headers: to send, and to be signed.
+            body: of the request.
+            credentials: to sign with.
+            proof: makes, by a clock, what makes other headers that prove something about the request, at each
+                attempt anew.
+            retry_if: tells the answers, other than 5xx and 429, that may be better next time.
+            clock_rejected: tells the answers that a wrong clock may explain.
+
+        Raises:
+            InvalidConfiguration: the endpoint's settings contradict, or no header can hold the credentials.
+            SourceUnavailable: the service did not answer.
+        """
+        endpoint, context = self.endpoint, self.around.context
+        if tracing.current() is not None:
+            self._tell(endpoint)
+        if credentials is not None:
+            check_sendable(credentials)
+            proof = partial(_signer, credentials, endpoint.signing_region, self.service)
+        connect = time_limit(self.client.connect_timeout, "connect_timeout")
+        read = time_limit(self.client.read_timeout, "read_timeout")
+        clock, tried = context.clock, None
+        while True:
+            asked, used = clock.now(), clock.offset
+            response = await context.http.request(
+                method,
+                endpoint.url + path,
+                provider=None,
+                headers=headers,
+                body=body,
+                timeout=max(connect, read),
+                connect_timeout=connect,
+                read_timeout=read,
+                attempts=self.client.max_attempts,
+                retry_if=retry_if,
+                ca_bundle=self.around.get("ca_bundle"),
+                middlewares=self.client.middlewares,
+                sign=None if proof is None else proof(clock),
+            )
+            if tried is not None:
+                if tried is not context.clock and 200 <= response.status < 300:
+                    self._adopt(tried, response)
+                return response
+            if proof is None or not clock_rejected(response):  # nothing in it told a time
+                return response
+            # Only who rejects our clock is believed about the time: what else answers may be anybody.
+            tried = self._clock_of(response, asked, used)
+            if tried is None:
+                return response
+            clock = tried
+
+    def _tell(self, endpoint: Endpoint) -> None:
+        """Say who is asked, and what sent us there, to who explains."""
+        around, custom = self.around, self.client.endpoint_url and "endpoint_url="
+        if not custom:
+            profile = around if around.section or around.outer else None
+            setting = configured_url(
+                self.service, environ=around.context.environ, profile=profile, services=around.config.services
+            )
+            custom = setting and setting.place
+        tracing.note(endpoint.host, f"{self.service} in {self.region}{f' ({custom})' if custom else ''}")
+
+    def refuse_expired(self, credentials: Credentials, response: Response, asked: float, *, origin: str) -> None:
+        """Check that the credentials in an answer are still good; by the sender's clock where ours says no.
+
+        That is kept only if they are good by it, and no more than a day behind ours: an answer that is not signed
+        for may be anybody's, or an old one that is played again.
+
+        Args:
+            credentials: that were handed out.
+            response: the answer that held them.
+            asked: when they were asked for, by our clock.
+            origin: what messages call who sent it.
+
+        Raises:
+            SourceUnavailable: they have expired.
+        """
+        clock = self.around.context.clock
+        end = inf if credentials.expiration is None else credentials.expiration.timestamp()
+        if end <= clock.now():
+            tried = self._clock_of(response, asked, clock.offset)
+            if tried is not None and tried.offset >= -BELIEVED and end > tried.now():
+                self._adopt(tried, response)
+        refuse_expired(credentials, origin=origin, now=clock.now())
+
+    def _clock_of(self, response: Response, asked: float, used: float) -> Clock | None:
+        """Return a clock by the ``Date`` of an answer, to ask once more by; None where that cannot help.
+
+        Args:
+            response: the answer.
+            asked: when that was asked for, by our clock.
+            used: our clock's offset then.
+        """
+        clock = self.around.context.clock
+        there = _time_of(response.headers.get("Date", ""))
+        if there is None:
+            return None
+        here = time()
+        if abs(here + used - asked) > SKEW_TOLERATED:  # this machine slept meanwhile, and was right before
+            return clock
+        skew = there - here
+        if abs(skew - used) <= SKEW_TOLERATED:
+            return None
+        return Clock(0.0 if abs(skew) <= SKEW_TOLERATED else skew)
+
+    def _adopt(self, tried: Clock, response: Response) -> None:
+        """Keep a clock that an answer has proved right, unless that answer itself tells another time."""
+        there = _time_of(response.headers.get("Date", ""))
+        if there is not None and abs(there - tried.now()) > SKEW_TOLERATED:
+            return
+        self.around.context.clock.adopt(tried)
+        if skew := tried.offset:
+            tracing.note(CLOCK, f"{abs(skew):.0f} s {'behind' if skew > 0 else 'ahead of'} {response.host}'s")
+
+
+@lru_cache(maxsize=4)
+def _time_of(date: str) -> float | None:
+    """A ``Date`` header, in seconds since the epoch."""
+    try:
+        there = parse_time(date)
+    except ValueError:
+        return None
+    return there.timestamp() if 2020 <= there.year < 2100 else None  # no service lives outside of these
+
+
+def _signer(credentials: Credentials, region: str, service: str, clock: Clock) -> Signer:
+    return partial(_sign, credentials, region, service, clock)
+
+
+def _sign(
+    credentials: Credentials,
+    region: str,
+    service: str,
+    clock: Clock,
+    method: str,
+    url: str,
+    headers: Iterable[tuple[str, str]],
+    body: bytes,
+) -> Mapping[str, str]:
+    """Sign a request after all middlewares, at each attempt anew."""
+    at = clock.now()
+    return sign(method, url, headers, body, credentials=credentials, region=region, service=service, at=at)

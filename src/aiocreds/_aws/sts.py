@@ -1,0 +1,321 @@
+"""AWS STS: AssumeRole and AssumeRoleWithWebIdentity.
+
+See https://docs.aws.amazon.com/STS/latest/APIReference/API_AssumeRole.html and
+https://docs.aws.amazon.com/STS/latest/APIReference/API_AssumeRoleWithWebIdentity.html
+"""
+
+from __future__ import annotations
+
+import re
+from functools import partial
+from typing import TYPE_CHECKING, NamedTuple
+from urllib.parse import quote_plus
+from xml.etree import ElementTree as ET
+
+from aiocreds._aws.service_errors import THROTTLED, ErrorDetails, log_outcome, to_error
+from aiocreds._base.json_credentials import account_of_arn, error_code, parse_expiration
+from aiocreds._base.redaction import SecretBytes, SecretDict, SecretStr
+from aiocreds._core.singleflight import note_role
+from aiocreds.credentials import Credentials, redact_key
+from aiocreds.errors import ServiceRefused, SourceUnavailable
+
+if TYPE_CHECKING:
+    from collections.abc import Container, Mapping, Sequence
+
+    from aiocreds._aws.client import ServiceClient
+    from aiocreds._http import Response
+
+TOKEN_EXPIRED = {"ExpiredToken", "ExpiredTokenException"}
+CLOCK_REJECTED = {
+    "InvalidSignatureException",
+    "RequestExpired",
+    "RequestInTheFuture",
+    "RequestTimeTooSkewed",
+    "SignatureDoesNotMatch",
+}
+INVALID_TOKEN, NO_KEY = "InvalidIdentityToken", "retrieve verification key"
+UNRECOVERABLE = {
+    "AccessDenied",
+    "IDPRejectedClaim",
+    "InvalidIdentityToken",
+    "MalformedPolicyDocument",
+    "PackedPolicyTooLarge",
+    "RegionDisabled",
+    "RegionDisabledException",
+}
+REMEDIES = {
+    "": "this is no error of STS: check the endpoint, and for a proxy in between",
+    "AccessDenied": "check the role's trust policy, the caller's permission for sts:AssumeRole, and the MFA code"
+    " or external id if it needs one",
+    "RegionDisabled": "enable the region's STS endpoint for the account, or set another region",
+    "RegionDisabledException": "enable the region's STS endpoint for the account, or set another region",
+    "MalformedPolicyDocument": "correct the session policy",
+    "PackedPolicyTooLarge": "shorten the session policy or the tags",
+    "ExpiredToken": "renew the caller's credentials; their source had no others",
+    "ExpiredTokenException": "renew the caller's credentials; their source had no others",
+    "InvalidClientTokenId": "the caller's keys do not exist (any more) in this partition",
+    "SignatureDoesNotMatch": "the caller's secret key does not belong to its key id, or a proxy changes requests",
+    "ValidationError": "correct the parameters of the role",
+}
+WEB_IDENTITY_REMEDIES = {
+    "AccessDenied": "check the role's trust policy: the identity provider, and the conditions on the token's"
+    " subject and audience",
+    "ExpiredToken": "the token has expired: look at what should renew it",
+    "ExpiredTokenException": "the token has expired: look at what should renew it",
+    "PackedPolicyTooLarge": "shorten the session policy, or the tags inside the token",
+    "IDPRejectedClaim": "the identity provider does not accept the token: it has expired or was revoked",
+    "InvalidIdentityToken": "check that the account has an IAM identity provider with the token's issuer and"
+    " audience, and that the token is whole",
+}
+ISSUED = ("AccessKeyId", "SecretAccessKey", "SessionToken", "Expiration")
+# What STS writes, without attributes, entities and stray blanks: read many times as fast as by an XML parser, which
+# has the rest.
+PLAIN_CREDENTIALS = re.compile(r"\s*".join(rf"<{name}>(?P<{name}>[^<\s]+)</{name}>" for name in ISSUED))
+PLAIN_ARN = re.compile("<Arn>(?P<Arn>[^<]*)</Arn>")
+# Names, numbers and ARNs: quoted many times as fast as by urllib, which has the rest.
+PLAIN_VALUE = re.compile(r"[A-Za-z0-9_.~:/-]*")
+NO_REMEDY = "see https://docs.aws.amazon.com/STS/latest/APIReference/CommonErrors.html"
+
+
+class Action(NamedTuple):
+    """A way to assume a role.
+
+    Attributes:
+        name: as the service calls it.
+        provider: what the credentials are stamped with.
+        remedies: what to do about its refusals, by code.
+        trouble: the codes, besides 5xx and 429, of what may be better next time.
+    """
+
+    name: str
+    provider: str
+    remedies: Mapping[str, str]
+    trouble: Container[str]
+
+
+ASSUME_ROLE = Action("AssumeRole", "assume_role", REMEDIES, THROTTLED)
+WITH_WEB_IDENTITY = Action(
+    "AssumeRoleWithWebIdentity",
+    "web_identity",
+    REMEDIES | WEB_IDENTITY_REMEDIES,
+    THROTTLED | {"IDPCommunicationError"},
+)
+
+CALLER_REMEDIES = REMEDIES | {
+    "ExpiredToken": "these credentials have expired: look at what should renew them",
+    "ExpiredTokenException": "these credentials have expired: look at what should renew them",
+    "InvalidClientTokenId": "these keys do not exist (any more) in this partition, or lack their session token",
+    "SignatureDoesNotMatch": "the secret key does not belong to its key id, or a proxy changes requests",
+}
+CALLER_IDENTITY = Action("GetCallerIdentity", "", CALLER_REMEDIES, THROTTLED)
+
+
+class Caller(NamedTuple):
+    """Who calls.
+
+    Attributes:
+        account: its 12 digits.
+        arn: of the user, or of the session of a role.
+        user_id: the unique id behind the name.
+    """
+
+    account: str
+    arn: str
+    user_id: str
+
+
+async def assume(
+    sts: ServiceClient,
+    action: Action,
+    parameters: Mapping[str, str | int],
+    *,
+    credentials: Credentials | None = None,
+    hidden: SecretStr | None = None,
+) -> Credentials:
+    """Have STS issue the credentials of a role.
+
+    Args:
+        sts: the service.
+        action: AssumeRole, which is signed, or AssumeRoleWithWebIdentity.
+        parameters: in the service's own flat names, such as ``Tags.member.1.Key``.
+        credentials: the caller's.
+        hidden: what no message may show.
+
+    Raises:
+        ServiceRefused: STS answered no.
+        SourceUnavailable: it did not answer, or not with credentials.
+    """
+    target = f"to assume {parameters.get('RoleArn', 'the role')}"
+    note_role(str(parameters.get("RoleArn", "")))
+    asked = sts.around.context.clock.now()
+    response = await _ask(sts, action, parameters, target=target, credentials=credentials, hidden=hidden)
+    origin = f"STS ({response.host})"
+    assumed = _parse(response, action, origin, parameters.get("RoleArn"))
+    sts.refuse_expired(assumed, response, asked, origin=origin)
+    return assumed
+
+
+async def get_caller_identity(sts: ServiceClient, credentials: Credentials) -> Caller:
+    """Ask STS whose these credentials are. Everybody may: the answer tells whether they work at all.
+
+    Raises:
+        ServiceRefused: STS knows no such credentials.
+        SourceUnavailable: it did not answer, or not with an identity.
+
+    See https://docs.aws.amazon.com/STS/latest/APIReference/API_GetCallerIdentity.html
+    """
+    response = await _ask(sts, CALLER_IDENTITY, {}, target="to say who calls", credentials=credentials)
+    fields = _fields(response.body)
+    account, arn = fields.get("Account", ""), fields.get("Arn", "")
+    if not account or not arn:
+        raise SourceUnavailable(f"STS ({response.host}) answered without an Account and an Arn; is that STS?")
+    return Caller(account, arn, fields.get("UserId", ""))
+
+
+async def _ask(
+    sts: ServiceClient,
+    action: Action,
+    parameters: Mapping[str, str | int],
+    *,
+    target: str,
+    credentials: Credentials | None,
+    hidden: SecretStr | None = None,
+) -> Response:
+    """Make a call and return its good answer."""
+    try:
+        response = await sts.call(
+            "POST",
+            "/",
+            headers={"Content-Type": "application/x-www-form-urlencoded; charset=utf-8"},
+            body=_form(action.name, parameters),
+            credentials=credentials,
+            retry_if=partial(_may_pass, action.trouble),
+            clock_rejected=partial(_tells, CLOCK_REJECTED),
+        )
+    except SourceUnavailable as silence:
+        log_outcome(action.name, sts.endpoint.host, target, "no answer")
+        raise SourceUnavailable(f"{silence}; asked STS {target}", provider=silence.provider) from silence.__cause__
+    log_outcome(action.name, response.host, target, f"{response.status} {_code(response)}".rstrip())
+    if response.status != 200:
+        raise _refusal(response, action, f"STS ({response.host})", target, credentials, hidden)
+    return response
+
+
+def _form(action: str, parameters: Mapping[str, str | int]) -> SecretBytes:
+    """A call in the query protocol. The names are the service's own and need no quoting."""
+    fields = [f"&{name}={_quoted(str(value))}" for name, value in parameters.items()]
+    return SecretBytes(f"Action={action}&Version=2011-06-15{''.join(fields)}".encode())
+
+
+def _quoted(text: str) -> str:
+    if PLAIN_VALUE.fullmatch(text):
+        return text.replace(":", "%3A").replace("/", "%2F")
+    return quote_plus(text, errors="surrogatepass")  # such as a variable that is not UTF-8: STS says no
+
+
+def listed(name: str, members: Sequence[Mapping[str, str] | str], *, field: str = "") -> dict[str, str]:
+    """A list in the names of the query protocol: ``name.member.1.field``."""
+    flat: dict[str, str] = {}
+    for number, member in enumerate(members, 1):
+        prefix = f"{name}.member.{number}"
+        if isinstance(member, str):
+            flat[f"{prefix}.{field}" if field else prefix] = member
+        else:
+            flat.update(
+                {f"{prefix}.{quote_plus(key, errors='surrogatepass')}": value for key, value in member.items()}
+            )
+    return flat
+
+
+def _tells(codes: Container[str], response: Response) -> bool:
+    """Whether an answer tells one of these error codes."""
+    return response.status >= 400 and _fields(response.body).get("Code", "") in codes
+
+
+def _code(response: Response) -> str:
+    """The error code in an answer; blank in one of success."""
+    return "" if response.status == 200 else error_code(_fields(response.body).get("Code"))
+
+
+def _may_pass(trouble: Container[str], response: Response) -> bool:
+    """Whether an answer tells of something that may be better next time."""
+    if response.status < 400:
+        return False
+    fields = _fields(response.body)
+    return fields.get("Code", "") in trouble or _has_no_key(fields)
+
+
+def _has_no_key(fields: Mapping[str, str]) -> bool:
+    """Whether STS could not get at the keys of the identity provider; it tells so with the code of a bad token."""
+    return fields.get("Code") == INVALID_TOKEN and NO_KEY in fields.get("Message", "").lower()
+
+
+def _refusal(
+    response: Response,
+    action: Action,
+    origin: str,
+    target: str,
+    credentials: Credentials | None,
+    hidden: SecretStr | None,
+) -> ServiceRefused | SourceUnavailable:
+    fields = _fields(response.body)
+    request_id = fields.get("RequestId") or response.headers.get("x-amzn-RequestId")
+    told = ErrorDetails(error_code(fields.get("Code")), SecretStr(fields.get("Message", "")), request_id)
+    if _has_no_key(fields):
+        return SourceUnavailable(
+            f"{origin} could not retrieve the identity provider's verification key: asked {target}, it answered"
+            f" HTTP {response.status} {INVALID_TOKEN}; asking again later may help, and if not, check that the"
+            " issuer's key set can be read from the internet"
+        )
+    secrets: list[tuple[str | None, str]] = [(hidden, "****")]
+    if credentials is not None:
+        key = redact_key(credentials.access_key_id)
+        target = f"{target} for {key}"
+        secrets += [(credentials.secret_access_key, "****"), (credentials.session_token, "****")]
+        secrets.append((credentials.access_key_id, key))
+    return to_error(
+        response,
+        told,
+        origin=origin,
+        target=target,
+        remedy=action.remedies.get(told.code, NO_REMEDY),
+        trouble=action.trouble,
+        hidden=secrets,
+        recoverable=told.code not in UNRECOVERABLE,
+    )
+
+
+def _parse(response: Response, action: Action, origin: str, role_arn: object) -> Credentials:
+    try:
+        text = SecretStr(response.body.decode())
+    except UnicodeDecodeError:
+        text = SecretStr()  # in another encoding, or garbled: the parser can tell
+    plain, role = PLAIN_CREDENTIALS.search(text), PLAIN_ARN.search(text)
+    if plain and role and "&" not in text:
+        fields = SecretDict(plain.groupdict() | role.groupdict())
+    else:
+        fields = _fields(response.body)
+        if missing := [name for name in ISSUED if not fields.get(name)]:
+            raise SourceUnavailable(f"{origin} answered without {', '.join(missing)}; is that STS?")
+    return Credentials(
+        fields["AccessKeyId"],
+        fields["SecretAccessKey"],
+        session_token=fields["SessionToken"],
+        expiration=parse_expiration(
+            fields["Expiration"], origin=f"the Expiration that {origin} answered with", per_second=1
+        ),
+        account_id=account_of_arn(fields.get("Arn")) or account_of_arn(role_arn),
+        provider=action.provider,
+        may_outlive_expiry=True,
+    )
+
+
+def _fields(body: SecretBytes) -> SecretDict:
+    """The texts in an answer by the names of their elements, which are different ones; empty when it is no XML."""
+    try:
+        # Bounded in size, and expat stops entity bombs. STS writes UTF-8, and a document that says otherwise shall
+        # not choose among the codecs of Python, some of which raise or warn.
+        root = ET.fromstring(body, ET.XMLParser(encoding="utf-8"))  # noqa: S314
+    except ET.ParseError:
+        return SecretDict()
+    return SecretDict({element.tag.rpartition("}")[2]: (element.text or "").strip() for element in root.iter()})

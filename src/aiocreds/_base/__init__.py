@@ -1,0 +1,1 @@
+"""What every layer uses and that knows nothing of AWS: times, threads, secrets, processes, JSON documents."""

@@ -1,0 +1,351 @@
+"""Running a program that may hang, flood or leave children behind, without a shell."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shlex
+import signal
+import sys
+from contextlib import suppress
+from typing import IO, TYPE_CHECKING, NamedTuple
+
+from aiocreds._base import threads
+from aiocreds._base.foreground import LENDER, Terminal, controlling_terminal, has_ended
+from aiocreds._base.redaction import SecretBuffer, SecretBytes, SecretStr
+from aiocreds._base.threads import runs_here
+from aiocreds.errors import InvalidConfiguration, SourceUnavailable
+
+if sys.platform == "win32":
+    from asyncio.windows_utils import PIPE, Popen  # their pipes can be awaited
+    from subprocess import DEVNULL
+else:
+    from subprocess import DEVNULL, PIPE, Popen
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+LONGEST_COMMAND = 128 * 1024  # characters; no system starts a program with a longer word, and shlex takes ages
+LONGEST_OUTPUT = 64 * 1024
+PIECE = 8 * 1024
+LONGEST_PAUSE = 0.05
+GRACE = 1.0  # seconds that a program has to end what it started, before it is killed
+
+
+class Ended(NamedTuple):
+    """A program that ran to its end.
+
+    Attributes:
+        status: its exit status; negative for the signal that killed it.
+        stdout: what it printed.
+        stderr: the beginning of what it wrote there.
+        asked: it asked a person at the terminal.
+        declined: it was killed when it asked, since nobody waited.
+        terminal: whether it had one.
+    """
+
+    status: int
+    stdout: SecretBytes
+    stderr: SecretBytes
+    asked: bool = False
+    declined: bool = False
+    terminal: bool = False
+
+    @property
+    def interrupted(self) -> bool:
+        """Whether a person pressed Ctrl-C instead of answering; shells, and many programs, tell it as 130."""
+        return self.asked and self.status in (-signal.SIGINT, 128 + signal.SIGINT)
+
+
+def split_command(command: str, *, place: str) -> list[str]:
+    """The words of a command line, by the platform's rules. Any of them may be a secret.
+
+    Raises:
+        InvalidConfiguration: there are none, or too many, or the last one does not end.
+    """
+    if len(command) > LONGEST_COMMAND:
+        raise InvalidConfiguration(
+            f"{place} has more than {LONGEST_COMMAND // 1024} Ki characters: put the command into a script"
+        )
+    try:
+        words = _split_windows(command) if sys.platform == "win32" else shlex.split(command)
+    except ValueError as error:
+        fault = "a quotation mark is not closed: close it"
+        if "escaped" in str(error):
+            fault = "the backslash at its end escapes nothing: remove it"
+        raise InvalidConfiguration(f"{place}: {fault}") from None
+    if not words or not words[0]:
+        raise InvalidConfiguration(f"{place} is blank: write the command to run, or remove it")
+    return [SecretStr(word) for word in words]
+
+
+def _split_windows(command: str) -> list[str]:
+    import ctypes  # on Windows alone
+
+    windll = getattr(ctypes, "windll")  # noqa: B009 - unknown to type checkers elsewhere
+    split = windll.shell32.CommandLineToArgvW
+    split.restype = ctypes.POINTER(ctypes.c_wchar_p)
+    count = ctypes.c_int()
+    words = split(ctypes.c_wchar_p(command.strip()), ctypes.byref(count))
+    try:
+        return [words[index] or "" for index in range(count.value)]
+    finally:
+        windll.kernel32.LocalFree(words)
+
+
+async def run(
+    words: list[str],
+    environ: Mapping[str, str],
+    *,
+    origin: str,
+    seconds: float,
+    more_time: str,
+    attended: Callable[[], bool],
+    asks: Callable[[], object],
+) -> Ended:
+    """Run a program to its end, and kill it with its children when nobody waits for it any more.
+
+    Its standard input is the terminal of this process, where it may ask a person while a caller waits; without a
+    terminal it is empty. It never is this process's own standard input.
+
+    Args:
+        words: of its command line.
+        environ: its environment.
+        origin: what messages call it.
+        seconds: that it may take.
+        more_time: how to allow more, for messages.
+        attended: tells whether a caller waits.
+        asks: called when it asks a person.
+
+    Raises:
+        OSError: it cannot be started; :func:`fault` says why.
+        ValueError: its words hold a NUL.
+        SourceUnavailable: it did not end in time, or wrote too much; it was killed with its children.
+    """
+    loop = asyncio.get_running_loop()
+    try:
+        with controlling_terminal() as terminal:
+            ended = await _run(
+                words,
+                environ,
+                origin=origin,
+                seconds=seconds,
+                more_time=more_time,
+                attended=attended,
+                asks=asks,
+                terminal=terminal,
+            )
+    except RuntimeError:
+        if runs_here(loop):
+            raise
+        raise GeneratorExit from None  # as it was, before asyncio missed the loop, which was dropped in the middle
+    if ended.interrupted:
+        os.kill(0, signal.SIGINT)  # as the terminal would have told all of this job, had the program not had it
+    return ended
+
+
+async def _run(
+    words: list[str],
+    environ: Mapping[str, str],
+    *,
+    origin: str,
+    seconds: float,
+    more_time: str,
+    attended: Callable[[], bool],
+    asks: Callable[[], object],
+    terminal: Terminal | None,
+) -> Ended:
+    stdout, stderr = SecretBuffer(), SecretBuffer()
+    loop = asyncio.get_running_loop()
+    process = await _start(words, environ, terminal)
+    ended = False
+    try:
+        # Not anyio's, which at times lose a cancellation at the end of asyncio.run.
+        async with asyncio.timeout(seconds) as limit:
+            async with asyncio.TaskGroup() as tasks:
+                watching = None
+                if terminal is not None:
+                    watching = tasks.create_task(terminal.watch(process, limit, attended=attended, asks=asks))
+                reading = [
+                    tasks.create_task(_read(process.stdout, stdout, process)),
+                    tasks.create_task(_read(process.stderr, stderr, None)),
+                ]
+                await asyncio.wait(reading)
+                status = await _exit_status(process)
+                if watching is not None:
+                    watching.cancel()  # it looks now and then only
+            ended = True
+    except TimeoutError:
+        if terminal is not None and terminal.asked and not terminal.given:
+            fault = (
+                f"asks at the terminal, and this program was in its background for {seconds:g} s;"
+                " bring it to the foreground (fg)"
+            )
+        elif process.poll() is None:
+            fault = (
+                f"did not finish within {seconds:g} s and was killed; see what it waits for, or allow more time"
+                f" ({more_time})"
+            )
+        else:
+            fault = (
+                f"ended, but a child of its still held its output open after {seconds:g} s; redirect the child's"
+            )
+        raise SourceUnavailable(f"{origin} {fault}", stderr=bytes(stderr)) from None
+    finally:
+        if runs_here(loop):
+            await _end(process, kill=not ended, terminal=terminal)
+        else:
+            _abandon(process)
+    if len(stdout) > LONGEST_OUTPUT:
+        raise SourceUnavailable(
+            f"{origin} printed more than {LONGEST_OUTPUT // 1024} KiB and was killed;"
+            " run it by hand and look at what it prints"
+        )
+    if terminal is None:
+        return Ended(status, SecretBytes(stdout), SecretBytes(stderr))
+    return Ended(status, SecretBytes(stdout), SecretBytes(stderr), terminal.asked, terminal.declined, terminal=True)
+
+
+async def _start(words: list[str], environ: Mapping[str, str], terminal: Terminal | None) -> Popen[bytes]:
+    """Start a program. A cancellation waits until there is something to kill: it may have children already.
+
+    Not asyncio's way, which connects the pipes in a task of its own: when asyncio.run cancels that, nobody ever
+    learns of the program that runs.
+    """
+    ticket = [None]  # one of the two takes it: the thread that starts the program, or a cancellation before that
+    starting = threads.submit(_popen, words, dict(environ), terminal, ticket)
+    try:
+        await asyncio.wait([starting])
+    except asyncio.CancelledError:
+        if _taken(ticket):  # no thread has come to it: all of them may hang at a disk
+            starting.cancel()  # nobody waits for the error either
+            raise
+        while not starting.done():
+            with suppress(asyncio.CancelledError):
+                await asyncio.wait([starting])
+        if starting.exception() is None:
+            await _end(starting.result(), kill=True)
+        raise
+    return starting.result()
+
+
+def _taken(ticket: list[None]) -> bool:
+    """Take a ticket; return whether it was still there."""
+    try:
+        ticket.pop()  # in one step, whatever other threads do
+    except IndexError:
+        return False
+    return True
+
+
+def _popen(
+    words: list[str], environ: dict[str, str], terminal: Terminal | None, ticket: list[None]
+) -> Popen[bytes]:
+    if not _taken(ticket):
+        raise ChildProcessError("nobody waits for it any more")
+    if terminal is not None:
+        environ[LENDER] = str(os.getpgrp())
+    return Popen(  # noqa: S603 - as configured
+        words,
+        stdin=DEVNULL if terminal is None else terminal.descriptor,
+        stdout=PIPE,
+        stderr=PIPE,
+        bufsize=0,
+        env=environ,
+        start_new_session=terminal is None,
+        process_group=None if terminal is None else 0,  # a group to kill, and to put into the foreground
+    )
+
+
+async def _end(process: Popen[bytes], *, kill: bool, terminal: Terminal | None = None) -> None:
+    """Let go of a program. One that is killed is waited for even while being cancelled, for nobody else will.
+
+    It is asked first, so that it can end what it has started in sessions of their own.
+    """
+    cancelled: asyncio.CancelledError | None = None
+    if terminal is not None:
+        terminal.end_jobs(process.pid)
+    try:
+        if kill:
+            _kill(process, "SIGTERM")
+        while kill and not has_ended(process):
+            try:
+                async with asyncio.timeout(GRACE):
+                    await _end_of(process)
+            except TimeoutError:
+                _kill(process)
+            except asyncio.CancelledError as error:
+                cancelled = error
+        if kill:
+            _kill(process)  # the rest of its group, before its number is anybody else's
+            await _exit_status(process)
+    finally:
+        _close_pipes(process)
+        if terminal is not None:
+            terminal.reclaim(process.pid)
+    if cancelled is not None:
+        raise cancelled
+
+
+def _abandon(process: Popen[bytes]) -> None:
+    """Kill a program whose loop was dropped in the middle, which awaits no more."""
+    _kill(process)
+    _close_pipes(process)
+
+
+def _close_pipes(process: Popen[bytes]) -> None:
+    for pipe in (process.stdout, process.stderr):
+        if pipe is not None:
+            pipe.close()
+
+
+async def _read(pipe: IO[bytes] | None, output: SecretBuffer, process: Popen[bytes] | None) -> None:
+    """Read a pipe to its end, and keep no more than is allowed; a ``process`` that writes more is killed."""
+    reader = asyncio.StreamReader()
+    loop = asyncio.get_running_loop()
+    transport, _ = await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), pipe)
+    try:
+        while piece := await reader.read(PIECE):
+            output += piece[: LONGEST_OUTPUT + 1 - len(output)]
+            del piece  # a cancellation's traceback shows this frame
+            if process is not None and len(output) > LONGEST_OUTPUT:
+                _kill(process)
+                break
+    finally:
+        with suppress(RuntimeError):  # its loop was dropped, and has closed itself
+            transport.close()
+
+
+async def _exit_status(process: Popen[bytes]) -> int:
+    """Wait for a process that has closed its output. Its end is near, and looking for it works everywhere."""
+    while (status := process.poll()) is None:
+        await _end_of(process)
+    return status
+
+
+def fault(error: OSError | ValueError) -> str:
+    """Why a program cannot be started, as the rest of a sentence."""
+    if isinstance(error, FileNotFoundError):
+        return "is not there, or the interpreter in its first line is not"
+    if isinstance(error, PermissionError):
+        return "is not an executable file"
+    return f"cannot be started ({getattr(error, 'strerror', None) or 'not a command'})"
+
+
+async def _end_of(process: Popen[bytes]) -> None:
+    pause = 0.001
+    while not has_ended(process):
+        await asyncio.sleep(pause)
+        pause = min(2 * pause, LONGEST_PAUSE)
+
+
+def _kill(process: Popen[bytes], how: str = "SIGKILL") -> None:
+    """Send a signal to the process and what it started; those that ended already do not mind."""
+    try:
+        if sys.platform == "win32":
+            process.kill()
+        else:
+            os.killpg(process.pid, getattr(signal, how))
+            os.killpg(process.pid, signal.SIGCONT)  # one that is stopped would not hear of it
+    except (ProcessLookupError, PermissionError):
+        pass

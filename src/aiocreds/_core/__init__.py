@@ -1,0 +1,1 @@
+"""Providers: when credentials are refreshed, by whom, and who waits."""

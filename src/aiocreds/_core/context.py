@@ -1,0 +1,133 @@
+"""What the sources see of the machine."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from typing import TYPE_CHECKING, Any, Self
+from weakref import WeakKeyDictionary
+
+from aiocreds._base.paths import home_folder
+from aiocreds._core.refresh import Clock
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    import aiohttp
+
+    from aiocreds._http import Http
+
+
+def running_loop() -> asyncio.AbstractEventLoop:
+    """Return the loop that this code runs on.
+
+    Raises:
+        RuntimeError: there is none; it says what to do under trio.
+    """
+    try:
+        return asyncio.get_running_loop()
+    except RuntimeError:
+        raise RuntimeError(
+            "aiocreds runs on asyncio, and no asyncio event loop runs here: await it in what asyncio.run() has"
+            " started; in a program on trio, run it so in a thread of its own"
+        ) from None
+
+
+class Context:
+    """The environment, the home folder, the clock and the HTTP session that sources use.
+
+    A program needs none of its own: the default one serves the whole process. A program that has an aiohttp
+    session lends it. A test passes its own and patches nothing::
+
+        Context({"AWS_EC2_METADATA_DISABLED": "true"}, home=tmp_path)
+
+    ``async with context:`` keeps the HTTP session open between calls. The default context
+    pickles by its name; no other can be pickled or copied.
+    A source of one's own may use what aiocreds's sources do: ``environ``, ``home`` and ``session`` as they were
+    given, :meth:`setting`, :meth:`flag` and :meth:`home_folder`, ``clock.now()``, which is the time in seconds as
+    the services count it, and :attr:`http`.
+
+    Args:
+        environ: the environment variables, read at each fetch; by default the process's own.
+        home: the folder that ``~`` stands for; by default from ``HOME`` (``USERPROFILE`` on Windows), else the
+            account's.
+        session: an open ``aiohttp.ClientSession`` whose connector is borrowed on its own loop. Its default
+            headers, cookies and authentication never meet our requests, and it is never closed.
+    """
+
+    __slots__ = (
+        "_answered",
+        "_asking",
+        "_config_cache",
+        "_held",
+        "_http",
+        "_looks",
+        "_renewals",
+        "clock",
+        "environ",
+        "home",
+        "session",
+    )
+
+    def __init__(
+        self,
+        environ: Mapping[str, str] | None = None,
+        home: str | os.PathLike[str] | None = None,
+        session: aiohttp.ClientSession | None = None,
+    ) -> None:
+        self.environ = os.environ if environ is None else environ
+        self.home = None if home is None else os.fspath(home)
+        self.session = session
+        self.clock = Clock()
+        self._config_cache: dict[Any, Any] = {}
+        self._looks: dict[Any, Any] = {}
+        self._answered: dict[str, bool] = {}  # metadata services by URL, and whether tokens arrive
+        self._asking: set[int] = set()  # hashes of the commands that are known to ask a person
+        self._renewals: dict[str, Any] = {}  # what is known of cached sign-ins, by path
+        self._http: Http | None = None
+        self._held: WeakKeyDictionary[asyncio.AbstractEventLoop, int] = WeakKeyDictionary()
+
+    @property
+    def http(self) -> Http:
+        """What requests go through; the first use loads aiohttp."""
+        if self._http is None:
+            from aiocreds._http import Http  # most programs on a laptop never get here
+
+            self._http = Http(self.environ, self.session, held=self._held, home=self.home)
+        return self._http
+
+    def home_folder(self) -> str:
+        """Return the folder that ``~`` stands for; something that begins with ``~`` where none is known."""
+        return self.home or home_folder(self.environ)
+
+    def setting(self, name: str) -> str | None:
+        """An environment variable; a blank one counts as unset."""
+        return self.environ.get(name, "").strip() or None
+
+    def flag(self, name: str) -> bool:
+        """Whether an environment variable says ``true`` or ``1``, in any case."""
+        return self.environ.get(name, "").strip().lower() in ("true", "1")
+
+    def __reduce__(self) -> str:
+        if self is DEFAULT:
+            return "DEFAULT"
+        raise TypeError("a context belongs to its process and knows its environment: make a Context anew there")
+
+    def __repr__(self) -> str:
+        return f"<Context of {'this process' if self.environ is os.environ else 'its own environment'}>"
+
+    async def __aenter__(self) -> Self:
+        loop = running_loop()
+        self._held[loop] = self._held.get(loop, 0) + 1
+        return self
+
+    async def __aexit__(self, *exc_info: object) -> None:
+        loop = asyncio.get_running_loop()
+        self._held[loop] -= 1
+        if not self._held[loop]:
+            del self._held[loop]
+            if self._http is not None:
+                await self._http.close_idle()
+
+
+DEFAULT = Context()

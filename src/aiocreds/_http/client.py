@@ -1,0 +1,193 @@
+"""The client that the sources share."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import ssl
+import stat
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from aiocreds._base import threads
+from aiocreds._base.paths import expand_path, home_folder
+from aiocreds._base.threads import on_loop, put_on_loop
+from aiocreds._http.proxies import proxy_for
+from aiocreds._http.request import Call, Response, checked_headers, checked_url, persist, timeouts
+from aiocreds._http.session import Lease
+from aiocreds.errors import CredentialsError, InvalidConfiguration, afresh
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Container, Mapping, Sequence
+    from weakref import ref
+
+    import aiohttp
+    from yarl import URL
+
+    from aiocreds._http.request import Signer
+
+OF_REQUESTS = "REQUESTS_CA_BUNDLE"  # which botocore reads as well
+LARGEST_BUNDLE = 16 * 2**20  # bytes of certificates; those of all public authorities have 0.3 MiB
+
+
+class Http:
+    """The HTTP client that the sources share. It may be used from several loops and threads at once.
+
+    Proxies and the certificate bundle are looked up at every request: `HTTPS_PROXY`, `HTTP_PROXY`, `NO_PROXY`
+    (the lower-case names win, as everywhere), `AWS_CA_BUNDLE` and `REQUESTS_CA_BUNDLE`.
+
+    Args:
+        environ: the environment variables.
+        session: the program's own session. Only its connector is used, on its own loop, so that its headers,
+            auth, cookies and ``raise_for_status`` never meet our requests; it is never closed here. Other
+            loops get a session of ours. None: they all do.
+        held: the loops whose session is to be kept open, by somebody who does without a `lease`; whoever takes
+            a loop out calls `close_idle` there.
+        home: the folder that ``~`` stands for; by default the one that the environment names.
+    """
+
+    def __init__(
+        self,
+        environ: Mapping[str, str],
+        session: aiohttp.ClientSession | None = None,
+        *,
+        held: Container[asyncio.AbstractEventLoop] = (),
+        home: str | None = None,
+    ) -> None:
+        self._environ = environ
+        self._home = home
+        self._held = held
+        self._borrowed = session
+        self._leases: dict[int, ref[Lease]] = {}  # by the id of their loop
+        self._trust: dict[str, tuple[tuple[int, ...], ssl.SSLContext]] = {}
+
+    def lease(self) -> Lease:
+        """What keeps the running loop's session open between requests: ``async with http.lease(): ...``."""
+        loop = asyncio.get_running_loop()
+        if (lease := on_loop(self._leases, loop)) is None:
+            lease = Lease(self._borrowed, loop, self._held)
+            put_on_loop(self._leases, loop, lease)
+        return lease
+
+    async def close_idle(self) -> None:
+        """Close the running loop's session if nobody needs it."""
+        if (lease := self.lease()).idle:
+            await lease.close()
+
+    async def request(
+        self,
+        method: str,
+        url: str | URL,
+        *,
+        provider: str | None,
+        timeout: float,
+        connect_timeout: float | None = None,
+        read_timeout: float | None = None,
+        headers: Mapping[str, str] | None = None,
+        body: bytes | None = None,
+        attempts: int = 3,
+        retry_if: Callable[[Response], bool] | None = None,
+        ca_bundle: str | None = None,
+        middlewares: Sequence[aiohttp.ClientMiddlewareType] = (),
+        sign: Signer | None = None,
+    ) -> Response:
+        """Send a request and return the answer to its last attempt, whatever the status; follow no redirect.
+
+        Tried again, after a random pause that grows and is never shorter than ``Retry-After``: status 429 and
+        5xx, what `retry_if` says, and transport failures other than an untrusted certificate or an answer too
+        large.
+
+        Args:
+            method: such as ``"GET"``.
+            url: http or https, without user name.
+            provider: who asks, for errors; None leaves it to the provider that runs this.
+            timeout: seconds for one attempt, from looking for a connection to the last byte.
+            connect_timeout: seconds to connect, TLS handshake included. None: `timeout` alone holds.
+            read_timeout: seconds between two pieces of the answer. None: `timeout` alone holds.
+            headers: of the request; the values are checked before anything is sent.
+            body: of the request.
+            attempts: in all, at least 1.
+            retry_if: further answers worth another attempt.
+            ca_bundle: file of the certificates to trust, where `AWS_CA_BUNDLE` is not set. Where there is none
+                either, `REQUESTS_CA_BUNDLE` counts, which may name a folder of them.
+            middlewares: aiohttp client middlewares; they run once an attempt.
+            sign: given ``(method, url, headers, body)`` behind the middlewares, the headers to add.
+
+        Raises:
+            NoAnswer: nothing answered any attempt.
+            SourceUnavailable: the last attempt brought no complete answer, but something is there.
+            InvalidConfiguration: a header, the URL, a proxy variable or a certificate bundle cannot be used.
+        """
+        try:
+            url = checked_url(url)
+            call = Call(
+                provider,
+                method,
+                url,
+                checked_headers(headers),
+                body,
+                attempts,
+                retry_if,
+                timeouts(timeout, connect_timeout, read_timeout),
+                middlewares,
+                sign,
+                proxy_for(self._environ, url),
+                url.scheme != "https" or await self._tls(ca_bundle),
+            )
+            lease = self.lease()
+            lease.hold()
+            try:
+                outcome: Response | CredentialsError = await persist(call, lease)
+            finally:
+                if lease.leave():
+                    await lease.close()
+        except CredentialsError as error:
+            outcome = error = afresh(error)  # without the frames that hold the request
+            error.provider = error.provider or provider
+        finally:  # this frame stays in the traceback
+            del headers, body
+        if isinstance(outcome, Response):
+            return outcome
+        raise outcome
+
+    async def _tls(self, ca_bundle: str | None) -> ssl.SSLContext | bool:
+        for name, path in (
+            ("AWS_CA_BUNDLE", self._environ.get("AWS_CA_BUNDLE")),
+            ("ca_bundle", ca_bundle),
+            (OF_REQUESTS, self._environ.get(OF_REQUESTS)),
+        ):
+            if path and (path := path.strip()):
+                return await threads.submit(self._trusting, path, name)
+        return True
+
+    def _trusting(self, path: str, name: str) -> ssl.SSLContext:
+        """A TLS context that trusts the certificates in a file, built anew when the file has changed."""
+        path = expand_path(path, self._environ, lambda: self._home or home_folder(self._environ), place=name)
+        try:
+            found = Path(path).stat()
+            folder = name == OF_REQUESTS and stat.S_ISDIR(found.st_mode)  # that may name one
+            if not folder and not stat.S_ISREG(found.st_mode):  # OpenSSL would wait for a pipe, or read a device on
+                raise OSError(errno.EINVAL, "no file")
+            if found.st_size > LARGEST_BUNDLE:
+                raise OSError(errno.EFBIG, "too large")
+            stamp = (found.st_mtime_ns, found.st_ino, found.st_size)
+            known, context = self._trust.get(path, (None, None))
+            if context is None or known != stamp:
+                context = (
+                    ssl.create_default_context(capath=path) if folder else ssl.create_default_context(cafile=path)
+                )
+                context.set_alpn_protocols(["http/1.1"])
+                self._trust[path] = stamp, context
+        except ssl.SSLError:
+            reason = "holds no usable certificates"
+        except (OSError, ValueError) as error:
+            number = getattr(error, "errno", None)
+            reason = {
+                errno.EINVAL: "is no file, but a folder, pipe or device",
+                errno.EFBIG: f"has more than {LARGEST_BUNDLE // 2**20} MiB",
+            }.get(number or 0, "cannot be read")
+        else:
+            return context
+        raise InvalidConfiguration(
+            f"{name} names {path}, which {reason}; name a file of PEM certificates or unset it"
+        )

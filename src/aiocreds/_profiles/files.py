@@ -1,0 +1,394 @@
+"""Reading the shared files off the loop, and again when they change."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import stat
+from functools import partial
+from threading import Lock
+from time import monotonic, sleep
+from typing import TYPE_CHECKING
+from weakref import ref
+
+from aiocreds._base import threads, tracing
+from aiocreds._base.paths import WINDOWS, account_home, expand_path, home_folder
+from aiocreds._base.threads import renew_after_fork
+from aiocreds._profiles.model import SharedConfig
+from aiocreds._profiles.parser import Document
+from aiocreds.errors import InvalidConfiguration, afresh
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from aiocreds._core.context import Context
+
+CONFIG_FILE = "AWS_CONFIG_FILE"
+CREDENTIALS_FILE = "AWS_SHARED_CREDENTIALS_FILE"
+
+
+def expand(path: str, context: Context, *, place: str) -> str:
+    """Return a path with its variables and its ``~`` replaced by the context's; ``place`` is what has it.
+
+    Raises:
+        InvalidConfiguration: it begins with a home folder or a variable that is not known.
+    """
+    return expand_path(path, context.environ, context.home_folder, place=place)
+
+
+def locate(
+    name: str,
+    environ: Mapping[str, str],
+    *,
+    given: str | os.PathLike[str] | None = None,
+    home: str | None = None,
+    platform: str = os.name,
+    fallback: Callable[[], str] = account_home,
+) -> tuple[str, bool]:
+    """Where one shared file lies, and whether somebody named that place.
+
+    Args:
+        name: ``"config"`` or ``"credentials"``.
+        environ: where ``AWS_CONFIG_FILE`` and ``AWS_SHARED_CREDENTIALS_FILE`` are read.
+        given: a path from code; goes before the variables.
+        home: the home folder, if not the one of `home_folder`.
+        platform: as `os.name` says.
+        fallback: what knows the home folder when no variable does.
+
+    Returns:
+        a path, which begins with ``~`` for a default place in a home folder that is not known.
+
+    Raises:
+        InvalidConfiguration: somebody named a place in a home folder that is not known.
+    """
+    variable = CONFIG_FILE if name == "config" else CREDENTIALS_FILE
+    place, path = f"{name}_file", os.fspath(given or "").strip()
+    if not path:
+        place, path = variable, environ.get(variable, "").strip()
+
+    def folder() -> str:
+        return home or home_folder(environ, platform=platform, fallback=fallback)
+
+    if path:
+        return expand_path(path, environ, folder, place=place, platform=platform), True
+    separator = "\\" if platform == WINDOWS else "/"
+    return separator.join((folder().rstrip(separator), ".aws", name)), False
+
+
+logger = logging.getLogger("aiocreds.profiles")
+Stamp = tuple[int, ...]  # changes with the file; empty for a missing one
+
+# Of one file: bytes and lines, a hundred thousand profiles or so; and the seconds that a pipe may take.
+LARGEST, MOST_LINES = 16 * 1024 * 1024, 500_000
+PIPE_PATIENCE, PATIENCE_AGAIN = 5.0, 0.1
+PIECE = 64 * 1024
+ATTEMPTS = 5  # at a file that is being written meanwhile
+PAUSE = 0.01
+MISSING: Stamp = ()
+PROFILE, OLDER_PROFILE = "AWS_PROFILE", "AWS_DEFAULT_PROFILE"
+_told: set[str] = set()  # of what is said once
+
+
+async def load(
+    context: Context,
+    credentials_file: str | os.PathLike[str] | None = None,
+    config_file: str | os.PathLike[str] | None = None,
+    *,
+    needed: bool = True,
+) -> SharedConfig:
+    """The shared files as they are now.
+
+    Looks in ``~/.aws/config`` and ``~/.aws/credentials``, or where ``AWS_CONFIG_FILE`` and
+    ``AWS_SHARED_CREDENTIALS_FILE`` say. Both are looked at in a worker thread, and read only if they changed
+    since the context last saw them. A pipe is read once; its writer has 5 seconds to begin and 5 to end. A missing
+    file counts as an empty one, and so does a link to nothing. What cannot be read is a folder, a device, a file
+    that is forbidden, larger than 16 MiB or longer than 500,000 lines.
+
+    Args:
+        context: the environment, and what was read before.
+        credentials_file: by default as said above.
+        config_file: likewise.
+        needed: whether credentials depend on what the files say. If not, a file that cannot be read counts as an
+            empty one, with a warning the first time.
+
+    Raises:
+        InvalidConfiguration: a file cannot be read and is needed, or does not follow the grammar.
+
+    See https://docs.aws.amazon.com/sdkref/latest/guide/file-format.html
+    """
+    loop = asyncio.get_running_loop()
+    key = (id(loop), credentials_file, config_file)
+    looks = context._looks  # noqa: SLF001  # pyright: ignore[reportPrivateUsage] - one of us
+    known: ref[Look] | None = looks.get(key)
+    if known is None or (look := known()) is None or look.begun:
+        look = Look(context, credentials_file, config_file)
+        looks[key] = ref(look)  # it belongs to those who wait, and they to their loop
+        loop.call_soon(_begin, context, key, look)  # when all who are awake now have asked
+    waiter: asyncio.Future[None] = loop.create_future()
+    look.waiters.append(waiter)
+    await waiter
+    if not isinstance(look.answer, SharedConfig):
+        raise look.answer
+    if fault := look.answer.fault(needed=needed):
+        raise afresh(fault)
+    if not needed:
+        _warn_of_unread(context, look.answer)
+    return look.answer
+
+
+def _warn_of_unread(context: Context, config: SharedConfig) -> None:
+    """Say once that a file cannot be read, and again when it could be meanwhile or the reason is another."""
+    cache = context._config_cache  # noqa: SLF001  # pyright: ignore[reportPrivateUsage] - one of us
+    for path, fault in config.unread():
+        key, why = ("unread", path), str(fault or "")
+        if fault and cache.get(key) != why:
+            logger.warning("%s. Going on without what it says of regions, endpoints and the like", why)
+        if fault:
+            tracing.note(path, "cannot be read, and is done without")
+        cache[key] = why
+
+
+def profile_name(context: Context, explicit: str | None = None, *, warn: bool = True) -> str:
+    """Return the profile to use: named in code, by ``AWS_PROFILE`` or ``AWS_DEFAULT_PROFILE``, else ``default``.
+
+    Args:
+        context: the environment.
+        explicit: the name in code.
+        warn: say once, in the log, that the two variables name different profiles.
+    """
+    if name := (explicit or "").strip():
+        return name
+    place = profile_place(context)
+    conflict = profile_conflict(context) if warn and place == PROFILE else ""
+    if conflict and conflict not in _told:
+        _told.add(conflict)
+        logger.warning("%s", conflict)
+    return (place and context.setting(place)) or "default"
+
+
+def profile_place(context: Context, explicit: str | None = None) -> str:
+    """Return the variable that names the profile to use; blank when it is named in code, or nowhere."""
+    if (explicit or "").strip():
+        return ""
+    return next(filter(context.setting, (PROFILE, OLDER_PROFILE)), "")
+
+
+def profile_conflict(context: Context) -> str:
+    """Return what to say when two variables name different profiles; blank when they do not."""
+    name, older = context.setting(PROFILE), context.setting(OLDER_PROFILE)
+    if not name or not older or name == older:
+        return ""
+    return (
+        f"{PROFILE}={name} and {OLDER_PROFILE}={older} are both set: the first counts here, the second in boto3."
+        " Unset one of them."
+    )
+
+
+def _load(
+    context: Context,
+    credentials_file: str | os.PathLike[str] | None,
+    config_file: str | os.PathLike[str] | None,
+) -> SharedConfig:
+    documents: list[Document] = []
+    named = False
+    cache = context._config_cache  # noqa: SLF001  # pyright: ignore[reportPrivateUsage] - one of us
+    for name, given in (("credentials", credentials_file), ("config", config_file)):
+        path, named = locate(name, context.environ, given=given, home=context.home)
+        key = (name, path)
+        file = cache.get(key) or cache.setdefault(key, SharedFile(path, name))
+        documents.append(file.document(named=named))
+    return SharedConfig(*documents, elsewhere=named)
+
+
+class Look:
+    """One look at the files, shared by all who ask on a loop before it begins: none can miss an earlier edit."""
+
+    __slots__ = ("__weakref__", "_arguments", "answer", "begun", "taken", "waiters")
+
+    def __init__(
+        self,
+        context: Context,
+        credentials_file: str | os.PathLike[str] | None,
+        config_file: str | os.PathLike[str] | None,
+    ) -> None:
+        self._arguments = context, credentials_file, config_file
+        self.begun = False
+        self.answer: SharedConfig | BaseException
+        self.taken: asyncio.Future[SharedConfig]
+        self.waiters: list[asyncio.Future[None]] = []
+
+    def begin(self) -> None:
+        """Look, in a thread that knows nothing of who waits: where the disk hangs, it would hold their loop."""
+        self.begun = True
+        self.taken = threads.submit(_load, *self._arguments)
+
+
+def _begin(context: Context, key: object, look: Look) -> None:
+    try:
+        look.begin()
+        look.taken.add_done_callback(partial(_tell, context, key, look))
+    except Exception as error:  # noqa: BLE001 - such as when no thread is to be had; whoever waits has to hear it
+        _answer(context, key, look, error)
+
+
+def _tell(context: Context, key: object, look: Look, taken: asyncio.Future[SharedConfig]) -> None:
+    _answer(
+        context, key, look, asyncio.CancelledError() if taken.cancelled() else taken.exception() or taken.result()
+    )
+
+
+def _answer(context: Context, key: object, look: Look, answer: SharedConfig | BaseException) -> None:
+    """Wake those who wait for a look, back on the loop."""
+    looks = context._looks  # noqa: SLF001  # pyright: ignore[reportPrivateUsage] - one of us
+    known: ref[Look] | None = looks.get(key)
+    if known is not None and known() is look:
+        del looks[key]
+    look.answer = answer
+    for waiter in look.waiters:
+        if not waiter.done():
+            waiter.set_result(None)
+
+
+class Unreadable(Exception):
+    """A file cannot be read, for this reason."""
+
+
+class SharedFile:
+    """One shared file, and what it said when it was last read.
+
+    Args:
+        path: where it lies.
+        name: ``"credentials"`` or ``"config"``.
+    """
+
+    __slots__ = ("__weakref__", "_lock", "_patience", "_seen", "credentials", "path")
+
+    def __init__(self, path: str, name: str) -> None:
+        self.path = path
+        self.credentials = name == "credentials"
+        self._lock = Lock()
+        renew_after_fork(self)
+        self._patience = PIPE_PATIENCE
+        self._seen: tuple[Stamp | None, Document] = MISSING, Document(path)
+
+    def document(self, *, named: bool) -> Document:
+        """What the file says now; of many threads that ask at once, one reads it.
+
+        Args:
+            named: somebody chose this place, so that it is a mistake if nobody may look there. The default one
+                is often out of reach: in a container that does not run as the user its image was built for.
+
+        Returns:
+            A document with a ``fault`` when the file cannot be read, or does not follow the grammar.
+        """
+        try:
+            stamp, document = self._seen
+            if stamp != self._stamp(named=named):
+                with self._lock:
+                    document = self._refreshed(named=named)
+        except Unreadable as error:
+            return self._without(str(error))
+        return document
+
+    def _refreshed(self, *, named: bool) -> Document:
+        for _ in range(ATTEMPTS):
+            before = self._stamp(named=named)
+            if before == self._seen[0]:
+                break
+            self._seen = None, Document(self.path, self._read(), credentials=self.credentials)
+            if before == self._stamp(named=named):
+                self._seen = before, self._seen[1]
+                break
+            sleep(PAUSE)
+        return self._seen[1]
+
+    def _after_fork(self) -> None:
+        self._lock = Lock()
+
+    def _read(self) -> bytes:
+        try:
+            with open(self.path, "rb", opener=_open) as file:
+                found = os.fstat(file.fileno())
+                _refuse_devices(found)
+                if stat.S_ISFIFO(found.st_mode):
+                    data = self._drained(file.fileno())
+                else:
+                    data = b"" if found.st_size > LARGEST else file.read(LARGEST + 1)
+        except FileNotFoundError:
+            return b""
+        except OSError as error:
+            raise Unreadable((error.strerror or "").lower()) from None
+        size = max(len(data), found.st_size)
+        if size > LARGEST or max(data.count(b"\n"), data.count(b"\r")) > MOST_LINES:
+            del data  # it may hold secrets, and a traceback would hold it
+            raise Unreadable(
+                f"larger than {LARGEST >> 20} MiB" if size > LARGEST else f"more than {MOST_LINES:,} lines"
+            )
+        return data
+
+    def _drained(self, descriptor: int) -> bytes:
+        """What a pipe brings until its end."""
+        from select import POLLIN, poll  # not on Windows, which has no pipes in its file system
+
+        data, waiting = bytearray(), poll()
+        waiting.register(descriptor, POLLIN)
+        end = monotonic() + self._patience
+        # Whoever did not write in time is hardly waited for any more, but heard if there is something to hear.
+        self._patience = PATIENCE_AGAIN
+        while waiting.poll(max(0.0, end - monotonic()) * 1000):
+            piece = os.read(descriptor, PIECE)
+            if not piece or len(data) > LARGEST:
+                self._patience = PIPE_PATIENCE
+                return bytes(data)
+            if not data:
+                end = monotonic() + PIPE_PATIENCE
+            data += piece
+        raise Unreadable(
+            f"a pipe that {'does not end' if data else 'nobody writes to'} within {PIPE_PATIENCE:.0f} s"
+        )
+
+    def _stamp(self, *, named: bool) -> Stamp:
+        if self.path.startswith("~"):  # nobody knows where that home folder is
+            return MISSING
+        try:
+            found = os.stat(self.path)  # noqa: PTH116 - pathlib is slow to load
+        except (FileNotFoundError, NotADirectoryError):
+            return MISSING
+        except (OSError, ValueError) as error:
+            if isinstance(error, PermissionError) and not named:
+                return MISSING
+            raise Unreadable((getattr(error, "strerror", None) or "").lower()) from None
+        if stat.S_ISREG(found.st_mode):
+            return found.st_dev, found.st_ino, found.st_mtime_ns, found.st_ctime_ns, found.st_size
+        _refuse_devices(found)
+        return found.st_dev, found.st_ino  # a pipe, which reading again would bring nothing of, or an empty device
+
+    def _without(self, reason: str) -> Document:
+        """What stands for a file that cannot be read."""
+        variable = CREDENTIALS_FILE if self.credentials else CONFIG_FILE
+        document = Document(self.path)
+        document.unreadable = True
+        document.fault = InvalidConfiguration(
+            f"{self.path} cannot be read ({reason or 'not a path'}): "
+            f"let this user read it, or name another file in {variable}"
+        )
+        return document
+
+
+def _open(path: str, flags: int) -> int:
+    """Open a file, and wait for nobody: a pipe may have no writer."""
+    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
+
+
+def _refuse_devices(found: os.stat_result) -> None:
+    """Let no device be read, which may have no end, but the one that has nothing.
+
+    Raises:
+        Unreadable: it is one. A folder is told by whoever opens it.
+    """
+    mode = found.st_mode
+    if stat.S_ISREG(mode) or stat.S_ISFIFO(mode) or stat.S_ISDIR(mode):
+        return
+    if not stat.S_ISCHR(mode) or found.st_rdev != os.stat(os.devnull).st_rdev:  # noqa: PTH116 - as above
+        raise Unreadable("a device or a socket")

@@ -1,0 +1,1 @@
+"""Cached sign-ins, which programs share with AWS CLI and the SDKs."""

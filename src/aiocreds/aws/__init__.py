@@ -1,1 +1,0 @@
-"""What is said to AWS services, and how."""

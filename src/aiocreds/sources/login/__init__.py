@@ -1,0 +1,1 @@
+"""Credentials of an ``aws login`` sign-in."""

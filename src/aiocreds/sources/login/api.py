@@ -1,0 +1,99 @@
+"""AWS Sign-In: what renews the short-lived credentials that ``aws login`` brings.
+
+See https://docs.aws.amazon.com/signin/latest/APIReference/API_CreateOAuth2Token.html
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from aiocreds._aws.json_protocol import CHECK_ENDPOINT, ask
+from aiocreds._base.json_credentials import Names, object_of, text_of
+from aiocreds.errors import SourceUnavailable
+from aiocreds.sources.login.dpop import dpop_proof
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
+
+    from aiocreds._aws.client import ServiceClient
+    from aiocreds._base.redaction import SecretStr
+    from aiocreds._core.refresh import Clock
+    from aiocreds._http.request import Signer
+
+KEYS = Names("accessKeyId", "secretAccessKey", "sessionToken")
+LONGEST_LIFE = 24 * 3600  # seconds; the real ones live for 15 minutes
+# Every refusal is an AccessDeniedException or a ValidationException; its reason stands beside that.
+SIGN_IN_ENDED = {
+    "TOKEN_EXPIRED": "the session has ended",
+    "USER_CREDENTIALS_CHANGED": "the password or another credential of the person has changed",
+    "AUTHCODE_EXPIRED": "the sign-in was not finished in time",
+}
+NO_PERMISSION = "INSUFFICIENT_PERMISSIONS"
+REMEDIES = {
+    **SIGN_IN_ENDED,
+    NO_PERMISSION: "the identity that signed in needs the permission for signin:CreateOAuth2Token",
+    "INVALID_REQUEST": "check this machine's clock; if it is right, sign in again with aws login",
+    "AccessDeniedException": "sign in again with aws login",
+}
+UNTIMELY = {"INVALID_REQUEST", "ValidationException"}  # a proof from another time among them
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Renewed:
+    """What CreateOAuth2Token gives, without a ``repr``.
+
+    Attributes:
+        keys: an object with ``accessKeyId``, ``secretAccessKey`` and ``sessionToken``.
+        lifetime: of the keys, in seconds.
+        refresh_token: for the next time.
+    """
+
+    keys: dict[str, Any]
+    lifetime: float
+    refresh_token: str
+
+
+async def create_token(
+    signin: ServiceClient, *, client_id: str, refresh_token: SecretStr, key: EllipticCurvePrivateKey
+) -> Renewed:
+    """Call CreateOAuth2Token with a refresh token and a proof that the key it is bound to is held here.
+
+    Raises:
+        ServiceRefused: it answered no; the codes in `SIGN_IN_ENDED` mean that a person has to sign in again.
+        SourceUnavailable: it did not answer, or not with keys.
+        InvalidConfiguration: the endpoint's settings cannot be used.
+    """
+
+    def proof(clock: Clock) -> Signer:
+        def prove(method: str, url: str, headers: Iterable[tuple[str, str]], body: bytes) -> Mapping[str, str]:
+            return {"DPoP": dpop_proof(key, method, url, clock)}
+
+        return prove
+
+    answer, _ = await ask(
+        signin,
+        "POST",
+        "/v1/token",
+        operation="CreateOAuth2Token",
+        name="AWS Sign-In",
+        target="to renew the sign-in",
+        headers={"Content-Type": "application/json"},
+        body={"clientId": client_id, "grantType": "refresh_token", "refreshToken": refresh_token},
+        remedies=REMEDIES,
+        hidden=[refresh_token],
+        unrecoverable={NO_PERMISSION},
+        untimely=UNTIMELY,
+        proof=proof,
+    )
+    lifetime, keys = answer.get("expiresIn"), object_of(answer.get("accessToken"))
+    if (
+        not all(text_of(keys.get(name)) for name in KEYS)
+        or isinstance(lifetime, bool)
+        or not isinstance(lifetime, int | float)
+        or not 0 < lifetime < LONGEST_LIFE
+    ):
+        raise SourceUnavailable(f"AWS Sign-In answered without usable keys and expiresIn; {CHECK_ENDPOINT}")
+    return Renewed(keys, lifetime, text_of(answer.get("refreshToken")) or refresh_token)

@@ -1,0 +1,129 @@
+"""A session that ``aws login`` began, where AWS CLI caches it, its keys renewed as long as it lasts.
+
+See https://docs.aws.amazon.com/sdkref/latest/guide/feature-login-credentials.html
+"""
+
+from __future__ import annotations
+
+import hashlib
+from math import inf
+from typing import TYPE_CHECKING
+
+from aiocreds._aws.client import ServiceClient, region_for
+from aiocreds._base import threads, tracing
+from aiocreds._base.json_credentials import account_of, credentials_in, object_of, text_of
+from aiocreds._base.redaction import SecretStr
+from aiocreds._base.time import moment, time_of, utc, when
+from aiocreds._profiles import expand
+from aiocreds._token_cache.cache import TokenCache
+from aiocreds.errors import LoginRequired, ServiceRefused
+from aiocreds.sources.login import api
+from aiocreds.sources.login.dpop import private_key
+
+if TYPE_CHECKING:
+    from aiocreds._aws.client import ClientConfig, ConfigScope
+    from aiocreds._profiles import Section
+    from aiocreds._token_cache.cache import Token
+    from aiocreds.credentials import Credentials
+
+CACHE = "~/.aws/login/cache"
+CACHE_VARIABLE = "AWS_LOGIN_CACHE_DIRECTORY"
+RENEWAL_WINDOW = 5 * 60.0
+NEEDED = ("clientId", "refreshToken", "dpopKey")
+
+
+class LoginSession:
+    """The session of a profile.
+
+    Args:
+        section: the profile.
+        client: how AWS Sign-In is called.
+        around: the configuration it is called in.
+    """
+
+    def __init__(self, section: Section, client: ClientConfig, around: ConfigScope) -> None:
+        self._command = around.config.command(f"aws login --profile {section.name}")
+        self._client = client
+        self._around = around
+        context = around.context
+        place, folder = CACHE_VARIABLE, context.setting(CACHE_VARIABLE)
+        if folder is None:
+            place = folder = CACHE
+        name = hashlib.sha256((section.get("login_session") or "").encode()).hexdigest()
+        self._cache = TokenCache(f"{expand(folder, context, place=place)}/{name}.json", context)
+
+    async def credentials(self) -> Credentials:
+        """The keys that are cached, renewed first if their end is near.
+
+        Raises:
+            LoginRequired: there are none, or they have ended and cannot be renewed.
+            ServiceRefused: they have ended, and AWS Sign-In answered no.
+            SourceUnavailable: they have ended, and AWS Sign-In does not answer.
+        """
+        with tracing.step("sign-in of aws login"):
+            here = bool(self._client.middlewares) or self._around.context.session is not None
+            token = await self._cache.current(end=self._end, margin=RENEWAL_WINDOW, renew=self._renew, here=here)
+            if token is None:
+                raise LoginRequired(f"there is no readable sign-in in {self._cache.path}", command=self._command)
+            self._check(token)
+        keys = object_of(token["accessToken"])
+        return credentials_in(
+            keys,
+            names=api.KEYS,
+            expiration=moment(time_of(keys["expiresAt"])),
+            provider="login",
+            origin=f"the sign-in in {self._cache.path}",
+            remedy=f"run {self._command}",
+            account_id=account_of(keys.get("accountId")),
+        )
+
+    def _end(self, token: Token) -> float:
+        """When the keys end, in seconds since the epoch; -inf where they are incomplete, for others to be got."""
+        keys = object_of(token.get("accessToken"))
+        if not all(text_of(keys.get(name)) for name in api.KEYS):
+            return -inf
+        return time_of(keys.get("expiresAt"))
+
+    def _check(self, token: Token) -> None:
+        """Refuse a sign-in that lacks what AWS CLI writes: better now than when its keys have ended.
+
+        Raises:
+            LoginRequired: it does.
+        """
+        missing = [name for name in NEEDED if not text_of(token.get(name))]
+        if not object_of(token.get("accessToken")):
+            missing.append("accessToken")
+        if missing:
+            raise LoginRequired(
+                f"the sign-in in {self._cache.path} has no usable {' and no '.join(missing)}", command=self._command
+            )
+
+    async def _renew(self, token: Token) -> Token:
+        """Get other keys with the refresh token. What we do not know about the old ones is kept."""
+        self._check(token)
+        clock = self._around.context.clock
+        client_id, refresh_token, pem = (SecretStr(text_of(token[name]) or "") for name in NEEDED)
+        try:
+            key = await threads.submit(private_key, pem)
+        except ValueError:
+            ends = when(object_of(token.get("accessToken")).get("expiresAt"), clock.now())
+            raise LoginRequired(
+                f"the sign-in in {self._cache.path} {ends} and cannot be renewed, since its dpopKey is no P-256 key"
+                " that can be read",
+                command=self._command,
+            ) from None
+        region = self._client.region or text_of(token.get("signInRegion")) or region_for(self._client, self._around)
+        service = ServiceClient("signin", self._client, self._around, region)
+        try:
+            renewed = await api.create_token(service, client_id=client_id, refresh_token=refresh_token, key=key)
+        except ServiceRefused as refused:
+            if refused.code not in api.SIGN_IN_ENDED:
+                raise
+            raise LoginRequired(str(refused), command=self._command) from None
+        expires_at = utc(clock.now() + renewed.lifetime, "%Y-%m-%dT%H:%M:%SZ")
+        keys = {
+            **object_of(token.get("accessToken")),
+            **{name: renewed.keys[name] for name in api.KEYS},
+            "expiresAt": expires_at,
+        }
+        return {**token, "accessToken": keys, "refreshToken": renewed.refresh_token}

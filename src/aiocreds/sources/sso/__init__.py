@@ -1,0 +1,1 @@
+"""Credentials of an IAM Identity Center sign-in."""

@@ -1,0 +1,111 @@
+"""A person's sign-in to IAM Identity Center, where AWS CLI caches it, renewed as long as that is allowed.
+
+See https://docs.aws.amazon.com/sdkref/latest/guide/feature-sso-credentials.html
+"""
+
+from __future__ import annotations
+
+import hashlib
+from math import inf
+from typing import TYPE_CHECKING
+
+from aiocreds._aws.client import ServiceClient
+from aiocreds._base import tracing
+from aiocreds._base.json_credentials import text_of
+from aiocreds._base.redaction import SecretStr
+from aiocreds._base.time import time_of, utc, when
+from aiocreds._profiles import expand
+from aiocreds._token_cache.cache import TokenCache
+from aiocreds.errors import LoginRequired, ServiceRefused
+from aiocreds.sources.sso import api
+
+if TYPE_CHECKING:
+    from aiocreds._aws.client import ClientConfig, ConfigScope
+    from aiocreds._profiles.sso import SsoSettings
+    from aiocreds._token_cache.cache import Token
+
+CACHE = "~/.aws/sso/cache"
+RENEWAL_WINDOW = 15 * 60.0
+REGISTRATION = ("clientId", "clientSecret", "refreshToken")
+
+
+class SignIn:
+    """The sign-in that some settings call for.
+
+    Args:
+        settings: what is wanted.
+        client: how SSO-OIDC is called.
+        around: the configuration it is called in.
+    """
+
+    def __init__(self, settings: SsoSettings, client: ClientConfig, around: ConfigScope) -> None:
+        self._settings = settings
+        self._clock = around.context.clock
+        self._here = bool(client.middlewares) or around.context.session is not None
+        self._oidc = ServiceClient("sso-oidc", client, around, settings.region)
+        key = hashlib.sha1(
+            (settings.session or settings.start_url).encode(errors="surrogatepass"), usedforsecurity=False
+        ).hexdigest()
+        self._cache = TokenCache(f"{expand(CACHE, around.context, place=CACHE)}/{key}.json", around.context)
+
+    async def access_token(self, *, refused: SecretStr | None = None) -> SecretStr:
+        """The access token, renewed first if its end is near.
+
+        Args:
+            refused: one that the portal refuses, however long it is good by our clock.
+
+        Raises:
+            LoginRequired: there is none, or it has ended and cannot be renewed.
+            SourceUnavailable: it has ended, and SSO-OIDC does not answer.
+        """
+        margin = RENEWAL_WINDOW if self._settings.session else 0.0
+
+        def end(token: Token) -> float:
+            access_token = _access_token(token)
+            if access_token is None or access_token == refused:
+                return -inf
+            return time_of(token.get("expiresAt"))
+
+        with tracing.step(f"SSO sign-in {self._settings.session or self._settings.start_url}"):
+            token = await self._cache.current(end=end, margin=margin, renew=self._renew, here=self._here)
+            access_token = _access_token(token)
+            if access_token is None:
+                raise self._none_there()
+            return access_token
+
+    def _none_there(self) -> LoginRequired:
+        return LoginRequired(f"there is no readable sign-in in {self._cache.path}", command=self._settings.command)
+
+    async def _renew(self, token: Token) -> Token:
+        """Get a new token with the refresh token. What we do not know about the old one is kept."""
+        if _access_token(token) is None:
+            raise self._none_there()
+        command, now = self._settings.command, self._clock.now()
+        client_id, client_secret, refresh_token = (
+            SecretStr(text_of(token.get(name)) or "") for name in REGISTRATION
+        )
+        ends = f"the sign-in in {self._cache.path} {when(token.get('expiresAt'), now)}"
+        if self._settings.session is None or not (client_id and client_secret and refresh_token):
+            raise LoginRequired(f"{ends} and cannot be renewed", command=command)
+        if time_of(token.get("registrationExpiresAt")) <= now:
+            registration = when(token.get("registrationExpiresAt"), now)
+            raise LoginRequired(f"{ends}, and the registration to renew it with {registration}", command=command)
+        try:
+            renewed = await api.create_token(
+                self._oidc, client_id=client_id, client_secret=client_secret, refresh_token=refresh_token
+            )
+        except ServiceRefused as refused:
+            if refused.code not in api.SIGN_IN_ENDED:
+                raise
+            raise LoginRequired(str(refused), command=command) from None
+        return {
+            **token,
+            "accessToken": renewed.access_token,
+            "expiresAt": utc(self._clock.now() + renewed.lifetime, "%Y-%m-%dT%H:%M:%SZ"),
+            "refreshToken": renewed.refresh_token or refresh_token,
+        }
+
+
+def _access_token(token: Token | None) -> SecretStr | None:
+    access_token = None if token is None else text_of(token.get("accessToken"))
+    return None if access_token is None else SecretStr(access_token)

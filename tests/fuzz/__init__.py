@@ -1,1 +1,0 @@
-"""Inputs by the million, for whatever reads what others wrote: ``python -m tests.fuzz``."""

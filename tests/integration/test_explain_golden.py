@@ -1,0 +1,96 @@
+"""``aiocreds explain`` on broken set-ups: the first screen names the cause, and golden/ shows all of it.
+
+``AIOCREDS_REWRITE_GOLDEN=1`` writes the files anew; read what has changed before you keep it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from aiocreds._core.context import Context
+from aiocreds._explain import WIDTH
+from aiocreds.cli.explain import Report, examine
+from tests.helpers.broken_setups import CASES, Machine
+from tests.helpers.secret_leaks import MARK
+
+if TYPE_CHECKING:
+    from aiocreds._explain import Step
+    from tests.helpers.loopback_aws import Loopback
+
+GOLDEN = Path(__file__).parent / "golden"
+SCREEN = 24  # lines
+REWRITE = os.environ.get("AIOCREDS_REWRITE_GOLDEN") == "1"
+CHANGING = (  # what differs from run to run, and something as wide
+    (re.compile(r"127\.0\.0\.1:\d{4,5}\b"), "127.0.0.1:50000"),
+    (re.compile(r"\b20(?!20)\d\d-\d\d-\d\d([ T])\d\d:\d\d(:\d\d)?"), r"YYYY-MM-DD\1HH:MM"),
+    (re.compile(r"\baiocreds-\d{13}"), "aiocreds-MILLISECONDS"),
+    (re.compile(r"\b(3600|3599|3601) s "), "3600 s "),
+)
+
+
+def still(step: Step) -> Step:
+    """The step, as if the machine always took as long: the width of a number moves the line breaks."""
+    looked_at = tuple(replace(look, found=re.sub(r"\(\d+ ms", "(5 ms", look.found)) for look in step.looked_at)
+    steps = tuple(map(still, step.steps))
+    left = step.seconds_left and round(step.seconds_left, -1)
+    identity = step.identity and replace(step.identity, seconds_left=step.identity.seconds_left and left)
+    return replace(step, seconds=0.005, looked_at=looked_at, steps=steps, seconds_left=left, identity=identity)
+
+
+def shown(report: Report, *, as_json: bool) -> str:
+    """What the command prints, without what differs from run to run."""
+    explanation = replace(report.explanation, step=still(report.explanation.step))
+    report = replace(report, explanation=explanation, check=report.check and still(report.check))
+    text = json.dumps(report.document(), indent=2) if as_json else report.text(WIDTH)
+    text = text.replace(f"{report.home}/", "~/")
+    for pattern, instead in CHANGING:
+        text = pattern.sub(instead, text)
+    return text
+
+
+@pytest.fixture
+def machine(home: Path, aws: Loopback, deaf_port: int, monkeypatch: pytest.MonkeyPatch) -> Machine:
+    environ = {**aws.environ, "AWS_EC2_METADATA_DISABLED": "true", "PATH": os.environ["PATH"]}
+    return Machine(home, environ, aws, f"http://127.0.0.1:{deaf_port}", monkeypatch)
+
+
+@pytest.mark.parametrize("name", CASES)
+async def test_the_first_screen_names_the_cause(name: str, machine: Machine) -> None:
+    case = CASES[name]
+    case.prepare(machine)
+    options = dict(case.options)
+    as_json = options.pop("json", False)
+    report = await examine(**options, context=Context(machine.environ, home=machine.home))
+    text = shown(report, as_json=as_json)
+    assert report.code == case.code
+    assert MARK not in text
+    if not as_json:
+        for width in (80, WIDTH):
+            lines = report.text(width).splitlines()[:SCREEN]
+            assert case.cause in " ".join(" ".join(lines).replace("│", " ").split())
+    words = [
+        f"--{option.replace('_', '-')}{'' if value is True else f' {value}'}"
+        for option, value in case.options.items()
+    ]
+    command = " ".join(["$ aiocreds explain", *words])
+    document = f"# {case.prepare.__doc__}\n\n{command}\n{text}\n\nexit status {report.code}\n"
+    path = GOLDEN / f"{name}.txt"
+    if REWRITE:
+        path.write_text(document, encoding="utf-8")
+    assert document == path.read_text(encoding="utf-8")
+
+
+@pytest.mark.skipif(REWRITE, reason="they are being written")
+def test_no_golden_file_is_left_over() -> None:
+    assert {path.stem for path in GOLDEN.iterdir()} == set(CASES)
+
+
+def test_at_least_thirty_set_ups_are_broken() -> None:
+    assert sum(case.code != 0 for case in CASES.values()) >= 30

@@ -1,0 +1,205 @@
+"""Every variable and profile key that botocore and AWS CLI know: we read it, or say why not.
+
+What they know is looked up in the packages that are installed; what we read is what the sources ask for.
+"""
+
+from __future__ import annotations
+
+import ast
+import contextlib
+import re
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+import botocore.configprovider
+import pytest
+
+from aiocreds import (
+    Context,
+    CredentialsError,
+    Provider,
+    default_chain,
+    from_env,
+    from_http,
+    from_ini,
+    from_instance_metadata,
+    from_token_file,
+)
+from aiocreds._profiles import Section
+from tests.helpers.botocore_variables import BY_HAND, NOT_READ, OF_OTHERS
+from tests.helpers.loopback_aws import CONTAINER_PATH, Loopback
+from tests.helpers.profile_corpus import A_ON_B, GOOD, OPTIONS, PEOPLE, role
+from tests.helpers.secret_leaks import secret
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    Setting = str | tuple[str, ...]
+
+TABLES: Any = cast("Any", botocore.configprovider)
+VARIABLE = re.compile(r"(_X_)?(AWS|AMZN|BOTO|BOTOCORE|REQUESTS)_[A-Z0-9_]+|SSLKEYLOGFILE|_X_AMZN_[A-Z_]+")
+KEY = re.compile(r"[a-z][a-z0-9]*(_[a-z0-9]+)+|region")
+WHERE_KEYS_ARE = ("credentials.py", "tokens.py")
+NO_KEYS = {  # of profiles, but of answers, arguments and the like
+    *("access_key", "account_id", "expiry_time", "secret_key", "refresh_token", "region_name", "role_name"),
+    *("advisory_timeout", "mandatory_timeout", "client_creator", "token_loader", "token_provider", "session_name"),
+    *("config_file", "credentials_file", "ec2_credential_refresh_window", "signing_name", "start_url"),
+    *("sso_session_name", "sso_sessions"),
+}
+KIND_OF = {"AWS_ENDPOINT_URL_": "AWS_ENDPOINT_URL_STS"}  # one of many
+
+
+def of_the_tables() -> Iterator[str]:
+    """What botocore lists as settings of a session."""
+    for name in ("BOTOCORE_DEFAUT_SESSION_VARIABLES", "DEFAULT_S3_CONFIG_VARS", "DEFAULT_PROXIES_CONFIG_VARS"):
+        for keys, variables, *_ in getattr(TABLES, name, {}).values():
+            yield from (*names_in(keys), *names_in(variables))
+
+
+def names_in(setting: Setting | list[Setting] | None) -> Iterator[str]:
+    """The names that a setting goes by; a nested one has a path, which ends in its own."""
+    for one in setting if isinstance(setting, list) else [setting]:
+        if one:
+            yield one if isinstance(one, str) else one[-1]
+
+
+def literals(path: Path) -> Iterator[str]:
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str):
+            yield node.value
+
+
+def package(name: str) -> list[Path]:
+    spec = find_spec(name)
+    assert spec is not None
+    assert spec.origin is not None
+    folder = Path(spec.origin).parent
+    copies = ("vendored", "botocore")  # AWS CLI 1 has botocore in it
+    return [path for path in folder.rglob("*.py") if not set(path.relative_to(folder).parts) & set(copies)]
+
+
+def known() -> set[str]:
+    """All that botocore and AWS CLI know."""
+    found = {*of_the_tables(), *BY_HAND}
+    for name in ("botocore", "awscli"):
+        for path in package(name):
+            for literal in literals(path):
+                if VARIABLE.fullmatch(literal):
+                    found.add(KIND_OF.get(literal, literal))
+                if name == "botocore" and path.name in WHERE_KEYS_ARE and KEY.fullmatch(literal):
+                    found.add(literal)
+    return found - NO_KEYS
+
+
+class Environment(dict[str, str]):
+    """An environment that knows what it was asked for."""
+
+    def __init__(self, *given: Any) -> None:
+        super().__init__(*given)
+        self.asked: set[str] = set()
+
+    def get(self, name: str, default: Any = None) -> Any:
+        self.asked.add(name)
+        return super().get(name, default)
+
+    def __getitem__(self, name: str) -> str:
+        self.asked.add(name)
+        return super().__getitem__(name)
+
+
+class Asked:
+    """What the sources ask for, while they are set up in every way."""
+
+    def __init__(self, aws: Loopback, home: Path, patch: pytest.MonkeyPatch) -> None:
+        self.aws = aws
+        self.home = home
+        self.names: set[str] = set()
+        get, subsection = Section.get, Section.subsection
+
+        def asked_for(section: Section, key: str) -> str | None:
+            self.names.add(key)
+            return get(section, key)
+
+        def nested(section: Section, key: str) -> Any:
+            self.names.add(key)
+            return subsection(section, key)
+
+        patch.setattr(Section, "get", asked_for)
+        patch.setattr(Section, "subsection", nested)
+
+    async def by(self, source: Callable[[Context], Provider], **variables: str) -> None:
+        environ = Environment({"AWS_REGION": "", **variables})
+        with contextlib.suppress(CredentialsError):
+            await source(Context(environ, home=self.home))()
+        self.names |= environ.asked
+
+    async def by_profile(self, lines: str, more: str, person: str, **variables: str) -> None:
+        text = f"[profile a]\n{lines}{more}".replace("HOME", str(self.home))
+        (self.home / ".aws/config").write_text(text)
+        PEOPLE[person](self.aws.sign_in, self.home)
+        container = {"AWS_CONTAINER_CREDENTIALS_FULL_URI": self.aws.url + CONTAINER_PATH}
+        environ = {**(variables or self.aws.environ), **container}
+        await self.by(lambda context: from_ini("a", mfa_code=code, context=context), **environ)
+
+
+async def code(serial_number: str) -> str:
+    return "123456"
+
+
+@pytest.fixture
+async def read(aws: Loopback, home: Path, monkeypatch: pytest.MonkeyPatch) -> set[str]:
+    """All that our sources ask for."""
+    asked = Asked(aws, home, monkeypatch)
+    (home / "token").write_text(secret("jwt"))
+    for lines, more, person in GOOD.values():
+        await asked.by_profile(lines, more, person)
+    await asked.by_profile(
+        f"{role('a', 'source_profile = b')}{''.join(OPTIONS.values())}", f"[profile b]\n{A_ON_B}", ""
+    )
+    web = role("w", "web_identity_token_file = HOME/token")
+    for section in (f"endpoint_url = {aws.url}\nservices = s\n", f"endpoint_url = {aws.url}\n"):
+        await asked.by_profile(web + section, "[services s]\nsso =\n  x = 1\n", "", AWS_REGION="eu-central-1")
+    await asked.by_profile(web, "", "", AWS_ENDPOINT_URL=aws.url)
+    (home / ".aws/config").write_text("[default]\nec2_metadata_service_endpoint_mode = x\n")  # no address
+    sources: list[Callable[[Context], Provider]] = [
+        lambda context: default_chain(context=context),
+        lambda context: from_instance_metadata(context=context),
+        lambda context: from_http(context=context),
+    ]
+    for source in sources:
+        await asked.by(source, AWS_EC2_METADATA_DISABLED="true")
+        await asked.by(source, AWS_EC2_METADATA_SERVICE_ENDPOINT=aws.url)
+        await asked.by(source)
+    await asked.by(lambda context: from_http(context=context), AWS_CONTAINER_CREDENTIALS_RELATIVE_URI="x")
+    keys = {"AWS_ACCESS_KEY_ID": "AKIA", "AWS_SECRET_ACCESS_KEY": secret()}
+    await asked.by(lambda context: from_env(context=context), **keys)
+    token = {"AWS_WEB_IDENTITY_TOKEN_FILE": str(home / "token"), "AWS_ROLE_ARN": "arn:aws:iam::1:role/r"}
+    await asked.by(
+        lambda context: from_token_file(context=context), **token, AWS_ENDPOINT_URL_STS="https://127.0.0.1:1"
+    )
+    return asked.names
+
+
+async def test_each_is_read_or_there_is_a_reason(read: set[str]) -> None:
+    reasons = {name for names in (*NOT_READ.values(), *OF_OTHERS.values()) for name in names}
+    assert known() - read - reasons == set(), "read them, or say in tests/helpers/botocore_variables.py why not"
+    assert reasons & read == set(), "these are read: strike them off the list"
+
+
+def test_names_are_found_where_they_are() -> None:
+    """Else nothing would be missing, ever."""
+    found = known()
+    assert len(found) > 120
+    assert found > {
+        *("AWS_DEFAULT_PROFILE", "AWS_SECURITY_TOKEN", "AWS_METADATA_SERVICE_TIMEOUT", "AWS_LOGIN_CACHE_DIRECTORY"),
+        *("AWS_ENDPOINT_URL_STS", "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE", "REQUESTS_CA_BUNDLE", "AWS_PAGER"),
+        *("aws_security_token", "metadata_service_timeout", "ca_bundle", "role_session_name", "login_session"),
+        *("sso_account_id", "credential_source", "duration_seconds", "proxy_ca_bundle", "AWS_BEARER_TOKEN_"),
+    }
+
+
+def test_a_reason_names_its_variables() -> None:
+    for reason, names in NOT_READ.items():
+        for name in re.findall(r"`([A-Z_]+)", reason):
+            assert name in names

@@ -1,0 +1,268 @@
+"""What one cell has for itself, and how faults get at it."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import os
+import socket
+import ssl
+import threading
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, nullcontext
+from datetime import timedelta
+from pathlib import Path
+from time import time
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
+from unittest import mock
+
+import aiohttp
+from aiohttp.abc import AbstractResolver
+
+from aiocreds import Context
+from aiocreds.sources.cognito.credentials import MemoryCache
+from tests.helpers.loopback_aws import Answer, Hang, Loopback, Reset, json_answer
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+
+    from tests.helpers.idle_time import IdleTime
+    from tests.helpers.loopback_aws import Script, Spoil
+    from tests.helpers.tls import TLS
+    from tests.stress.faults.sources import Subject
+
+
+class World(NamedTuple):
+    """What all cells share.
+
+    Attributes:
+        disk: with a folder for each.
+        trusted: a certificate that their machines trust.
+        untrusted: one that they do not.
+        set_clock: sets the clock of them all, by so many seconds.
+    """
+
+    disk: Disk
+    trusted: TLS
+    untrusted: TLS
+    set_clock: Callable[[float], object] = lambda _: None
+
+
+class Bench:
+    """A service, a machine that uses it, and what may break between them.
+
+    Attributes:
+        subject: the source under test.
+        aws: the service.
+        tls: what the service speaks it with, where the cell needs that.
+        names: who tells the addresses of host names, where the cell needs that.
+        world: what it shares with other cells.
+        home: of the machine; made by who puts something there.
+        environ: of the machine.
+        context: of the machine.
+        program: what the source runs.
+        ids: the program's own cache of identity ids.
+        reads: the file that the source reads a token from.
+        rotate: makes the next text of that file out of the old one.
+        writes: the folder that the source keeps tokens in.
+        spare_until: what was found on the machine is good until then.
+        knows_time: what the time is does not depend on what the machine has learned of its service.
+    """
+
+    def __init__(self, subject: Subject, needs: Sequence[str], home: Path, world: World) -> None:
+        self.subject = subject
+        self.home = home
+        self.world = world
+        self.environ: dict[str, str] = {}
+        self.program = Program(home)
+        self.ids = Ids()
+        self.names = Names()
+        self.reads: Path | None = None
+        self.rotate: Callable[[str], str] = str
+        self.writes: Path | None = None
+        self.spare_until = 0.0
+        self.knows_time = False
+        self.tls: ssl.SSLContext | None = None
+        if "tls" in needs:
+            self.tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            self.tls.load_cert_chain(world.trusted.pem)
+            self.environ["AWS_CA_BUNDLE"] = str(world.trusted.ca)
+        self.aws = Loopback(self.tls)
+        self.aws.lifetime = timedelta(seconds=subject.lifetime)
+        self._by_name = "name" in needs
+        self._stack = AsyncExitStack()
+
+    async def __aenter__(self) -> Self:
+        await self._stack.enter_async_context(self.aws)
+        session = None
+        if self._by_name:
+            connector = aiohttp.TCPConnector(resolver=self.names, use_dns_cache=False, force_close=True)
+            session = await self._stack.enter_async_context(aiohttp.ClientSession(connector=connector))
+            self.aws.url = self.aws.url.replace("127.0.0.1", "localhost")
+        self.environ |= self.aws.environ
+        self.context = Context(self.environ, home=self.home, session=session)
+        return self
+
+    async def __aexit__(self, *exc_info: object) -> None:
+        await self._stack.aclose()
+
+    def now(self) -> float:
+        """Seconds since the epoch as the service counts them, or as the machine believes that it does."""
+        if self.knows_time:
+            return time() + self.aws.clock.total_seconds()
+        return self.context.clock.now()
+
+    def befall(self, script: Script, *, once: bool = False) -> None:
+        """Have this happen to whatever the source asks: each time, or the first time it asks for something."""
+        if self.program.document is not None:
+            self.program.befall(script)
+        for path in self.subject.paths:
+            if once:
+                self.aws.script(path, script)
+            else:
+                self.aws.always(path, script)
+
+
+class Names(AbstractResolver):
+    """Tells that every name is this machine's, as long as it can be found."""
+
+    def __init__(self) -> None:
+        self.lost = False
+
+    async def resolve(self, host: str, port: int = 0, family: int = socket.AF_INET) -> list[Any]:
+        if self.lost:
+            raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+        address = {"hostname": host, "host": "127.0.0.1", "port": port, "family": socket.AF_INET}
+        return [address | {"proto": 0, "flags": socket.AI_NUMERICHOST}]
+
+    async def close(self) -> None:
+        pass
+
+
+class Ids(MemoryCache):
+    """A cache of identity ids on a disk that may break."""
+
+    broken: OSError | None = None
+
+    async def put(self, key: str, value: str) -> None:
+        if self.broken is not None:
+            raise self.broken
+        await super().put(key, value)
+
+    async def delete(self, key: str) -> None:
+        if self.broken is not None:
+            raise self.broken
+        await super().delete(key)
+
+
+class Program:
+    """A credential process that prints a document, or does what befalls it.
+
+    Attributes:
+        command: to run it.
+        document: makes what it prints, anew for each run; None: nobody runs it.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.command = folder / "vend"
+        self.document: Callable[[], object] | None = None
+        self._output = folder / "output"
+        self._spoil: Spoil | None = None
+        self._ends = True
+
+    def vend(self, document: Callable[[], object]) -> str:
+        """Have it print this; how it is called."""
+        self.document = document
+        self.command.parent.mkdir()
+        self.act(f"exec cat {self._output}")
+        return str(self.command)
+
+    def act(self, action: str, *, ends: bool = True) -> None:
+        """Have it do this from now on; whether it ends by itself."""
+        self.command.write_text(f"#!/bin/sh\n{action}\n")
+        self.command.chmod(0o755)
+        self._ends = ends
+
+    def befall(self, script: Script) -> None:
+        """Have it do what a service would do."""
+        if isinstance(script, Hang):
+            self.act("exec sleep 86400", ends=False)
+        elif isinstance(script, Answer):
+            failed = self.command.with_name("failed")
+            self.act(f"[ -e {failed} ] && exec cat {self._output}\n: > {failed}\nexit 1")
+        elif not isinstance(script, Reset):
+            self._spoil = script
+            if script(Answer()).drip:
+                self.act("while :; do printf '{'; sleep 1; done", ends=False)
+
+    @asynccontextmanager
+    async def running(self, loop: IdleTime) -> AsyncIterator[None]:
+        """During a trip to it."""
+        if self.document is not None:
+            answer = json_answer(self.document())
+            answer = self._spoil(answer) if self._spoil is not None else answer
+            text = answer.body.encode() if isinstance(answer.body, str) else answer.body
+            await asyncio.to_thread(self._output.write_bytes, text)
+        with loop.at_work() if self.document is not None and self._ends else nullcontext():
+            yield
+
+
+class Disk:
+    """Where faults of files are put in: ``os.open`` and ``os.fstat``, as the library calls them.
+
+    A test that may run as root has no other way to a read-only folder, nor any to a rotation at the worst moment.
+    The full disk is the system's own ``/dev/full``, and says so itself.
+
+    Attributes:
+        full: folders whose files cannot grow.
+        read_only: folders that cannot be written to.
+        rotated: what happens to a file that is read, between the look at it and the reading.
+    """
+
+    def __init__(self) -> None:
+        self.full: set[str] = set()
+        self.read_only: set[str] = set()
+        self.rotated: dict[str, Callable[[], None]] = {}
+
+    @contextmanager
+    def installed(self) -> Iterator[None]:
+        """While the cells are played."""
+        self._open, self._fstat = os.open, os.fstat
+        with mock.patch.object(os, "open", self._opened), mock.patch.object(os, "fstat", self._looked_at):
+            yield
+
+    def _opened(self, path: str, flags: int, mode: int = 0o777, *, dir_fd: int | None = None) -> int:
+        if flags & (os.O_WRONLY | os.O_RDWR):
+            folder, name = os.path.split(path)
+            if folder in self.read_only:
+                raise OSError(errno.EROFS, os.strerror(errno.EROFS), path)
+            if folder in self.full and name.endswith(".tmp"):
+                os.close(self._open(path, flags, mode))
+                path, flags = "/dev/full", os.O_RDWR
+        return self._open(path, flags, mode, dir_fd=dir_fd)
+
+    def _looked_at(self, descriptor: int) -> os.stat_result:
+        found = self._fstat(descriptor)
+        if threading.current_thread() is not threading.main_thread():  # on the loop, no file is read
+            happens = self.rotated.get(str(Path(f"/proc/self/fd/{descriptor}").readlink()))
+            if happens is not None:
+                happens()
+        return found
+
+
+class Rotation:
+    """Rotates a token file in place, which takes from one look at it to the next: first it is empty, then new."""
+
+    def __init__(self, file: Path, renewed: Callable[[str], str]) -> None:
+        self._file = file
+        self._renewed = renewed
+        self._old = ""
+        self._lock = threading.Lock()
+
+    def __call__(self) -> None:
+        with self._lock:
+            if self._old:
+                self._file.write_text(self._renewed(self._old))
+                self._old = ""
+            else:
+                self._old = self._file.read_text()
+                self._file.write_text("")

@@ -1,0 +1,243 @@
+"""The faults, and why some sources cannot have some of them."""
+
+from __future__ import annotations
+
+import errno
+import os
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+from tests.helpers.loopback_aws import Answer, Hang, sts_error
+from tests.helpers.secret_leaks import MARK
+from tests.stress.faults.bench import Bench, Rotation
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from tests.stress.faults.sources import Subject
+
+NEEDS = {
+    "http": "runs a program, and talks to nobody over HTTP",
+    "tls": "is spoken to in plain HTTP",
+    "name": "is found by address: no name is looked up",
+    "clock": "runs a program, which has this machine's clock",
+    "token file": "reads no token from a file",
+    "cache": "writes no cache",
+    "program": "runs no program that could be killed",
+    "refusal": "asks a service whose every no may be mended",
+}
+"""What a fault may need, and why a source that lacks it cannot have the fault."""
+
+HOUR = timedelta(hours=1)
+AHEAD = timedelta(hours=2)
+FAR_AWAY = "Thu, 01 Jan 2099 00:00:00 GMT"
+RETRY_AFTER = 2.0
+PADDING = b" " * 2**22  # which leaves a document good
+
+
+@dataclass(frozen=True)
+class Fault:
+    """Something that goes wrong.
+
+    Attributes:
+        name: of its line in the table.
+        strike: makes it go wrong from now on.
+        needs: what a source has to have for it.
+        overcome_by: attempts that it takes to get good credentials all the same; None: no number does.
+        retry_after: seconds that the service asks for between attempts.
+        before: what is so before anything is loaded.
+        alone: it befalls the whole machine, so that no other cell can be played meanwhile.
+    """
+
+    name: str
+    strike: Callable[[Bench], Awaitable[None]]
+    needs: tuple[str, ...] = ()
+    overcome_by: int | None = None
+    retry_after: float = 0.0
+    before: Callable[[Bench], Awaitable[None]] | None = None
+    alone: bool = False
+
+    def impossible(self, subject: Subject) -> str | None:
+        """Why this source cannot have it, as the rest of a sentence; None: it can."""
+        return next((NEEDS[need] for need in self.needs if need not in subject.has), None)
+
+
+async def shut(bench: Bench) -> None:
+    await bench.aws.shut()
+
+
+async def break_off(bench: Bench) -> None:
+    bench.befall(lambda good: replace(good, cut=True))
+
+
+async def hang(bench: Bench) -> None:
+    bench.befall(Hang())
+
+
+async def drip(bench: Bench) -> None:
+    bench.befall(lambda good: replace(good, drip=1.0))
+
+
+async def refuse_for_good(bench: Bench) -> None:
+    assert bench.subject.refusal is not None
+    bench.befall(bench.subject.refusal)
+
+
+async def fail_once(bench: Bench) -> None:
+    bench.befall(Answer(500), once=True)
+
+
+async def throttle(bench: Bench) -> None:
+    bench.befall(Answer(429))
+
+
+async def throttle_politely(bench: Bench) -> None:
+    bench.befall(Answer(429, headers={"Retry-After": f"{RETRY_AFTER:.0f}"}))
+
+
+async def mislabel(bench: Bench) -> None:
+    bench.befall(lambda good: replace(good, headers={**good.headers, "Content-Type": "text/html"}))
+
+
+async def show_a_page(bench: Bench) -> None:
+    page = Answer(body="<!doctype html><title>Guest network</title>", headers={"Content-Type": "text/html"})
+    bench.befall(lambda good: page)
+
+
+async def truncate(bench: Bench) -> None:
+    in_documents(bench, lambda body: body[: len(body) // 2])
+
+
+async def bloat(bench: Bench) -> None:
+    in_documents(bench, lambda body: body + PADDING)
+
+
+async def nest(bench: Bench) -> None:
+    def nested(body: bytes) -> bytes:
+        opening, closing = (b"<a>", b"</a>") if body.startswith(b"<") else (b"[", b"]")
+        return opening * 9_000 + closing * 9_000
+
+    in_documents(bench, nested)
+
+
+async def garble(bench: Bench) -> None:
+    in_documents(bench, lambda body: body.replace(MARK.encode(), MARK.encode() + b"\xff\xfe"))
+
+
+def in_documents(bench: Bench, spoil: Callable[[bytes], bytes]) -> None:
+    """Spoil the JSON and the XML that the service answers with, not its plain words."""
+
+    def spoiled(good: Answer) -> Answer:
+        body = good.body.encode() if isinstance(good.body, str) else good.body
+        return replace(good, body=spoil(body)) if body[:1] in (b"{", b"<") else good
+
+    bench.befall(spoiled)
+
+
+async def redirect(bench: Bench) -> None:
+    bench.befall(Answer(302, headers={"Location": bench.aws.url}))
+
+
+async def swap_certificate(bench: Bench) -> None:
+    assert bench.tls is not None
+    bench.tls.load_cert_chain(bench.world.untrusted.pem)
+
+
+async def lose_names(bench: Bench) -> None:
+    bench.names.lost = True
+
+
+async def run_fast(bench: Bench) -> None:
+    bench.aws.clock = HOUR
+
+
+async def run_slow(bench: Bench) -> None:
+    bench.aws.clock = -HOUR
+
+
+async def run_ahead(bench: Bench) -> None:
+    """The machine runs ahead, and has learned so of a service that others ask."""
+    bench.knows_time, bench.aws.clock = True, -AHEAD
+    bench.context.clock.learn(-AHEAD.total_seconds())
+
+
+async def set_right(bench: Bench) -> None:
+    bench.world.set_clock(-AHEAD.total_seconds())
+    bench.aws.clock = timedelta()
+
+
+async def know_time(bench: Bench) -> None:
+    bench.knows_time = True
+
+
+async def lie(bench: Bench) -> None:
+    """First whoever asks is told that their time is wrong, and another one, then that the service is busy."""
+    untimely = bench.subject.untimely or sts_error("RequestTimeTooSkewed")
+    bench.befall(replace(untimely, headers={**untimely.headers, "Date": FAR_AWAY}), once=True)
+    bench.befall(Answer(503, headers={"Date": FAR_AWAY}))
+
+
+async def issue_expired(bench: Bench) -> None:
+    bench.subject.endure(bench, -60.0)
+
+
+async def issue_short(bench: Bench) -> None:
+    bench.subject.endure(bench, 3.0)
+
+
+async def rotate(bench: Bench) -> None:
+    assert bench.reads is not None
+    bench.world.disk.rotated[str(bench.reads)] = Rotation(bench.reads, bench.rotate)
+
+
+async def fill_up(bench: Bench) -> None:
+    bench.ids.broken = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    bench.world.disk.full.add(str(bench.writes))
+
+
+async def write_protect(bench: Bench) -> None:
+    bench.ids.broken = OSError(errno.EROFS, os.strerror(errno.EROFS))
+    bench.world.disk.read_only.add(str(bench.writes))
+
+
+async def kill(bench: Bench) -> None:
+    bench.program.act("kill -9 $$")
+
+
+FAULTS = (
+    Fault("connection refused", shut, ("http",)),
+    Fault("reset in mid-body", break_off, ("http",)),
+    Fault("accept and never answer", hang),
+    Fault("one byte a second", drip),
+    Fault("500 then good", fail_once, overcome_by=2),
+    Fault("429", throttle, ("http",)),
+    Fault("429 with Retry-After: 2", throttle_politely, ("http",), retry_after=RETRY_AFTER),
+    Fault("a no that no retry can mend", refuse_for_good, ("http", "refusal")),
+    Fault("wrong content type", mislabel, ("http",), overcome_by=1),
+    Fault("a page of HTML", show_a_page),
+    Fault("truncated JSON", truncate),
+    Fault("enormous JSON", bloat),
+    Fault("deeply nested JSON", nest),
+    Fault("invalid UTF-8", garble),
+    Fault("redirect", redirect, ("http",)),
+    Fault("TLS certificate wrong", swap_certificate, ("http", "tls")),
+    Fault("DNS failure", lose_names, ("http", "name")),
+    Fault("clock one hour behind the service's", run_fast, ("clock",), overcome_by=1),
+    Fault("clock one hour ahead of the service's", run_slow, ("clock",), overcome_by=1),
+    Fault(
+        "clock set right, two hours back, while an offset is held",
+        set_right,
+        ("clock",),
+        overcome_by=1,
+        before=run_ahead,
+        alone=True,
+    ),
+    Fault("a proxy that lies about the date", lie, ("clock",), before=know_time),
+    Fault("credentials already expired", issue_expired),
+    Fault("credentials that expire in three seconds", issue_short, overcome_by=1),
+    Fault("token file rotated between stat and read", rotate, ("token file",), overcome_by=1),
+    Fault("disk full on cache writes", fill_up, ("cache",), overcome_by=1),
+    Fault("disk read-only on cache writes", write_protect, ("cache",), overcome_by=1),
+    Fault("process killed", kill, ("program",)),
+)
