@@ -123,6 +123,9 @@ nox.options.default_venv_backend = "virtualenv"
 nox.options.reuse_existing_virtualenvs = True
 nox.options.error_on_missing_interpreters = False
 
+SITE = "docs/_build/html"
+CHROMIUM = ("chromium", "chromium-browser", "google-chrome", "chrome")
+
 PATIENT = {"interrupt_timeout": 20, "terminate_timeout": 5}  # seconds in which tests end what they have started
 
 
@@ -289,6 +292,25 @@ def faults(session: nox.Session) -> None:
     """Every source that talks to something, under every fault, at every age of its credentials, and three rules."""
     install(session, ".", *dependencies("tests"))
     session.run("python", "-m", "tests.stress.faults", *session.posargs, **PATIENT)
+
+
+@nox.session
+def docs(session: nox.Session) -> None:
+    """The documentation, built strictly into docs/_build/html: a broken link or a missing reference fails."""
+    install(session, ".", *dependencies("docs"))
+    session.run("python", "-m", "sphinx", "-W", "--keep-going", "-q", "-b", "html", "docs", SITE)
+
+
+@nox.session
+def site(session: nox.Session) -> None:
+    """The built documentation in the system's Chromium: home page, search, API, the width of a telephone."""
+    chromium = os.environ.get("CHROMIUM") or next(filter(None, map(shutil.which, CHROMIUM)), None)
+    if chromium is None:
+        session.skip("no Chromium on the PATH: install it (apt install chromium), or set CHROMIUM to its path")
+    if not (HERE / SITE / "index.html").exists():
+        session.error("there is no built documentation: run python3 noxfile.py -s docs site")
+    install(session, "playwright>=1.50")
+    session.run("python", "docs/browser.py", SITE, env={"CHROMIUM": chromium})
 
 
 def oldest(package: str) -> str:

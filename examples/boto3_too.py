@@ -28,12 +28,12 @@ SECONDS = float(sys.argv[1]) if len(sys.argv) > 1 else 6.0
 
 @credential_provider
 async def base() -> Credentials:
-    """The keys that may assume the role. A real program has default_chain() instead."""
+    """Return the keys that may assume the role. A real program has default_chain() instead."""
     return Credentials("AKIAEXAMPLE000001", "an-example-secret")
 
 
 def old_code(number: int, session: Any, aws: str) -> int:
-    """Knows nothing of asyncio. Each of its requests is signed with what is current."""
+    """Upload in a thread, without asyncio. Each request is signed with current credentials."""
     s3 = session.resource("s3", endpoint_url=aws)
     calls, until = 0, monotonic() + SECONDS
     while monotonic() < until:
@@ -43,7 +43,7 @@ def old_code(number: int, session: Any, aws: str) -> int:
 
 
 async def new_code(number: int, session: Any, aws: str) -> int:
-    """The same, on the event loop."""
+    """Do the same on the event loop."""
     async with session.create_client("s3", region_name=REGION, endpoint_url=aws) as s3:
         calls, until = 0, monotonic() + SECONDS
         while monotonic() < until:
@@ -53,7 +53,7 @@ async def new_code(number: int, session: Any, aws: str) -> int:
 
 
 async def work(provider: Provider, aws: str) -> None:
-    """Both at once."""
+    """Run both at once."""
     sync_session: Any = for_boto3.attach(boto3.Session(region_name=REGION), provider)
     async_session = for_aiobotocore.attach(get_session(), provider)
     place = {"CreateBucketConfiguration": {"LocationConstraint": REGION}}
@@ -68,7 +68,7 @@ async def work(provider: Provider, aws: str) -> None:
 
 
 def main() -> None:
-    """Start the embedded AWS and work with it."""
+    """Start the embedded AWS and use it."""
     with embedded_aws() as aws:
         provider = from_temporary_credentials(
             role_arn="arn:aws:iam::123456789012:role/reporting",
@@ -84,7 +84,7 @@ def main() -> None:
 
 @contextmanager
 def embedded_aws() -> Iterator[str]:
-    """Moto's server in a thread: STS and S3."""
+    """Run moto's server in a thread: STS and S3."""
     logging.getLogger("werkzeug").setLevel(logging.ERROR)
     server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
     server.start()

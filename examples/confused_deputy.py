@@ -21,7 +21,7 @@ from aiocreds import ClientConfig, Provider, default_chain, from_temporary_crede
 
 
 def on_behalf_of(account: str, arn: str) -> aiohttp.ClientMiddlewareType:
-    """A middleware that names the account and the resource that a request is made for."""
+    """Return a middleware that names the account and the resource that a request is made for."""
 
     async def middleware(
         request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType
@@ -34,7 +34,7 @@ def on_behalf_of(account: str, arn: str) -> aiohttp.ClientMiddlewareType:
 
 
 def role_for(role_arn: str, *, account: str, arn: str) -> Provider:
-    """A provider of the role's credentials, assumed for one resource."""
+    """Return a provider of the role's credentials, assumed for one resource."""
     return from_temporary_credentials(
         role_arn=role_arn,
         source=default_chain(),

@@ -63,7 +63,7 @@ async def from_vault(path: str, *, context: Context) -> Credentials:
 
 
 def credentials_for(environ: dict[str, str]) -> Provider:
-    """The chain of this program, on a machine with these variables."""
+    """Return the chain of this program, on a machine with these variables."""
     context = Context({"AWS_EC2_METADATA_DISABLED": "true", **environ})
     return chain(
         from_env(context=context),
@@ -102,7 +102,7 @@ async def main() -> None:
 
 
 async def show(provider: Provider) -> None:
-    """What a caller gets."""
+    """Return what a caller gets."""
     try:
         print(f"   {await provider()}")
     except CredentialsError as error:
@@ -110,7 +110,7 @@ async def show(provider: Provider) -> None:
 
 
 class Vault:
-    """What there is to know of the little vault."""
+    """The state of the fake vault."""
 
     environ: dict[str, str]
     requests = 0
@@ -119,7 +119,7 @@ class Vault:
 
 @asynccontextmanager
 async def little_vault() -> AsyncIterator[Vault]:
-    """A vault on loopback that hands out keys for an hour, numbered."""
+    """Run a vault on loopback that issues numbered keys for an hour."""
     vault = Vault()
     numbers = itertools.count(1)
 

@@ -37,7 +37,7 @@ began = perf_counter()
 
 
 async def main() -> None:
-    """The tour, step by step."""
+    """Run the tour, step by step."""
     with tempfile.TemporaryDirectory() as home:
         switch = asyncio.Event()
         switch.set()
@@ -67,7 +67,7 @@ async def main() -> None:
 
 
 async def find(context: Context) -> None:
-    """The default chain on an EC2 instance."""
+    """Run the default chain on an EC2 instance."""
     headline("1. Find credentials, as on an EC2 instance")
     provider = default_chain(context=context)
     say("default_chain() looks at the environment, the shared files, web identity, then EC2 metadata")
@@ -77,7 +77,7 @@ async def find(context: Context) -> None:
 
 
 async def assume(context: Context) -> None:
-    """A role through a role, from two profiles."""
+    """Assume a role through a role, from two profiles."""
     headline("2. Assume a role through a role: profile audit ← profile reporting ← EC2 metadata")
     provider = default_chain("audit", context=context)
     show(await timed('await default_chain("audit")()', provider()))
@@ -85,7 +85,7 @@ async def assume(context: Context) -> None:
 
 
 async def call_aws(context: Context, endpoint: str) -> None:
-    """An aiobotocore client that signs with whatever is current."""
+    """Use an aiobotocore client that signs with current credentials."""
     headline("3. Call AWS with aiobotocore")
     session = attach(get_session(), default_chain("audit", context=context))
     async with session.create_client("s3", region_name="eu-central-1", endpoint_url=endpoint) as s3:
@@ -96,7 +96,7 @@ async def call_aws(context: Context, endpoint: str) -> None:
 
 
 async def rotate(context: Context) -> None:
-    """Credentials that change while a hundred callers keep asking."""
+    """Replace credentials while a hundred callers keep asking."""
     headline(f"4. Let {CALLERS} callers ask for {WATCHED:.0f} s while the credentials rotate")
     slowest = 0.0
     calls = 0
@@ -124,7 +124,7 @@ async def rotate(context: Context) -> None:
 
 
 async def outage(context: Context, switch: asyncio.Event) -> None:
-    """A metadata service that is down for longer than its credentials live."""
+    """Take the metadata service down for longer than its credentials live."""
     headline(f"5. Take the metadata service away for {WATCHED:.0f} s, which is longer than its credentials live")
     shown = logging.StreamHandler(sys.stdout)
     shown.setFormatter(logging.Formatter("            the log says: %(message)s"))
@@ -154,7 +154,7 @@ async def outage(context: Context, switch: asyncio.Event) -> None:
 
 
 async def broken(context: Context) -> None:
-    """A profile with a typing error in it."""
+    """Load a profile with a typing error in it."""
     headline("6. Explain what is wrong with a profile: print(await explain(default_chain('broken')))")
     for line in str(await explain(default_chain("broken", context=context))).splitlines():
         print(f"            {line.replace(f'{context.home}/', '~/')}")
@@ -162,7 +162,7 @@ async def broken(context: Context) -> None:
 
 @asynccontextmanager
 async def metadata_service(switch: asyncio.Event) -> AsyncIterator[str]:
-    """A little EC2 metadata service, whose credentials are short-lived and change; down while the switch is off."""
+    """Run an EC2 metadata service, whose credentials are short-lived and change; down while the switch is off."""
     numbers = itertools.count(1)
     token = "a-session-token-of-the-metadata-service"
 
@@ -200,7 +200,7 @@ async def metadata_service(switch: asyncio.Event) -> AsyncIterator[str]:
 
 @asynccontextmanager
 async def embedded_aws() -> AsyncIterator[str]:
-    """Moto's server in a thread: STS and S3."""
+    """Run moto's server in a thread: STS and S3."""
     logging.getLogger("werkzeug").setLevel(logging.ERROR)
     server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
     await asyncio.to_thread(server.start)
@@ -211,7 +211,7 @@ async def embedded_aws() -> AsyncIterator[str]:
 
 
 async def timed(what: str, awaitable: Awaitable[T]) -> T:
-    """Await something and say how long it took."""
+    """Await something and print how long it took."""
     started = perf_counter()
     result = await awaitable
     say(f"{what}: {duration(perf_counter() - started)}")
@@ -219,22 +219,22 @@ async def timed(what: str, awaitable: Awaitable[T]) -> T:
 
 
 def duration(seconds: float) -> str:
-    """A time in a unit that shows some of it."""
+    """Format a time in a fitting unit."""
     return f"{seconds * 1e3:.1f} ms" if seconds >= 1e-4 else f"{seconds * 1e9:,.0f} ns"
 
 
 def show(credentials: Credentials) -> None:
-    """What may be shown of credentials."""
+    """Return what may be shown of credentials."""
     say(f"got {credentials}")
 
 
 def headline(text: str) -> None:
-    """Begin a step."""
+    """Print the title of a step."""
     print(f"\n{text}")
 
 
 def say(text: str) -> None:
-    """Tell what happened, and when."""
+    """Print what happened, and when."""
     print(f"  {perf_counter() - began:6.2f} s  {text}")
 
 

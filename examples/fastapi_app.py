@@ -1,4 +1,4 @@
-"""A FastAPI service that always has fresh credentials. Nothing of aiocreds but the provider is needed.
+"""A FastAPI service that always has fresh credentials.
 
 Run it with ``uvicorn fastapi_app:app``. It takes credentials from wherever it runs, and the region from
 ``AWS_REGION``.
@@ -25,7 +25,7 @@ provider = default_chain()
 async def lifespan(app: FastAPI) -> AsyncIterator[None]:
     """Load credentials while the server starts, and keep them fresh until it stops.
 
-    The server starts even when there are none yet: /ready tells.
+    The server starts even when there are none yet; /ready then answers 503.
     """
     session = attach(get_session(), provider)
     region = os.environ.get("AWS_REGION", "eu-central-1")
@@ -39,23 +39,23 @@ app = FastAPI(lifespan=lifespan)
 
 @app.get("/whoami")
 async def whoami(credentials: Annotated[Credentials, Depends(provider)]) -> dict[str, str | None]:
-    """What this service signs with. A dependency like any other."""
+    """Return the source and the account of the credentials."""
     return {"provider": credentials.provider, "account": credentials.account_id}
 
 
 @app.get("/buckets")
 async def buckets(request: Request) -> list[str]:
-    """A call to AWS. The client may live for days: each request is signed with what is current."""
+    """Call AWS. The client may live for days: each request is signed with current credentials."""
     listing: dict[str, Any] = await request.app.state.s3.list_buckets()
     return [bucket["Name"] for bucket in listing["Buckets"]]
 
 
 @app.get("/ready")
 async def ready(response: Response) -> dict[str, Any]:
-    """For the load balancer. Looks at what is held, and asks nobody.
+    """Answer the load balancer, without a request to any service.
 
     Once loaded, credentials of EC2, ECS and roles stay in use while their service is down, even past their
-    expiration; leaving the load balancer for that would turn a hiccup into an outage.
+    expiration; leaving the load balancer for that would turn a short outage into a long one.
     """
     status = provider.status
     response.status_code = 200 if status.loaded else 503
@@ -68,5 +68,5 @@ async def ready(response: Response) -> dict[str, Any]:
 
 @app.exception_handler(CredentialsError)
 async def no_credentials(_: Request, error: CredentialsError) -> JSONResponse:
-    """A request that could not be signed is no fault of the caller: try again later. The log says why."""
+    """Answer 503 when a request could not be signed. The log says why."""
     return JSONResponse({"detail": f"no AWS credentials: {type(error).__name__}"}, status_code=503)

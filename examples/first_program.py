@@ -1,4 +1,4 @@
-"""The first program of the README: who am I, as far as credentials go?"""
+"""The first program of the README: print the credentials that this machine has."""
 
 import asyncio
 

@@ -1,4 +1,4 @@
-"""obstore on S3: fifty tasks on one store, which signs with what is current.
+"""obstore on S3: fifty tasks on one store, which signs with current credentials.
 
 Run it with ``python obstore_s3.py my-bucket``: it writes fifty small objects under ``aiocreds/`` and reads them
 back. It takes credentials from wherever it runs, and region and endpoint from ``AWS_REGION`` and

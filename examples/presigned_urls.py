@@ -24,7 +24,7 @@ from aiocreds.integrations.aiobotocore import attach
 
 
 async def presign(provider: Provider, s3: Any, bucket: str, key: str, lives: timedelta) -> tuple[str, datetime]:
-    """A URL to read an object with, and when it really ends."""
+    """Return a URL to read an object, and when it really expires."""
     credentials = await provider.get(min_ttl=lives)
     url: str = await s3.generate_presigned_url(
         "get_object", {"Bucket": bucket, "Key": key}, ExpiresIn=int(lives.total_seconds())
@@ -35,7 +35,7 @@ async def presign(provider: Provider, s3: Any, bucket: str, key: str, lives: tim
 
 
 async def main(bucket: str, key: str, minutes: str = "15") -> None:
-    """One URL, for whoever started this."""
+    """Print one URL."""
     provider = default_chain()
     region = os.environ.get("AWS_REGION", "eu-central-1")
     config = AioConfig(signature_version="s3v4")

@@ -1,4 +1,4 @@
-"""Credentials in the workers of a pool of processes: each has its own, and keeps them fresh by itself.
+"""Credentials in the workers of a process pool: each worker loads and refreshes its own.
 
 Run it with ``python process_pool.py``. It brings its own AWS: moto, in a thread. Dask, Ray and ``multiprocessing``
 take providers and attached sessions in the same way: what a factory made without secrets is pickled as that call.
@@ -31,13 +31,13 @@ async def base() -> Credentials:
 
 
 def set_up(attached: Any) -> None:
-    """Keep the session that has come here, with a provider that has loaded nothing yet."""
+    """Keep the session of this worker, whose provider has loaded nothing yet."""
     global session
     session = attached
 
 
 def write(number: int, aws: str) -> tuple[int, str, str]:
-    """Write a report: with the credentials that this process has got for itself."""
+    """Write a report with the credentials of this process."""
     session.client("s3", endpoint_url=aws).put_object(
         Bucket="reports", Key=f"report-{number}.txt", Body=b"from a child"
     )
@@ -46,7 +46,7 @@ def write(number: int, aws: str) -> tuple[int, str, str]:
 
 
 def main() -> None:
-    """Start the embedded AWS, and a pool that works with it."""
+    """Start the embedded AWS, and a pool that uses it."""
     with embedded_aws() as aws:
         provider = from_temporary_credentials(
             role_arn="arn:aws:iam::123456789012:role/reporting",
@@ -68,7 +68,7 @@ def main() -> None:
 
 @contextmanager
 def embedded_aws() -> Iterator[str]:
-    """Moto's server in a thread: STS and S3."""
+    """Run moto's server in a thread: STS and S3."""
     logging.getLogger("werkzeug").setLevel(logging.ERROR)
     server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
     server.start()

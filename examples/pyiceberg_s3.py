@@ -26,18 +26,18 @@ provider = default_chain()
 
 
 class FreshFileIO(FileIO):
-    """What ``py-io-impl`` names: all files of a table, on a session that signs with what is current."""
+    """The ``py-io-impl``: all files of a table, on a session that signs with current credentials."""
 
     def __init__(self, properties: Properties) -> None:
         super().__init__(properties)
         self._s3 = S3FileSystem(session=attach(get_session(), provider))
 
     def new_input(self, location: str) -> InputFile:
-        """A file to read."""
+        """Return a file to read."""
         return FsspecInputFile(location, self._s3)
 
     def new_output(self, location: str) -> OutputFile:
-        """A file to write."""
+        """Return a file to write."""
         return FsspecOutputFile(location, self._s3)
 
     def delete(self, location: str | InputFile | OutputFile) -> None:
@@ -46,7 +46,7 @@ class FreshFileIO(FileIO):
 
 
 def main(warehouse: str) -> None:
-    """A table, written and read."""
+    """Write and read a table."""
     io = f"{FreshFileIO.__module__}.{FreshFileIO.__name__}"
     catalog = load_catalog("demo", type="sql", uri="sqlite:///demo.db", warehouse=warehouse, **{"py-io-impl": io})
     catalog.create_namespace_if_not_exists("demo")

@@ -1,4 +1,4 @@
-"""The table of the README, out of a run that is kept: ``python -m tests.benchmarks.readme``."""
+"""The table of docs/reference/numbers.md, from the run that is kept: ``python -m tests.benchmarks.readme``."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 from tests.benchmarks.report import show
 
 RESULTS = Path(__file__).with_name("results.json")
-README = Path(__file__).parents[2] / "README.md"
+PAGE = Path(__file__).parents[2] / "docs/reference/numbers.md"
 BEGIN, END = "<!-- by tests/benchmarks/readme.py -->\n", "<!-- end -->\n"
 
 
@@ -37,9 +37,9 @@ def _cells(row: dict[str, Any]) -> list[str]:
     return [row["what"], row["ours"], row["peer"], ratio, row["must"], "; ".join(scale)]
 
 
-def renewed(readme: str, document: dict[str, Any]) -> str:
-    """The README with the table of this run."""
-    before, _, rest = readme.partition(BEGIN)
+def renewed(page: str, document: dict[str, Any]) -> str:
+    """Return the page with the table of this run."""
+    before, _, rest = page.partition(BEGIN)
     _, _, after = rest.partition(END)
     return before + BEGIN + numbers(document) + END + after
 
@@ -51,4 +51,4 @@ def kept() -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    README.write_text(renewed(README.read_text(encoding="utf-8"), kept()), encoding="utf-8")
+    PAGE.write_text(renewed(PAGE.read_text(encoding="utf-8"), kept()), encoding="utf-8")

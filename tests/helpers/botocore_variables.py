@@ -1,6 +1,7 @@
 """The variables and profile keys that botocore and AWS CLI know and we do not read, and why.
 
-`NOT_READ` are about credentials, regions, endpoints, metadata and time-outs; the README has a row for each reason.
+`NOT_READ` are about credentials, regions, endpoints, metadata and time-outs; the page of
+differences has a row for each reason.
 `OF_OTHERS` are about what is none of our business.
 """
 
@@ -20,12 +21,12 @@ NOT_READ: dict[str, tuple[str, ...]] = {
         "defaults_mode",
         "AWS_NEW_RETRIES_2026",
     ),
-    "`AWS_CREDENTIAL_FILE` and `BOTO_CONFIG` are not read: files of tools of old.": (
+    "`AWS_CREDENTIAL_FILE` and `BOTO_CONFIG` are not read: they name files of older tools.": (
         "AWS_CREDENTIAL_FILE",
         "BOTO_CONFIG",
     ),
     "`AWS_DATA_PATH` and its key are not read: the partitions are built in.": ("AWS_DATA_PATH", "data_path"),
-    "`AWS_BEARER_TOKEN_<SERVICE>` is not read: it takes the place of keys at one service.": ("AWS_BEARER_TOKEN_",),
+    "`AWS_BEARER_TOKEN_<SERVICE>` is not read: it replaces keys for one service.": ("AWS_BEARER_TOKEN_",),
     "`proxies_config` is not read: proxies are named by variables alone.": (
         "proxy_ca_bundle",
         "proxy_client_cert",

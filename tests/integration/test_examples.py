@@ -1,8 +1,7 @@
-"""Every example, and the README's programs, run as they stand. fastapi_app.py has a file of its own."""
+"""Every example, run as it stands. fastapi_app.py has a file of its own."""
 
 from __future__ import annotations
 
-import ast
 import asyncio
 import os
 import re
@@ -11,7 +10,6 @@ import sys
 from contextlib import closing
 from pathlib import Path
 from socket import create_server
-from textwrap import dedent, indent
 from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
@@ -26,7 +24,6 @@ EXAMPLES = ROOT / "examples"
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 FENCED = re.findall(r"^```(\w*)\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
 OLDER_BOTOCORE = "ignore:datetime.datetime.utc:DeprecationWarning"  # from Python 3.12 on
-PROGRAMS = [code for language, code in FENCED if language == "python"]
 
 
 class Ended(NamedTuple):
@@ -105,60 +102,7 @@ async def test_without_credentials_it_says_what_the_readme_says(home: Path) -> N
     assert ended.err.endswith(shown)
 
 
-# The README
-
-
-def test_the_readme_has_programs() -> None:
-    assert len(PROGRAMS) >= 4
-    assert [code for code in PROGRAMS if "asyncio.run(" in code], "the first program is a whole one"
-
-
-def test_what_happens_when_is_shown_by_tests_that_are_there() -> None:
-    section = README.partition("## What happens when…")[2].partition("\n## ")[0]
-    rows = [line for line in section.splitlines() if line.startswith("| ") and "shown by" not in line]
-    assert len(rows) >= 10
-    for row in rows:
-        name, file = re.findall(r"\[`(test_\w+)`\]\((tests/[\w/]+\.py)\)", row)[0]
-        assert f"def {name}(" in (ROOT / file).read_text(encoding="utf-8"), row
-
-
-async def test_the_first_program_of_the_readme_is_the_example(home: Path) -> None:
-    (home / "readme.py").write_text(PROGRAMS[0])
-    ended = await run(home / "readme.py", home=home, **keys())
-    assert ended == (0, "Credentials(access_key_id='****0001', provider='env')\n", "")
-    assert essence(PROGRAMS[0]) == essence((EXAMPLES / "first_program.py").read_text())
-
-
-def essence(program: str) -> str:
-    """The main() of a program, without docstrings and annotations."""
-    [main] = [node for node in ast.parse(program).body if isinstance(node, ast.AsyncFunctionDef)]
-    main.returns = None
-    return ast.unparse(main)
-
-
-@pytest.mark.parametrize("number", range(1, len(PROGRAMS)))
-async def test_the_other_programs_of_the_readme_run(number: int, moto: str, home: Path) -> None:
-    """They are the inside of an async function, of a program that has imported what came before."""
-    frame = dedent("""
-        import asyncio
-        from typing import Annotated
-        from fastapi import Depends, FastAPI
-        from aiocreds import Credentials, default_chain
-
-        app = FastAPI()
-        provider = default_chain()
-
-        async def main():
-        {}
-
-        asyncio.run(main())
-    """)
-    code = PROGRAMS[number]
-    if "provider = " not in code:
-        code = "global provider\n" + code
-    (home / "readme.py").write_text(frame.format(indent(code, "    ")))
-    ended = await run(home / "readme.py", home=home, AWS_ENDPOINT_URL=moto, **keys())
-    assert (ended.status, ended.err) == (0, "")
+# Names
 
 
 @pytest.mark.parametrize("first", ["default_chain", "from_ini", "chain"])

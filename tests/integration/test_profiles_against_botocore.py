@@ -65,7 +65,7 @@ class Difference(NamedTuple):
     """Where we differ, on purpose.
 
     Attributes:
-        why: as the README says it.
+        why: as docs/explanation/differences.md says it.
         ours: what the credentials come from with us.
         theirs: what they come from with botocore.
         folders: where that shows.
@@ -120,7 +120,7 @@ DIFFERENCES = (
         "Both files are merged key by key, as the SDK reference says.", KEYS, ERROR, ("a pair in two halves",)
     ),
     *(
-        Difference("Half an SSO profile is a mistake, and is told.", ERROR, theirs, folders)
+        Difference("An incomplete SSO profile is an error.", ERROR, theirs, folders)
         for theirs, folders in (
             (
                 KEYS,
@@ -151,9 +151,9 @@ DIFFERENCES = (
             ),
         )
     ),
-    Difference("Half a key pair is a mistake, and is told.", ERROR, PROCESS, ("half a pair beside a process",)),
+    Difference("An incomplete key pair is an error.", ERROR, PROCESS, ("half a pair beside a process",)),
     Difference(
-        "A `duration_seconds` that is no number is an error; botocore drops it in silence.",
+        "A `duration_seconds` that is no number is an error; botocore ignores it silently.",
         ERROR,
         KEYS,
         ("a duration that is none",),
@@ -187,25 +187,25 @@ DIFFERENCES = (
         ("a source of credential_source alone",),
     ),
     Difference(
-        "`~` and `$NAME` stand for something in every path that a setting names; `~` before a process, too.",
+        "`~` and `$NAME` are expanded in every path of a setting; `~` also in a process command.",
         "web identity",
         ERROR,
         ("web identity with a file in ~", "web identity with a file by a variable"),
     ),
     Difference(
-        "`~` and `$NAME` stand for something in every path that a setting names; `~` before a process, too.",
+        "`~` and `$NAME` are expanded in every path of a setting; `~` also in a process command.",
         PROCESS,
         ERROR,
         ("a process in ~",),
     ),
     Difference(
-        "A path that begins with a home folder or a variable that nobody knows is an error.",
+        "A path that begins with an unknown home folder or variable is an error.",
         ERROR,
         KEYS,
         ("a config file in a home folder that nobody knows",),
     ),
     Difference(
-        "`AWS_PROFILE` comes before `AWS_DEFAULT_PROFILE`; that they differ is warned of.",
+        "`AWS_PROFILE` comes before `AWS_DEFAULT_PROFILE`; a warning is logged when they differ.",
         KEYS,
         KEYS,
         ("AWS_PROFILE and AWS_DEFAULT_PROFILE",),
@@ -241,20 +241,20 @@ DIFFERENCES = (
         ("a role on a role in a region of its own",),
     ),
     *(
-        Difference("Without a region anywhere, the home region of the partition serves.", ours, ERROR, folders)
+        Difference("Without a region anywhere, the home region of the partition is used.", ours, ERROR, folders)
         for ours, folders in (
             (KEYS, ("a role without a region anywhere",)),
             ("login", ("login without a region anywhere",)),
         )
     ),
     Difference(
-        "What cannot be renewed just now is used until it ends, what `aws login` brought, too.",
+        "What cannot be renewed just now is used until it expires, also keys of `aws login`.",
         "login",
         ERROR,
         ("login, about to end, and the session",),
     ),
     Difference(
-        "A cached sign-in that has lost its end, but not what renews it, is renewed.",
+        "A cached sign-in without its expiry, but with what renews it, is renewed.",
         "SSO",
         ERROR,
         ("SSO, no end but what renews it",),
@@ -266,7 +266,7 @@ DIFFERENCES = (
         ("SSO with account and role in the session",),
     ),
     Difference(
-        "What other programs wrote into a cached sign-in stays there.",
+        "What other programs wrote into a cached sign-in is kept.",
         "SSO",
         "SSO",
         (
@@ -277,7 +277,7 @@ DIFFERENCES = (
         ),
     ),
     Difference(
-        "The name of a profile holds letters, digits and `_-/.%@:+` alone, as in the reference cases of the SDKs.",
+        "The name of a profile consists of letters, digits and `_-/.%@:+`, as in the reference cases of the SDKs.",
         ERROR,
         KEYS,
         (
@@ -301,7 +301,7 @@ DIFFERENCES = (
         )
     ),
     Difference(
-        "Of what is written twice in a file, the last counts, as in those cases.",
+        "When a file sets something twice, the last one counts, as in those cases.",
         KEYS,
         ERROR,
         ("a section twice", "a key twice"),
@@ -603,13 +603,13 @@ async def test_alike_at_random(machine: Machine, seed: int) -> None:
 
 OF_DATES = {  # which tests/unit/_base/test_time.py compares
     "A time without a zone, such as an `Expiration` of a process, is UTC.",
-    "A time that readers disagree about (`GMT+0200`), or that is half a date (`00:00 UTC`), is an error.",
+    "An ambiguous time (`GMT+0200`) or an incomplete one (`00:00 UTC`) is an error.",
 }
 
 
-def test_the_readme_lists_the_differences() -> None:
-    readme = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
-    table = readme.partition("| | here | botocore |")[2].partition("\n\n")[0]
+def test_the_page_lists_the_differences() -> None:
+    page = (Path(__file__).parents[2] / "docs/explanation/differences.md").read_text(encoding="utf-8")
+    table = page.rstrip("\n").partition("| | here | botocore |")[2].partition("\n\n")[0]
     listed = [row.split("|")[1].strip() for row in table.splitlines()[2:]]
     known = {difference.why for difference in DIFFERENCES} | set(NOT_READ) | {PIPED_INPUT} | OF_DATES
     assert sorted(listed) == sorted(known)

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, cast
 import botocore.configprovider
 import pytest
 
+import aiocreds
 from aiocreds import (
     Context,
     CredentialsError,
@@ -185,6 +186,59 @@ async def test_each_is_read_or_there_is_a_reason(read: set[str]) -> None:
     reasons = {name for names in (*NOT_READ.values(), *OF_OTHERS.values()) for name in names}
     assert known() - read - reasons == set(), "read them, or say in tests/helpers/botocore_variables.py why not"
     assert reasons & read == set(), "these are read: strike them off the list"
+
+
+PAGE = Path(__file__).parents[2] / "docs/reference/settings.md"
+SRC = Path(aiocreds.__file__).parent
+# Read in https requests alone, or on Windows alone, or of a service that the fixture does not ask.
+ELSEWHERE = {
+    *("HTTPS_PROXY", "HTTP_PROXY", "NO_PROXY", "HOME", "USERPROFILE", "HOMEDRIVE", "HOMEPATH"),
+    "AWS_ENDPOINT_URL_COGNITO_IDENTITY",
+}
+SERVICES = ("_aws/client.py", "_aws/endpoints.py")
+PROFILES = ("_profiles/*.py", "sources/profile.py", "sources/web_identity.py", "sources/process.py")
+READERS = {  # what the page says, and where its names stand in the sources
+    "from_env": ("sources/env.py",),
+    "from_ini": PROFILES,
+    "from_process": ("sources/process.py",),
+    "from_sso": ("_profiles/sso.py", "_profiles/resolve.py"),
+    "from_login": ("sources/login/*.py", "_profiles/resolve.py"),
+    "from_token_file": ("sources/web_identity.py",),
+    "from_container_metadata": ("sources/container.py",),
+    "from_http": ("sources/container.py",),
+    "from_instance_metadata": ("sources/imds.py",),
+    "services": SERVICES,
+    "https requests": ("_http/client.py", "_aws/client.py"),
+    "requests": ("_http/proxies.py",),
+    "paths": ("_base/paths.py",),
+}
+
+
+def on_the_page() -> dict[str, list[str]]:
+    """Every variable and key of the tables of the page, and who reads it there."""
+    rows = re.findall(r"^\| (`.+?`) \| (.+?) \| .+ \|$", PAGE.read_text(encoding="utf-8"), re.MULTILINE)
+    names: dict[str, list[str]] = {}
+    for listed, readers in rows:
+        for name in re.findall(r"`(\w+)`", listed):
+            assert name not in names, f"{name} is listed twice"
+            names[name] = readers.replace("`", "").split(", ")
+    return names
+
+
+async def test_the_page_lists_what_is_read(read: set[str]) -> None:
+    keys_in_sections = {"sts", "sso_registration_scopes"}  # asked for when a whole section is shown
+    assert set(on_the_page()) - ELSEWHERE == read - keys_in_sections
+
+
+def test_the_page_names_those_who_read() -> None:
+    for name, readers in on_the_page().items():
+        for reader in readers:
+            texts = [path.read_text(encoding="utf-8") for glob in READERS[reader] for path in SRC.glob(glob)]
+            found = "".join(texts)
+            known = f'"{name}"' in found or f'"AWS_{name.upper()}"' in found  # some keys are made from variables
+            of_services = name.startswith("AWS_ENDPOINT_URL_") and 'f"AWS_ENDPOINT_URL_{' in found
+            of_proxies = name == "HTTPS_PROXY" and "_proxy" in found  # put together from the scheme
+            assert known or of_services or of_proxies, f"{name} is not read by {reader}"
 
 
 def test_names_are_found_where_they_are() -> None:

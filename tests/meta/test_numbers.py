@@ -1,4 +1,4 @@
-"""The benchmark judges as it says it does, and the README shows the run that is kept."""
+"""The benchmark judges as it says it does, and the docs show the run that is kept."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.benchmarks import __main__ as program
-from tests.benchmarks.readme import README, kept, renewed
+from tests.benchmarks.readme import PAGE, kept, renewed
 from tests.benchmarks.report import Row, at_least, at_most, measure
 
 if TYPE_CHECKING:
@@ -55,9 +55,9 @@ def at_most_two(ratio: float) -> Row:
     return at_most(2, "it", "ours", "theirs", [ratio])
 
 
-def test_the_readme_shows_the_run_that_is_kept() -> None:
-    readme = README.read_text(encoding="utf-8")
-    assert renewed(readme, kept()) == readme
+def test_the_page_shows_the_run_that_is_kept() -> None:
+    page = PAGE.read_text(encoding="utf-8")
+    assert renewed(page, kept()) == page
 
 
 def test_the_kept_run_holds_every_number_that_binds_and_each_was_reached() -> None:

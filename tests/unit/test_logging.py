@@ -1,4 +1,4 @@
-"""What the log tells: what was loaded, of whom it was asked, and that docs/logging.md lists every record."""
+"""What the log tells: what was loaded, of whom it was asked, and that the page lists every record."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     import time_machine
 
 SRC = Path(aiocreds.__file__).parent
-PAGE = Path(__file__).parents[2] / "docs/logging.md"
+PAGE = Path(__file__).parents[2] / "docs/reference/logging.md"
 HOUR = 3600.0
 ARN = "arn:aws:iam::123456789012:role/app"
 UNTIL = r"until \d{4}-\d\d-\d\d \d\d:\d\d:\d\d UTC"
