@@ -4,7 +4,8 @@
 
     from obstore.store import S3Store
 
-    store = S3Store("my-bucket", region="eu-central-1", credential_provider=credential_provider(default_chain()))
+    credentials = obstore_credentials(default_chain())
+    store = S3Store("my-bucket", region="eu-central-1", credential_provider=credentials)
     await store.put_async("hello.txt", b"hello")
 
 Install with ``pip install 'aiocreds[obstore]'``.
@@ -18,7 +19,7 @@ from typing import TYPE_CHECKING, NotRequired, TypedDict
 
 from aiocreds._core.provider import provided_by
 from aiocreds.integrations import _background
-from aiocreds.integrations._extras import require
+from aiocreds.integrations._extras import renamed, require
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine
@@ -45,7 +46,7 @@ class S3Credential(TypedDict):
     expires_at: datetime | None
 
 
-def credential_provider(
+def obstore_credentials(
     provider: Provider | Callable[[], Awaitable[Credentials]],
 ) -> Callable[[], Coroutine[Any, Any, S3Credential]]:
     """Make a ``credential_provider=`` for ``obstore.store.S3Store`` out of ``provider``.
@@ -55,7 +56,7 @@ def credential_provider(
     stores, on several loops, may share one.
 
     It serves obstore's asynchronous methods (``get_async``, ``put_async``, ``async for … in store.list()``), on
-    the loop that calls them. For the synchronous ones, take :func:`sync_credential_provider`: with this one they
+    the loop that calls them. For the synchronous ones, take :func:`sync_obstore_credentials`: with this one they
     raise ``RuntimeError: no running event loop``.
 
     Args:
@@ -65,17 +66,17 @@ def credential_provider(
     Returns:
         A coroutine function without arguments.
     """
-    return functools.partial(_current, provided_by(provider, taker="credential_provider()"))
+    return functools.partial(_current, provided_by(provider, taker="obstore_credentials()"))
 
 
-def sync_credential_provider(
+def sync_obstore_credentials(
     provider: Provider | Callable[[], Awaitable[Credentials]],
 ) -> Callable[[], S3Credential]:
     """The same for programs that call obstore's synchronous methods (``get``, ``put``), or both kinds.
 
     Refreshes run on one loop in the background, as in :mod:`aiocreds.integrations.boto3`; credentials that are
     held cost no change of threads. A source that is bound to your own loop (an HTTP client made there, say) needs
-    :func:`credential_provider`.
+    :func:`obstore_credentials`.
 
     Args:
         provider: where credentials come from; errors as above.
@@ -83,7 +84,7 @@ def sync_credential_provider(
     Returns:
         A function without arguments, for any thread.
     """
-    return functools.partial(_current_in_any_thread, provided_by(provider, taker="sync_credential_provider()"))
+    return functools.partial(_current_in_any_thread, provided_by(provider, taker="sync_obstore_credentials()"))
 
 
 async def _current(provider: Provider) -> S3Credential:
@@ -103,3 +104,10 @@ def _as_obstore_has_it(credentials: Credentials, provider: Provider) -> S3Creden
         "token": credentials.session_token,
         "expires_at": None if told is None else datetime.now(UTC) + told,
     }
+
+
+if not TYPE_CHECKING:  # for a release, by the names of before; type checkers shall name what is not there
+    __getattr__ = renamed(
+        __name__,
+        {"credential_provider": obstore_credentials, "sync_credential_provider": sync_obstore_credentials},
+    )

@@ -2,8 +2,8 @@
 
 ::
 
-    ask = credential_provider(provider)
-    frame = pl.scan_parquet("s3://my-bucket/*.parquet", credential_provider=ask).collect()
+    credentials = polars_credentials(provider)
+    frame = pl.scan_parquet("s3://my-bucket/*.parquet", credential_provider=credentials).collect()
 
 Install with ``pip install 'aiocreds[polars]'``.
 """
@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from aiocreds._core.provider import provided_by
 from aiocreds.integrations import _background
-from aiocreds.integrations._extras import require
+from aiocreds.integrations._extras import renamed, require
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -31,7 +31,7 @@ SHORTEST = 15.0
 EARLY = 60.0  # it asks again so long before the end: what is on its way must still arrive
 
 
-def credential_provider(
+def polars_credentials(
     provider: Provider | Callable[[], Awaitable[Credentials]],
 ) -> Callable[[], tuple[dict[str, str], int | None]]:
     """Make a ``credential_provider=`` for Polars' ``scan_…``, ``read_…``, ``sink_…`` and ``write_…``.
@@ -46,7 +46,7 @@ def credential_provider(
     Returns:
         A function without arguments that gives keys, and when they expire in seconds since the epoch.
     """
-    return functools.partial(_current, provided_by(provider, taker="credential_provider()"))
+    return functools.partial(_current, provided_by(provider, taker="polars_credentials()"))
 
 
 def _current(provider: Provider) -> tuple[dict[str, str], int | None]:
@@ -56,3 +56,7 @@ def _current(provider: Provider) -> tuple[dict[str, str], int | None]:
         keys["aws_session_token"] = credentials.session_token
     left = provider.status.seconds_left
     return keys, None if left is None else int(time() + max(left - EARLY, SHORTEST))
+
+
+if not TYPE_CHECKING:  # for a release, by the name of before; type checkers shall name what is not there
+    __getattr__ = renamed(__name__, {"credential_provider": polars_credentials})
