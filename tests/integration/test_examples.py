@@ -69,6 +69,7 @@ def keys() -> dict[str, str]:
     return {"AWS_ACCESS_KEY_ID": "AKIAEXAMPLES00001", "AWS_SECRET_ACCESS_KEY": secret()}
 
 
+@pytest.mark.slow
 def test_no_example_is_forgotten() -> None:
     tests = "".join(path.read_text(encoding="utf-8") for path in Path(__file__).parent.glob("test_*.py"))
     examples = [path.stem for path in EXAMPLES.glob("*.py")]
@@ -79,11 +80,13 @@ def test_no_example_is_forgotten() -> None:
 # The first program
 
 
+@pytest.mark.slow
 async def test_the_first_program_shows_who_it_is_and_no_secret(home: Path) -> None:
     ended = await run(EXAMPLES / "first_program.py", home=home, AWS_ACCOUNT_ID="123456789012", **keys())
     assert ended == (0, "Credentials(access_key_id='****0001', account_id='123456789012', provider='env')\n", "")
 
 
+@pytest.mark.slow
 async def test_the_first_program_on_an_instance(aws: Loopback, home: Path) -> None:
     aws.rotate = False
     on = {"AWS_EC2_METADATA_DISABLED": "", "AWS_EC2_METADATA_SERVICE_ENDPOINT": aws.url}
@@ -94,6 +97,7 @@ async def test_the_first_program_on_an_instance(aws: Loopback, home: Path) -> No
     )
 
 
+@pytest.mark.slow
 async def test_without_credentials_it_says_what_the_readme_says(home: Path) -> None:
     with closing(create_server(("127.0.0.1", 0))) as server:
         nobody = f"http://127.0.0.1:{server.getsockname()[1]}"
@@ -108,11 +112,13 @@ async def test_without_credentials_it_says_what_the_readme_says(home: Path) -> N
 # The README
 
 
+@pytest.mark.slow
 def test_the_readme_has_programs() -> None:
     assert len(PROGRAMS) >= 4
     assert [code for code in PROGRAMS if "asyncio.run(" in code], "the first program is a whole one"
 
 
+@pytest.mark.slow
 def test_what_happens_when_is_shown_by_tests_that_are_there() -> None:
     section = README.partition("## What happens when…")[2].partition("\n## ")[0]
     rows = [line for line in section.splitlines() if line.startswith("| ") and "shown by" not in line]
@@ -122,6 +128,7 @@ def test_what_happens_when_is_shown_by_tests_that_are_there() -> None:
         assert f"def {name}(" in (ROOT / file).read_text(encoding="utf-8"), row
 
 
+@pytest.mark.slow
 async def test_the_first_program_of_the_readme_is_the_example(home: Path) -> None:
     (home / "readme.py").write_text(PROGRAMS[0])
     ended = await run(home / "readme.py", home=home, **keys())
@@ -136,6 +143,7 @@ def essence(program: str) -> str:
     return ast.unparse(main)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", range(1, len(PROGRAMS)))
 async def test_the_other_programs_of_the_readme_run(number: int, moto: str, home: Path) -> None:
     """They are the inside of an async function, of a program that has imported what came before."""
@@ -161,6 +169,7 @@ async def test_the_other_programs_of_the_readme_run(number: int, moto: str, home
     assert (ended.status, ended.err) == (0, "")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("first", ["default_chain", "from_ini", "chain"])
 async def test_a_name_is_the_same_whatever_was_imported_before(first: str, home: Path) -> None:
     program = f"from aiocreds import {first}\nfrom aiocreds import chain, from_env\nprint(chain(from_env()))"
@@ -170,6 +179,7 @@ async def test_a_name_is_the_same_whatever_was_imported_before(first: str, home:
 # The others
 
 
+@pytest.mark.slow
 async def test_the_confused_deputy_signs_on_whose_behalf_it_acts(aws: Loopback, home: Path) -> None:
     environ = keys()
     aws.secrets = {environ["AWS_ACCESS_KEY_ID"]: (environ["AWS_SECRET_ACCESS_KEY"], None)}
@@ -185,6 +195,7 @@ async def test_the_confused_deputy_signs_on_whose_behalf_it_acts(aws: Loopback, 
     assert {"x-amz-source-account", "x-amz-source-arn"} <= set(signed)
 
 
+@pytest.mark.slow
 async def test_the_demo_keeps_its_promises(home: Path) -> None:
     ended = await run(EXAMPLES / "demo.py", "4", home=home)
     assert (ended.status, ended.err) == (0, "")
@@ -209,6 +220,7 @@ async def test_the_demo_keeps_its_promises(home: Path) -> None:
     assert "demo-token" not in ended.out
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="signals are sent as POSIX has them")
 async def test_ctrl_c_ends_the_demo_without_a_word(home: Path) -> None:
     environ = {**os.environ, "HOME": str(home), "PYTHONUNBUFFERED": "1"}
@@ -234,6 +246,7 @@ async def test_each_worker_of_a_process_pool_has_credentials_of_its_own(home: Pa
     assert 1 <= int(asked) <= 2
 
 
+@pytest.mark.slow
 async def test_signed_requests_work_without_an_sdk(home: Path) -> None:
     ended = await run(EXAMPLES / "signed_requests.py", home=home)
     out = "aiohttp lists: True\nhttpx reads: ['a,b', '1,2']\nanybody may read it: 200\n"

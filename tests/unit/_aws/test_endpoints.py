@@ -233,6 +233,7 @@ def test_a_region_that_is_no_host_label_is_refused(region: str, options: dict[st
     assert "eu-central-1" in message
 
 
+@pytest.mark.slow
 @given(st.text(max_size=20))
 def test_a_region_never_changes_the_domain(region: str) -> None:
     try:

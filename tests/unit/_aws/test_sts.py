@@ -204,6 +204,7 @@ async def test_two_busy_answers_are_sat_out(aws: Loopback, context: Context, bus
     assert provider.status.failures == 0
 
 
+@pytest.mark.slow
 async def test_retry_after_is_honoured(aws: Loopback, context: Context) -> None:
     provider = role(aws, context)
     aws.script("/", Answer(429, headers={"Retry-After": "1"}))

@@ -431,6 +431,7 @@ async def test_an_unparsable_answer_is_told_in_the_words_of_the_parser(rest: byt
         assert SECRET not in said
 
 
+@pytest.mark.slow
 def test_a_header_that_comes_twice_under_dev_mode() -> None:
     """Which has aiohttp parse strictly: moto's server, for one, sends `Server` twice."""
     code = (

@@ -7,7 +7,11 @@ import os
 import sys
 from pathlib import Path
 
-ROOT = Path(__file__).parents[3]
+import pytest
+
+pytestmark = pytest.mark.slow
+
+ROOT = Path(__file__).parents[2]
 CONFTEST = "from tests.conftest import never_block\n"
 PLANTED = """
 import asyncio, time, threading
