@@ -268,6 +268,7 @@ BOMB = (
 WITHOUT = "answered without AccessKeyId, SecretAccessKey, SessionToken, Expiration"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("body", "words"),
     [
@@ -300,6 +301,7 @@ async def test_an_answer_that_is_none(aws: Loopback, context: Context, body: str
     assert len(aws.requests) == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "body",
     [f"<html>{MARK}</html>", "", BOMB, '<?xml version="1.0" encoding="klingon"?><a/>', "<ErrorResponse/>"],

@@ -250,6 +250,7 @@ async def test_https_may_go_anywhere(aws: Loopback, environ: dict[str, str], hom
     assert not aws.requests
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("uri", "what"), REFUSED)
 async def test_refused(aws: Loopback, environ: dict[str, str], home: Path, uri: str, what: str) -> None:
     """It is told which variable or argument is wrong, and nothing is asked anywhere."""

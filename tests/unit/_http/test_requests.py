@@ -377,6 +377,7 @@ FAILURES: list[tuple[Script, dict[str, Any], str, bool]] = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("script", "options", "what", "silent"), FAILURES)
 async def test_a_failure_is_retried_and_told(
     script: Script, options: dict[str, Any], what: str, silent: bool

@@ -226,6 +226,7 @@ def at(path: Path, kind: str) -> Iterator[str]:
         yield words
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "kind"), every("web token", SOURCES))
 async def test_who_needs_no_file_goes_on_without_it(
     shared_file: Path, context: Context, kind: str, name: str, caplog: pytest.LogCaptureFixture
@@ -245,6 +246,7 @@ async def test_who_needs_no_file_goes_on_without_it(
         assert "name another file in AWS_CONFIG_FILE. Going on without" in message
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "kind"), every("ini", NEEDING))
 async def test_who_needs_it_keeps_the_error(shared_file: Path, context: Context, kind: str, name: str) -> None:
     provider = NEEDING[name](context)

@@ -51,6 +51,7 @@ def keys(value: str) -> Credentials:
     return Credentials("AKIAEXPORT0000001", hostile, session_token=hostile)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("value", HOSTILE)
 @pytest.mark.parametrize("shell", SHELLS)
 def test_a_posix_shell_reads_the_very_value(shell: str, value: str) -> None:

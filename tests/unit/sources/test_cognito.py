@@ -436,6 +436,7 @@ async def test_what_is_no_id_counts_as_none(aws: Loopback, context: Context, kep
 # Cognito says no.
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("code", "remedy"),
     [
@@ -549,6 +550,7 @@ def issued(**fields: object) -> dict[str, object]:
 NEVER = "is not a time since 1970"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("credentials", "words"),
     [

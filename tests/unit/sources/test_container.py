@@ -243,6 +243,7 @@ async def test_the_token_file_is_read_at_each_fetch(
     assert sent(agent) == tokens
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("what", ["missing", "empty", "binary", "folder", "unreadable", "huge"])
 async def test_a_bad_token_file(
     agent: Loopback, context: Context, environ: dict[str, str], home: Path, what: str
@@ -312,6 +313,7 @@ TROUBLE: dict[str, tuple[Script, str]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("what", TROUBLE)
 async def test_trouble_is_retried_as_often_as_asked(agent: Loopback, context: Context, what: str) -> None:
     script, told = TROUBLE[what]
@@ -328,6 +330,7 @@ async def test_trouble_is_retried_as_often_as_asked(agent: Loopback, context: Co
         assert len(agent.requests) - before == count
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("what", TROUBLE)
 async def test_trouble_that_passes(agent: Loopback, context: Context, what: str) -> None:
     agent.script(CONTAINER_PATH, TROUBLE[what][0], TROUBLE[what][0])

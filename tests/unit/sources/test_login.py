@@ -232,6 +232,7 @@ async def test_no_readable_sign_in(sign_in: SignIn, context: Context, content: b
     assert (await provider.fetch()).provider == "login"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("left", [15 * MINUTE, -MINUTE], ids=["good keys", "old keys"])
 @pytest.mark.parametrize("bad", [None, "", " ", 5, ["hUsH"]], ids=repr)
 @pytest.mark.parametrize("field", ["clientId", "refreshToken", "dpopKey", "accessToken"])
@@ -249,6 +250,7 @@ async def test_all_that_is_missing_is_told(sign_in: SignIn, context: Context) ->
     await failure(from_login("me", context=context), LoginRequired, "clientId and no refreshToken:")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("bad", [None, "", 5, "tomorrow"], ids=repr)
 @pytest.mark.parametrize("field", ["accessKeyId", "secretAccessKey", "sessionToken", "expiresAt"])
 async def test_incomplete_keys_are_renewed(sign_in: SignIn, context: Context, field: str, bad: object) -> None:
@@ -626,6 +628,7 @@ def hasty(context: Context) -> Provider:
     return from_login("me", client=ClientConfig(connect_timeout=0.1, read_timeout=0.1), context=context)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("what", TROUBLE)
 async def test_trouble(sign_in: SignIn, context: Context, what: str) -> None:
     script, told = TROUBLE[what]
@@ -638,6 +641,7 @@ async def test_trouble(sign_in: SignIn, context: Context, what: str) -> None:
     assert path.read_bytes() == before
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("what", TROUBLE)
 async def test_trouble_that_passes(sign_in: SignIn, context: Context, what: str) -> None:
     sign_in()
@@ -669,6 +673,7 @@ GARBAGE: dict[str, tuple[object, str]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("what", GARBAGE)
 async def test_garbage(sign_in: SignIn, context: Context, what: str) -> None:
     answer, told = GARBAGE[what]

@@ -77,6 +77,7 @@ async def test_in_mid_rotation(file: Path, before: bytes | None) -> None:
     assert await reading == token
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("content", "kind", "what"),
     [

@@ -447,6 +447,7 @@ async def test_the_file_is_read_at_each_fetch(aws: Loopback, context: Context, t
     assert sent(aws) == tokens
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", ["missing", "empty"])
 async def test_a_rotation_under_way_is_waited_for(
     aws: Loopback, context: Context, token_file: TokenFile, monkeypatch: pytest.MonkeyPatch, how: str
@@ -459,6 +460,7 @@ async def test_a_rotation_under_way_is_waited_for(
     assert sent(aws) == [token]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "what", ["missing", "empty", "binary", "folder", "unreadable", "huge", "lines", "dangling"]
 )
