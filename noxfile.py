@@ -163,10 +163,10 @@ def demo(session: nox.Session) -> None:
 
 @nox.session(python=interpreters())
 def tests(session: nox.Session) -> None:
-    """The tests: all of them on one interpreter, and those not marked `slow` on every other one from 3.11 on."""
+    """All tests on one interpreter; those not marked `slow` on every other one from 3.11 on."""
     install(session, ".", *dependencies("tests"))
     which = [] if session.python == thorough() else ["-m", "not slow"]
-    session.run("pytest", *(session.posargs or ["-n", "3", *which]), **PATIENT)
+    session.run("pytest", *(session.posargs or ["-n", "2", *which]), **PATIENT)
 
 
 @nox.session

@@ -12,7 +12,7 @@ import pytest
 pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).parents[2]
-CONFTEST = "from tests.conftest import never_block\n"
+CONFTEST = "from tests.conftest import blockbuster, never_block\n"
 PLANTED = """
 import asyncio, time, threading
 from aiocreds import Context, Credentials, Provider, SourceUnavailable

@@ -46,7 +46,9 @@ pytestmark = [
     # What asyncio and aiohttp have to say of loops, answers and sessions, ours or not.
     pytest.mark.filterwarnings("ignore:.*BaseEventLoop.__del__:pytest.PytestUnraisableExceptionWarning"),
     pytest.mark.filterwarnings("ignore:.*<function Client:pytest.PytestUnraisableExceptionWarning"),
-    pytest.mark.filterwarnings("ignore:.*<coroutine object (Client|build_client|once):pytest.PytestUnraisableExceptionWarning"),
+    pytest.mark.filterwarnings(
+        "ignore:.*<coroutine object (Client|build_client|once):pytest.PytestUnraisableExceptionWarning"
+    ),
 ]
 ROLE_ARN = "arn:aws:iam::123456789012:role/app"
 LOOPS = 3
@@ -61,7 +63,9 @@ def descriptors() -> int:
     return len(list(Path("/proc/self/fd").iterdir()))
 
 
-async def dropped(main: Callable[[], Awaitable[object]], *, close: bool = False) -> tuple[int, int]:
+async def dropped(
+    main: Callable[[], Awaitable[object]], *, close: bool = False, seconds: float = A_WHILE
+) -> tuple[int, int]:
     """Run this on some loops in a thread, for a while at most, and drop them; the loops and descriptors left."""
     loops: list[ref[asyncio.AbstractEventLoop]] = []
 
@@ -71,7 +75,7 @@ async def dropped(main: Callable[[], Awaitable[object]], *, close: bool = False)
 
         async def for_a_while() -> None:
             task = asyncio.ensure_future(main())
-            await asyncio.wait([task], timeout=A_WHILE)
+            await asyncio.wait([task], timeout=seconds)
             if task.done() and not isinstance(task.exception(), CredentialsError):
                 task.result()
 
@@ -227,7 +231,7 @@ async def test_a_process_that_hangs(machine: Context, home: Path) -> None:
     script = home / "vend"
     script.write_text(f"#!/bin/sh\necho $$ >> {home}/pids\nexec sleep 30\n")
     script.chmod(0o700)
-    assert await dropped(from_process(command=str(script), context=machine).fetch) == (
+    assert await dropped(from_process(command=str(script), context=machine).fetch, seconds=0.3) == (
         0,
         0,
     )  # descriptors: as above

@@ -1,7 +1,7 @@
 """Scenarios of one cache: what it holds, what the source answers, what the caller gets.
 
 `RULES` has one of our own for each of the SDK teams' 24, which lie beside the project and are no part of it. Where
-they are at hand they run as well, and each has to be of the shape of the rule at its place. All run against the pure
+they are at hand they run too, and each has the shape of the rule at its place. All run against the pure
 functions and against a provider.
 """
 

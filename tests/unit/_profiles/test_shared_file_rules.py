@@ -12,9 +12,9 @@ from typing import Any, NamedTuple
 
 import pytest
 
+from aiocreds._core.context import Context
 from aiocreds._profiles import SharedConfig, load
 from aiocreds._profiles.files import locate
-from aiocreds._core.context import Context
 from aiocreds.errors import InvalidConfiguration
 
 DATA = Path(__file__).parents[3] / "../shared/data"
