@@ -52,7 +52,7 @@ pytestmark = [
 ]
 ROLE_ARN = "arn:aws:iam::123456789012:role/app"
 LOOPS = 3
-A_WHILE = 0.06  # seconds; for a loop to get to where it hangs
+A_WHILE = 0.3  # seconds; for a loop to get to where it hangs
 
 
 class Loop(asyncio.SelectorEventLoop):
@@ -63,9 +63,7 @@ def descriptors() -> int:
     return len(list(Path("/proc/self/fd").iterdir()))
 
 
-async def dropped(
-    main: Callable[[], Awaitable[object]], *, close: bool = False, seconds: float = A_WHILE
-) -> tuple[int, int]:
+async def dropped(main: Callable[[], Awaitable[object]], *, close: bool = False) -> tuple[int, int]:
     """Run this on some loops in a thread, for a while at most, and drop them; the loops and descriptors left."""
     loops: list[ref[asyncio.AbstractEventLoop]] = []
 
@@ -75,7 +73,7 @@ async def dropped(
 
         async def for_a_while() -> None:
             task = asyncio.ensure_future(main())
-            await asyncio.wait([task], timeout=seconds)
+            await asyncio.wait([task], timeout=A_WHILE)
             if task.done() and not isinstance(task.exception(), CredentialsError):
                 task.result()
 
@@ -231,7 +229,7 @@ async def test_a_process_that_hangs(machine: Context, home: Path) -> None:
     script = home / "vend"
     script.write_text(f"#!/bin/sh\necho $$ >> {home}/pids\nexec sleep 30\n")
     script.chmod(0o700)
-    assert await dropped(from_process(command=str(script), context=machine).fetch, seconds=0.3) == (
+    assert await dropped(from_process(command=str(script), context=machine).fetch) == (
         0,
         0,
     )  # descriptors: as above
