@@ -142,6 +142,11 @@ def interpreters() -> list[str]:
     return found
 
 
+def thorough() -> str:
+    """The one that runs every test: 3.12, else the Python that runs nox."""
+    return "3.12" if "3.12" in interpreters() else f"3.{sys.version_info.minor}"
+
+
 def install(session: nox.Session, *wanted: str) -> None:
     """Install what a session needs; shown as it goes, which may take minutes, unless all of it is there already."""
     location = Path(session.virtualenv.location or "")
@@ -161,9 +166,10 @@ def demo(session: nox.Session) -> None:
 
 @nox.session(python=interpreters())
 def tests(session: nox.Session) -> None:
-    """The tests, on every interpreter from 3.11 on that this machine has."""
+    """All tests on one interpreter; those not marked `slow` on every other one from 3.11 on."""
     install(session, ".", *dependencies("tests"))
-    session.run("pytest", *(session.posargs or ["-n", "2"]), **PATIENT)
+    which = [] if session.python == thorough() else ["-m", "not slow"]
+    session.run("pytest", *(session.posargs or ["-n", "2", *which]), **PATIENT)
 
 
 @nox.session

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 import time_machine
-from blockbuster import BlockBuster, BlockingError, blockbuster_ctx
+from blockbuster import BlockBuster, BlockingError
 
 from aiocreds import Context
 from tests.helpers.loopback_aws import Loopback
@@ -23,8 +23,17 @@ pytest_plugins = ["tests.helpers.secret_leaks_plugin"]
 SHARED_DATA = Path(__file__).parents[2] / "shared" / "data"
 
 
+@pytest.fixture(scope="session")
+def blockbuster() -> BlockBuster:
+    """Made once, which takes as long as a small test."""
+    blockbuster = BlockBuster("aiocreds")
+    for writing in ("io.TextIOWrapper.write", "io.BufferedWriter.write"):  # where the log goes is not ours
+        blockbuster.functions[writing].can_block_in("logging/__init__.py", "emit")
+    return blockbuster
+
+
 @pytest.fixture(autouse=True)
-def never_block(monkeypatch: pytest.MonkeyPatch) -> Iterator[BlockBuster]:
+def never_block(blockbuster: BlockBuster, monkeypatch: pytest.MonkeyPatch) -> Iterator[BlockBuster]:
     """Fail a test in which our code blocks a loop, also where the error is caught: a provider catches them all."""
     blocked: set[str] = set()
     raised = BlockingError.__init__
@@ -35,10 +44,11 @@ def never_block(monkeypatch: pytest.MonkeyPatch) -> Iterator[BlockBuster]:
         blocked.add(f"{what} in {caller.name}, {Path(caller.filename).name}:{caller.lineno}")
 
     monkeypatch.setattr(BlockingError, "__init__", note)
-    with blockbuster_ctx("aiocreds") as blockbuster:
-        for writing in ("io.TextIOWrapper.write", "io.BufferedWriter.write"):  # where the log goes is not ours
-            blockbuster.functions[writing].can_block_in("logging/__init__.py", "emit")
+    blockbuster.activate()
+    try:
         yield blockbuster
+    finally:
+        blockbuster.deactivate()
     assert not blocked, f"the loop was blocked: {blocked}"
 
 

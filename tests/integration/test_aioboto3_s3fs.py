@@ -21,7 +21,10 @@ from tests.helpers.scripted import Source, issue
 REGION = "eu-central-1"
 TASKS = 50
 
-pytestmark = pytest.mark.filterwarnings("ignore:datetime.datetime.utc:DeprecationWarning")  # older botocore
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.filterwarnings("ignore:datetime.datetime.utc:DeprecationWarning"),
+]  # older botocore
 
 
 @pytest.fixture

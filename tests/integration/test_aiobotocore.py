@@ -208,6 +208,7 @@ async def test_keys_without_a_token_send_none(aws: Loopback, connect: Connect) -
     assert "X-Amz-Security-Token" not in aws.requests[0].headers
 
 
+@pytest.mark.slow
 async def test_fifty_tasks_keep_calling_s3_while_their_role_rotates(moto: str, connect: Connect) -> None:
     """Moto checks every signature, the token, and what the role may do."""
     user = await asyncio.to_thread(a_user_and_a_role, moto)
@@ -521,6 +522,7 @@ async def test_a_presigned_url_outlives_its_promise_when_asked_to(connect: Conne
         assert end < datetime.now(UTC) + timedelta(hours=1, minutes=1)
 
 
+@pytest.mark.slow
 async def test_the_example_of_presigning_gives_a_url_that_works(moto: str, connect: Connect, home: Path) -> None:
     s3 = await connect(attach(a_session(), Source().provider()), endpoint_url=moto)
     await s3.create_bucket(Bucket="shared", CreateBucketConfiguration={"LocationConstraint": REGION})

@@ -33,6 +33,7 @@ ROLE = {"RoleArn": "arn:aws:iam::123456789012:role/app", "RoleSessionName": "ran
 TASKS = 50
 
 pytestmark = [
+    pytest.mark.slow,
     pytest.mark.filterwarnings("ignore:datetime.datetime.utc:DeprecationWarning"),  # older botocore
     pytest.mark.filterwarnings("ignore:aiobotocore's httpx backend now prefers httpx2:DeprecationWarning"),
 ]

@@ -245,6 +245,7 @@ def test_a_long_lived_client_signs_with_what_is_current(sts: Strict) -> None:
     assert sts.signers == [f"ASIASTRICT{number:06}" for number in (1, 1, 2, 2, 3, 3, 4, 4)]
 
 
+@pytest.mark.slow
 def test_twenty_threads_keep_calling_while_credentials_rotate(sts: Strict) -> None:
     provider = named(_async(lambda: sts.source(4.0)))
     client = connect(provider, sts.url)
@@ -342,6 +343,7 @@ async def test_a_call_from_a_running_loop_gets_its_answer(moto: str, sts: Strict
     await asyncio.sleep(0)
 
 
+@pytest.mark.slow
 async def test_one_provider_serves_both_worlds(sts: Strict) -> None:
     source = Source(usual=sts.source)
     provider = source.provider()
@@ -559,6 +561,7 @@ def test_without_botocore_the_import_says_what_to_install(monkeypatch: pytest.Mo
         import_module("aiocreds.integrations.boto3")
 
 
+@pytest.mark.slow
 async def test_the_example_keeps_its_promises(home: Path) -> None:
     ended = await run(EXAMPLES / "boto3_too.py", "5", home=home)
     assert (ended.status, ended.err) == (0, "")

@@ -60,6 +60,7 @@ async def shown(machine: Machine, *arguments: str, **variables: str) -> dict[str
     return found
 
 
+@pytest.mark.slow
 @SHOWN
 async def test_the_command_has_the_credentials_and_none_of_the_parents(machine: Machine) -> None:
     stale = dict.fromkeys(LEAKS, secret("stale"))
@@ -74,6 +75,7 @@ async def test_the_command_has_the_credentials_and_none_of_the_parents(machine: 
     assert "stale" not in json.dumps(environ)
 
 
+@pytest.mark.slow
 async def test_a_server_hands_over_no_keys_at_all(machine: Machine) -> None:
     stale = dict.fromkeys(LEAKS, secret("stale"))
     environ = await shown(machine, "--profile", "dev", "--server", **stale)
@@ -84,6 +86,7 @@ async def test_a_server_hands_over_no_keys_at_all(machine: Machine) -> None:
     assert MARK not in json.dumps(environ)
 
 
+@pytest.mark.slow
 @SHOWN
 async def test_temporary_credentials_bring_token_and_expiration(aws: Loopback, home: Path) -> None:
     environ = await shown(Machine(home, {**aws.environ, "AWS_EC2_METADATA_DISABLED": ""}))
@@ -92,6 +95,7 @@ async def test_temporary_credentials_bring_token_and_expiration(aws: Loopback, h
     assert environ["AWS_CREDENTIAL_EXPIRATION"].endswith("Z")
 
 
+@pytest.mark.slow
 @BOTH
 @SHOWN
 async def test_the_region(server: list[str], machine: Machine) -> None:
@@ -111,6 +115,7 @@ async def test_its_exit_status_is_the_commands(server: list[str], machine: Machi
         assert ended == (status, "", "")
 
 
+@pytest.mark.slow
 @BOTH
 async def test_words_arrive_as_they_are(server: list[str], machine: Machine) -> None:
     words = ["", " a b ", "--", "--server", "-h", "$HOME", "it's", "*", "--debug"]
@@ -119,6 +124,7 @@ async def test_words_arrive_as_they_are(server: list[str], machine: Machine) -> 
     assert (json.loads(ended.out), ended.err) == (words, "")
 
 
+@pytest.mark.slow
 @BOTH
 async def test_what_cannot_be_run(server: list[str], machine: Machine, tmp_path: Path) -> None:
     plain = tmp_path / "plain"
@@ -136,6 +142,7 @@ async def test_what_cannot_be_run(server: list[str], machine: Machine, tmp_path:
     assert ended == (126, "", f"aiocreds exec: {plain}: Exec format error\n")
 
 
+@pytest.mark.slow
 @BOTH
 async def test_nothing_runs_without_credentials(server: list[str], machine: Machine) -> None:
     ended = await machine.aiocreds("exec", *server, "--", "echo", "ran")
@@ -213,6 +220,7 @@ async def test_a_key_at_the_terminal_reaches_the_command_once(key: str, name: st
     assert (ended.status, ended.err) == (9, "")
 
 
+@pytest.mark.slow
 async def test_a_default_profile_does_not_win_over_the_server(machine: Machine) -> None:
     credentials = machine.home / ".aws" / "credentials"
     credentials.write_text(
@@ -224,6 +232,7 @@ async def test_a_default_profile_does_not_win_over_the_server(machine: Machine) 
     assert f"the default profile ({credentials}:1) would win over the endpoint" in ended.err
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "key", ["aws_access_key_id", "role_arn", "sso_session", "sso_role_name", "sso_region", "credential_process"]
 )
@@ -236,6 +245,7 @@ async def test_other_default_profiles_stay_visible(key: str, machine: Machine) -
     assert json.loads(ended.out)["AWS_CONFIG_FILE"] == os.devnull
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "text",
     [
@@ -256,6 +266,7 @@ async def test_a_default_profile_as_other_sdks_read_it(text: str, machine: Machi
     assert "would win over the endpoint" in ended.err
 
 
+@pytest.mark.slow
 async def test_a_circle_through_a_command_comes_to_an_end(machine: Machine) -> None:
     (machine.home / ".aws" / "config").write_text(
         f"[profile st]\naws_access_key_id = AKIADEV0000000001\naws_secret_access_key = {secret()}\n"
@@ -287,6 +298,7 @@ async def test_the_exit_status_tells_though_nobody_can_hear(words: str, status: 
     assert ended == (status, "", "")
 
 
+@pytest.mark.slow
 async def test_the_server_wants_its_token(machine: Machine) -> None:
     program = """if True:
         import os, urllib.error, urllib.request
@@ -302,6 +314,7 @@ async def test_the_server_wants_its_token(machine: Machine) -> None:
     assert ended == (0, "401 False\n401 False\n200\n", "")
 
 
+@pytest.mark.slow
 async def test_it_refreshes_for_as_long_as_the_command_runs(aws: Loopback, home: Path) -> None:
     aws.lifetime = timedelta(seconds=3)
     program = """if True:
@@ -336,6 +349,7 @@ async def test_ctrl_c_while_it_waits_for_credentials(aws: Loopback, home: Path) 
         assert (process.returncode, out, err) == (status, b"", b"")
 
 
+@pytest.mark.slow
 @BOTH
 @pytest.mark.parametrize("kind", ["a folder", "a pipe"])
 async def test_keys_of_the_environment_need_no_shared_file(server: list[str], machine: Machine, kind: str) -> None:
@@ -351,6 +365,7 @@ async def test_keys_of_the_environment_need_no_shared_file(server: list[str], ma
     assert ended.err.count("cannot be read") == 1
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="pipes of POSIX")
 def test_a_pipe_for_a_shared_file_is_not_waited_for(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "credentials")

@@ -144,6 +144,7 @@ def machine(aws: Loopback, home: Path) -> Machine:
     return Machine(home, {**aws.environ, "AWS_EC2_METADATA_DISABLED": ""})
 
 
+@pytest.mark.slow
 @each_client
 async def test_a_client_gets_credentials_and_follows_refreshes(
     client: str, aws: Loopback, machine: Machine
@@ -163,6 +164,7 @@ async def test_a_client_gets_credentials_and_follows_refreshes(
     assert (server.process.returncode, server.err) == (0, "")
 
 
+@pytest.mark.slow
 @each_client
 async def test_a_client_without_the_token_is_refused(client: str, machine: Machine) -> None:
     async with machine.serving() as server:
@@ -174,6 +176,7 @@ async def test_a_client_without_the_token_is_refused(client: str, machine: Machi
             await program.end()
 
 
+@pytest.mark.slow
 @each_client
 async def test_a_client_under_exec_gets_credentials(client: str, aws: Loopback, machine: Machine) -> None:
     aws.lifetime = timedelta(seconds=3)
@@ -225,6 +228,7 @@ def silent_connections(server: Server, number: int) -> Iterator[None]:
         yield
 
 
+@pytest.mark.slow
 async def test_it_outlives_its_source(aws: Loopback, machine: Machine) -> None:
     aws.lifetime = timedelta(seconds=2)
     async with machine.serving() as server:
@@ -245,6 +249,7 @@ async def test_it_outlives_its_source(aws: Loopback, machine: Machine) -> None:
     assert MARK not in server.err
 
 
+@pytest.mark.slow
 async def test_a_source_that_is_down_at_the_start(aws: Loopback, machine: Machine) -> None:
     aws.down()
     async with machine.serving() as server:
@@ -261,6 +266,7 @@ async def test_a_source_that_is_down_at_the_start(aws: Loopback, machine: Machin
                 await asyncio.sleep(0.2)
 
 
+@pytest.mark.slow
 async def test_a_hundred_clients_as_it_starts_make_one_call(aws: Loopback, machine: Machine) -> None:
     async with machine.serving() as server, aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as http:
         url, token = server.environ.values()
@@ -299,6 +305,7 @@ async def test_it_ends_while_connections_are_silent_and_its_source_hangs(machine
     assert server.err == ""
 
 
+@pytest.mark.slow
 async def test_one_path_a_profile(machine: Machine) -> None:
     lines = [
         f"[profile {name}]\naws_access_key_id = AKIA{name.upper():0>12}\naws_secret_access_key = {secret()}\n"
@@ -315,6 +322,7 @@ async def test_one_path_a_profile(machine: Machine) -> None:
         assert (await ask(urls[0].rpartition("/")[0] + "/", token))[0] == 404
 
 
+@pytest.mark.slow
 async def test_who_waits_for_one_profile_does_not_keep_others_from_theirs(machine: Machine) -> None:
     (machine.home / ".aws" / "config").write_text(
         "[profile slow]\ncredential_process = sleep 30\n"
@@ -340,6 +348,7 @@ async def test_who_waits_for_one_profile_does_not_keep_others_from_theirs(machin
             await program.end()
 
 
+@pytest.mark.slow
 async def test_profiles_whose_names_are_no_paths(machine: Machine) -> None:
     name = "a/../b%2F@c:+"  # all that the grammar of the files allows
     (machine.home / ".aws" / "config").write_text(
@@ -355,6 +364,7 @@ async def test_profiles_whose_names_are_no_paths(machine: Machine) -> None:
     assert ended.err == "aiocreds serve: nothing can be served at /..: clients take it for another path\n"
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="nothing tells its descriptors here")
 async def test_a_flood_of_silent_connections(aws: Loopback, machine: Machine) -> None:
     aws.lifetime = timedelta(seconds=2)  # it has to ask its source while the flood lasts
@@ -378,6 +388,7 @@ async def test_a_flood_of_silent_connections(aws: Loopback, machine: Machine) ->
     assert server.err == f"aiocreds serve: {told}\n"
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="elsewhere nobody can take a process's descriptors away")
 async def test_a_process_without_descriptors_says_so_once(machine: Machine) -> None:
     import resource
@@ -392,6 +403,7 @@ async def test_a_process_without_descriptors_says_so_once(machine: Machine) -> N
     assert server.err == "aiocreds serve: no connection can be accepted: Too many open files\n"
 
 
+@pytest.mark.slow
 async def test_the_token_in_a_file(machine: Machine, tmp_path: Path) -> None:
     file = tmp_path / "token"
     file.touch(mode=0o600)
@@ -409,6 +421,7 @@ async def test_the_token_in_a_file(machine: Machine, tmp_path: Path) -> None:
     assert not file.exists()
 
 
+@pytest.mark.slow
 async def test_the_token_that_a_killed_server_has_left_is_replaced(machine: Machine, tmp_path: Path) -> None:
     file = tmp_path / "token"
     async with machine.serving("--token-file", str(file)) as server:
@@ -421,6 +434,7 @@ async def test_the_token_that_a_killed_server_has_left_is_replaced(machine: Mach
     assert not file.exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("kind", "complaint"),
     [
@@ -457,6 +471,7 @@ async def test_what_may_be_somebody_elses_is_no_token_file(
         assert file.read_text() == text
 
 
+@pytest.mark.slow
 async def test_a_file_that_holds_something_else_stays(machine: Machine, tmp_path: Path) -> None:
     mine, beside = tmp_path / "credentials", tmp_path / "token.notes.tmp"
     mine.write_text("[default]\n")
@@ -473,6 +488,7 @@ async def test_a_file_that_holds_something_else_stays(machine: Machine, tmp_path
     assert beside.read_text() == "mine"
 
 
+@pytest.mark.slow
 async def test_a_newer_servers_token_file_stays(machine: Machine, tmp_path: Path) -> None:
     file = tmp_path / "token"
     async with machine.serving("--token-file", str(file)):
@@ -480,6 +496,7 @@ async def test_a_newer_servers_token_file_stays(machine: Machine, tmp_path: Path
     assert file.read_text() == "newer"
 
 
+@pytest.mark.slow
 async def test_what_keeps_it_from_starting(machine: Machine, tmp_path: Path) -> None:
     async with machine.serving() as server:
         port = server.environ[FULL_URI].split(":")[2].strip("/")
@@ -495,6 +512,7 @@ async def test_what_keeps_it_from_starting(machine: Machine, tmp_path: Path) -> 
     assert ended.err.startswith("aiocreds serve: profile 'no-such-one' is neither in ")
 
 
+@pytest.mark.slow
 async def test_started_again_where_its_variables_are_set_it_does_not_ask_itself(machine: Machine) -> None:
     async with machine.serving() as server:
         before = server.environ
@@ -534,6 +552,7 @@ async def test_at_a_terminal_it_prints_lines_to_paste_and_how_it_ends(machine: M
     assert not file.exists()
 
 
+@pytest.mark.slow
 async def test_debug_shows_no_token_and_no_secret(machine: Machine) -> None:
     async with machine.serving("--debug") as server:
         url, token = server.environ.values()

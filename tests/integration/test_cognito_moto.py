@@ -18,6 +18,8 @@ from tests.unit._aws.test_sts import failure_of
 if TYPE_CHECKING:
     from aiocreds import Context, Provider
 
+pytestmark = pytest.mark.slow
+
 REGION = "eu-central-1"
 BUCKET = {"CreateBucketConfiguration": {"LocationConstraint": REGION}}
 

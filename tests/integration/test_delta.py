@@ -19,6 +19,8 @@ from tests.integration.test_obstore import BUCKET, REGION, Lake, ShortLived, lak
 if TYPE_CHECKING:
     from aiocreds import Provider
 
+pytestmark = pytest.mark.slow
+
 deltalake: Any = pytest.importorskip("deltalake")
 pl: Any = pytest.importorskip("polars")
 

@@ -107,6 +107,7 @@ def essence(program: str) -> str:
     return ast.unparse(main)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "program",
     [it for it in PROGRAMS if it.page != TESTING],
@@ -143,6 +144,7 @@ async def test_the_programs_run(program: Program, moto: str, home: Path) -> None
     assert (ended.status, ended.err) == (0, ""), ended.err
 
 
+@pytest.mark.slow
 async def test_the_tests_of_the_testing_page_pass(home: Path) -> None:
     """Its blocks in order are a test module, but for the first, which is of conftest.py."""
     first, *blocks = [it.code for it in PROGRAMS if it.page == TESTING]

@@ -66,6 +66,7 @@ def keys() -> dict[str, str]:
     return {"AWS_ACCESS_KEY_ID": "AKIAEXAMPLES00001", "AWS_SECRET_ACCESS_KEY": secret()}
 
 
+@pytest.mark.slow
 def test_no_example_is_forgotten() -> None:
     tests = "".join(path.read_text(encoding="utf-8") for path in Path(__file__).parent.glob("test_*.py"))
     examples = [path.stem for path in EXAMPLES.glob("*.py")]
@@ -76,11 +77,13 @@ def test_no_example_is_forgotten() -> None:
 # The first program
 
 
+@pytest.mark.slow
 async def test_the_first_program_shows_who_it_is_and_no_secret(home: Path) -> None:
     ended = await run(EXAMPLES / "first_program.py", home=home, AWS_ACCOUNT_ID="123456789012", **keys())
     assert ended == (0, "Credentials(access_key_id='****0001', account_id='123456789012', provider='env')\n", "")
 
 
+@pytest.mark.slow
 async def test_the_first_program_on_an_instance(aws: Loopback, home: Path) -> None:
     aws.rotate = False
     on = {"AWS_EC2_METADATA_DISABLED": "", "AWS_EC2_METADATA_SERVICE_ENDPOINT": aws.url}
@@ -91,6 +94,7 @@ async def test_the_first_program_on_an_instance(aws: Loopback, home: Path) -> No
     )
 
 
+@pytest.mark.slow
 async def test_without_credentials_it_says_what_the_readme_says(home: Path) -> None:
     with closing(create_server(("127.0.0.1", 0))) as server:
         nobody = f"http://127.0.0.1:{server.getsockname()[1]}"
@@ -105,6 +109,7 @@ async def test_without_credentials_it_says_what_the_readme_says(home: Path) -> N
 # Names
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("first", ["default_chain", "from_ini", "chain"])
 async def test_a_name_is_the_same_whatever_was_imported_before(first: str, home: Path) -> None:
     program = f"from aiocreds import {first}\nfrom aiocreds import chain, from_env\nprint(chain(from_env()))"
@@ -114,6 +119,7 @@ async def test_a_name_is_the_same_whatever_was_imported_before(first: str, home:
 # The others
 
 
+@pytest.mark.slow
 async def test_the_confused_deputy_signs_on_whose_behalf_it_acts(aws: Loopback, home: Path) -> None:
     environ = keys()
     aws.secrets = {environ["AWS_ACCESS_KEY_ID"]: (environ["AWS_SECRET_ACCESS_KEY"], None)}
@@ -129,6 +135,7 @@ async def test_the_confused_deputy_signs_on_whose_behalf_it_acts(aws: Loopback, 
     assert {"x-amz-source-account", "x-amz-source-arn"} <= set(signed)
 
 
+@pytest.mark.slow
 async def test_the_demo_keeps_its_promises(home: Path) -> None:
     ended = await run(EXAMPLES / "demo.py", "4", home=home)
     assert (ended.status, ended.err) == (0, "")
@@ -153,6 +160,7 @@ async def test_the_demo_keeps_its_promises(home: Path) -> None:
     assert "demo-token" not in ended.out
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="signals are sent as POSIX has them")
 async def test_ctrl_c_ends_the_demo_without_a_word(home: Path) -> None:
     environ = {**os.environ, "HOME": str(home), "PYTHONUNBUFFERED": "1"}
@@ -178,6 +186,7 @@ async def test_each_worker_of_a_process_pool_has_credentials_of_its_own(home: Pa
     assert 1 <= int(asked) <= 2
 
 
+@pytest.mark.slow
 async def test_signed_requests_work_without_an_sdk(home: Path) -> None:
     ended = await run(EXAMPLES / "signed_requests.py", home=home)
     out = "aiohttp lists: True\nhttpx reads: ['a,b', '1,2']\nanybody may read it: 200\n"

@@ -32,6 +32,7 @@ def keys() -> dict[str, str]:
     return {"AWS_ACCESS_KEY_ID": KEY, "AWS_SECRET_ACCESS_KEY": secret(), "AWS_SESSION_TOKEN": secret("token")}
 
 
+@pytest.mark.slow
 async def test_found_and_confirmed(machine: Machine) -> None:
     ended = await machine.aiocreds("explain", **keys())
     assert (ended.status, ended.err) == (0, "")
@@ -41,18 +42,21 @@ async def test_found_and_confirmed(machine: Machine) -> None:
     assert "\x1b" not in ended.out
 
 
+@pytest.mark.slow
 async def test_found_and_not_asked_about(machine: Machine, aws: Loopback) -> None:
     ended = await machine.aiocreds("explain", "--offline", **keys())
     assert ended.status == 0
     assert not aws.requests
 
 
+@pytest.mark.slow
 async def test_none_found(machine: Machine) -> None:
     ended = await machine.aiocreds("explain")
     assert (ended.status, ended.err) == (1, "")
     assert ended.out.startswith("✗ no credentials")
 
 
+@pytest.mark.slow
 async def test_found_but_broken(machine: Machine, aws: Loopback) -> None:
     aws.always("/", sts_error("InvalidClientTokenId"))
     ended = await machine.aiocreds("explain", "--json", **keys())
@@ -61,12 +65,14 @@ async def test_found_but_broken(machine: Machine, aws: Loopback) -> None:
     assert document["error"]["code"] == "InvalidClientTokenId"
 
 
+@pytest.mark.slow
 async def test_a_warning_is_told_once(machine: Machine) -> None:
     ended = await machine.aiocreds("explain", "--offline", AWS_PROFILE="app", **keys())
     assert ended.err == ""
     assert ended.out.count("AWS_PROFILE") == 1
 
 
+@pytest.mark.slow
 async def test_debugging_shows_no_secret_either(machine: Machine) -> None:
     ended = await machine.aiocreds("explain", "--debug", **keys())
     assert ended.status == 0
@@ -74,6 +80,7 @@ async def test_debugging_shows_no_secret_either(machine: Machine) -> None:
     assert MARK not in ended.out + ended.err
 
 
+@pytest.mark.slow
 async def test_a_terminal_without_unicode(machine: Machine) -> None:
     ended = await machine.aiocreds("explain", PYTHONIOENCODING="ascii")
     assert ended.status == 1
@@ -113,6 +120,7 @@ def program(home: Path) -> Path:
     return folder
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "winner", "key"),
     [
@@ -137,6 +145,7 @@ async def test_what_a_program_uses_is_explained(
         assert "\n├─ · environment (from_env)  nothing here (" in ended.out
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "complaint"),
     [
@@ -175,6 +184,7 @@ async def test_what_cannot_be_explained_is_told_clearly(
     assert MARK not in ended.err
 
 
+@pytest.mark.slow
 async def test_a_program_chooses_its_profile_itself(machine: Machine) -> None:
     ended = await machine.aiocreds("explain", "dev", "--provider", "app.aws:provider")
     told = "--provider and --profile are both given: a program chooses its profile itself"
@@ -230,6 +240,7 @@ async def test_nobody_at_a_terminal_is_told_nothing(machine: Machine, aws: Loopb
     assert (ended.status, ended.err) == (2, "")
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="there are no pseudo-terminals")
 def test_a_terminal_gets_colours(home: Path) -> None:
     import pty

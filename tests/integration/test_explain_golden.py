@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from aiocreds._explain import Step
     from tests.helpers.loopback_aws import Loopback
 
+pytestmark = pytest.mark.slow
+
 GOLDEN = Path(__file__).parent / "golden"
 SCREEN = 24  # lines
 REWRITE = os.environ.get("AIOCREDS_REWRITE_GOLDEN") == "1"

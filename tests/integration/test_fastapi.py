@@ -149,6 +149,7 @@ async def test_a_service_has_credentials_from_its_start_to_its_end(aws: Loopback
     assert_left_in_peace(service)
 
 
+@pytest.mark.slow
 async def test_a_service_that_starts_without_metadata(aws: Loopback, moto: str, home: Path) -> None:
     aws.down()
     environ = {"AWS_EC2_METADATA_SERVICE_ENDPOINT": aws.url, "AWS_ENDPOINT_URL": moto}
@@ -170,6 +171,7 @@ async def test_a_service_that_starts_without_metadata(aws: Loopback, moto: str, 
     assert_left_in_peace(service)
 
 
+@pytest.mark.slow
 async def test_refreshes_come_without_requests_and_an_outage_passes_unnoticed(
     aws: Loopback, moto: str, home: Path
 ) -> None:
@@ -238,6 +240,7 @@ SEVERAL = """
 """
 
 
+@pytest.mark.slow
 async def test_several_providers_in_one_app(aws: Loopback, home: Path) -> None:
     (home / "several.py").write_text(dedent(SEVERAL))
     environ = {**aws.environ, "AWS_CONTAINER_CREDENTIALS_FULL_URI": aws.url + CONTAINER_PATH}
@@ -377,6 +380,7 @@ WITH_PID = """
 """
 
 
+@pytest.mark.slow
 async def test_a_worker_killed_in_mid_refresh_is_missed_by_nobody(aws: Loopback, home: Path) -> None:
     (home / "workers.py").write_text(dedent(WITH_PID))
     aws.lifetime = timedelta(seconds=6)

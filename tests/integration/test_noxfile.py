@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 pytestmark = [
+    pytest.mark.slow,
     pytest.mark.skipif(sys.platform == "win32", reason="signals are sent as POSIX has them"),
     pytest.mark.skipif(find_spec("ensurepip") is None, reason="this Python cannot make environments with pip"),
     pytest.mark.timeout(180),

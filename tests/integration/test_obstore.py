@@ -156,6 +156,7 @@ class Counting:
 # With a real store
 
 
+@pytest.mark.slow
 async def test_fifty_tasks_call_through_three_rotations(lake: Lake) -> None:
     source = ShortLived(lake.role(), lifetime=2.5)
     store = lake.store(obstore_credentials(source.provider()))
@@ -250,6 +251,7 @@ async def test_the_synchronous_methods_say_that_they_have_no_loop(lake: Lake) ->
         await asyncio.to_thread(store.head, "greeting")
 
 
+@pytest.mark.slow
 async def test_synchronous_methods_through_a_rotation(lake: Lake) -> None:
     source = ShortLived(lake.role(), lifetime=2.0)
     store = lake.store(sync_obstore_credentials(source.provider()))
@@ -275,6 +277,7 @@ async def test_a_store_with_a_provider_stays_in_its_process(lake: Lake) -> None:
     assert MARK not in repr(store)
 
 
+@pytest.mark.slow
 async def test_the_example(lake: Lake, home: Path) -> None:
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-W", "error", EXAMPLES / "obstore_s3.py", BUCKET),

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
     from aiocreds import Provider
 
+pytestmark = pytest.mark.slow
+
 pl: Any = pytest.importorskip("polars")
 
 from aiocreds.integrations.polars import polars_credentials  # noqa: E402 - it wants polars

@@ -53,7 +53,10 @@ from tests.helpers.sign_in_services import OIDC, PORTAL, SIGN_IN, SignInServer
 from tests.integration.test_process_terminal import PIPED_INPUT
 
 LOADER: Any = Loader()  # botocore's data files, read once for all sessions
-pytestmark = pytest.mark.shows_secrets("stdout", because="botocore reads there what a process prints")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.shows_secrets("stdout", because="botocore reads there what a process prints"),
+]
 
 KNOWN = ("A", "B", "C", "D", "BASE", "CONFIG", "CREDENTIALS", "ENVIRONMENT")
 ERROR, KEYS, PROCESS = "an error", "keys", "a process"

@@ -19,6 +19,8 @@ from tests.integration.test_obstore import BUCKET, EXAMPLES, REGION, Lake, Short
 if TYPE_CHECKING:
     from pathlib import Path
 
+pytestmark = pytest.mark.slow
+
 pytest.importorskip("pyiceberg")
 pytest.importorskip("sqlalchemy")
 s3fs: Any = pytest.importorskip("s3fs")

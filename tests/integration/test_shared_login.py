@@ -19,6 +19,8 @@ from tests.helpers.loopback_aws import Answer, Loopback
 from tests.helpers.scripted import until
 from tests.helpers.sign_in_services import ACCOUNT, LOGIN_SESSION, SIGN_IN
 
+pytestmark = pytest.mark.slow
+
 MINUTE = timedelta(minutes=1)
 PRINTED = pytest.mark.shows_secrets("stdout", because="the programs print what they got")
 SRC = Path(__file__).parents[2] / "src"

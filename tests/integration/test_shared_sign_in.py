@@ -189,6 +189,7 @@ def shown(aws: Loopback) -> list[str]:
 # Many processes of ours.
 
 
+@pytest.mark.slow
 async def test_eight_processes_renew_one_sign_in_at_once(
     aws: Loopback, environ: dict[str, str], file: Path
 ) -> None:
@@ -209,12 +210,14 @@ async def test_eight_processes_renew_one_sign_in_at_once(
             rewrite(file, expiresAt=ENDED)
 
 
+@pytest.mark.slow
 async def test_a_process_killed_at_any_line_while_it_writes(environ: dict[str, str], home: Path) -> None:
     outcomes = json.loads(await run(environ, KILLED, str(home / "token.json"), str(home / "token.lock")))
     assert outcomes["old"] > 50
     assert outcomes["new"] > 5
 
 
+@pytest.mark.slow
 async def test_processes_killed_now_and_then(
     aws: Loopback, environ: dict[str, str], home: Path, file: Path
 ) -> None:
@@ -256,6 +259,7 @@ async def test_a_loop_closed_in_the_middle(
     assert aws.count(OIDC) == 2
 
 
+@pytest.mark.slow
 async def test_a_holder_of_the_lock_that_is_stopped(
     aws: Loopback,
     environ: dict[str, str],
@@ -283,6 +287,7 @@ async def test_a_holder_of_the_lock_that_is_stopped(
 # botocore and AWS CLI.
 
 
+@pytest.mark.slow
 async def test_botocore_reads_what_we_wrote(aws: Loopback, environ: dict[str, str], file: Path) -> None:
     await from_sso("app", context=Context(environ))()
     key = await run(environ, BOTOCORE, "app")
@@ -291,6 +296,7 @@ async def test_botocore_reads_what_we_wrote(aws: Loopback, environ: dict[str, st
     assert shown(aws) == [cached(file)["accessToken"]] * 2
 
 
+@pytest.mark.slow
 async def test_by_turns(aws: Loopback, environ: dict[str, str], file: Path) -> None:
     """Whoever renews it, the other reads it, and renews it next with the refresh token that the first one left."""
     aws.sign_in.token_life = SOON
@@ -312,6 +318,7 @@ async def test_by_turns(aws: Loopback, environ: dict[str, str], file: Path) -> N
     assert shown(aws)[-1] == shown(aws)[-2]
 
 
+@pytest.mark.slow
 async def test_the_older_form_is_read_by_both(
     aws: Loopback, environ: dict[str, str], home: Path, file: Path
 ) -> None:
@@ -321,6 +328,7 @@ async def test_the_older_form_is_read_by_both(
     assert shown(aws) == [token, token]
 
 
+@pytest.mark.slow
 async def test_both_want_a_person_when_it_can_be_renewed_no_more(
     aws: Loopback, environ: dict[str, str], file: Path
 ) -> None:
@@ -332,6 +340,7 @@ async def test_both_want_a_person_when_it_can_be_renewed_no_more(
     assert b"UnauthorizedSSOTokenError" in err or b"TokenRetrievalError" in err or b"expired" in err
 
 
+@pytest.mark.slow
 async def test_aws_cli(aws: Loopback, environ: dict[str, str], file: Path) -> None:
     aws.always("/", Answer(body=IDENTITY, headers={"Content-Type": "text/xml"}))
     arguments = "sts", "get-caller-identity", "--profile", "app", "--output", "json"

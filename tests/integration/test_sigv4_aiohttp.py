@@ -53,6 +53,8 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator
     from pathlib import Path
 
+pytestmark = pytest.mark.slow
+
 BODY = b"a body \x00\xff" * 10
 
 

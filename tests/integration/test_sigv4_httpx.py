@@ -52,6 +52,8 @@ from tests.unit._aws.test_sigv4_judge import (
 if TYPE_CHECKING:
     from pathlib import Path
 
+pytestmark = pytest.mark.slow
+
 NO_TLS = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # loading certificates takes longer than most tests
 BODY = b"a body \x00\xff" * 10
 ClientOf = Callable[..., Awaitable[httpx.AsyncClient]]

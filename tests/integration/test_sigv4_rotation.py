@@ -17,6 +17,8 @@ from tests.integration.test_obstore import BUCKET, REGION, Lake, ShortLived, lak
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
+pytestmark = pytest.mark.slow
+
 __all__ = ["lake"]
 
 TASKS = 50

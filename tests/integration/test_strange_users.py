@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from tests.helpers.loopback_aws import Loopback
 
 pytestmark = [
+    pytest.mark.slow,
     pytest.mark.skipif(
         sys.platform == "win32" or os.geteuid() != 0, reason="only root can become a user whom nobody knows"
     ),

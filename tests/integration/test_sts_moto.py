@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
     from aiocreds import Context
 
+pytestmark = pytest.mark.slow
+
 REGION = "eu-central-1"
 ACCOUNT = "123456789012"
 

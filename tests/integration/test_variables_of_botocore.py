@@ -38,6 +38,8 @@ if TYPE_CHECKING:
 
     Setting = str | tuple[str, ...]
 
+pytestmark = pytest.mark.slow
+
 TABLES: Any = cast("Any", botocore.configprovider)
 VARIABLE = re.compile(r"(_X_)?(AWS|AMZN|BOTO|BOTOCORE|REQUESTS)_[A-Z0-9_]+|SSLKEYLOGFILE|_X_AMZN_[A-Z_]+")
 KEY = re.compile(r"[a-z][a-z0-9]*(_[a-z0-9]+)+|region")

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
     from aiocreds import Context, Provider
 
+pytestmark = pytest.mark.slow
+
 REGION = "eu-central-1"
 ACCOUNT = "123456789012"
 ROLE_ARN = f"arn:aws:iam::{ACCOUNT}:role/pod"

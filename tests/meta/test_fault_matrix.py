@@ -14,7 +14,7 @@ from tests.stress.faults.table import ANEW, INTRODUCTION, kept, section
 if TYPE_CHECKING:
     from pathlib import Path
 
-pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="/dev/full and /proc of Linux")
+pytestmark = [pytest.mark.slow, pytest.mark.skipif(sys.platform != "linux", reason="/dev/full and /proc of Linux")]
 
 
 @pytest.mark.timeout(240)  # seconds; half a minute is usual for the slowest on a busy machine

@@ -20,6 +20,8 @@ from tests.stress.faults.story import Call, Story, Trip
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+pytestmark = pytest.mark.slow
+
 STAMPED = next(subject for subject in SUBJECTS if subject.name == "from_http")
 PROGRAM = next(subject for subject in SUBJECTS if subject.name == "from_process")
 HANG, MISLABELLED = (fault for fault in FAULTS if fault.name in ("accept and never answer", "wrong content type"))

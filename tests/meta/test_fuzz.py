@@ -22,6 +22,7 @@ from tests.stress.fuzz.worker import load
 
 EXAMPLES, MUTATED = 100, 400
 pytestmark = [
+    pytest.mark.slow,
     pytest.mark.short_secrets(because="they are drawn"),
     pytest.mark.shows_secrets(
         "repr", "exception", "log", because="what is drawn may be a name here and a secret there"

@@ -13,6 +13,8 @@ import pytest
 import aiocreds
 from tests.helpers.secret_leaks import MARK, secret
 
+pytestmark = pytest.mark.slow
+
 PLAIN = vars(pydoc)["plaintext"]  # typeshed does not know it
 
 

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+pytestmark = pytest.mark.slow
+
 BINDING = {
     "await provider(), fresh snapshot": "≤ 1.6",
     "a process: environment keys, from_env()": "≤ 1.15",

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from aiocreds import Context
     from tests.helpers.loopback_aws import Loopback
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[2]
 PATIENCE = 50.0
 

@@ -10,6 +10,8 @@ import pytest
 
 from tests.helpers.secret_leaks import MARK
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[2]
 
 

@@ -277,10 +277,12 @@ def on_the_page() -> Iterator[tuple[Listed, str]]:
         yield Listed(logger, text.strip("`")), levels
 
 
+@pytest.mark.slow
 def test_the_page_lists_every_record() -> None:
     assert Counter(it for it, _ in in_source()) == Counter(it for it, _ in on_the_page())
 
 
+@pytest.mark.slow
 def test_the_page_names_their_levels() -> None:
     levels = Counter(on_the_page())
     fixed = Counter((it, level) for it, level in in_source() if level is not None)

@@ -93,6 +93,7 @@ def test_the_table_of_partitions_is_botocores() -> None:
     assert list(PARTITIONS) == [as_ours(data) for data in ORACLE["partitions"]]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("region", "name"),
     [(region, data["id"]) for data in ORACLE["partitions"] for region in data["regions"]]
@@ -151,6 +152,7 @@ def by_botocore(
     return Endpoint(answer.url, schemes[0].get("signingRegion", region))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("service", list(SERVICES))
 @pytest.mark.parametrize(("fips", "dualstack"), list(product([False, True], repeat=2)))
 def test_a_service_is_where_botocore_finds_it(service: str, fips: bool, dualstack: bool) -> None:
@@ -233,6 +235,7 @@ def test_a_region_that_is_no_host_label_is_refused(region: str, options: dict[st
     assert "eu-central-1" in message
 
 
+@pytest.mark.slow
 @given(st.text(max_size=20))
 def test_a_region_never_changes_the_domain(region: str) -> None:
     try:

@@ -83,6 +83,7 @@ NAMES = st.from_regex(r"\A[Xx]-[A-Za-z]{1,3}\Z")
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=12)
 
 
+@pytest.mark.slow
 @given(
     method=st.sampled_from(["GET", "POST", "PUT", "delete"]),
     segments=st.lists(TEXT | st.sampled_from(["", ".", "..", "~a b", "%20", "a+b;c=d"]), max_size=6),

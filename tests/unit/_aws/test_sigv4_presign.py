@@ -21,6 +21,7 @@ REGION = "eu-central-1"
 S3_FAMILY = ["s3", "s3-outposts", "s3-object-lambda", "s3express"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("service", ["es", "execute-api", "aoss", *S3_FAMILY])
 @pytest.mark.parametrize("method", ["GET", "PUT"])
 @pytest.mark.parametrize("path", ["/", "/a%20b/%C3%BC%2B", "/x//y", "/a?list-type=2&prefix=a%2Fb%20c&acl="])

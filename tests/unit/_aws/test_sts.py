@@ -204,6 +204,7 @@ async def test_two_busy_answers_are_sat_out(aws: Loopback, context: Context, bus
     assert provider.status.failures == 0
 
 
+@pytest.mark.slow
 async def test_retry_after_is_honoured(aws: Loopback, context: Context) -> None:
     provider = role(aws, context)
     aws.script("/", Answer(429, headers={"Retry-After": "1"}))
@@ -267,6 +268,7 @@ BOMB = (
 WITHOUT = "answered without AccessKeyId, SecretAccessKey, SessionToken, Expiration"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("body", "words"),
     [
@@ -299,6 +301,7 @@ async def test_an_answer_that_is_none(aws: Loopback, context: Context, body: str
     assert len(aws.requests) == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "body",
     [f"<html>{MARK}</html>", "", BOMB, '<?xml version="1.0" encoding="klingon"?><a/>', "<ErrorResponse/>"],

@@ -87,6 +87,7 @@ def forms() -> Iterator[str]:
         yield f"%Y%m%dT%H%M{zone}"
 
 
+@pytest.mark.slow
 def test_what_botocore_reads_is_read_as_the_same_moment() -> None:
     rng, read = random.Random(11), 0
     wrong: list[str] = []

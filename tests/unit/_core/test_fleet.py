@@ -26,6 +26,7 @@ SPREAD = 180
 TICK = 0.001  # no clock is exact, and timers are late rather than early
 
 
+@pytest.mark.slow
 def test_jitter_keeps_a_fleet_out_of_step() -> None:
     hours = 8
     times = refreshes(PROCESSES, until=hours * 3600)
@@ -36,6 +37,7 @@ def test_jitter_keeps_a_fleet_out_of_step() -> None:
     assert busiest(last) < busiest(times)  # each round widens it
 
 
+@pytest.mark.slow
 def test_without_jitter_a_fleet_stays_in_step() -> None:
     times = refreshes(PROCESSES, jitter=False, until=4 * 3600)
     rounds = [times[first : first + PROCESSES] for first in range(0, len(times), PROCESSES)]
@@ -69,6 +71,7 @@ class Loop(asyncio.SelectorEventLoop):
         return time() - START  # small enough a number for the fractions that asyncio adds
 
 
+@pytest.mark.slow
 def test_keepers_refresh_when_it_is_due_and_not_by_the_half_minutes_they_sleep_for() -> None:
     fleet = 300
     asked: list[float] = []

@@ -188,6 +188,7 @@ def expired(aws: Loopback) -> None:
     aws.always("/", sts_error("RequestExpired"))
 
 
+@pytest.mark.slow
 async def test_attached_to_aiobotocore(aws: Loopback) -> None:
     source = Source()
     session = aiobotocore.attach(get_session(), source.provider())
@@ -199,6 +200,7 @@ async def test_attached_to_aiobotocore(aws: Loopback) -> None:
     assert source.calls == 2
 
 
+@pytest.mark.slow
 async def test_attached_to_boto3(aws: Loopback) -> None:
     source = Source()
     session: Any = boto3.attach(botocore.session.get_session(), source.provider())

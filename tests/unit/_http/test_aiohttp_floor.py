@@ -55,6 +55,7 @@ def flood(endpoint: Endpoint, head: str, piece: str) -> None:
             pass
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not MEMORY.exists(), reason="/proc of Linux")
 @pytest.mark.parametrize("what", FLOODS)
 async def test_one_connection_takes_no_memory_to_speak_of(what: str) -> None:

@@ -100,6 +100,7 @@ REDIRECTED: list[tuple[str, Callable[[Loopback, Context], Provider]]] = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
 @pytest.mark.parametrize(("path", "source"), REDIRECTED)
 async def test_no_redirect_is_followed(

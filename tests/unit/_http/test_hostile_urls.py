@@ -250,6 +250,7 @@ async def test_https_may_go_anywhere(aws: Loopback, environ: dict[str, str], hom
     assert not aws.requests
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("uri", "what"), REFUSED)
 async def test_refused(aws: Loopback, environ: dict[str, str], home: Path, uri: str, what: str) -> None:
     """It is told which variable or argument is wrong, and nothing is asked anywhere."""
@@ -285,6 +286,7 @@ def _stays_on_this_machine(host: str) -> bool:
     return host in ("localhost", AGENT, "169.254.170.23") or ip_address(host).is_loopback
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scheme", ["http", "https"])
 def test_whatever_is_accepted_all_parsers_find_the_same_host_in_it(scheme: str) -> None:
     """aiohttp connects where yarl says, and the check looks at what urllib says."""

@@ -377,6 +377,7 @@ FAILURES: list[tuple[Script, dict[str, Any], str, bool]] = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("script", "options", "what", "silent"), FAILURES)
 async def test_a_failure_is_retried_and_told(
     script: Script, options: dict[str, Any], what: str, silent: bool
@@ -431,6 +432,7 @@ async def test_an_unparsable_answer_is_told_in_the_words_of_the_parser(rest: byt
         assert SECRET not in said
 
 
+@pytest.mark.slow
 def test_a_header_that_comes_twice_under_dev_mode() -> None:
     """Which has aiohttp parse strictly: moto's server, for one, sends `Server` twice."""
     code = (

@@ -12,6 +12,8 @@ from aiocreds._profiles import Section, load
 from aiocreds._profiles.files import locate
 from aiocreds.errors import InvalidConfiguration
 
+pytestmark = pytest.mark.slow
+
 DATA = Path(__file__).parents[3] / "../shared/data"
 PLATFORMS = {"linux": "posix", "windows": "nt"}
 

@@ -204,6 +204,7 @@ async def test_an_explanation_shows_which_counted(
     assert not (await explain(from_ini(first, context=context))).warnings
 
 
+@pytest.mark.slow
 @pytest.mark.shows_secrets("stdout", because="printing them is what export is for")
 async def test_the_command(home: Path, unheard: tuple[str, str]) -> None:
     first, second = unheard
@@ -225,6 +226,7 @@ async def test_the_command(home: Path, unheard: tuple[str, str]) -> None:
     assert ended.err.count("are both set") == 1
 
 
+@pytest.mark.slow
 @pytest.mark.shows_secrets("stdout", because="printing them is what export is for")
 async def test_a_process_that_asks_for_what_it_is_to_give_is_found_by_either_name(home: Path) -> None:
     write(home, round=f"credential_process = {shlex.join(COMMAND)} export --profile round\n")

@@ -198,7 +198,8 @@ def environ(aws: Loopback, home: Path, clock: time_machine.Traveller) -> dict[st
 
 @pytest.fixture
 def shared_file(home: Path, environ: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setattr(files, "PIPE_PATIENCE", 0.2)
+    monkeypatch.setattr(files, "PIPE_PATIENCE", 0.05)
+    monkeypatch.setattr(files, "PATIENCE_AGAIN", 0.02)
     environ["AWS_CONFIG_FILE"] = str(home / "shared")
     return home / "shared"
 
@@ -225,6 +226,7 @@ def at(path: Path, kind: str) -> Iterator[str]:
         yield words
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "kind"), every("web token", SOURCES))
 async def test_who_needs_no_file_goes_on_without_it(
     shared_file: Path, context: Context, kind: str, name: str, caplog: pytest.LogCaptureFixture
@@ -244,6 +246,7 @@ async def test_who_needs_no_file_goes_on_without_it(
         assert "name another file in AWS_CONFIG_FILE. Going on without" in message
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "kind"), every("ini", NEEDING))
 async def test_who_needs_it_keeps_the_error(shared_file: Path, context: Context, kind: str, name: str) -> None:
     provider = NEEDING[name](context)
@@ -263,6 +266,7 @@ async def test_what_is_too_much_is_not_read_through(shared_file: Path, context: 
         assert time.process_time() - started < LONGEST_WAIT
 
 
+@pytest.mark.slow
 async def test_the_longest_file_is_read_in_a_few_seconds(shared_file: Path, context: Context) -> None:
     shared_file.write_text("[profile a]\n" * 250_000 + "[b]\n" * 249_999)
     started = time.process_time()
@@ -272,6 +276,7 @@ async def test_the_longest_file_is_read_in_a_few_seconds(shared_file: Path, cont
     assert read < 10.0  # much less on an idle machine
 
 
+@pytest.mark.slow
 async def test_a_long_section_keeps_no_loop_waiting(shared_file: Path, context: Context) -> None:
     shared_file.write_text("[profile a]\n" + "".join(f"k{n} = v\n" for n in range(200_000)))
     config = await load(context)
@@ -345,14 +350,14 @@ async def test_an_explanation_tells_what_was_done_without(shared_file: Path, con
 async def test_a_pipe_is_waited_for_once_and_heard_later(
     shared_file: Path, context: Context, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(files, "PIPE_PATIENCE", 1.0)
+    monkeypatch.setattr(files, "PIPE_PATIENCE", 0.2)
     os.mkfifo(shared_file)
     with pytest.raises(InvalidConfiguration, match="a pipe that nobody writes to within"):
         await load(context)
     started = time.monotonic()
     for _ in range(10):
         await load(context, needed=False)
-    assert time.monotonic() - started < 5  # and not ten times what it was waited for
+    assert time.monotonic() - started < 1.5  # and not ten times what it was waited for
     writer = threading.Thread(target=shared_file.write_text, args=["[default]\nk = v\n"])
     writer.start()
     async with asyncio.timeout(LONGEST_WAIT):

@@ -778,6 +778,7 @@ async def test_who_waits_leaves_when_somebody_has_been_faster(
     assert aws.count(OIDC) == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("what", ["lock", "OIDC"])
 async def test_a_good_token_is_not_withheld(
     aws: Loopback,

@@ -23,6 +23,8 @@ from tests.unit.cli.test_cli_endpoint import endpoint, get, serving
 if TYPE_CHECKING:
     import socket
 
+pytestmark = pytest.mark.slow
+
 __all__ = ["endpoint"]  # the fixture
 
 

@@ -262,6 +262,7 @@ async def test_names_that_no_client_can_ask_for(name: str) -> None:
         Endpoint({f"/{name}": Source().provider()})
 
 
+@pytest.mark.slow
 async def test_a_hundred_clients_at_the_start_make_one_call() -> None:
     source = Source()
     source.gate = asyncio.Event()
@@ -283,6 +284,7 @@ async def test_credentials_that_may_outlive_their_expiry_are_served_ten_minutes_
         assert 590 < answer.seconds_left <= 600
 
 
+@pytest.mark.slow
 async def test_other_credentials_are_not_served_past_their_expiry() -> None:
     source = Source(issue(1.2), usual=lambda: CredentialsNotFound("gone"))
     async with Endpoint({"/": source.provider()}) as endpoint:

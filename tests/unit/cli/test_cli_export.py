@@ -51,6 +51,7 @@ def keys(value: str) -> Credentials:
     return Credentials("AKIAEXPORT0000001", hostile, session_token=hostile)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("value", HOSTILE)
 @pytest.mark.parametrize("shell", SHELLS)
 def test_a_posix_shell_reads_the_very_value(shell: str, value: str) -> None:
@@ -216,6 +217,7 @@ def test_an_expiration_at_the_end_of_all_time(at: str) -> None:
         assert told > datetime.now(UTC)
 
 
+@pytest.mark.slow
 async def test_an_instance_whose_keys_end_in_the_year_1(home: Path) -> None:
     async with Loopback() as aws:
         credentials = {**aws.credentials("role"), "Code": "Success", "Expiration": "0001-01-01T00:00:00Z"}
@@ -244,6 +246,7 @@ def test_half_a_character_cannot_be_exported(form: str) -> None:
     assert written(Credentials("AKIAEXPORT0000001", secret() + "\udcff"), form)  # a byte of the environment
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "how", ["half a character", "none", "a crash", "SIGTERM", "SIGINT"] if hasattr(os, "mkfifo") else ["none"]
 )
@@ -329,6 +332,7 @@ def test_a_profile_goes_before_keys_in_the_environment(
     assert json.loads(capfd.readouterr().out)["AccessKeyId"] == "AKIAEXPORT0000001"
 
 
+@pytest.mark.slow
 async def test_a_process_that_asks_for_itself_comes_to_an_end_and_is_named(home: Path) -> None:
     again = f"{sys.executable} -m aiocreds"
     (home / ".aws" / "config").write_text(
@@ -353,6 +357,7 @@ async def test_a_process_that_asks_for_itself_comes_to_an_end_and_is_named(home:
     assert "goes round in a circle, or too deep: a → b → a" in ended.err
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", ["env", "fish", "process", "json", "env-no-export"])
 async def test_a_shell_does_not_go_on_with_what_was_set_before(form: str, home: Path) -> None:
     ended = await Machine(home, {}).aiocreds("export", "--profile", "nobody", "--format", form)
@@ -361,6 +366,7 @@ async def test_a_shell_does_not_go_on_with_what_was_set_before(form: str, home: 
     assert (await Machine(home, {}).run("sh", "-c", script)) == (1, "", "")
 
 
+@pytest.mark.slow
 async def test_a_program_of_another_name_may_end_with_3(home: Path) -> None:
     (home / ".aws" / "config").write_text("[profile a]\ncredential_process = sh -c 'exit 3'\n")
     ended = await Machine(home, {}).aiocreds("export", "--profile", "a")
@@ -384,6 +390,7 @@ async def test_a_signal_ends_the_process_that_it_waits_for(name: str, home: Path
         os.kill(int(pid.read_text()), 0)
 
 
+@pytest.mark.slow
 async def test_the_same_name_in_other_files_is_no_circle(home: Path) -> None:
     other = home / "other"
     other.write_text(f"[default]\naws_access_key_id = AKIAEXPORT0000001\naws_secret_access_key = {secret()}\n")
@@ -394,6 +401,7 @@ async def test_the_same_name_in_other_files_is_no_circle(home: Path) -> None:
     assert json.loads(ended.out)["AccessKeyId"] == "AKIAEXPORT0000001"
 
 
+@pytest.mark.slow
 async def test_a_process_of_a_process_ends_with_it(home: Path) -> None:
     pid = home / "pid"
     (home / ".aws" / "config").write_text(
@@ -410,6 +418,7 @@ async def test_a_process_of_a_process_ends_with_it(home: Path) -> None:
         os.kill(int(pid.read_text()), 0)
 
 
+@pytest.mark.slow
 async def test_profiles_may_hand_on_to_others(home: Path) -> None:
     again = f"{sys.executable} -m aiocreds export --profile"
     (home / ".aws" / "config").write_text(

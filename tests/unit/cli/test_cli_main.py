@@ -51,6 +51,7 @@ def test_without_a_command_it_shows_them_all(capsys: pytest.CaptureFixture[str])
     assert "pip install" not in said.err
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("command", [["export"], ["exec", "--", "true"]], ids=["export", "exec"])
 async def test_a_failing_source_is_told_with_those_before_it(command: list[str], home: Path) -> None:
     (home / ".aws/config").write_text("[default]\naws_access_key_id = AKIACOMMAND000002\n")
@@ -62,6 +63,7 @@ async def test_a_failing_source_is_told_with_those_before_it(command: list[str],
     assert ended.err.endswith(f"{before}aiocreds {command[0]}: aiocreds explain shows all that was looked at\n")
 
 
+@pytest.mark.slow
 @EXPORTED
 async def test_without_the_extra_it_says_what_to_install(machine: Machine) -> None:
     program = "import sys; sys.modules['rich'] = sys.modules['argcomplete'] = None; sys.argv = ['aiocreds', {}]\n"
@@ -132,6 +134,7 @@ def test_what_it_does_not_understand(
     assert complaint in capsys.readouterr().err
 
 
+@pytest.mark.slow
 @EXPORTED
 @pytest.mark.parametrize(
     "words",
@@ -152,12 +155,14 @@ async def test_a_profile_may_be_named_in_every_way(words: str, home: Path) -> No
     assert "****0001" in ended.out if words.startswith("explain") else "AKIANAMED00000001" in ended.out
 
 
+@pytest.mark.slow
 async def test_a_command_without_its_dashes_is_told_where_they_go(machine: Machine) -> None:
     ended = await machine.aiocreds("exec", "ls")
     meant = "aiocreds exec -- ls, or aiocreds exec ls -- COMMAND ..."
     assert ended == (2, "", f"aiocreds exec: no command: write {meant}\n")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("command", ["export", "exec -- true"])
 async def test_who_fails_points_to_explain(command: str, home: Path) -> None:
     first, *rest = command.split()
@@ -168,6 +173,7 @@ async def test_who_fails_points_to_explain(command: str, home: Path) -> None:
     assert last == f"""aiocreds {first}: aiocreds explain --profile 'it'"'"'s' shows all that was looked at"""
 
 
+@pytest.mark.slow
 async def test_explain_is_not_pointed_to_where_it_shows_nothing(machine: Machine) -> None:
     ended = await machine.aiocreds("export", "--format", "windows-cmd", AWS_SECRET_ACCESS_KEY=f'"{secret()}')
     assert ended.status == 2
@@ -177,6 +183,7 @@ async def test_explain_is_not_pointed_to_where_it_shows_nothing(machine: Machine
     assert ended.err.count("\n") == 1
 
 
+@pytest.mark.slow
 @EXPORTED
 @pytest.mark.parametrize("arguments", [["--debug", "export"], ["export", "--debug"]], ids=" ".join)
 async def test_debug_tells_much_and_no_secret(arguments: list[str], machine: Machine) -> None:
@@ -240,6 +247,7 @@ async def _completing(machine: Machine, program: str, line: str, write: int) -> 
     return await process.wait()
 
 
+@pytest.mark.slow
 async def test_the_shell_completes_commands_options_and_profiles(machine: Machine) -> None:
     (machine.home / ".aws" / "config").write_text("[default]\n[profile dev]\n[profile deploy]\n[profile prod]\n")
     assert await complete(machine, "aiocreds ex") == {"explain", "export", "exec"}
@@ -249,11 +257,13 @@ async def test_the_shell_completes_commands_options_and_profiles(machine: Machin
     assert "--token-file" in await complete(machine, "aiocreds serve --")
 
 
+@pytest.mark.slow
 async def test_files_that_cannot_be_read_complete_nothing(machine: Machine) -> None:
     (machine.home / ".aws" / "config").write_text("[default\n")
     assert await complete(machine, "aiocreds serve --profile de") == set()
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="a pipe breaks in another way there")
 async def test_a_reader_that_has_seen_enough_is_no_failure(machine: Machine) -> None:
     words = " ".join(COMMAND)
@@ -261,6 +271,7 @@ async def test_a_reader_that_has_seen_enough_is_no_failure(machine: Machine) -> 
     assert ended.err == f"{128 + signal.SIGPIPE}\n"
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no device here is always full")
 @pytest.mark.parametrize("command", ["export", "explain --offline", "explain --offline --json", "serve"])
 async def test_a_full_disk_is_named(command: str, machine: Machine) -> None:
@@ -269,6 +280,7 @@ async def test_a_full_disk_is_named(command: str, machine: Machine) -> None:
     assert ended.err == f"aiocreds {command.split()[0]}: stdout: No space left on device\n"
 
 
+@pytest.mark.slow
 async def test_closed_streams(machine: Machine) -> None:
     words = " ".join(COMMAND)
     for command in ("export", "serve", "explain --offline"):
@@ -283,6 +295,7 @@ async def test_closed_streams(machine: Machine) -> None:
     assert ended == (0, "", "ran\n")
 
 
+@pytest.mark.slow
 async def test_an_encoding_that_lacks_a_sign(machine: Machine) -> None:
     (machine.home / ".aws" / "config").write_text("[profile größe]\nregion = x\n", "utf-8")
     for encoding in ("ascii", "latin-1", "utf-8"):
@@ -297,6 +310,7 @@ async def test_an_encoding_that_lacks_a_sign(machine: Machine) -> None:
 ESCAPE = "\x1b]0;gone\x07"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("command", ["export", "explain --offline", "exec -- true", "--debug export"])
 async def test_nothing_steers_the_terminal(command: str, home: Path) -> None:
     ended = await Machine(home, {"AWS_PROFILE": f"x{ESCAPE}"}).aiocreds(*command.split())

@@ -158,6 +158,7 @@ async def test_one_identity(aws: Loopback, context: Context) -> None:
     assert actions(aws) == [GET_CREDENTIALS]
 
 
+@pytest.mark.slow
 async def test_every_parameter_arrives_as_botocore_sends_it(aws: Loopback, context: Context) -> None:
     logins = {GOOGLE: login(aws), FACEBOOK: login(aws, FACEBOOK)}
     session = botocore.session.Session()
@@ -435,6 +436,7 @@ async def test_what_is_no_id_counts_as_none(aws: Loopback, context: Context, kep
 # Cognito says no.
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("code", "remedy"),
     [
@@ -548,6 +550,7 @@ def issued(**fields: object) -> dict[str, object]:
 NEVER = "is not a time since 1970"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("credentials", "words"),
     [
@@ -651,7 +654,7 @@ async def test_cancelled_at_any_moment(aws: Loopback, context: Context, how: str
         await asyncio.sleep(0)
         return token
 
-    client = ClientConfig(read_timeout=0.1, connect_timeout=0.1, max_attempts=2)
+    client = ClientConfig(read_timeout=0.03, connect_timeout=0.03, max_attempts=2)
     number = 0
     for number in itertools.count(1):
         aws.script("/", *[Answer(503)] if how == "answering" else [])

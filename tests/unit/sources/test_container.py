@@ -243,6 +243,7 @@ async def test_the_token_file_is_read_at_each_fetch(
     assert sent(agent) == tokens
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("what", ["missing", "empty", "binary", "folder", "unreadable", "huge"])
 async def test_a_bad_token_file(
     agent: Loopback, context: Context, environ: dict[str, str], home: Path, what: str
@@ -312,6 +313,7 @@ TROUBLE: dict[str, tuple[Script, str]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("what", TROUBLE)
 async def test_trouble_is_retried_as_often_as_asked(agent: Loopback, context: Context, what: str) -> None:
     script, told = TROUBLE[what]
@@ -328,6 +330,7 @@ async def test_trouble_is_retried_as_often_as_asked(agent: Loopback, context: Co
         assert len(agent.requests) - before == count
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("what", TROUBLE)
 async def test_trouble_that_passes(agent: Loopback, context: Context, what: str) -> None:
     agent.script(CONTAINER_PATH, TROUBLE[what][0], TROUBLE[what][0])
@@ -348,9 +351,9 @@ async def test_nothing_listens(context: Context, environ: dict[str, str], deaf_p
 
 
 async def test_a_time_out_is_bounded(agent: Loopback, context: Context) -> None:
-    agent.always(CONTAINER_PATH, Answer(body=json.dumps(agent.credentials("x")), drip=0.05))
+    agent.always(CONTAINER_PATH, Answer(body=json.dumps(agent.credentials("x")), drip=0.02))
     started = time.monotonic()
-    await failure(from_container_metadata(timeout=0.3, context=context), SourceUnavailable, "timed out", "0.3 s")
+    await failure(from_container_metadata(timeout=0.1, context=context), SourceUnavailable, "timed out", "0.1 s")
     assert time.monotonic() - started < 1.5
 
 
@@ -389,7 +392,7 @@ async def test_cancelled_at_any_moment(
     for number in itertools.count(1):
         agent.script(CONTAINER_PATH, *[Answer(503)] if how == "answering" else [])
         agent.always(CONTAINER_PATH, None if how == "answering" else Hang())
-        provider = from_http(timeout=0.1, max_retries=1, context=context)
+        provider = from_http(timeout=0.03, max_retries=1, context=context)
         try:
             if not await cancelled_at(provider, number):
                 break

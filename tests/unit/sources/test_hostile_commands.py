@@ -114,6 +114,7 @@ def nothing_was_done(machine: Machine) -> bool:
     return not Path("canary").exists() and not list(machine.folder.glob("canary*"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("arguments", "by"), [(words, by) for words in ARGUMENTS for by in both_ways(words)])
 async def test_the_program_gets_the_words_as_they_stand(
     machine: Machine, context: Context, record: Path, arguments: str, by: Callable[[str, Context], Provider]
@@ -124,6 +125,7 @@ async def test_the_program_gets_the_words_as_they_stand(
     assert nothing_was_done(machine)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("command", "by"), [(words, by) for words in LOOKS_LIKE_ONE for by in both_ways(words)])
 async def test_no_shell_looks_for_the_program(
     machine: Machine,

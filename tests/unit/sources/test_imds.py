@@ -395,6 +395,7 @@ async def test_nothing_is_there(aws: Loopback, context: Context) -> None:
     assert error.try_next_link
 
 
+@pytest.mark.slow
 async def test_connections_are_not_answered(context: Context) -> None:
     started = time.monotonic()
     with nobody_accepts() as url:
@@ -403,6 +404,7 @@ async def test_connections_are_not_answered(context: Context) -> None:
     assert time.monotonic() - started < 0.6  # one quick attempt
 
 
+@pytest.mark.slow
 async def test_nothing_is_ever_answered(aws: Loopback, context: Context) -> None:
     aws.down(by=Hang())
     started = time.monotonic()
@@ -412,6 +414,7 @@ async def test_nothing_is_ever_answered(aws: Loopback, context: Context) -> None
     assert paths(aws) == [TOKEN_PATH, ROLES_PATH]  # a quick attempt each
 
 
+@pytest.mark.slow
 async def test_answered_before(aws: Loopback, context: Context) -> None:
     provider = from_instance_metadata(timeout=0.1, context=context)
     held = await provider()
@@ -431,6 +434,7 @@ async def test_refused_after_it_answered_before(context: Context, environ: dict[
     await failure(from_instance_metadata(context=context), SourceUnavailable, "refused the connection")
 
 
+@pytest.mark.slow
 async def test_time_outs_are_bounded(aws: Loopback, context: Context) -> None:
     await from_instance_metadata(context=context)()
     aws.down(TOKEN_PATH, by=Answer(body=aws.imds_token, drip=0.05))
@@ -504,14 +508,15 @@ async def test_as_many_attempts_as_configured(
     assert aws.count(TOKEN_PATH) - before == 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("by", ["variable", "profile"])
 async def test_as_much_time_as_configured(
     aws: Loopback, context: Context, environ: dict[str, str], home: Path, by: str
 ) -> None:
-    aws.always(TOKEN_PATH, Answer(body=aws.imds_token, delay=0.3))
-    configured(home, environ, by, TIMEOUT, "0.1")
+    aws.always(TOKEN_PATH, Answer(body=aws.imds_token, delay=0.15))
+    configured(home, environ, by, TIMEOUT, "0.05")
     for provider in (from_instance_metadata(context=context), default_chain(context=context)):
-        with pytest.raises(SourceUnavailable, match=r"does not arrive|did not answer within 0\.1 s"):
+        with pytest.raises(SourceUnavailable, match=r"does not arrive|did not answer within 0\.05 s"):
             await provider()
     await from_instance_metadata(timeout=2, context=context)()
     configured(home, environ, by, TIMEOUT, "2")
@@ -686,7 +691,7 @@ async def test_cancelled_at_any_moment(aws: Loopback, environ: dict[str, str], h
             case _:
                 pass
         try:
-            if not await cancelled_at(from_instance_metadata(timeout=0.1, context=context), number):
+            if not await cancelled_at(from_instance_metadata(timeout=0.03, context=context), number):
                 break
         except CredentialsNotFound:
             break
@@ -712,6 +717,7 @@ NO_INSTANCE: dict[str, dict[str, Script]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("what", NO_INSTANCE)
 async def test_no_instance_though_something_answers(what: str, aws: Loopback, home: Path) -> None:
     for path, answer in NO_INSTANCE[what].items():
@@ -780,6 +786,7 @@ async def test_a_service_that_has_answered_may_refuse(aws: Loopback, home: Path)
         await failure(from_instance_metadata(context=context), ServiceRefused, "HTTP 403")
 
 
+@pytest.mark.slow
 async def test_v1_at_the_default_address_where_tokens_do_not_arrive(aws: Loopback, home: Path) -> None:
     v1(aws, Hang())
     async with detour(aws, {}, home) as (context, _):

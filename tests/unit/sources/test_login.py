@@ -232,6 +232,7 @@ async def test_no_readable_sign_in(sign_in: SignIn, context: Context, content: b
     assert (await provider.fetch()).provider == "login"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("left", [15 * MINUTE, -MINUTE], ids=["good keys", "old keys"])
 @pytest.mark.parametrize("bad", [None, "", " ", 5, ["hUsH"]], ids=repr)
 @pytest.mark.parametrize("field", ["clientId", "refreshToken", "dpopKey", "accessToken"])
@@ -249,6 +250,7 @@ async def test_all_that_is_missing_is_told(sign_in: SignIn, context: Context) ->
     await failure(from_login("me", context=context), LoginRequired, "clientId and no refreshToken:")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("bad", [None, "", 5, "tomorrow"], ids=repr)
 @pytest.mark.parametrize("field", ["accessKeyId", "secretAccessKey", "sessionToken", "expiresAt"])
 async def test_incomplete_keys_are_renewed(sign_in: SignIn, context: Context, field: str, bad: object) -> None:
@@ -423,6 +425,7 @@ async def test_a_refusal_without_a_known_reason(sign_in: SignIn, context: Contex
     await failure(from_login("me", context=context), ServiceRefused, "AccessDenied", "sign in again with aws login")
 
 
+@pytest.mark.slow
 async def test_each_attempt_has_a_proof_of_its_own(sign_in: SignIn, context: Context) -> None:
     with time_machine.travel(START, tick=True):
         sign_in()
@@ -622,9 +625,10 @@ TROUBLE: dict[str, tuple[Script, str]] = {
 
 
 def hasty(context: Context) -> Provider:
-    return from_login("me", client=ClientConfig(connect_timeout=0.2, read_timeout=0.2), context=context)
+    return from_login("me", client=ClientConfig(connect_timeout=0.1, read_timeout=0.1), context=context)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("what", TROUBLE)
 async def test_trouble(sign_in: SignIn, context: Context, what: str) -> None:
     script, told = TROUBLE[what]
@@ -637,6 +641,7 @@ async def test_trouble(sign_in: SignIn, context: Context, what: str) -> None:
     assert path.read_bytes() == before
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("what", TROUBLE)
 async def test_trouble_that_passes(sign_in: SignIn, context: Context, what: str) -> None:
     sign_in()
@@ -668,6 +673,7 @@ GARBAGE: dict[str, tuple[object, str]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("what", GARBAGE)
 async def test_garbage(sign_in: SignIn, context: Context, what: str) -> None:
     answer, told = GARBAGE[what]
@@ -767,6 +773,7 @@ async def run(home: Path, environ: dict[str, str], *, missing: bool = False, pat
     return told
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("left", [15 * MINUTE, -MINUTE], ids=["good keys", "old keys"])
 async def test_without_cryptography(sign_in: SignIn, environ: dict[str, str], home: Path, left: timedelta) -> None:
     """The first fetch tells, whatever is cached: a mistake in a deployment shows at once."""
@@ -779,6 +786,7 @@ async def test_without_cryptography(sign_in: SignIn, environ: dict[str, str], ho
     assert not sign_in.renewals()
 
 
+@pytest.mark.slow
 async def test_without_cryptography_other_profiles_work(context: Context, home: Path) -> None:
     """Nobody needs it who has not signed in so."""
     keys = f"aws_access_key_id = AKIAOTHER\naws_secret_access_key = {secret()}\n"
@@ -787,6 +795,7 @@ async def test_without_cryptography_other_profiles_work(context: Context, home: 
     assert told["said"].startswith("CredentialsNotFound")
 
 
+@pytest.mark.slow
 async def test_with_a_broken_cryptography(
     sign_in: SignIn, environ: dict[str, str], home: Path, tmp_path: Path
 ) -> None:
@@ -798,6 +807,7 @@ async def test_with_a_broken_cryptography(
         assert word in told["said"]
 
 
+@pytest.mark.slow
 async def test_nothing_is_loaded_for_keys_that_are_good(
     sign_in: SignIn, environ: dict[str, str], home: Path
 ) -> None:
@@ -807,6 +817,7 @@ async def test_nothing_is_loaded_for_keys_that_are_good(
     assert told["loaded"] == []
 
 
+@pytest.mark.slow
 async def test_cryptography_is_loaded_in_a_thread(sign_in: SignIn, environ: dict[str, str], home: Path) -> None:
     sign_in()
     told = await run(home, environ)
@@ -843,6 +854,7 @@ async def test_cancelled_while_it_fails(
     sign_in: SignIn, context: Context, monkeypatch: pytest.MonkeyPatch, client: ClientConfig | None, least: int
 ) -> None:
     monkeypatch.setattr("aiocreds._token_cache.cache.REFUSED", (0.0, 0.0))
+    monkeypatch.setattr("aiocreds._token_cache.cache.PAUSE", 0.001)
     number = 0
     for number in itertools.count(1):
         sign_in()

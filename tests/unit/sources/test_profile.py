@@ -592,6 +592,7 @@ async def test_each_kind_alone(context: Context, files: Files, people: People, k
     assert len(set(held)) == (1 if kind.again is None else 3)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS.values(), ids=KINDS)
 @pytest.mark.parametrize("name", ["on", "onon"])
 async def test_each_kind_as_the_source_of_a_role(

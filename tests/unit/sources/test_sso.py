@@ -619,6 +619,7 @@ FIELDS: list[tuple[str, Any, str]] = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("what", TROUBLE)
 async def test_trouble(aws: Loopback, context: Context, home: Path, what: str) -> None:
     answer, told, attempts = TROUBLE[what]
@@ -642,6 +643,7 @@ async def test_a_clock_that_is_ahead_is_noticed_from_keys_that_seem_to_have_expi
     assert provider.status.seconds_left == 3600
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("field", "value", "told"), FIELDS)
 async def test_fields_that_are_wrong(
     aws: Loopback, context: Context, home: Path, field: str, value: object, told: str
@@ -686,6 +688,7 @@ OIDC_TROUBLE: dict[str, tuple[Script, str]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("what", OIDC_TROUBLE)
 async def test_trouble_with_a_renewal(
     aws: Loopback,

@@ -31,6 +31,11 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
+@pytest.fixture(autouse=True)
+def _pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("aiocreds.sources._token_file.PAUSE", 0.04)
+
+
 @pytest.fixture
 def file(tmp_path: Path) -> Path:
     return tmp_path / "token"
@@ -72,6 +77,7 @@ async def test_in_mid_rotation(file: Path, before: bytes | None) -> None:
     assert await reading == token
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("content", "kind", "what"),
     [

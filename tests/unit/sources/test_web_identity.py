@@ -159,6 +159,7 @@ async def test_a_bare_role_asks_for_no_more_than_it_must(aws: Loopback, context:
     }
 
 
+@pytest.mark.slow
 async def test_every_parameter_arrives_as_botocore_sends_it(
     aws: Loopback, context: Context, environ: dict[str, str], token_file: TokenFile
 ) -> None:
@@ -446,6 +447,7 @@ async def test_the_file_is_read_at_each_fetch(aws: Loopback, context: Context, t
     assert sent(aws) == tokens
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", ["missing", "empty"])
 async def test_a_rotation_under_way_is_waited_for(
     aws: Loopback, context: Context, token_file: TokenFile, monkeypatch: pytest.MonkeyPatch, how: str
@@ -458,6 +460,7 @@ async def test_a_rotation_under_way_is_waited_for(
     assert sent(aws) == [token]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "what", ["missing", "empty", "binary", "folder", "unreadable", "huge", "lines", "dangling"]
 )
@@ -766,7 +769,7 @@ async def test_cancelled_at_any_moment(aws: Loopback, context: Context, token_fi
         await asyncio.sleep(0)
         return secret("token")
 
-    client = ClientConfig(read_timeout=0.1, connect_timeout=0.1, max_attempts=2)
+    client = ClientConfig(read_timeout=0.03, connect_timeout=0.03, max_attempts=2)
     for kind in ("file", "function"):
         number = 0
         for number in itertools.count(1):

@@ -7,8 +7,12 @@ import os
 import sys
 from pathlib import Path
 
-ROOT = Path(__file__).parents[3]
-CONFTEST = "from tests.conftest import never_block\n"
+import pytest
+
+pytestmark = pytest.mark.slow
+
+ROOT = Path(__file__).parents[2]
+CONFTEST = "from tests.conftest import blockbuster, never_block\n"
 PLANTED = """
 import asyncio, time, threading
 from aiocreds import Context, Credentials, Provider, SourceUnavailable
