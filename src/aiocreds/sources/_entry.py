@@ -81,7 +81,7 @@ async def _asked(source: Callable[[], Awaitable[Credentials]], name: str) -> Cre
         wrapped.provider = wrapped.provider or name
         raise wrapped from wrapped.__cause__
     call = current_flight()
-    if call is not None and isinstance(credentials, Credentials):  # a user's function may return anything
+    if call is not None and isinstance(credentials, Credentials):  # pyright: ignore[reportUnnecessaryIsInstance] - a user's may not be
         key = credentials.access_key_id
         if call.inner is None or call.inner.key != key:  # else a source of this one has named itself
             call.inner = Brought(key, name, call.role)
