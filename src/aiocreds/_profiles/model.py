@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from aiocreds._profiles.parser import is_name, strange
 from aiocreds.errors import InvalidConfiguration
@@ -12,6 +12,13 @@ if TYPE_CHECKING:
     from aiocreds._profiles.parser import Block, Document, Spans
 
 NO_SETTINGS: Mapping[str, str] = {}
+
+
+class Setting(NamedTuple):
+    """A value, and the argument, variable or ``file:line`` that it comes from, for messages."""
+
+    value: str
+    place: str
 
 
 class Section:
@@ -30,6 +37,11 @@ class Section:
         """The value of a key in lower case; None when it is unset or blank, or only has settings below it."""
         value = self._holder(key).values.get(key)
         return value or None if isinstance(value, str) else None
+
+    def setting(self, key: str) -> Setting | None:
+        """Return the value of a key and its place; None where :meth:`get` does."""
+        value = self.get(key)
+        return None if value is None else Setting(value, f"{key} ({self.value_at(key)})")
 
     def subsection(self, key: str) -> Mapping[str, str]:
         """The settings nested under a key; empty when there are none."""
