@@ -13,9 +13,9 @@ from aiocreds._base.json_credentials import (
     account_of_arn,
     credentials_in,
     object_of,
-    parse_expiration,
     text_of,
 )
+from aiocreds._base.time import parse_expiration
 from aiocreds.errors import SourceUnavailable
 
 if TYPE_CHECKING:

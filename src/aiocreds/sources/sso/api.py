@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlencode
 
 from aiocreds._aws.json_protocol import CHECK_ENDPOINT, ask
-from aiocreds._base.json_credentials import Names, credentials_in, object_of, parse_expiration, text_of
+from aiocreds._base.json_credentials import Names, credentials_in, object_of, text_of
 from aiocreds._base.redaction import SecretStr
+from aiocreds._base.time import parse_expiration
 from aiocreds.errors import InvalidConfiguration, SourceUnavailable
 
 if TYPE_CHECKING:
