@@ -15,7 +15,7 @@ from weakref import ref
 from aiocreds._base import threads, tracing
 from aiocreds._base.paths import WINDOWS, account_home, expand_path, home_folder
 from aiocreds._base.threads import renew_after_fork
-from aiocreds._profiles.model import SharedConfig
+from aiocreds._profiles.model import Setting, SharedConfig
 from aiocreds._profiles.parser import Document
 from aiocreds.errors import InvalidConfiguration, afresh
 
@@ -63,15 +63,15 @@ def locate(
         InvalidConfiguration: somebody named a place in a home folder that is not known.
     """
     variable = CONFIG_FILE if name == "config" else CREDENTIALS_FILE
-    place, path = f"{name}_file", os.fspath(given or "").strip()
-    if not path:
-        place, path = variable, environ.get(variable, "").strip()
+    setting = Setting(os.fspath(given or "").strip(), f"{name}_file")
+    if not setting.value:
+        setting = Setting(environ.get(variable, "").strip(), variable)
 
     def folder() -> str:
         return home or home_folder(environ, platform=platform, fallback=fallback)
 
-    if path:
-        return expand_path(path, environ, folder, place=place, platform=platform), True
+    if setting.value:
+        return expand_path(setting.value, environ, folder, place=setting.place, platform=platform), True
     separator = "\\" if platform == WINDOWS else "/"
     return separator.join((folder().rstrip(separator), ".aws", name)), False
 

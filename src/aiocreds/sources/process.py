@@ -12,7 +12,7 @@ from aiocreds._base.time import time_limit
 from aiocreds._core.context import DEFAULT, Context
 from aiocreds._core.provider import credential_provider
 from aiocreds._core.singleflight import Unattended, attended
-from aiocreds._profiles import Section, load, profile_name, profile_place
+from aiocreds._profiles import Section, Setting, load, profile_name, profile_place
 from aiocreds.errors import CredentialsNotFound, InvalidConfiguration, SourceUnavailable
 
 if TYPE_CHECKING:
@@ -95,9 +95,10 @@ async def run_profile_process(
     context: Context,
 ) -> Credentials:
     """Run the ``credential_process`` of a profile that has one; ``more_time`` says how to allow it more."""
+    command = section.setting("credential_process") or Setting("", "credential_process")
     return await run_credential_process(
-        section.get("credential_process") or "",
-        place=f"credential_process ({section.value_at('credential_process')})",
+        command.value,
+        place=command.place,
         account_id=section.get("aws_account_id"),
         timeout=timeout,
         more_time=more_time,
