@@ -194,10 +194,10 @@ class ProfileSource:
 
                 return await profile_credentials(section, client=client, around=scope)
             case Kind.SSO:
-                from aiocreds._profiles.sso import of_profile
+                from aiocreds._profiles.resolve import sso_of_profile
                 from aiocreds.sources.sso.credentials import role_credentials
 
-                return await role_credentials(of_profile(config, section), client=of_others, around=scope)
+                return await role_credentials(sso_of_profile(config, section), client=of_others, around=scope)
             case _:
                 from aiocreds.sources.login.credentials import login_credentials
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from aiocreds._base.redaction import SecretStr
 from aiocreds._profiles import Setting
-from aiocreds._profiles.sso import SsoSettings
+from aiocreds._profiles.resolve import SsoSettings
 from aiocreds.credentials import Credentials
 from aiocreds.errors import CredentialsError
 from aiocreds.integrations.sigv4 import says_expired

@@ -18,7 +18,7 @@ from aiocreds.errors import InvalidConfiguration, SourceUnavailable
 
 if TYPE_CHECKING:
     from aiocreds._aws.client import ServiceClient
-    from aiocreds._profiles.sso import SsoSettings
+    from aiocreds._profiles.resolve import SsoSettings
     from aiocreds.credentials import Credentials
 
 LONGEST_LIFE = 10 * 365 * 24 * 3600  # seconds; the real ones live for an hour

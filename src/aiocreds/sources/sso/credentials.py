@@ -9,8 +9,7 @@ from aiocreds._core.context import DEFAULT, Context
 from aiocreds._core.provider import credential_provider
 from aiocreds._core.singleflight import note_role
 from aiocreds._profiles import load, profile_name, profile_place
-from aiocreds._profiles.resolve import is_sso
-from aiocreds._profiles.sso import SsoSettings, of_arguments, of_profile
+from aiocreds._profiles.resolve import SsoSettings, is_sso, sso_of_arguments, sso_of_profile
 from aiocreds.errors import CredentialsNotFound, LoginRequired, ServiceRefused
 from aiocreds.sources.sso import api
 from aiocreds.sources.sso.token import SignIn
@@ -79,7 +78,7 @@ async def from_sso(
     name = profile_name(context, profile)
     section: Section | None = None
     if sso_start_url or sso_account_id or sso_region or sso_role_name or sso_session:
-        settings = of_arguments(
+        settings = sso_of_arguments(
             config,
             start_url=sso_start_url,
             region=sso_region,
@@ -91,7 +90,7 @@ async def from_sso(
         section = config.required(name, profile_place(context, profile))
         if section is None or not is_sso(section):
             raise CredentialsNotFound(f"profile {name!r} has no sso_session and no sso_start_url")
-        settings = of_profile(config, section)
+        settings = sso_of_profile(config, section)
     around = ConfigScope(context, config, section or config.profile(name))
     return await role_credentials(settings, client=client or ClientConfig(), around=around)
 
