@@ -49,7 +49,7 @@ def parse_credentials(
         text: the document.
         provider: what to stamp the credentials with.
         origin: what messages call the sender.
-        remedy: what they tell the reader to do when it is no such document.
+        remedy: what messages say to do when it is no such document.
         now: the time, in seconds since the epoch, for expired ones to be refused.
         names: of the fields.
         may_outlive_expiry: the stamp of :class:`Credentials`.
@@ -111,7 +111,7 @@ def credentials_in(
         expiration: of the credentials.
         provider: what to stamp them with.
         origin: what messages call the sender.
-        remedy: what they tell the reader to do.
+        remedy: what messages say to do.
         may_outlive_expiry: the stamp of :class:`Credentials`.
         account_id: of the credentials.
         identity_id: of the credentials.
@@ -146,7 +146,7 @@ def parse_object(text: SecretBytes, *, origin: str, remedy: str) -> SecretDict:
     Args:
         text: the document.
         origin: what messages call the sender.
-        remedy: what they tell the reader to do.
+        remedy: what messages say to do.
 
     Raises:
         SourceUnavailable: the text is anything else. The message says of which kind it is and never quotes it.

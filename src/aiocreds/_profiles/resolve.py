@@ -23,14 +23,14 @@ SSO_KEYS = ("sso_session", "sso_start_url", "sso_account_id", "sso_role_name")
 SESSION_TOKENS = (
     "aws_session_token",
     "aws_security_token",
-)  # the first that is set counts; older tools write the second
+)  # the first that is set counts
 SSO_PORTAL, SSO_ROLE = ("sso_start_url", "sso_region"), ("sso_account_id", "sso_role_name")
 REGION = r"(?!-)[A-Za-z0-9-]{1,63}(?<!-)"  # compiled when there is one to check
 CREDENTIAL_SOURCES = ("Environment", "Ec2InstanceMetadata", "EcsContainer")
 
 
 class Kind(Enum):
-    """How a profile gets its credentials."""
+    """The ways in which a profile gets its credentials."""
 
     ROLE = "role_arn"
     CREDENTIAL_SOURCE = "credential_source"
@@ -42,7 +42,7 @@ class Kind(Enum):
 
 
 class SsoSettings(NamedTuple):
-    """Where to sign in to IAM Identity Center, and the role to ask for.
+    """The sign-in to IAM Identity Center that a role needs, and that role.
 
     Attributes:
         start_url: of the access portal.
@@ -75,7 +75,7 @@ class Step(NamedTuple):
     kind: Kind
 
 
-def walk(config: SharedConfig, name: str, place: str = "") -> list[Step]:
+def resolve(config: SharedConfig, name: str, place: str = "") -> list[Step]:
     """Return the steps from a profile to the credentials that it begins with, outermost first.
 
     Inside one profile a role comes first, then web identity, SSO, login, static keys and a process. The
@@ -103,10 +103,10 @@ def walk(config: SharedConfig, name: str, place: str = "") -> list[Step]:
             )
         )
     steps = [Step(section, kind)]
-    walked = {section.name: section}
+    seen = {section.name: section}
     while steps[-1].kind is Kind.ROLE:
-        steps.append(_source(config, steps[-1].section, walked))
-        walked[steps[-1].section.name] = steps[-1].section
+        steps.append(_source(config, steps[-1].section, seen))
+        seen[steps[-1].section.name] = steps[-1].section
     for step in steps:
         _check(config, step)
     return steps
@@ -219,8 +219,8 @@ def _check(config: SharedConfig, step: Step) -> None:
             pass
 
 
-def _source(config: SharedConfig, section: Section, walked: Mapping[str, Section]) -> Step:
-    """Return the step that the role of a profile gets its credentials from; ``walked`` are those before it."""
+def _source(config: SharedConfig, section: Section, seen: Mapping[str, Section]) -> Step:
+    """Return the step that the role of a profile gets its credentials from; ``seen`` are those before it."""
     name, credential_source = section.get("source_profile"), section.get("credential_source")
     if name and credential_source:
         raise InvalidConfiguration(
@@ -241,10 +241,10 @@ def _source(config: SharedConfig, section: Section, walked: Mapping[str, Section
             f"profile {section.name!r} has source_profile = {name} ({section.value_at('source_profile')}), and"
             f" there is no such profile{f': {overlooked}' if overlooked else config.suggestion(name)}"
         )
-    if _has_keys(source) and (name == section.name or name not in walked):
+    if _has_keys(source) and (name == section.name or name not in seen):
         return Step(source, Kind.STATIC)
-    if name in walked:
-        round_trip = " → ".join([*walked, name])
+    if name in seen:
+        round_trip = " → ".join([*seen, name])
         raise InvalidConfiguration(
             f"the profiles {round_trip} need each other in a circle ({section.where('source_profile')}):"
             " one of them needs a source outside the circle, or keys of its own if it names itself"

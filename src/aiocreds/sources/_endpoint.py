@@ -19,14 +19,14 @@ if TYPE_CHECKING:
 
 
 class Endpoint(NamedTuple):
-    """How a source asks its endpoint.
+    """Settings of the requests of one source to its endpoint.
 
     Attributes:
         context: the clock and the HTTP session.
         provider: the source, for errors.
         timeout: seconds for one attempt.
         attempts: in all.
-        further_attempts: after an answer that tells of trouble, which shows that something is there.
+        further_attempts: after an answer that reports a fault, which shows that something is there.
         answered: called with each answer.
     """
 
@@ -132,7 +132,7 @@ class Endpoint(NamedTuple):
 
 
 def in_trouble(response: Response) -> bool:
-    """Return whether an answer tells of something that may pass."""
+    """Return whether an answer reports a fault that may pass."""
     return response.status >= 500 or response.status == 429
 
 

@@ -19,7 +19,7 @@ logger = logging.getLogger("aiocreds.provider")
 
 
 class Entry(Provider):
-    """A source in a chain that is its one cache: asked in the chain's own call, without a task of its own.
+    """A member of a chain that is asked in the chain's own call, without a task and a cache of its own.
 
     ``invalidate`` and ``async with`` of the chain reach what it draws from, as with any member.
     """

@@ -1,4 +1,4 @@
-"""Credentials of a role, assumed with other credentials."""
+"""Assume a role with other credentials."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Credentials from an HTTP endpoint: ECS, EKS Pod Identity, or one of your own."""
+"""Get credentials from an HTTP endpoint: ECS, EKS Pod Identity, or one of your own."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The default chain: what a program gets that configures nothing."""
+"""Chain all the sources, for programs that configure none."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def default_chain(
     v1_disabled: bool | None = None,
     context: Context = DEFAULT,
 ) -> Provider:
-    """Credentials from wherever this program runs: a laptop, an EC2 instance, a container, a pod.
+    """Get credentials wherever this program runs: on a laptop, an EC2 instance, in a container, a pod.
 
     Asks in this order, and the first that has credentials wins:
 

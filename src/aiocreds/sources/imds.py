@@ -1,4 +1,4 @@
-"""Credentials from the EC2 instance metadata service."""
+"""Get credentials from the EC2 instance metadata service."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Credentials from a profile of the shared config and credentials files."""
+"""Get credentials from a profile of the shared config and credentials files."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from aiocreds._base import tracing
 from aiocreds._core.context import DEFAULT, Context
 from aiocreds._core.provider import Provider, remembering_the_call
 from aiocreds._profiles import Section, SharedConfig, load, profile_name, profile_place
-from aiocreds._profiles.resolve import SESSION_TOKENS, Kind, Step, duration, walk
+from aiocreds._profiles.resolve import SESSION_TOKENS, Kind, Step, duration, resolve
 from aiocreds.credentials import Credentials
 from aiocreds.errors import CredentialsNotFound, InvalidConfiguration
 from aiocreds.sources._entry import ask, plain
@@ -33,7 +33,7 @@ def from_ini(
     client: ClientConfig | None = None,
     context: Context = DEFAULT,
 ) -> Provider:
-    """Credentials from a profile of the shared files. Both files are read anew when they change.
+    """Get credentials from a profile of the shared files, which are read again when they change.
 
     ::
 
@@ -46,8 +46,8 @@ def from_ini(
     ``mfa_serial``, ``duration_seconds``, ``role_session_name``, ``region``), a web identity
     (``web_identity_token_file`` with ``role_arn``), a role in IAM Identity Center (see :func:`from_sso`), a
     ``login_session`` (see :func:`from_login`), static keys (``aws_access_key_id``, ``aws_secret_access_key``,
-    ``aws_session_token`` or as of old ``aws_security_token``, ``aws_account_id``) or a ``credential_process``. Of
-    several in one profile the first in this order counts; as the source of a role, static keys come before all
+    ``aws_session_token`` or its old name ``aws_security_token``, ``aws_account_id``) or a ``credential_process``.
+    Of several in one profile the first in this order counts; as the source of a role, static keys come before all
     others.
 
     Args:
@@ -62,7 +62,7 @@ def from_ini(
         context: the environment, the home folder, the clock and the HTTP session.
 
     Raises:
-        CredentialsNotFound: the profile holds no credentials, or nobody named one and there is no ``default``.
+        CredentialsNotFound: the profile holds no credentials, or none is named and there is no ``default``.
         InvalidConfiguration: a profile is missing or wrong; the message names file and line.
         LoginRequired: a person has to sign in (again); the message holds the command to run.
         ServiceRefused: a service answered no.
@@ -121,7 +121,7 @@ class ProfileSource:
         config: SharedConfig | None = None
         place = profile_place(self._context, self._profile)
         if tracing.current() is not None:
-            from aiocreds._profiles.describe import tell_variables  # few ever ask
+            from aiocreds._profiles.describe import tell_variables  # only explain asks
 
             tell_variables(self._context, place)
         try:
@@ -133,7 +133,7 @@ class ProfileSource:
                 from aiocreds._profiles.describe import tell_files
 
                 tell_files(config, name)
-            outermost, *steps = walk(config, name, place)
+            outermost, *steps = resolve(config, name, place)
             if self._built_for != (config, name):
                 # Only when the files say something new: what the sources hold is still good otherwise.
                 self.sources[:] = self._folded(config, steps, outermost.section)

@@ -1,4 +1,4 @@
-"""Credentials of a role, assumed with the token of an identity provider: EKS, GitHub Actions, OIDC."""
+"""Assume a role with the token of an identity provider: EKS, GitHub Actions, OIDC."""
 
 from __future__ import annotations
 
@@ -236,7 +236,7 @@ async def _assume(
 async def assume_with_token(
     parameters: Mapping[str, str | int], *, token: SecretStr, place: str, client: ClientConfig, around: ConfigScope
 ) -> Credentials:
-    """Assume a role with a token; ``place`` is where messages say that it came from."""
+    """Assume a role with a token; ``place`` is where the token comes from, for messages."""
     token = checked_token(token, place=place)
     region = region_for(client, around, arn=str(parameters["RoleArn"]))
     service = ServiceClient("sts", client, around, region)

@@ -15,7 +15,7 @@ from aiocreds._base import tracing
 from aiocreds._base.subprocess import split_command
 from aiocreds._core.context import Context
 from aiocreds._profiles.describe import tell_files, tell_step
-from aiocreds._profiles.resolve import Kind, duration, sso_of_arguments, sso_of_profile, walk
+from aiocreds._profiles.resolve import Kind, duration, resolve, sso_of_arguments, sso_of_profile
 from aiocreds.errors import CredentialsError
 from aiocreds.sources.imds import _Settings
 from tests.stress.fuzz.grammar import NEXT_FILE, by_us
@@ -56,7 +56,7 @@ def steps(config: SharedConfig, name: str) -> None:
     """The walk ends, and each step of it can be told about."""
     tell_files(config, name)
     try:
-        walked = walk(config, name, "AWS_PROFILE")
+        walked = resolve(config, name, "AWS_PROFILE")
     except CredentialsError:
         return
     assert walked[-1].kind is not Kind.ROLE

@@ -1,4 +1,4 @@
-"""IAM Identity Center: the portal that hands out a role's credentials, and OIDC that renews the sign-in.
+"""Call IAM Identity Center: the portal for a role's credentials, and OIDC to renew the sign-in.
 
 See https://docs.aws.amazon.com/singlesignon/latest/PortalAPIReference/API_GetRoleCredentials.html and
 https://docs.aws.amazon.com/singlesignon/latest/OIDCAPIReference/API_CreateToken.html
@@ -97,7 +97,7 @@ async def get_role_credentials(
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Renewed:
-    """What CreateToken gives, without a ``repr``.
+    """The answer of CreateToken, without a ``repr``.
 
     Attributes:
         access_token: for the portal.

@@ -1,4 +1,4 @@
-"""Credentials from IAM Identity Center (SSO)."""
+"""Get credentials from IAM Identity Center (SSO)."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ async def from_sso(
     client: ClientConfig | None = None,
     context: Context = DEFAULT,
 ) -> Credentials:
-    """Credentials of a role in IAM Identity Center, for a person who has signed in with ``aws sso login``.
+    """Get the credentials of a role in IAM Identity Center, for a person signed in with ``aws sso login``.
 
     ::
 
@@ -96,7 +96,7 @@ async def from_sso(
 
 
 async def role_credentials(settings: SsoSettings, *, client: ClientConfig, around: ConfigScope) -> Credentials:
-    """Ask the portal for the role with the sign-in that is cached, renewed first if its end is near."""
+    """Return a role's credentials from the portal, with the cached sign-in, renewed first if it ends soon."""
     sign_in = SignIn(settings, client, around)
     portal = ServiceClient("sso", client, around, settings.region)
     note_role(f"{settings.role_name} in {settings.account_id}")
@@ -107,7 +107,7 @@ async def role_credentials(settings: SsoSettings, *, client: ClientConfig, aroun
         if refused.code != api.UNAUTHORIZED:
             raise
         ended = LoginRequired(str(refused), command=settings.command)
-    try:  # somebody may have signed in since we looked; or the clocks differ, and it can be renewed
+    try:  # a person may have signed in meanwhile; or the clocks differ, and it can be renewed
         other = await sign_in.access_token(refused=access_token)
     except LoginRequired:
         raise ended from None
