@@ -343,9 +343,10 @@ class _Settings(NamedTuple):
             if not URL.fullmatch(setting.value):
                 raise InvalidConfiguration(f"{setting.place} is not a URL: write one such as {ENDPOINTS['ipv4']}")
             return setting.value.rstrip("/")
+        usual = "ipv6" if self.flag("AWS_IMDS_USE_IPV6", "imds_use_ipv6") else "ipv4"
         setting = Setting(mode, "endpoint_mode") if mode else self.get(*MODE)
         if setting is None:
-            return ENDPOINTS["ipv6" if self.flag("AWS_IMDS_USE_IPV6", "imds_use_ipv6") else "ipv4"]
+            return ENDPOINTS[usual]
         if (url := ENDPOINTS.get(setting.value.lower())) is None:
             tracing.note(setting.place, setting.value)
             raise InvalidConfiguration(f"{setting.place} is {setting.value[:20]!r}: write IPv4 or IPv6")
