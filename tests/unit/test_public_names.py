@@ -16,7 +16,9 @@ import pytest
 import aiocreds
 from tests.helpers.secret_leaks import secret
 
-SRC = Path(__file__).parents[2] / "src"
+ROOT = Path(__file__).parents[2]
+SRC = ROOT / "src"
+PAGES = ROOT / "docs/reference/api.md", ROOT / "README.md"  # the first that there is lists the names
 
 FACTORIES = {
     "default_chain",
@@ -146,12 +148,29 @@ DEFAULTS: dict[str, dict[str, object]] = {
 }
 
 
+SOURCES = {*FACTORIES, *(name for name in aiocreds.__all__ if name.startswith("from_"))}
+
+
 def test_the_list_is_the_contracts() -> None:
-    assert set(aiocreds.__all__) == FACTORIES | ERRORS | OTHERS
+    """And the sources that have come since: their own tests and the page hold those."""
+    assert set(aiocreds.__all__) == FACTORIES | ERRORS | OTHERS | SOURCES
     assert len(aiocreds.__all__) == len(set(aiocreds.__all__))
 
 
-@pytest.mark.parametrize("name", sorted(FACTORIES | ERRORS | OTHERS))
+@pytest.mark.parametrize("name", sorted(SOURCES))
+def test_a_source_is_on_the_page(name: str) -> None:
+    page = next(page for page in PAGES if page.exists())
+    assert re.search(rf"\b{name}\b", page.read_text()), page.name
+
+
+def test_a_file_of_a_source_has_a_test() -> None:
+    files = {path.stem for path in (SRC / "aiocreds/sources").iterdir() if not path.name.startswith("_")}
+    tests = [path.name for path in (ROOT / "tests/unit/sources").iterdir()]
+    assert {"env", "profile", "sso"} <= files
+    assert not {file for file in files if not any(test.startswith(f"test_{file}") for test in tests)}
+
+
+@pytest.mark.parametrize("name", sorted({*aiocreds.__all__, *FACTORIES, *ERRORS, *OTHERS}))
 def test_a_public_name_is_there_and_documented(name: str) -> None:
     value = getattr(aiocreds, name)
     assert inspect.getdoc(value)
@@ -176,7 +195,7 @@ def test_a_factory_takes_what_the_contract_says(name: str) -> None:
     assert found == {**dict.fromkeys(ARGUMENTS[name]), **DEFAULTS.get(name, {})}
 
 
-@pytest.mark.parametrize("name", sorted(FACTORIES))
+@pytest.mark.parametrize("name", sorted(SOURCES))
 def test_a_factory_fails_at_the_call_when_called_wrongly(name: str) -> None:
     with pytest.raises(TypeError):
         getattr(aiocreds, name)(no_such_argument=1)

@@ -13,8 +13,9 @@ from urllib.parse import quote_plus
 from xml.etree import ElementTree as ET
 
 from aiocreds._aws.service_errors import THROTTLED, ErrorDetails, log_outcome, to_error
-from aiocreds._base.json_credentials import account_of_arn, error_code, parse_expiration
+from aiocreds._base.json_credentials import account_of_arn, error_code
 from aiocreds._base.redaction import SecretBytes, SecretDict, SecretStr
+from aiocreds._base.time import parse_expiration
 from aiocreds._core.singleflight import note_role
 from aiocreds.credentials import Credentials, redact_key
 from aiocreds.errors import ServiceRefused, SourceUnavailable

@@ -1,16 +1,18 @@
-"""The one reader of credentials in JSON, whoever sends them."""
+"""Read credentials in JSON, from whatever source."""
 
 from __future__ import annotations
 
 import json
 import re
-from datetime import UTC, datetime
-from typing import Any, NamedTuple, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from aiocreds._base.redaction import SecretBytes, SecretDict
-from aiocreds._base.time import parse_time
+from aiocreds._base.time import parse_expiration
 from aiocreds.credentials import Credentials
 from aiocreds.errors import ServiceRefused, SourceUnavailable
+
+if TYPE_CHECKING:
+    from datetime import datetime
 
 _CODE = re.compile(r"[\w.:#]{1,64}", re.ASCII)
 _NO_TEXT = "[\ud800-\udfff]"  # halves of characters, which JSON can write and no encoding has
@@ -18,7 +20,7 @@ _ARN = r"(?a)arn:[^:\s]+:[^:\s]+:[^:\s]*:(\d{12}):.+"
 
 
 class Names(NamedTuple):
-    """What a service calls the access key id, the secret access key and the session token."""
+    """The names that a service has for the access key id, the secret access key and the session token."""
 
     key: str
     secret: str
@@ -41,18 +43,18 @@ def parse_credentials(
     accept_expired: bool = False,
     account_id: str | None = None,
 ) -> Credentials:
-    """Credentials from a JSON document with ``AccessKeyId``, ``SecretAccessKey`` and so on.
+    """Return the credentials in a JSON document with ``AccessKeyId``, ``SecretAccessKey`` and so on.
 
     Args:
         text: the document.
         provider: what to stamp the credentials with.
         origin: what messages call the sender.
-        remedy: what they tell the reader to do when it is no such document.
+        remedy: what messages say to do when it is no such document.
         now: the time, in seconds since the epoch, for expired ones to be refused.
         names: of the fields.
         may_outlive_expiry: the stamp of :class:`Credentials`.
-        accept_expired: EC2 metadata decides for itself what still works.
-        account_id: used when the document has neither an ``AccountId`` nor a ``RoleArn`` that tells one.
+        accept_expired: return expired ones, too.
+        account_id: used when the document has neither an ``AccountId`` nor a ``RoleArn`` that names one.
 
     Raises:
         SourceUnavailable: it is no such document, or its credentials have expired.
@@ -81,7 +83,7 @@ def parse_credentials(
         remedy=remedy,
         may_outlive_expiry=may_outlive_expiry,
         account_id=account_of(document.get("AccountId"))
-        or account_of_arn(document.get("RoleArn"))  # that of ECS, whose agent tells no account
+        or account_of_arn(document.get("RoleArn"))  # that of ECS, whose agent sends no account id
         or account_id,
     )
     if not accept_expired:
@@ -101,7 +103,7 @@ def credentials_in(
     account_id: str | None = None,
     identity_id: str | None = None,
 ) -> Credentials:
-    """Credentials from a part of a JSON document.
+    """Return the credentials in a part of a JSON document.
 
     Args:
         document: the object that holds the keys, or whatever is in its place.
@@ -109,7 +111,7 @@ def credentials_in(
         expiration: of the credentials.
         provider: what to stamp them with.
         origin: what messages call the sender.
-        remedy: what they tell the reader to do.
+        remedy: what messages say to do.
         may_outlive_expiry: the stamp of :class:`Credentials`.
         account_id: of the credentials.
         identity_id: of the credentials.
@@ -139,15 +141,15 @@ def credentials_in(
 
 
 def parse_object(text: SecretBytes, *, origin: str, remedy: str) -> SecretDict:
-    """A JSON object.
+    """Return the JSON object that a document is.
 
     Args:
         text: the document.
         origin: what messages call the sender.
-        remedy: what they tell the reader to do.
+        remedy: what messages say to do.
 
     Raises:
-        SourceUnavailable: the text is anything else. The message tells its kind and never quotes it.
+        SourceUnavailable: the text is anything else. The message says of which kind it is and never quotes it.
     """
     if not text.strip():
         raise SourceUnavailable(f"{origin} answered with nothing; {remedy}")
@@ -164,40 +166,12 @@ def parse_object(text: SecretBytes, *, origin: str, remedy: str) -> SecretDict:
 
 
 def error_code(value: object) -> str:
-    """An error code fit for a message; blank when it is anything but a name."""
+    """Return an error code that a message may hold; blank for anything but a name."""
     return value if isinstance(value, str) and _CODE.fullmatch(value) else ""
 
 
-def parse_expiration(value: object, *, origin: str, per_second: int | None = None) -> datetime:
-    """Return a time that is written as `parse_time` reads it, or with ``per_second`` as a number since the epoch.
-
-    Raises:
-        SourceUnavailable: it is none.
-    """
-    try:
-        if per_second is not None and (number := _number(value)) is not None:
-            return datetime.fromtimestamp(number / per_second, UTC)
-        return parse_time(value if isinstance(value, str) else "")
-    except (ValueError, OverflowError, OSError):
-        del value  # it may be anything
-        expected = "an ISO 8601 time such as 2030-01-01T00:00:00Z" if per_second is None else "a time since 1970"
-        raise SourceUnavailable(f"{origin} is not {expected}") from None
-
-
-def _number(value: object) -> int | float | None:
-    """A number, be it written as a text; None for anything else."""
-    if isinstance(value, int | float):
-        return value
-    if isinstance(value, str):
-        try:
-            return float(value)
-        except ValueError:
-            pass  # a date
-    return None
-
-
 def refuse_expired(credentials: Credentials, *, origin: str, now: float) -> None:
-    """Check that the credentials are still good.
+    """Check that credentials have not expired.
 
     Raises:
         SourceUnavailable: they have expired.
@@ -215,20 +189,17 @@ def _json_name(value: object) -> str:
 
 
 def object_of(value: object) -> SecretDict:
-    """A JSON object; an empty one for anything else."""
+    """Return a JSON object; an empty one for anything else."""
     return SecretDict(cast("dict[str, Any]", value)) if isinstance(value, dict) else SecretDict()
 
 
 def text_of(value: object) -> str | None:
-    """A text that is not blank, stripped; None for anything else."""
+    """Return a text that is not blank, stripped; None for anything else."""
     return value.strip() or None if isinstance(value, str) else None
 
 
 def account_of(value: object) -> str | None:
-    """Return the id of an account; a number gets back the zeros before its 12 digits that no number keeps.
-
-    None for what is neither a text nor such a number.
-    """
+    """Return the id of an account, padded to 12 digits where it is a number; None for anything else."""
     if isinstance(value, float) and value.is_integer():
         value = int(value)
     if type(value) is int:
@@ -238,6 +209,6 @@ def account_of(value: object) -> str | None:
 
 
 def account_of_arn(value: object) -> str | None:
-    """Return the account that an ARN names, such as a role's; None where it names none, or is none."""
+    """Return the account that an ARN names; None where it names none, or is no ARN."""
     arn = re.fullmatch(_ARN, value.strip()) if isinstance(value, str) else None
     return arn and arn[1]

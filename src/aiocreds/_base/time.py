@@ -8,7 +8,7 @@ import time
 from datetime import UTC, datetime, timedelta, timezone
 from math import inf
 
-from aiocreds.errors import InvalidConfiguration
+from aiocreds.errors import InvalidConfiguration, SourceUnavailable
 
 
 def seconds(duration: float | timedelta, what: str) -> float:
@@ -99,6 +99,39 @@ def parse_time(text: str) -> datetime:
     except OverflowError:
         raise ValueError("a number that no date holds") from None
     return _in_utc(_placed(at, *zone))
+
+
+def parse_expiration(value: object, *, origin: str, per_second: int | None = None) -> datetime:
+    """Return a time that is written as :func:`parse_time` reads it, or counted since the epoch.
+
+    Args:
+        value: from a document.
+        origin: what messages call it.
+        per_second: what a number counts: 1 for seconds, 1000 for milliseconds; None where it may not be a number.
+
+    Raises:
+        SourceUnavailable: it is no time.
+    """
+    try:
+        if per_second is not None and (number := _number(value)) is not None:
+            return datetime.fromtimestamp(number / per_second, UTC)
+        return parse_time(value if isinstance(value, str) else "")
+    except (ValueError, OverflowError, OSError):
+        del value  # it may be anything
+        expected = "an ISO 8601 time such as 2030-01-01T00:00:00Z" if per_second is None else "a time since 1970"
+        raise SourceUnavailable(f"{origin} is not {expected}") from None
+
+
+def _number(value: object) -> int | float | None:
+    """Return a number, also one that is written as a text; None for anything else."""
+    if isinstance(value, int | float):
+        return value
+    if isinstance(value, str):
+        try:
+            return float(value)
+        except ValueError:
+            pass  # a date
+    return None
 
 
 def _zone(behind: str) -> tuple[tuple[str | None, ...], str]:

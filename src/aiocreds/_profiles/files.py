@@ -1,4 +1,4 @@
-"""Reading the shared files off the loop, and again when they change."""
+"""Locate the shared files, and read them off the loop, again when they change."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from weakref import ref
 from aiocreds._base import threads, tracing
 from aiocreds._base.paths import WINDOWS, account_home, expand_path, home_folder
 from aiocreds._base.threads import renew_after_fork
-from aiocreds._profiles.model import SharedConfig
+from aiocreds._profiles.model import Setting, SharedConfig
 from aiocreds._profiles.parser import Document
 from aiocreds.errors import InvalidConfiguration, afresh
 
@@ -24,59 +24,10 @@ if TYPE_CHECKING:
 
     from aiocreds._core.context import Context
 
+logger = logging.getLogger("aiocreds.profiles")
+
 CONFIG_FILE = "AWS_CONFIG_FILE"
 CREDENTIALS_FILE = "AWS_SHARED_CREDENTIALS_FILE"
-
-
-def expand(path: str, context: Context, *, place: str) -> str:
-    """Return a path with its variables and its ``~`` replaced by the context's; ``place`` is what has it.
-
-    Raises:
-        InvalidConfiguration: it begins with a home folder or a variable that is not known.
-    """
-    return expand_path(path, context.environ, context.home_folder, place=place)
-
-
-def locate(
-    name: str,
-    environ: Mapping[str, str],
-    *,
-    given: str | os.PathLike[str] | None = None,
-    home: str | None = None,
-    platform: str = os.name,
-    fallback: Callable[[], str] = account_home,
-) -> tuple[str, bool]:
-    """Where one shared file lies, and whether somebody named that place.
-
-    Args:
-        name: ``"config"`` or ``"credentials"``.
-        environ: where ``AWS_CONFIG_FILE`` and ``AWS_SHARED_CREDENTIALS_FILE`` are read.
-        given: a path from code; goes before the variables.
-        home: the home folder, if not the one of `home_folder`.
-        platform: as `os.name` says.
-        fallback: what knows the home folder when no variable does.
-
-    Returns:
-        a path, which begins with ``~`` for a default place in a home folder that is not known.
-
-    Raises:
-        InvalidConfiguration: somebody named a place in a home folder that is not known.
-    """
-    variable = CONFIG_FILE if name == "config" else CREDENTIALS_FILE
-    place, path = f"{name}_file", os.fspath(given or "").strip()
-    if not path:
-        place, path = variable, environ.get(variable, "").strip()
-
-    def folder() -> str:
-        return home or home_folder(environ, platform=platform, fallback=fallback)
-
-    if path:
-        return expand_path(path, environ, folder, place=place, platform=platform), True
-    separator = "\\" if platform == WINDOWS else "/"
-    return separator.join((folder().rstrip(separator), ".aws", name)), False
-
-
-logger = logging.getLogger("aiocreds.profiles")
 Stamp = tuple[int, ...]  # changes with the file; empty for a missing one
 
 # Of one file: bytes and lines, a hundred thousand profiles or so; and the seconds that a pipe may take.
@@ -87,7 +38,7 @@ ATTEMPTS = 5  # at a file that is being written meanwhile
 PAUSE = 0.01
 MISSING: Stamp = ()
 PROFILE, OLDER_PROFILE = "AWS_PROFILE", "AWS_DEFAULT_PROFILE"
-_told: set[str] = set()  # of what is said once
+_warned: set[str] = set()  # of conflicts that the log has
 
 
 async def load(
@@ -97,7 +48,7 @@ async def load(
     *,
     needed: bool = True,
 ) -> SharedConfig:
-    """The shared files as they are now.
+    """Return the shared files as they are now.
 
     Looks in ``~/.aws/config`` and ``~/.aws/credentials``, or where ``AWS_CONFIG_FILE`` and
     ``AWS_SHARED_CREDENTIALS_FILE`` say. Both are looked at in a worker thread, and read only if they changed
@@ -109,8 +60,8 @@ async def load(
         context: the environment, and what was read before.
         credentials_file: by default as said above.
         config_file: likewise.
-        needed: whether credentials depend on what the files say. If not, a file that cannot be read counts as an
-            empty one, with a warning the first time.
+        needed: credentials depend on the files. If not, a file that cannot be read counts as an empty one, with
+            a warning the first time.
 
     Raises:
         InvalidConfiguration: a file cannot be read and is needed, or does not follow the grammar.
@@ -123,8 +74,8 @@ async def load(
     known: ref[Look] | None = looks.get(key)
     if known is None or (look := known()) is None or look.begun:
         look = Look(context, credentials_file, config_file)
-        looks[key] = ref(look)  # it belongs to those who wait, and they to their loop
-        loop.call_soon(_begin, context, key, look)  # when all who are awake now have asked
+        looks[key] = ref(look)  # its waiters keep it alive, and their loop keeps them
+        loop.call_soon(_begin, context, key, look)  # after all tasks that are ready have asked
     waiter: asyncio.Future[None] = loop.create_future()
     look.waiters.append(waiter)
     await waiter
@@ -138,7 +89,7 @@ async def load(
 
 
 def _warn_of_unread(context: Context, config: SharedConfig) -> None:
-    """Say once that a file cannot be read, and again when it could be meanwhile or the reason is another."""
+    """Warn once that a file cannot be read, and again after it could be or for another reason."""
     cache = context._config_cache  # noqa: SLF001  # pyright: ignore[reportPrivateUsage] - one of us
     for path, fault in config.unread():
         key, why = ("unread", path), str(fault or "")
@@ -161,8 +112,8 @@ def profile_name(context: Context, explicit: str | None = None, *, warn: bool = 
         return name
     place = profile_place(context)
     conflict = profile_conflict(context) if warn and place == PROFILE else ""
-    if conflict and conflict not in _told:
-        _told.add(conflict)
+    if conflict and conflict not in _warned:
+        _warned.add(conflict)
         logger.warning("%s", conflict)
     return (place and context.setting(place)) or "default"
 
@@ -175,7 +126,7 @@ def profile_place(context: Context, explicit: str | None = None) -> str:
 
 
 def profile_conflict(context: Context) -> str:
-    """Return what to say when two variables name different profiles; blank when they do not."""
+    """Return a warning for two variables that name different profiles; blank when they do not."""
     name, older = context.setting(PROFILE), context.setting(OLDER_PROFILE)
     if not name or not older or name == older:
         return ""
@@ -183,6 +134,54 @@ def profile_conflict(context: Context) -> str:
         f"{PROFILE}={name} and {OLDER_PROFILE}={older} are both set: the first counts here, the second in boto3."
         " Unset one of them."
     )
+
+
+def expand(path: str, context: Context, *, place: str) -> str:
+    """Return a path with its variables and its ``~`` replaced by the context's; ``place`` is what has it.
+
+    Raises:
+        InvalidConfiguration: it begins with a home folder or a variable that is not known.
+    """
+    return expand_path(path, context.environ, context.home_folder, place=place)
+
+
+def locate(
+    name: str,
+    environ: Mapping[str, str],
+    *,
+    given: str | os.PathLike[str] | None = None,
+    home: str | None = None,
+    platform: str = os.name,
+    fallback: Callable[[], str] = account_home,
+) -> tuple[str, bool]:
+    """Return where one shared file is, and whether that place is configured.
+
+    Args:
+        name: ``"config"`` or ``"credentials"``.
+        environ: where ``AWS_CONFIG_FILE`` and ``AWS_SHARED_CREDENTIALS_FILE`` are read.
+        given: a path from code; goes before the variables.
+        home: the home folder, if not the one of `home_folder`.
+        platform: as `os.name` says.
+        fallback: returns the home folder when no variable has it.
+
+    Returns:
+        a path, which begins with ``~`` for a default place in a home folder that is not known.
+
+    Raises:
+        InvalidConfiguration: the configured place is in a home folder that is not known.
+    """
+    variable = CONFIG_FILE if name == "config" else CREDENTIALS_FILE
+    setting = Setting(os.fspath(given or "").strip(), f"{name}_file")
+    if not setting.value:
+        setting = Setting(environ.get(variable, "").strip(), variable)
+
+    def folder() -> str:
+        return home or home_folder(environ, platform=platform, fallback=fallback)
+
+    if setting.value:
+        return expand_path(setting.value, environ, folder, place=setting.place, platform=platform), True
+    separator = "\\" if platform == WINDOWS else "/"
+    return separator.join((folder().rstrip(separator), ".aws", name)), False
 
 
 def _load(
@@ -202,7 +201,7 @@ def _load(
 
 
 class Look:
-    """One look at the files, shared by all who ask on a loop before it begins: none can miss an earlier edit."""
+    """One read of the files, shared by all who ask on a loop before it begins, so that none misses an edit."""
 
     __slots__ = ("__weakref__", "_arguments", "answer", "begun", "taken", "waiters")
 
@@ -219,7 +218,7 @@ class Look:
         self.waiters: list[asyncio.Future[None]] = []
 
     def begin(self) -> None:
-        """Look, in a thread that knows nothing of who waits: where the disk hangs, it would hold their loop."""
+        """Read in a thread that refers to no waiter: where the disk hangs, it would keep their loop alive."""
         self.begun = True
         self.taken = threads.submit(_load, *self._arguments)
 
@@ -227,19 +226,19 @@ class Look:
 def _begin(context: Context, key: object, look: Look) -> None:
     try:
         look.begin()
-        look.taken.add_done_callback(partial(_tell, context, key, look))
+        look.taken.add_done_callback(partial(_done, context, key, look))
     except Exception as error:  # noqa: BLE001 - such as when no thread is to be had; whoever waits has to hear it
         _answer(context, key, look, error)
 
 
-def _tell(context: Context, key: object, look: Look, taken: asyncio.Future[SharedConfig]) -> None:
+def _done(context: Context, key: object, look: Look, taken: asyncio.Future[SharedConfig]) -> None:
     _answer(
         context, key, look, asyncio.CancelledError() if taken.cancelled() else taken.exception() or taken.result()
     )
 
 
 def _answer(context: Context, key: object, look: Look, answer: SharedConfig | BaseException) -> None:
-    """Wake those who wait for a look, back on the loop."""
+    """Wake the waiters, back on the loop."""
     looks = context._looks  # noqa: SLF001  # pyright: ignore[reportPrivateUsage] - one of us
     known: ref[Look] | None = looks.get(key)
     if known is not None and known() is look:
@@ -251,7 +250,7 @@ def _answer(context: Context, key: object, look: Look, answer: SharedConfig | Ba
 
 
 class Unreadable(Exception):
-    """A file cannot be read, for this reason."""
+    """Raised for a file that cannot be read; its text is the reason."""
 
 
 class SharedFile:
@@ -273,11 +272,11 @@ class SharedFile:
         self._seen: tuple[Stamp | None, Document] = MISSING, Document(path)
 
     def document(self, *, named: bool) -> Document:
-        """What the file says now; of many threads that ask at once, one reads it.
+        """Return the file as it is now; of many threads that ask at once, one reads it.
 
         Args:
-            named: somebody chose this place, so that it is a mistake if nobody may look there. The default one
-                is often out of reach: in a container that does not run as the user its image was built for.
+            named: this place is configured, so that it is a mistake if it may not be read. The default one is
+                often forbidden: in a container that does not run as the user its image was built for.
 
         Returns:
             A document with a ``fault`` when the file cannot be read, or does not follow the grammar.
@@ -328,13 +327,13 @@ class SharedFile:
         return data
 
     def _drained(self, descriptor: int) -> bytes:
-        """What a pipe brings until its end."""
+        """Return the data of a pipe up to its end."""
         from select import POLLIN, poll  # not on Windows, which has no pipes in its file system
 
         data, waiting = bytearray(), poll()
         waiting.register(descriptor, POLLIN)
         end = monotonic() + self._patience
-        # Whoever did not write in time is hardly waited for any more, but heard if there is something to hear.
+        # A writer that was late once is hardly waited for any more.
         self._patience = PATIENCE_AGAIN
         while waiting.poll(max(0.0, end - monotonic()) * 1000):
             piece = os.read(descriptor, PIECE)
@@ -349,7 +348,7 @@ class SharedFile:
         )
 
     def _stamp(self, *, named: bool) -> Stamp:
-        if self.path.startswith("~"):  # nobody knows where that home folder is
+        if self.path.startswith("~"):  # that home folder is not known
             return MISSING
         try:
             found = os.stat(self.path)  # noqa: PTH116 - pathlib is slow to load
@@ -365,7 +364,7 @@ class SharedFile:
         return found.st_dev, found.st_ino  # a pipe, which reading again would bring nothing of, or an empty device
 
     def _without(self, reason: str) -> Document:
-        """What stands for a file that cannot be read."""
+        """Return an empty document with the fault that its file cannot be read."""
         variable = CREDENTIALS_FILE if self.credentials else CONFIG_FILE
         document = Document(self.path)
         document.unreadable = True
@@ -377,15 +376,15 @@ class SharedFile:
 
 
 def _open(path: str, flags: int) -> int:
-    """Open a file, and wait for nobody: a pipe may have no writer."""
+    """Open a file without waiting: a pipe may have no writer."""
     return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
 
 
 def _refuse_devices(found: os.stat_result) -> None:
-    """Let no device be read, which may have no end, but the one that has nothing.
+    """Refuse devices, which may have no end, but for the null device.
 
     Raises:
-        Unreadable: it is one. A folder is told by whoever opens it.
+        Unreadable: it is a device. A folder is refused when it is opened.
     """
     mode = found.st_mode
     if stat.S_ISREG(mode) or stat.S_ISFIFO(mode) or stat.S_ISDIR(mode):

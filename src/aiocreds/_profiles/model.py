@@ -1,9 +1,9 @@
-"""What the two shared files say together."""
+"""Merge the two shared files."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from aiocreds._profiles.parser import is_name, strange
 from aiocreds.errors import InvalidConfiguration
@@ -12,6 +12,13 @@ if TYPE_CHECKING:
     from aiocreds._profiles.parser import Block, Document, Spans
 
 NO_SETTINGS: Mapping[str, str] = {}
+
+
+class Setting(NamedTuple):
+    """A value, and the argument, variable or ``file:line`` that it comes from, for messages."""
+
+    value: str
+    place: str
 
 
 class Section:
@@ -27,17 +34,22 @@ class Section:
         self._blocks = blocks
 
     def get(self, key: str) -> str | None:
-        """The value of a key in lower case; None when it is unset or blank, or only has settings below it."""
+        """Return the value of a key in lower case; None when unset or blank, or with only settings below it."""
         value = self._holder(key).values.get(key)
         return value or None if isinstance(value, str) else None
 
+    def setting(self, key: str) -> Setting | None:
+        """Return the value of a key and its place; None where :meth:`get` does."""
+        value = self.get(key)
+        return None if value is None else Setting(value, f"{key} ({self.value_at(key)})")
+
     def subsection(self, key: str) -> Mapping[str, str]:
-        """The settings nested under a key; empty when there are none."""
+        """Return the settings nested under a key; empty when there are none."""
         value = self._holder(key).values.get(key)
         return value if isinstance(value, dict) else NO_SETTINGS
 
     def where(self, key: str | None = None, nested: str | None = None) -> str:
-        """The ``file:line`` of a key, or of a setting nested under it; else of the section's header."""
+        """Return the ``file:line`` of a key, or of a setting nested under it; else of the section's header."""
         if key is None:
             block, line = self._blocks[0], None
         else:
@@ -46,12 +58,12 @@ class Section:
         return f"{block.file}:{line or block.line}"
 
     def value_at(self, key: str) -> str:
-        """The ``file:line`` of a key whose value is at fault, and whether a comment has cut that value off."""
+        """Return the ``file:line`` of a key whose value is at fault, and say so where a comment cuts that off."""
         sign = self._holder(key).cut.get(key)
         return f"{self.where(key)}, where a comment begins at ' {sign}'" if sign else self.where(key)
 
     def hidden(self, key: str) -> str | None:
-        """The ``file:line`` where a key is set to something else without effect; None when there is none."""
+        """Return the ``file:line`` where a key is set to another value without effect; None when there is none."""
         holder = self._holder(key)
         for block in self._blocks:
             if key in block.values and block.values[key] != holder.values[key]:
@@ -133,18 +145,18 @@ class SharedConfig:
         self.sso_sessions: Mapping[str, Section] = Sections((config, config.sso_sessions))
         self.services: Mapping[str, Section] = Sections((config, config.services))
         self._documents = credentials, config
-        self._elsewhere = elsewhere  # somebody chose where the config file lies
+        self._elsewhere = elsewhere  # the config file is not at its default place
         self._met: dict[str, Section | None] = {}
 
     def __eq__(self, other: object) -> bool:
-        """Whether both come from the same reading of the same files."""
+        """Return whether both come from the same reading of the same files."""
         return isinstance(other, SharedConfig) and self._documents == other._documents
 
     def __hash__(self) -> int:
         return hash(self._documents)
 
     def fault(self, *, needed: bool = True) -> InvalidConfiguration | None:
-        """Why these files may not be used; None when they may.
+        """Return why these files may not be used; None when they may.
 
         Args:
             needed: what a file says matters, so that one that cannot be read is a fault, too.
@@ -155,22 +167,22 @@ class SharedConfig:
         return None
 
     def unread(self) -> list[tuple[str, InvalidConfiguration | None]]:
-        """The two files, and why they could not be read, for those that could not."""
+        """Return the two files, and why they could not be read, for those that could not."""
         return [(document.file, document.fault if document.unreadable else None) for document in self._documents]
 
     def files(self) -> list[tuple[str, int]]:
-        """The two files, and how many profiles each has."""
+        """Return the two files, and how many profiles each has."""
         credentials, config = self._documents
         return [(document.file, len(document.profiles)) for document in (config, credentials)]
 
     def profile(self, name: str) -> Section | None:
-        """A profile, or None when neither file has it."""
+        """Return a profile, or None when neither file has it."""
         if name not in self._met:
             self._met[name] = self.profiles[name] if name in self.profiles else None  # noqa: SIM401 - raises nothing
         return self._met[name]
 
     def required(self, name: str, place: str = "") -> Section | None:
-        """A profile that somebody named; only ``default`` may be missing.
+        """Return a profile that is needed; only ``default`` may be missing.
 
         Args:
             name: the profile.
@@ -181,17 +193,17 @@ class SharedConfig:
         """
         section = self.profile(name)
         if section is None and name != "default":
-            told = f" (from {place})" if place else ""
+            named = f" (from {place})" if place else ""
             unset = f", or unset {place}" if place else ""
             raise InvalidConfiguration(
-                f"profile {name!r}{told} is neither in {self.config_file} nor in {self.credentials_file}"
+                f"profile {name!r}{named} is neither in {self.config_file} nor in {self.credentials_file}"
                 f"{self.without_home()}: "
                 + (self.overlooked(name) or f"correct the name{unset}, or add the profile{self.suggestion(name)}")
             )
         return section
 
     def command(self, words: str) -> str:
-        """What a person types to have AWS CLI do something with this config file."""
+        """Return the command line that has AWS CLI use this config file."""
         if not self._elsewhere:
             return words
         from shlex import quote  # for messages alone
@@ -199,7 +211,7 @@ class SharedConfig:
         return f"AWS_CONFIG_FILE={quote(self.config_file)} {words}"
 
     def without_home(self) -> str:
-        """Return what explains why a file is not there whose place depends on a home folder that nobody knows."""
+        """Return why a file in a home folder that is not known is missing."""
         return (
             " (no home folder is known: set HOME)"
             if "~" in (self.config_file[:1], self.credentials_file[:1])
@@ -207,7 +219,7 @@ class SharedConfig:
         )
 
     def others(self) -> str:
-        """The end of a message about a ``default`` that is not there: the profiles that are."""
+        """Return the end of a message about a ``default`` that is not there: the profiles that are."""
         found = (repr(name) for name in self.profiles if name != "default")
         names = [name for name, _ in zip(found, range(4), strict=False)]
         if not names:
@@ -216,7 +228,7 @@ class SharedConfig:
         return f"; there {'is' if len(names) == 1 else 'are'} {shown}: name one in AWS_PROFILE or in code"
 
     def suggestion(self, name: str) -> str:
-        """The end of a message about a profile that is not there: those with nearly its name, if any."""
+        """Return the end of a message about a profile that is not there: those with nearly its name, if any."""
         from difflib import get_close_matches  # slow to load, and for this message alone
 
         alike = [known for known in self.profiles if known[:1] == name[:1] and abs(len(known) - len(name)) <= 3]
@@ -224,7 +236,7 @@ class SharedConfig:
         return f"; did you mean {' or '.join(map(repr, close))}?" if close else ""
 
     def overlooked(self, name: str, kind: str = "profile") -> str | None:
-        """What to do about a section that was probably meant to be this profile, or another kind of section."""
+        """Return what to do about a section that was probably meant to be this profile or section."""
         credentials, config = self._documents
         right = f"{kind} {name}"
         meant = [(config, right, [name, right, right.replace("-", "_"), f'"{name}"', f"'{name}'"])]

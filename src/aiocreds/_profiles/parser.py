@@ -1,4 +1,4 @@
-"""The grammar of one shared file.
+"""Parse one shared file.
 
 It is AWS's own and only looks like an INI file. It follows
 https://docs.aws.amazon.com/sdkref/latest/guide/file-format.html and, where that is silent, the cases that the
@@ -63,7 +63,7 @@ Spans = list[int]  # the first line, the start and the end of each piece of a se
 
 
 class Document:
-    """What one file says, or what is wrong with it.
+    """The sections of one file, or what is wrong with it.
 
     The file is read in full once, for its faults and for where its sections are. What a section says is read
     again when it is asked for: so a big file stays one string and an index, quick to build and to free.
@@ -79,7 +79,7 @@ class Document:
         services: where the services sections are.
         ignored: headers that mean nothing in this file, and their lines.
         fault: why nothing in this file may be used.
-        unreadable: whether that is because nobody could read it; what it says may be right.
+        unreadable: the fault is that it cannot be read; its text may be right.
     """
 
     __slots__ = (
@@ -114,7 +114,7 @@ class Document:
         self._index(credentials=credentials)
 
     def block(self, spans: Spans) -> Block:
-        """The section at these places, read when it is first asked for."""
+        """Return the section at these places, parsed when it is first asked for."""
         block = self._blocks.get(spans[1])
         if block is None:
             block = Block(self.file, spans[0])
@@ -124,7 +124,7 @@ class Document:
         return block
 
     def swallowed(self, title: str) -> int | None:
-        """The line of a header that is indented below a value, and so became a part of it; None without one."""
+        """Return the line of a header that is indented below a value, and so became a part of it, if any."""
         words = rb"[ \t]+".join(re.escape(word.encode(errors="replace")) for word in title.split())
         found = re.search(rb"^[ \t]+\[[ \t]*" + words + rb"[ \t]*\]", self._data, re.MULTILINE)
         return self._data.count(b"\n", 0, found.start()) + 1 if found else None
@@ -150,7 +150,7 @@ class Document:
         for places in (self.profiles, self.sso_sessions, self.services):
             for spans in places.values():
                 if spans[2] - spans[1] >= PLAIN_SIZE or len(spans) > 3 * PLAIN_SPANS:
-                    self.block(spans)  # here in a thread; whoever asks for it may be a loop
+                    self.block(spans)  # here, in a thread, rather than later on a loop
 
     def _index_lines(self, start: int, end: int, line: int, *, bare: bool) -> int:
         """Look at each line from one header to the next one that is not indented; between them may be others.
@@ -319,12 +319,12 @@ class Block:
 
 
 def is_name(text: str) -> bool:
-    """Whether a profile, a session or a key may be called this."""
+    """Return whether this may be the name of a profile, a session or a key."""
     return bool(text) and not text.strip(NAME_CHARACTERS)
 
 
 def strange(name: str) -> str:
-    """The first character of a name that no profile may have in its name; empty when there is none."""
+    """Return the first character of a name that no profile may have in its name; empty when there is none."""
     return name.strip(NAME_CHARACTERS)[:1]
 
 
@@ -333,7 +333,7 @@ def _title(text: str) -> str:
 
 
 def _words(title: str) -> list[str] | None:
-    """The kind and the name in a header with quotation marks, as a shell reads them; None without such two."""
+    """Return the kind and the name in a header with quotation marks, as a shell reads them, if it has two."""
     if not title.startswith(KINDS) or not any(mark in title for mark in QUOTES):
         return None
     if len(title) > LONGEST_QUOTED_TITLE:
@@ -348,7 +348,7 @@ def _words(title: str) -> list[str] | None:
 
 
 def _texts(piece: bytes) -> Iterator[tuple[str | None, int]]:
-    """The lines of a piece, without their ends, and how many bytes each has; None for one that is no text."""
+    """Yield the lines of a piece, without their ends, and how many bytes each has; None for one that is no text."""
     if piece.isascii() and b"\0" not in piece:
         for plain in piece.decode().removesuffix("\n").split("\n"):
             yield plain, len(plain) + 1
@@ -361,7 +361,7 @@ def _texts(piece: bytes) -> Iterator[tuple[str | None, int]]:
 
 
 def _before(pieces: re.Pattern[str], text: str) -> tuple[str, str]:
-    """A text up to the comment that begins outside of quotation marks, and the sign that it begins with."""
+    """Return a text up to the comment that begins outside of quotation marks, and the sign that it begins with."""
     for found in pieces.finditer(text):
         if (sign := found[0].strip()) in ("#", ";"):
             return text[: found.start()], sign
@@ -369,7 +369,7 @@ def _before(pieces: re.Pattern[str], text: str) -> tuple[str, str]:
 
 
 def _without_comment(line: str) -> tuple[str, str]:
-    """A line up to its comment, and the sign that it begins with."""
+    """Return a line up to its comment, and the sign that it begins with."""
     cut = ""
     for mark in (" #", " ;", "\t#", "\t;"):
         line, found, _ = line.partition(mark)

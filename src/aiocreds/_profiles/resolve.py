@@ -1,10 +1,14 @@
-"""From a profile to its credentials: which kinds it holds, and whose credentials it needs first.
+"""Resolve a profile to steps: how it gets its credentials, and whose credentials it needs for that.
 
-Pure: it reads the parsed files and nothing else, so that every mistake in them shows before anything is asked for.
+It reads the parsed files and nothing else, so that every mistake in them shows before anything is asked for.
+
+See https://docs.aws.amazon.com/sdkref/latest/guide/feature-assume-role-credentials.html and
+https://docs.aws.amazon.com/sdkref/latest/guide/feature-sso-credentials.html
 """
 
 from __future__ import annotations
 
+import re
 from enum import Enum
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -19,12 +23,14 @@ SSO_KEYS = ("sso_session", "sso_start_url", "sso_account_id", "sso_role_name")
 SESSION_TOKENS = (
     "aws_session_token",
     "aws_security_token",
-)  # the second by tools of old; the first that is set counts
+)  # the first that is set counts
+SSO_PORTAL, SSO_ROLE = ("sso_start_url", "sso_region"), ("sso_account_id", "sso_role_name")
+REGION = r"(?!-)[A-Za-z0-9-]{1,63}(?<!-)"  # compiled when there is one to check
 CREDENTIAL_SOURCES = ("Environment", "Ec2InstanceMetadata", "EcsContainer")
 
 
 class Kind(Enum):
-    """How a profile gets its credentials."""
+    """The ways in which a profile gets its credentials."""
 
     ROLE = "role_arn"
     CREDENTIAL_SOURCE = "credential_source"
@@ -35,8 +41,30 @@ class Kind(Enum):
     PROCESS = "credential_process"
 
 
+class SsoSettings(NamedTuple):
+    """The sign-in to IAM Identity Center that a role needs, and that role.
+
+    Attributes:
+        start_url: of the access portal.
+        region: of the Identity Center.
+        account_id: of the role.
+        role_name: the permission set.
+        session: the name of the ``[sso-session …]`` whose sign-in is used; None in the older form without one.
+        command: what a person runs to sign in.
+        place: a profile with its ``file:line``, or code, for messages.
+    """
+
+    start_url: str
+    region: str
+    account_id: str
+    role_name: str
+    session: str | None
+    command: str
+    place: str
+
+
 class Step(NamedTuple):
-    """One profile on the walk.
+    """One profile of those that are needed.
 
     Attributes:
         section: the profile.
@@ -47,11 +75,11 @@ class Step(NamedTuple):
     kind: Kind
 
 
-def walk(config: SharedConfig, name: str, place: str = "") -> list[Step]:
-    """The way from a profile to the credentials it begins with, outermost first.
+def resolve(config: SharedConfig, name: str, place: str = "") -> list[Step]:
+    """Return the steps from a profile to the credentials that it begins with, outermost first.
 
-    Inside one profile a role comes first, then web identity, SSO, login, static keys and a process. The walk
-    ends at the first source profile with static keys, which win over all else that it has.
+    Inside one profile a role comes first, then web identity, SSO, login, static keys and a process. The
+    steps end at the first source profile with static keys, which win over all else that it has.
 
     Args:
         config: the files.
@@ -60,7 +88,7 @@ def walk(config: SharedConfig, name: str, place: str = "") -> list[Step]:
 
     Raises:
         CredentialsNotFound: the profile holds no credentials at all.
-        InvalidConfiguration: a profile on the way is missing, wrong, or needs itself.
+        InvalidConfiguration: one of the profiles is missing, wrong, or needs itself.
     """
     section = config.required(name, place)
     kind = None if section is None else _kind(section)
@@ -75,25 +103,101 @@ def walk(config: SharedConfig, name: str, place: str = "") -> list[Step]:
             )
         )
     steps = [Step(section, kind)]
-    walked = {section.name: section}
+    seen = {section.name: section}
     while steps[-1].kind is Kind.ROLE:
-        steps.append(_source(config, steps[-1].section, walked))
-        walked[steps[-1].section.name] = steps[-1].section
+        steps.append(_source(config, steps[-1].section, seen))
+        seen[steps[-1].section.name] = steps[-1].section
     for step in steps:
         _check(config, step)
     return steps
 
 
 def is_sso(section: Section) -> bool:
-    """Whether a profile means to use IAM Identity Center."""
+    """Return whether a profile is one of IAM Identity Center."""
     return any(section.get(key) for key in SSO_KEYS)
 
 
-def duration(section: Section) -> int:
-    """The seconds that a role's credentials are asked for; an hour when the profile does not say.
+def sso_of_profile(config: SharedConfig, section: Section) -> SsoSettings:
+    """Return the SSO settings of a profile, with those of the session that it names.
 
     Raises:
-        InvalidConfiguration: what it says is no whole number.
+        InvalidConfiguration: something is missing, or profile and session contradict each other.
+    """
+    name, session = section.get("sso_session"), None
+    if name:
+        place = f"sso_session of profile {section.name!r} ({section.value_at('sso_session')})"
+        session = _sso_session(config, name, place)
+        for key in session:
+            if section.get(key) and session.get(key) and section.get(key) != session.get(key):
+                raise InvalidConfiguration(
+                    f"profile {section.name!r} and [sso-session {name}] have different values for {key}:"
+                    f" {section.get(key)} ({section.where(key)}) and {session.get(key)} ({session.where(key)}):"
+                    " remove it from the profile"
+                )
+        if missing := [key for key in SSO_PORTAL if not session.get(key)]:
+            raise InvalidConfiguration(
+                f"profile {section.name!r} has sso_session = {name} ({section.where('sso_session')}), and"
+                f" [sso-session {name}] ({session.where()}) has no {' and no '.join(missing)}: add"
+                f" {_it(missing)} there, where aws sso login looks for {_it(missing)}, too"
+            )
+    values = {key: section.get(key) or (session and session.get(key)) or "" for key in (*SSO_PORTAL, *SSO_ROLE)}
+    if missing := [key for key, value in values.items() if not value]:
+        there = next(key for key in ("sso_session", *values) if section.get(key))
+        raise InvalidConfiguration(
+            f"profile {section.name!r} has {there} ({section.where(there)}) but no {' and no '.join(missing)}:"
+            f" add {_it(missing)}"
+        )
+    command = f"aws sso login --sso-session {name}" if name else f"aws sso login --profile {section.name}"
+    start_url, region, account_id, role_name = values.values()
+    if not re.fullmatch(REGION, region):
+        holder = section if section.get("sso_region") else session or section
+        raise InvalidConfiguration(
+            f"sso_region ({holder.value_at('sso_region')}) is {region!r}, which is no region: write one such as"
+            " eu-central-1"
+        )
+    place = f"profile {section.name!r} ({section.where()})"
+    return SsoSettings(start_url, region, account_id, role_name, name, config.command(command), place)
+
+
+def sso_of_arguments(
+    config: SharedConfig,
+    *,
+    start_url: str | None,
+    region: str | None,
+    account_id: str | None,
+    role_name: str | None,
+    session: str | None,
+) -> SsoSettings:
+    """Return the SSO settings given in code, with the start URL and region of the session that they name.
+
+    Raises:
+        InvalidConfiguration: something is missing, or an argument contradicts the session.
+    """
+    command = f"aws sso login, with a profile whose sso_start_url is {start_url}"
+    if session:
+        section = _sso_session(config, session, "sso_session=")
+        command = f"aws sso login --sso-session {session}"
+        for key, value in (("sso_start_url", start_url), ("sso_region", region)):
+            if value and section.get(key) and section.get(key) != value:
+                raise InvalidConfiguration(
+                    f"{key}= differs from what [sso-session {session}] says ({section.where(key)}): leave it out"
+                )
+        start_url, region = start_url or section.get("sso_start_url"), region or section.get("sso_region")
+    values = dict(zip((*SSO_PORTAL, *SSO_ROLE), (start_url, region, account_id, role_name), strict=True))
+    if missing := [f"{key}=" for key, value in values.items() if not value]:
+        raise InvalidConfiguration(
+            f"{' and '.join(missing)} {'is' if len(missing) == 1 else 'are'} missing: pass {_it(missing)}, too (no"
+            " profile is read when one of these is given; sso_session= brings start URL and region)"
+        )
+    command = config.command(command) if session else command
+    return SsoSettings(start_url or "", region or "", account_id or "", role_name or "", session, command, "code")
+
+
+def duration(section: Section) -> int:
+    """Return the seconds that a role's credentials are asked for; by default 3600.
+
+    Raises:
+        InvalidConfiguration: it is no whole number.
     """
     text = section.get("duration_seconds") or "3600"
     if not (text.isascii() and text.isdigit() and len(text) < 10):
@@ -105,20 +209,18 @@ def duration(section: Section) -> int:
 
 
 def _check(config: SharedConfig, step: Step) -> None:
-    """Find what is wrong with the settings of a step."""
+    """Raise for settings of a step that are wrong."""
     match step.kind:
         case Kind.ROLE | Kind.WEB_IDENTITY:
             duration(step.section)
         case Kind.SSO:
-            from aiocreds._profiles.sso import of_profile  # most profiles have nothing to do with it
-
-            of_profile(config, step.section)
+            sso_of_profile(config, step.section)
         case _:
             pass
 
 
-def _source(config: SharedConfig, section: Section, walked: Mapping[str, Section]) -> Step:
-    """Where the role of a profile gets the credentials to call STS with; the way there has been walked already."""
+def _source(config: SharedConfig, section: Section, seen: Mapping[str, Section]) -> Step:
+    """Return the step that the role of a profile gets its credentials from; ``seen`` are those before it."""
     name, credential_source = section.get("source_profile"), section.get("credential_source")
     if name and credential_source:
         raise InvalidConfiguration(
@@ -139,10 +241,10 @@ def _source(config: SharedConfig, section: Section, walked: Mapping[str, Section
             f"profile {section.name!r} has source_profile = {name} ({section.value_at('source_profile')}), and"
             f" there is no such profile{f': {overlooked}' if overlooked else config.suggestion(name)}"
         )
-    if _has_keys(source) and (name == section.name or name not in walked):
+    if _has_keys(source) and (name == section.name or name not in seen):
         return Step(source, Kind.STATIC)
-    if name in walked:
-        round_trip = " → ".join([*walked, name])
+    if name in seen:
+        round_trip = " → ".join([*seen, name])
         raise InvalidConfiguration(
             f"the profiles {round_trip} need each other in a circle ({section.where('source_profile')}):"
             " one of them needs a source outside the circle, or keys of its own if it names itself"
@@ -157,7 +259,7 @@ def _source(config: SharedConfig, section: Section, walked: Mapping[str, Section
 
 
 def _remedy(section: Section) -> str:
-    """What to do about a role without a source."""
+    """Return what to do about a role without a source."""
     match beside := _kind_beside_roles(section):
         case None:
             return "add source_profile, credential_source or web_identity_token_file"
@@ -197,7 +299,7 @@ def _kind_beside_roles(section: Section) -> Kind | None:
 
 
 def _has_keys(section: Section) -> bool:
-    """Whether the profile has static keys.
+    """Return whether the profile has static keys.
 
     Raises:
         InvalidConfiguration: it has half a pair.
@@ -219,3 +321,16 @@ def _credential_source(section: Section) -> Kind:
             f" write {', '.join(CREDENTIAL_SOURCES[:-1])} or {CREDENTIAL_SOURCES[-1]}"
         )
     return Kind.CREDENTIAL_SOURCE
+
+
+def _sso_session(config: SharedConfig, name: str, place: str) -> Section:
+    if name not in config.sso_sessions:
+        remedy = config.overlooked(name, "sso-session") or "add it, or correct the name"
+        raise InvalidConfiguration(
+            f"{place} names an [sso-session {name}] that is not in {config.config_file}: {remedy}"
+        )
+    return config.sso_sessions[name]
+
+
+def _it(keys: list[str]) -> str:
+    return "it" if len(keys) == 1 else "them"

@@ -1,4 +1,4 @@
-"""A token in a file that something else rotates: EKS, the kubelet, an agent."""
+"""Read a token from a file that is rotated by EKS, the kubelet or an agent."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ PAUSE = 0.1
 
 
 async def read_token_file(path: str, *, place: str) -> SecretStr:
-    """The stripped text of a token file, read off the loop.
+    """Return the stripped text of a token file, read off the loop.
 
-    A missing or empty file may be in mid-rotation: it is looked at again for about half a second.
+    A missing or empty file may be in mid-rotation: it is read again for about half a second.
 
     Args:
         path: the file.
@@ -65,7 +65,7 @@ async def read_token_file(path: str, *, place: str) -> SecretStr:
 
 
 def _read(path: str) -> SecretStr:
-    # A pipe would be waited for by a thread that nobody can cancel.
+    # Without O_NONBLOCK a thread would wait for the writer of a pipe, and cannot be cancelled.
     descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
     with os.fdopen(descriptor, "rb") as file:
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):

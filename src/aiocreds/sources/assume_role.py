@@ -1,4 +1,4 @@
-"""Credentials of a role, assumed with other credentials."""
+"""Assume a role with other credentials."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 from aiocreds._aws import sts
 from aiocreds._aws.client import ClientConfig, ConfigScope, ServiceClient, config_scope, region_for
 from aiocreds._base import tracing
-from aiocreds._base.foreground import one_prompt_at_a_time
 from aiocreds._base.redaction import SecretStr
 from aiocreds._base.time import seconds
 from aiocreds._core.context import DEFAULT, Context
@@ -47,15 +46,15 @@ def from_temporary_credentials(
     client: ClientConfig | None = None,
     context: Context = DEFAULT,
 ) -> Provider:
-    """Credentials of a role, from AWS STS AssumeRole.
+    """Get the credentials of a role from AWS STS AssumeRole.
 
     ::
 
         base = default_chain()
         reader = from_temporary_credentials(role_arn="arn:aws:iam::123456789012:role/reader", source=base)
 
-    One source may serve many roles: it keeps its own credentials fresh. When STS says that they have expired,
-    the source is asked for others once.
+    One source may serve many roles: it keeps its own credentials fresh. When STS says that they have expired, the
+    source is asked once more.
 
     Args:
         role_arn: the role to assume.
@@ -80,7 +79,7 @@ def from_temporary_credentials(
 
     Raises:
         InvalidConfiguration: MFA is needed and there is no ``mfa_code``, or the endpoint's settings contradict.
-        ServiceRefused: STS answered no; ``.code`` tells why.
+        ServiceRefused: STS answered no; ``.code`` says why.
         SourceUnavailable: STS did not answer.
         CredentialsError: whatever the source raises.
         TypeError: at once, where a sequence of strings is meant and one string is given.
@@ -90,7 +89,7 @@ def from_temporary_credentials(
     if isinstance(policy_arns, str) or isinstance(transitive_tag_keys, str):
         raise TypeError('policy_arns and transitive_tag_keys are sequences of strings: write ["…"]')
     if source is None:
-        from aiocreds.sources.default import default_chain  # it knows this source too
+        from aiocreds.sources.default import default_chain  # which imports this module
 
         source = default_chain(context=context)
     else:
@@ -145,14 +144,17 @@ async def assume(
     around: ConfigScope,
     mfa_place: str = "serial_number",
 ) -> Credentials:
-    """Assume a role with what ``source`` gives; ``mfa_place`` is where the need for MFA was found."""
+    """Return the credentials of a role, assumed with those of ``source``.
+
+    ``mfa_place`` is what asks for an MFA code, for messages.
+    """
     region = region_for(client, around, arn=str(parameters["RoleArn"]))
     service = ServiceClient("sts", client, around, region)
-    session_name = parameters.get("RoleSessionName") or f"aiocreds-{int(time() * 1000)}"
-    request: dict[str, str | int] = {**parameters, "RoleSessionName": session_name}
+    name = parameters.get("RoleSessionName") or session_name()
+    request: dict[str, str | int] = {**parameters, "RoleSessionName": name}
     serial_number = parameters.get("SerialNumber")
     if serial_number:
-        _check_somebody_is_there(mfa_code, mfa_place)
+        _check_attended(mfa_code, mfa_place)
     credentials = await source.get(min_ttl=SOURCE_MIN_TTL)
     if serial_number and mfa_code:  # last: a code is good for half a minute
         request["TokenCode"] = await _ask_for_code(str(serial_number), mfa_code)
@@ -165,12 +167,17 @@ async def assume(
         other = await source.get(min_ttl=SOURCE_MIN_TTL)
         if other.access_key_id == credentials.access_key_id:
             if declined(source) and not attended():
-                raise Unattended from None  # it did not fail: it needs a person, and so do we
+                raise Unattended from None  # the source did not fail: it needs a person
             raise
     return await sts.assume(service, sts.ASSUME_ROLE, request, credentials=other)
 
 
-def _check_somebody_is_there(mfa_code: MfaCode | None, place: str) -> None:
+def session_name() -> str:
+    """Return a name for the session of a role that has none."""
+    return f"aiocreds-{int(time() * 1000)}"
+
+
+def _check_attended(mfa_code: MfaCode | None, place: str) -> None:
     if mfa_code is None:
         raise InvalidConfiguration(f"{place} asks for an MFA code, and there is nobody to give one: pass mfa_code=")
     if not attended():
@@ -178,5 +185,7 @@ def _check_somebody_is_there(mfa_code: MfaCode | None, place: str) -> None:
 
 
 async def _ask_for_code(serial_number: str, mfa_code: MfaCode) -> SecretStr:
+    from aiocreds._base.foreground import one_prompt_at_a_time  # few roles ask
+
     async with one_prompt_at_a_time():
         return SecretStr((await mfa_code(serial_number)).strip())

@@ -1,23 +1,23 @@
-"""Credentials from an HTTP endpoint: ECS, EKS Pod Identity, or one of your own."""
+"""Get credentials from an HTTP endpoint: ECS, EKS Pod Identity, or one of your own."""
 
 from __future__ import annotations
 
 import logging
 import re
+from functools import partial
 from ipaddress import ip_address
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from aiocreds._aws.service_errors import log_outcome
 from aiocreds._base import tracing
-from aiocreds._base.json_credentials import error_code, parse_credentials, parse_object
+from aiocreds._base.json_credentials import error_code, parse_object
 from aiocreds._base.redaction import SecretStr
 from aiocreds._base.time import time_limit
 from aiocreds._core.context import DEFAULT, Context
 from aiocreds._core.provider import credential_provider
-from aiocreds._profiles import expand
-from aiocreds.errors import CredentialsNotFound, InvalidConfiguration, ServiceRefused, SourceUnavailable
-from aiocreds.sources._endpoint import unreadable
+from aiocreds._profiles import Setting, expand
+from aiocreds.errors import CredentialsNotFound, InvalidConfiguration, SourceUnavailable
+from aiocreds.sources._endpoint import Endpoint, refusal
 from aiocreds.sources._token_file import read_token_file
 
 if TYPE_CHECKING:
@@ -25,72 +25,7 @@ if TYPE_CHECKING:
 
     from aiocreds._http import Response
     from aiocreds.credentials import Credentials
-
-ECS_HOST = "http://169.254.170.2"
-PLAIN_HTTP_HOSTS = {"169.254.170.2", "169.254.170.23", "fd00:ec2::23", "::1"}
-HOST_AND_PORT = re.compile(r"(\[[0-9a-f:.]+\]|[\w.-]+)(:\d*)?", re.ASCII | re.IGNORECASE)
-
-
-class Setting(NamedTuple):
-    """A value and the argument or variable it was found in."""
-
-    value: str
-    place: str
-
-
-def checked_url(setting: Setting) -> Setting:
-    """A URL that credentials may be asked from. No name is looked up to decide.
-
-    Raises:
-        InvalidConfiguration: it is none, or plain http to another machine.
-    """
-    url, place = setting
-    if not url.isascii() or not url.isprintable() or " " in url or "\\" in url:
-        raise InvalidConfiguration(
-            f"{place} holds a character that no URL may hold: remove it or percent-encode it"
-        )
-    try:
-        parts = urlsplit(url)
-        host, port = parts.hostname or "", parts.port
-    except ValueError:
-        raise InvalidConfiguration(
-            f"{place} has a host or port that cannot be: write https://host:port/path"
-        ) from None
-    if "@" in parts.netloc or "#" in url:
-        raise InvalidConfiguration(
-            f"{place} may hold neither a user name nor a fragment: remove what is before @ or after #"
-        )
-    # More than the parser asks for: no two parsers shall find different hosts in it.
-    sound = parts.scheme in ("http", "https") and port != 0 and HOST_AND_PORT.fullmatch(parts.netloc)
-    if not sound or not _can_be_asked(url):
-        raise InvalidConfiguration(f"{place} is not an http or https URL with a host: write https://host/path")
-    if parts.scheme == "http" and not _may_be_plain(host):
-        raise InvalidConfiguration(
-            f"{place} points to http://{host}, and plain http is for loopback and the ECS and EKS agents"
-            " (169.254.170.2, 169.254.170.23, [fd00:ec2::23]) alone: use https"
-        )
-    return setting
-
-
-def _can_be_asked(url: str) -> bool:
-    """Whether aiohttp can make anything of it; of an ``xn--`` name that encodes nothing, say, it cannot."""
-    from yarl import URL  # heavy, and loaded for the request in any case
-
-    try:
-        return bool(URL(url).host)
-    except ValueError:
-        return False
-
-
-def _may_be_plain(host: str) -> bool:
-    if host == "localhost" or host in PLAIN_HTTP_HOSTS:
-        return True
-    try:
-        address = ip_address(host)
-    except ValueError:
-        return False
-    return (address.version == 4 and address.is_loopback) or str(address) in PLAIN_HTTP_HOSTS
-
+    from aiocreds.errors import ServiceRefused
 
 logger = logging.getLogger("aiocreds.sources.container")
 
@@ -99,7 +34,10 @@ FULL_URI = "AWS_CONTAINER_CREDENTIALS_FULL_URI"
 TOKEN = "AWS_CONTAINER_AUTHORIZATION_TOKEN"  # noqa: S105 - the name of a variable
 TOKEN_FILE = "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE"  # noqa: S105 - as above
 TIMEOUT = 1.0  # seconds
-USUAL_RETRIES = 2  # of a container's agent, by whoever does not name it in code
+USUAL_RETRIES = 2  # of a container's agent that is asked without being named in code
+ECS_HOST = "http://169.254.170.2"
+PLAIN_HTTP_HOSTS = {"169.254.170.2", "169.254.170.23", "fd00:ec2::23", "::1"}
+HOST_AND_PORT = re.compile(r"(\[[0-9a-f:.]+\]|[\w.-]+)(:\d*)?", re.ASCII | re.IGNORECASE)
 
 
 @credential_provider
@@ -113,7 +51,7 @@ async def from_http(
     max_retries: int = 3,
     context: Context = DEFAULT,
 ) -> Credentials:
-    """Credentials from an HTTP endpoint that answers as the ECS agent does.
+    """Get credentials from an HTTP endpoint that answers as the ECS agent does.
 
     Plain http is accepted to loopback, to ``169.254.170.2`` (ECS) and to ``169.254.170.23`` and
     ``[fd00:ec2::23]`` (EKS Pod Identity); any other host needs https.
@@ -148,7 +86,7 @@ async def from_http(
 async def from_container_metadata(
     *, timeout: float | timedelta = TIMEOUT, max_retries: int = 0, context: Context = DEFAULT
 ) -> Credentials:
-    """This task's or pod's credentials, from the agent that ECS or EKS runs beside it.
+    """Get this task's or pod's credentials from the agent that ECS or EKS runs beside it.
 
     Reads ``AWS_CONTAINER_CREDENTIALS_RELATIVE_URI``, ``AWS_CONTAINER_CREDENTIALS_FULL_URI``,
     ``AWS_CONTAINER_AUTHORIZATION_TOKEN`` and ``AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE``, which ECS and EKS set.
@@ -181,36 +119,18 @@ async def _ask(
     max_retries: int,
     context: Context,
 ) -> Credentials:
-    host = url.value.partition("//")[2].partition("/")[0].partition("?")[0]
-    if tracing.current() is not None:
-        tracing.note(host, "asked for credentials")
-    try:
-        response = await context.http.request(
-            "GET",
-            url.value,
-            provider=caller,
-            headers={"Accept": "application/json", **({"Authorization": token.value} if token else {})},
-            timeout=time_limit(timeout, "timeout"),
-            attempts=max_retries + 1,
-            retry_if=unreadable,
-        )
-    except SourceUnavailable:
-        log_outcome("credentials", host, f"by {url.place}", "no answer")
-        raise
-    log_outcome("credentials", host, f"by {url.place}", str(response.status))
-    if response.status != 200:
-        raise _refusal(response, url.place, token and token.place)
-    return parse_credentials(
-        response.body,
-        provider="container",
-        origin=response.host,
+    return await Endpoint(context, caller, time_limit(timeout, "timeout"), max_retries + 1).credentials(
+        url.value,
+        headers={"Accept": "application/json", **({"Authorization": token.value} if token else {})},
+        target=f"by {url.place}",
+        stamp="container",
         remedy=f"check that {url.place} leads to where credentials are handed out",
-        now=context.clock.now(),
+        refused=partial(_refusal, url_place=url.place, token_place=token and token.place),
     )
 
 
 def _url(full_uri: str | None, relative_uri: str | None, context: Context) -> Setting:
-    """The URL to ask, checked."""
+    """Return the URL to ask, checked."""
     if full_uri or relative_uri:
         full, relative = Setting(full_uri or "", "full_uri"), Setting(relative_uri or "", "relative_uri")
     else:
@@ -248,25 +168,72 @@ async def _token(token: str | None, token_file: str | None, *, in_code: bool, co
     return Setting(SecretStr(token), place) if token else None
 
 
-def _refusal(response: Response, url_place: str, token_place: str | None) -> ServiceRefused | SourceUnavailable:
+def checked_url(setting: Setting) -> Setting:
+    """Return a URL that credentials may be asked from; no name is resolved for that.
+
+    Raises:
+        InvalidConfiguration: it is no such URL, or plain http to another machine.
+    """
+    url, place = setting
+    if not url.isascii() or not url.isprintable() or " " in url or "\\" in url:
+        raise InvalidConfiguration(
+            f"{place} holds a character that no URL may hold: remove it or percent-encode it"
+        )
+    try:
+        parts = urlsplit(url)
+        host, port = parts.hostname or "", parts.port
+    except ValueError:
+        raise InvalidConfiguration(
+            f"{place} has a host or port that cannot be: write https://host:port/path"
+        ) from None
+    if "@" in parts.netloc or "#" in url:
+        raise InvalidConfiguration(
+            f"{place} may hold neither a user name nor a fragment: remove what is before @ or after #"
+        )
+    # Stricter than the parser: no two parsers may find different hosts in it.
+    sound = parts.scheme in ("http", "https") and port != 0 and HOST_AND_PORT.fullmatch(parts.netloc)
+    if not sound or not _can_be_asked(url):
+        raise InvalidConfiguration(f"{place} is not an http or https URL with a host: write https://host/path")
+    if parts.scheme == "http" and not _may_be_plain(host):
+        raise InvalidConfiguration(
+            f"{place} points to http://{host}, and plain http is for loopback and the ECS and EKS agents"
+            " (169.254.170.2, 169.254.170.23, [fd00:ec2::23]) alone: use https"
+        )
+    return setting
+
+
+def _can_be_asked(url: str) -> bool:
+    """Return whether aiohttp can use a URL; one with an ``xn--`` name that encodes nothing, say, it cannot."""
+    from yarl import URL  # heavy, and loaded for the request in any case
+
+    try:
+        return bool(URL(url).host)
+    except ValueError:
+        return False
+
+
+def _may_be_plain(host: str) -> bool:
+    if host == "localhost" or host in PLAIN_HTTP_HOSTS:
+        return True
+    try:
+        address = ip_address(host)
+    except ValueError:
+        return False
+    return (address.version == 4 and address.is_loopback) or str(address) in PLAIN_HTTP_HOSTS
+
+
+def _refusal(response: Response, *, url_place: str, token_place: str | None) -> ServiceRefused | SourceUnavailable:
     status, host = response.status, response.host
-    if status >= 500 or status == 429:
-        trouble = "is in trouble" if status >= 500 else "is asked too often"
-        return SourceUnavailable(f"{host} answered with HTTP {status}: it {trouble}; asking again later may help")
     try:
         code = error_code(parse_object(response.body, origin=host, remedy="").get("code"))
     except SourceUnavailable:
         code = ""
+    remedy = f"check the path in {url_place}"
     if status in (401, 403):
         remedy = (
             f"check the token in {token_place}"
             if token_place
             else f"no token was sent; if it wants one, put it into {TOKEN} or {TOKEN_FILE}"
         )
-    elif 300 <= status < 400:
-        remedy = f"redirects are not followed; put the final URL into {url_place}"
-    else:
-        remedy = f"check the path in {url_place}"
-    return ServiceRefused(
-        f"{host} answered with HTTP {status}{f' {code}' if code else ''}: {remedy}", code=code, status=status
-    )
+    said = f"{host} answered with HTTP {status}"
+    return refusal(response, said, code=code, remedy=remedy, redirected=f"put the final URL into {url_place}")

@@ -1,4 +1,4 @@
-"""The default chain: what a program gets that configures nothing."""
+"""Chain all the sources, for programs that configure none."""
 
 from __future__ import annotations
 
@@ -6,24 +6,28 @@ import logging
 from typing import TYPE_CHECKING, Literal
 
 from aiocreds._base import tracing
-from aiocreds._core.chain import chain
+from aiocreds._core.chain import Chain
 from aiocreds._core.context import DEFAULT, Context
-from aiocreds._core.provider import Provider, remembering_the_call
+from aiocreds._core.provider import remembering_the_call
 from aiocreds._profiles import profile_place
 from aiocreds.errors import CredentialsNotFound
+from aiocreds.sources._entry import Entry, ask, plain
 from aiocreds.sources.env import from_env
-from aiocreds.sources.profile import from_ini
+from aiocreds.sources.profile import ProfileSource
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Awaitable, Callable, Sequence
     from datetime import timedelta
 
     from aiocreds._aws.client import ClientConfig
+    from aiocreds._core.provider import Provider
     from aiocreds.credentials import Credentials
     from aiocreds.sources.assume_role import MfaCode
     from aiocreds.sources.web_identity import RoleAssumer
 
 logger = logging.getLogger("aiocreds.sources.default")
+
+CONTAINER_URIS = "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI", "AWS_CONTAINER_CREDENTIALS_FULL_URI"
 
 
 @remembering_the_call
@@ -55,7 +59,7 @@ def default_chain(
     v1_disabled: bool | None = None,
     context: Context = DEFAULT,
 ) -> Provider:
-    """Credentials from wherever this program runs: a laptop, an EC2 instance, a container, a pod.
+    """Get credentials wherever this program runs: on a laptop, an EC2 instance, in a container, a pod.
 
     Asks in this order, and the first that has credentials wins:
 
@@ -102,12 +106,12 @@ def default_chain(
 
     See https://docs.aws.amazon.com/sdkref/latest/guide/standardized-credentials.html
     """
-    # What a program on a laptop never gets to is loaded when it is asked.
+    # A source that a program on a laptop never gets to is loaded when it is asked.
 
     async def sso() -> Credentials:
         from aiocreds.sources.sso.credentials import from_sso
 
-        return await from_sso(
+        return await plain(from_sso)(
             profile,
             sso_start_url=sso_start_url,
             sso_account_id=sso_account_id,
@@ -118,7 +122,7 @@ def default_chain(
             config_file=config_file,
             client=client,
             context=context,
-        ).fetch()
+        )
 
     async def web_identity() -> Credentials:
         if not (web_identity_token_file or context.setting("AWS_WEB_IDENTITY_TOKEN_FILE")):
@@ -126,7 +130,7 @@ def default_chain(
             raise CredentialsNotFound("AWS_WEB_IDENTITY_TOKEN_FILE is not set")
         from aiocreds.sources.web_identity import from_token_file
 
-        return await from_token_file(
+        return await plain(from_token_file)(
             web_identity_token_file=web_identity_token_file,
             role_arn=role_arn,
             role_session_name=role_session_name,
@@ -137,59 +141,63 @@ def default_chain(
             role_assumer_with_web_identity=role_assumer_with_web_identity,
             client=client,
             context=context,
-        ).fetch()
-
-    async def remote() -> Credentials:
-        from aiocreds.sources.container import (
-            FULL_URI,
-            RELATIVE_URI,
-            TIMEOUT,
-            USUAL_RETRIES,
-            from_container_metadata,
         )
+
+    async def container() -> Credentials:
+        from aiocreds.sources.container import TIMEOUT, USUAL_RETRIES, from_container_metadata
+
+        return await plain(from_container_metadata)(
+            timeout=TIMEOUT if timeout is None else timeout,
+            max_retries=USUAL_RETRIES if max_retries is None else max_retries,
+            context=context,
+        )
+
+    async def instance() -> Credentials:
         from aiocreds.sources.imds import from_instance_metadata
 
-        if context.setting(RELATIVE_URI) or context.setting(FULL_URI):
-            retries = USUAL_RETRIES if max_retries is None else max_retries
-            limit = TIMEOUT if timeout is None else timeout
-            return await from_container_metadata(timeout=limit, max_retries=retries, context=context).fetch()
-        tracing.note(RELATIVE_URI, "not set")
-        tracing.note(FULL_URI, "not set")
-        return await from_instance_metadata(
+        return await plain(from_instance_metadata)(
             timeout=timeout,
             max_retries=max_retries,
             endpoint=endpoint,
             endpoint_mode=endpoint_mode,
             v1_disabled=v1_disabled,
             context=context,
-        ).fetch()
+        )
 
-    members = [] if profile else [_environment(context=context)]
-    if sso_start_url or sso_account_id or sso_region or sso_role_name or sso_session:
-        members.append(Provider(sso, name="from_sso", context=context))
-    members += [
-        from_ini(
-            profile,
-            credentials_file=credentials_file,
-            config_file=config_file,
-            mfa_code=mfa_code,
-            process_timeout=process_timeout,
-            client=client,
-            context=context,
-        ),
-        Provider(web_identity, name="from_token_file", context=context),
-        Provider(remote, name="remote", context=context),
+    async def remote() -> Credentials:
+        if any(map(context.setting, CONTAINER_URIS)):
+            return await ask(container, name="from_container_metadata")
+        for variable in CONTAINER_URIS:
+            tracing.note(variable, "not set")
+        return await ask(instance, name="from_instance_metadata")
+
+    shared_files = ProfileSource(
+        profile,
+        credentials_file=credentials_file,
+        config_file=config_file,
+        mfa_code=mfa_code,
+        process_timeout=process_timeout,
+        client=client,
+        context=context,
+    )
+    sso_given = sso_start_url or sso_account_id or sso_region or sso_role_name or sso_session
+    entries: list[Provider] = [
+        *([] if profile else [Entry(_environment(context), name="from_env", context=context)]),
+        *([Entry(sso, name="from_sso", context=context)] if sso_given else []),
+        Entry(shared_files.fetch, name="from_ini", context=context, inner=shared_files.sources),
+        Entry(web_identity, name="from_token_file", context=context),
+        Entry(remote, name="remote", context=context),
     ]
-    return chain(*members, context=context)
+    return Chain(entries, context=context)
 
 
-def _environment(*, context: Context) -> Provider:
-    """The environment, which wins over a profile that a variable names; that both are set is said once."""
+def _environment(context: Context) -> Callable[[], Awaitable[Credentials]]:
+    """Return a source for the environment, which warns once where a variable names a profile as well."""
     warned = False
 
     async def environment() -> Credentials:
         nonlocal warned
-        credentials = await from_env(context=context).fetch()
+        credentials = await plain(from_env)(context=context)
         if not warned and (variable := profile_place(context)):
             warned = True
             logger.warning(
@@ -200,4 +208,4 @@ def _environment(*, context: Context) -> Provider:
             )
         return credentials
 
-    return Provider(environment, name="from_env", context=context)
+    return environment

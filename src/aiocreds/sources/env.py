@@ -1,4 +1,4 @@
-"""Credentials from environment variables."""
+"""Get credentials from environment variables."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ if TYPE_CHECKING:
 
 KEY = "AWS_ACCESS_KEY_ID"
 SECRET = "AWS_SECRET_ACCESS_KEY"  # noqa: S105 - the name of a variable
-TOKENS = "AWS_SESSION_TOKEN", "AWS_SECURITY_TOKEN"  # the second by tools of old; the first that is set counts
+TOKENS = "AWS_SESSION_TOKEN", "AWS_SECURITY_TOKEN"  # the first that is set counts; older tools set the second
 EXPIRATION = "AWS_CREDENTIAL_EXPIRATION"
 
 
 @credential_provider
 async def from_env(*, context: Context = DEFAULT) -> Credentials:
-    """Credentials from the environment, read anew at each fetch.
+    """Get credentials from the environment, which is read at each fetch.
 
     Reads ``AWS_ACCESS_KEY_ID`` and ``AWS_SECRET_ACCESS_KEY``, and where they are set ``AWS_SESSION_TOKEN`` (where
-    that is not, ``AWS_SECURITY_TOKEN``, its name of old), ``AWS_CREDENTIAL_EXPIRATION`` (ISO 8601),
+    that is not, its old name ``AWS_SECURITY_TOKEN``), ``AWS_CREDENTIAL_EXPIRATION`` (ISO 8601),
     ``AWS_ACCOUNT_ID`` and ``AWS_CREDENTIAL_SCOPE``. Blank variables count as unset.
 
     Raises:

@@ -1,4 +1,4 @@
-"""Credentials from a program that prints them."""
+"""Get credentials from a program that prints them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from aiocreds._base.time import time_limit
 from aiocreds._core.context import DEFAULT, Context
 from aiocreds._core.provider import credential_provider
 from aiocreds._core.singleflight import Unattended, attended
-from aiocreds._profiles import Section, load, profile_name, profile_place
+from aiocreds._profiles import Section, Setting, load, profile_name, profile_place
 from aiocreds.errors import CredentialsNotFound, InvalidConfiguration, SourceUnavailable
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ BY_HAND = "run it by hand and look at what it prints"
 
 
 class AskedItself(SourceUnavailable):
-    """A credential process that is the command ``aiocreds`` asks for the very credentials that it is to give."""
+    """Raised for a credential process that is ``aiocreds`` and needs the credentials that it is to print."""
 
     asked_itself = True
 
@@ -45,7 +45,7 @@ async def from_process(
     timeout: float | timedelta = USUAL_TIMEOUT,
     context: Context = DEFAULT,
 ) -> Credentials:
-    """Credentials that a program prints on its standard output as JSON, ``Version`` 1.
+    """Get the credentials that a program prints on its standard output as JSON, ``Version`` 1.
 
     ::
 
@@ -53,7 +53,7 @@ async def from_process(
         credential_process = /opt/bin/vend-credentials --role app
 
     The command is split by the platform's rules and run without a shell; ``~`` in its first word is the home
-    folder. It is killed with its children after ``timeout`` or when nobody waits for a first load any more.
+    folder. It is killed with its children after ``timeout`` or when the last waiter of a first load leaves.
 
     It may ask a person, such as for an MFA code: while a caller waits it has this process's terminal, one program
     at a time. Behind callers a program that is known to ask is not run. Its standard input is the terminal, or
@@ -95,9 +95,10 @@ async def run_profile_process(
     context: Context,
 ) -> Credentials:
     """Run the ``credential_process`` of a profile that has one; ``more_time`` says how to allow it more."""
+    command = section.setting("credential_process") or Setting("", "credential_process")
     return await run_credential_process(
-        section.get("credential_process") or "",
-        place=f"credential_process ({section.value_at('credential_process')})",
+        command.value,
+        place=command.place,
         account_id=section.get("aws_account_id"),
         timeout=timeout,
         more_time=more_time,
@@ -122,7 +123,7 @@ async def run_credential_process(
         timeout: that it may take.
         more_time: how to allow more, for messages.
         context: the environment, the home folder, and which commands are known to ask a person.
-        account_id: of the credentials, where the program does not tell it.
+        account_id: of the credentials, where the program prints none.
     """
     seconds = time_limit(timeout, more_time.partition("=")[0])
     asking = context._asking  # noqa: SLF001  # pyright: ignore[reportPrivateUsage] - one of us

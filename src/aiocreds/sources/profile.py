@@ -1,4 +1,4 @@
-"""Credentials from a profile of the shared config and credentials files."""
+"""Get credentials from a profile of the shared config and credentials files."""
 
 from __future__ import annotations
 
@@ -10,9 +10,10 @@ from aiocreds._base import tracing
 from aiocreds._core.context import DEFAULT, Context
 from aiocreds._core.provider import Provider, remembering_the_call
 from aiocreds._profiles import Section, SharedConfig, load, profile_name, profile_place
-from aiocreds._profiles.resolve import SESSION_TOKENS, Kind, Step, duration, walk
+from aiocreds._profiles.resolve import SESSION_TOKENS, Kind, Step, duration, resolve
 from aiocreds.credentials import Credentials
 from aiocreds.errors import CredentialsNotFound, InvalidConfiguration
+from aiocreds.sources._entry import ask, plain
 
 if TYPE_CHECKING:
     from datetime import timedelta
@@ -32,7 +33,7 @@ def from_ini(
     client: ClientConfig | None = None,
     context: Context = DEFAULT,
 ) -> Provider:
-    """Credentials from a profile of the shared files. Both files are read anew when they change.
+    """Get credentials from a profile of the shared files, which are read again when they change.
 
     ::
 
@@ -45,8 +46,8 @@ def from_ini(
     ``mfa_serial``, ``duration_seconds``, ``role_session_name``, ``region``), a web identity
     (``web_identity_token_file`` with ``role_arn``), a role in IAM Identity Center (see :func:`from_sso`), a
     ``login_session`` (see :func:`from_login`), static keys (``aws_access_key_id``, ``aws_secret_access_key``,
-    ``aws_session_token`` or as of old ``aws_security_token``, ``aws_account_id``) or a ``credential_process``. Of
-    several in one profile the first in this order counts; as the source of a role, static keys come before all
+    ``aws_session_token`` or its old name ``aws_security_token``, ``aws_account_id``) or a ``credential_process``.
+    Of several in one profile the first in this order counts; as the source of a role, static keys come before all
     others.
 
     Args:
@@ -61,7 +62,7 @@ def from_ini(
         context: the environment, the home folder, the clock and the HTTP session.
 
     Raises:
-        CredentialsNotFound: the profile holds no credentials, or nobody named one and there is no ``default``.
+        CredentialsNotFound: the profile holds no credentials, or none is named and there is no ``default``.
         InvalidConfiguration: a profile is missing or wrong; the message names file and line.
         LoginRequired: a person has to sign in (again); the message holds the command to run.
         ServiceRefused: a service answered no.
@@ -69,7 +70,7 @@ def from_ini(
 
     See https://docs.aws.amazon.com/sdkref/latest/guide/file-format.html
     """
-    resolver = _Profile(
+    source = ProfileSource(
         profile,
         credentials_file=credentials_file,
         config_file=config_file,
@@ -78,11 +79,17 @@ def from_ini(
         client=client,
         context=context,
     )
-    return Provider(resolver.fetch, name="from_ini", context=context, inner=resolver.sources)
+    return Provider(source.fetch, name="from_ini", context=context, inner=source.sources)
 
 
-class _Profile:
-    """Fetches a profile's credentials, and keeps those its roles are assumed with."""
+class ProfileSource:
+    """The source behind :func:`from_ini`. It keeps the providers that its roles draw from.
+
+    The arguments are those of :func:`from_ini`.
+
+    Attributes:
+        sources: what the profile's own role is assumed with: one provider, which holds the next, or none.
+    """
 
     def __init__(
         self,
@@ -95,65 +102,66 @@ class _Profile:
         client: ClientConfig | None,
         context: Context,
     ) -> None:
-        self.profile = profile
-        self.credentials_file = credentials_file
-        self.config_file = config_file
-        self.mfa_code = mfa_code
-        self.process_timeout = process_timeout
-        self.client = client
-        self.context = context
         self.sources: list[Provider] = []
-        self.built: tuple[tuple[SharedConfig, str] | None, list[Provider]] = None, []
+        self._profile = profile
+        self._credentials_file = credentials_file
+        self._config_file = config_file
+        self._mfa_code = mfa_code
+        self._process_timeout = process_timeout
+        self._client = client
+        self._context = context
+        self._built_for: tuple[SharedConfig, str] | None = None
 
     async def fetch(self) -> Credentials:
-        config: SharedConfig | None = None
-        if tracing.current() is not None:
-            from aiocreds._profiles.describe import tell_variables  # few ever ask
+        """Return the profile's credentials, as the files are now.
 
-            tell_variables(self.context, profile_place(self.context, self.profile))
+        Raises:
+            CredentialsError: as :func:`from_ini` says.
+        """
+        config: SharedConfig | None = None
+        place = profile_place(self._context, self._profile)
+        if tracing.current() is not None:
+            from aiocreds._profiles.describe import tell_variables  # only explain asks
+
+            tell_variables(self._context, place)
         try:
-            config = await load(self.context, credentials_file=self.credentials_file, config_file=self.config_file)
-            return await self._fetch(config)
+            config = await load(
+                self._context, credentials_file=self._credentials_file, config_file=self._config_file
+            )
+            name = profile_name(self._context, self._profile)
+            if tracing.current() is not None:
+                from aiocreds._profiles.describe import tell_files
+
+                tell_files(config, name)
+            outermost, *steps = resolve(config, name, place)
+            if self._built_for != (config, name):
+                # Only when the files say something new: what the sources hold is still good otherwise.
+                self.sources[:] = self._folded(config, steps, outermost.section)
+                self._built_for = config, name
+            return await self._step(config, outermost, outermost.section, self.sources)
         except InvalidConfiguration as wrong:
             if tracing.current() is not None:
                 from aiocreds._profiles.describe import tell_fault
 
-                tell_fault(self.context, config, wrong)
+                tell_fault(self._context, config, wrong)
             raise
 
-    async def _fetch(self, config: SharedConfig) -> Credentials:
-        name = profile_name(self.context, self.profile)
-        if tracing.current() is not None:
-            from aiocreds._profiles.describe import tell_files
+    def _folded(self, config: SharedConfig, steps: list[Step], outermost: Section) -> list[Provider]:
+        """Return the source of the outermost role, with the source of its own role inside, and so on.
 
-            tell_files(config, name)
-        steps = walk(config, name, profile_place(self.context, self.profile))
-        built_for, sources = self.built
-        if built_for != (config, name):
-            # Only when the files say something new: what the sources hold is still good otherwise.
-            sources = self._sources(config, steps)
-            self.sources[:] = sources
-            self.built = (config, name), sources
-        return await self._step(config, steps, 0, sources)
-
-    def _sources(self, config: SharedConfig, steps: list[Step]) -> list[Provider]:
-        """A provider for each step behind the first; roles share none, since their settings may differ."""
-        sources: list[Provider] = []
-        for number in range(len(steps) - 1, 0, -1):
-            sources.insert(
-                0,
-                Provider(
-                    partial(self._step, config, steps, number, list(sources)),
-                    name=f"profile {steps[number].section.name!r}",
-                    context=self.context,
-                ),
-            )
-        return sources
+        Each role has providers of its own, since the settings that they are used with may differ.
+        """
+        source: list[Provider] = []
+        for step in reversed(steps):
+            fetch = partial(self._step, config, step, outermost, source)
+            source = [Provider(fetch, name=f"profile {step.section.name!r}", context=self._context, inner=source)]
+        return source
 
     async def _step(
-        self, config: SharedConfig, steps: list[Step], number: int, sources: list[Provider]
+        self, config: SharedConfig, step: Step, outermost: Section, source: list[Provider]
     ) -> Credentials:
-        section, kind = steps[number]
+        """Return the credentials of one profile; ``source`` holds the provider that its role is assumed with."""
+        section, kind = step
         if tracing.current() is not None:
             from aiocreds._profiles.describe import tell_step
 
@@ -164,39 +172,39 @@ class _Profile:
             case Kind.PROCESS:
                 from aiocreds.sources.process import run_profile_process  # with it comes subprocess
 
-                return await run_profile_process(section, timeout=self.process_timeout, context=self.context)
+                return await run_profile_process(section, timeout=self._process_timeout, context=self._context)
             case Kind.CREDENTIAL_SOURCE:
-                return await _credential_source(section, self.context)
+                return await _credential_source(section, self._context)
             case _:
-                return await self._call(config, section, kind, steps[0].section, sources)
+                return await self._call(config, section, kind, outermost, source)
 
     async def _call(
-        self, config: SharedConfig, section: Section, kind: Kind, outermost: Section, sources: list[Provider]
+        self, config: SharedConfig, section: Section, kind: Kind, outermost: Section, source: list[Provider]
     ) -> Credentials:
-        """The credentials of a profile whose kind has to ask a service."""
+        """Return the credentials of a profile whose kind has to ask a service."""
         from aiocreds._aws.client import ClientConfig, ConfigScope  # most profiles ask none
 
-        client, around = self.client or ClientConfig(), ConfigScope(self.context, config, section, outermost)
+        client, scope = self._client or ClientConfig(), ConfigScope(self._context, config, section, outermost)
         of_others = replace(client, region=None, endpoint_url=None)  # those given in code are of STS
         match kind:
             case Kind.ROLE:
-                return await self._role(section, sources[0], client, around)
+                return await self._role(section, source[0], client, scope)
             case Kind.WEB_IDENTITY:
                 from aiocreds.sources.web_identity import profile_credentials
 
-                return await profile_credentials(section, client=client, around=around)
+                return await profile_credentials(section, client=client, around=scope)
             case Kind.SSO:
-                from aiocreds._profiles.sso import of_profile
+                from aiocreds._profiles.resolve import sso_of_profile
                 from aiocreds.sources.sso.credentials import role_credentials
 
-                return await role_credentials(of_profile(config, section), client=of_others, around=around)
+                return await role_credentials(sso_of_profile(config, section), client=of_others, around=scope)
             case _:
                 from aiocreds.sources.login.credentials import login_credentials
 
-                return await login_credentials(section, client=of_others, around=around)
+                return await login_credentials(section, client=of_others, around=scope)
 
     async def _role(
-        self, section: Section, source: Provider, client: ClientConfig, around: ConfigScope
+        self, section: Section, source: Provider, client: ClientConfig, scope: ConfigScope
     ) -> Credentials:
         from aiocreds.sources.assume_role import assume
 
@@ -210,9 +218,9 @@ class _Profile:
         return await assume(
             {name: value for name, value in parameters.items() if value is not None},
             source=source,
-            mfa_code=self.mfa_code,
+            mfa_code=self._mfa_code,
             client=client,
-            around=around,
+            around=scope,
             mfa_place=f"profile {section.name!r} ({section.where('mfa_serial')})",
         )
 
@@ -232,17 +240,18 @@ async def _credential_source(section: Section, context: Context) -> Credentials:
         case "environment":
             from aiocreds.sources.env import from_env  # one of the three
 
-            provider = from_env(context=context)
+            name, fetch = "from_env", partial(plain(from_env), context=context)
         case "ecscontainer":
             from aiocreds.sources.container import USUAL_RETRIES, from_container_metadata
 
-            provider = from_container_metadata(max_retries=USUAL_RETRIES, context=context)
+            name = "from_container_metadata"
+            fetch = partial(plain(from_container_metadata), max_retries=USUAL_RETRIES, context=context)
         case _:
             from aiocreds.sources.imds import from_instance_metadata
 
-            provider = from_instance_metadata(context=context)
+            name, fetch = "from_instance_metadata", partial(plain(from_instance_metadata), context=context)
     try:
-        return await provider.fetch()
+        return await ask(fetch, name=name)
     except CredentialsNotFound as nothing:
         raise InvalidConfiguration(
             f"profile {section.name!r} has credential_source = {section.get('credential_source')}"

@@ -1,8 +1,7 @@
-"""Credentials of a role, assumed with the token of an identity provider: EKS, GitHub Actions, OIDC."""
+"""Assume a role with the token of an identity provider: EKS, GitHub Actions, OIDC."""
 
 from __future__ import annotations
 
-from time import time
 from typing import TYPE_CHECKING
 
 from aiocreds._aws import sts
@@ -12,10 +11,11 @@ from aiocreds._base import tracing
 from aiocreds._base.time import time_limit
 from aiocreds._core.context import DEFAULT, Context
 from aiocreds._core.provider import credential_provider
-from aiocreds._profiles import expand
+from aiocreds._profiles import Setting, expand
 from aiocreds._profiles.resolve import duration
 from aiocreds.errors import CredentialsNotFound, InvalidConfiguration
 from aiocreds.sources._token_file import read_token_file
+from aiocreds.sources.assume_role import session_name
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -46,7 +46,7 @@ async def from_web_token(
     client: ClientConfig | None = None,
     context: Context = DEFAULT,
 ) -> Credentials:
-    """Credentials of a role, from AWS STS AssumeRoleWithWebIdentity. The call needs no other credentials.
+    """Get the credentials of a role from AWS STS AssumeRoleWithWebIdentity, which needs no others.
 
     ::
 
@@ -77,7 +77,7 @@ async def from_web_token(
     Raises:
         InvalidConfiguration: there is no token, another argument cannot be used, or the endpoint's settings
             contradict.
-        ServiceRefused: STS answered no; ``.code`` tells why.
+        ServiceRefused: STS answered no; ``.code`` says why.
         SourceUnavailable: STS did not answer; or a function of yours raised what is none of these errors, and the
             error's ``__cause__`` holds that.
 
@@ -112,11 +112,10 @@ async def from_token_file(
     client: ClientConfig | None = None,
     context: Context = DEFAULT,
 ) -> Credentials:
-    """Credentials of a role, from AWS STS AssumeRoleWithWebIdentity with a token that lies in a file.
+    """Get the credentials of a role from AWS STS AssumeRoleWithWebIdentity, with a token in a file.
 
-    That is how a pod gets its role on EKS, which sets the first two variables below and rotates the file. It is
-    read again at every fetch; while it is missing or empty, which it may be for a moment when it is rotated, for
-    about half a second more. Without arguments::
+    A pod gets its role so on EKS, which sets the first two variables below and rotates the file. It is read
+    again at every fetch, and for about half a second more while it is missing or empty. Without arguments::
 
         provider = from_token_file()
 
@@ -145,27 +144,27 @@ async def from_token_file(
         CredentialsNotFound: no file is named.
         InvalidConfiguration: a file is named but no role, the file is not there or cannot be read, or another
             argument cannot be used.
-        ServiceRefused: STS answered no; ``.code`` tells why.
+        ServiceRefused: STS answered no; ``.code`` says why.
         SourceUnavailable: the file stays empty, or STS did not answer.
 
     See https://docs.aws.amazon.com/eks/latest/userguide/iam-roles-for-service-accounts.html
     """
-    file, place = web_identity_token_file, "web_identity_token_file"
-    if not file:
-        file, place = context.setting(TOKEN_FILE), TOKEN_FILE
-        tracing.note(TOKEN_FILE, file or "not set")
-    if not file:
+    file = Setting(web_identity_token_file or "", "web_identity_token_file")
+    if not file.value:
+        file = Setting(context.setting(TOKEN_FILE) or "", TOKEN_FILE)
+        tracing.note(TOKEN_FILE, file.value or "not set")
+    if not file.value:
         raise CredentialsNotFound(f"{TOKEN_FILE} is not set")
     tracing.note(ROLE_ARN, role_arn or context.setting(ROLE_ARN) or "not set")
     role_arn = role_arn or context.setting(ROLE_ARN)
     if not role_arn:
         raise InvalidConfiguration(
-            f"{place} names a token file, but there is no role for it: set {ROLE_ARN} or pass role_arn="
+            f"{file.place} names a token file, but there is no role for it: set {ROLE_ARN} or pass role_arn="
         )
-    path = expand(file, context, place=place)
+    path = expand(file.value, context, place=file.place)
     return await _assume(
-        await read_token_file(path, place=place),
-        place=f"{place} ({path})",
+        await read_token_file(path, place=file.place),
+        place=f"{file.place} ({path})",
         role_arn=role_arn,
         role_session_name=role_session_name or context.setting(SESSION_NAME),
         provider_id=provider_id,
@@ -179,16 +178,16 @@ async def from_token_file(
 
 
 async def profile_credentials(section: Section, *, client: ClientConfig, around: ConfigScope) -> Credentials:
-    """The credentials of a profile with a ``web_identity_token_file``."""
-    place = f"web_identity_token_file ({section.value_at('web_identity_token_file')})"
-    file = expand(section.get("web_identity_token_file") or "", around.context, place=place)
+    """Return the credentials of a profile with a ``web_identity_token_file``."""
+    file = section.setting("web_identity_token_file") or Setting("", "web_identity_token_file")
+    path = expand(file.value, around.context, place=file.place)
     parameters: dict[str, str | int] = {
         "RoleArn": section.get("role_arn") or "",
         "RoleSessionName": section.get("role_session_name") or session_name(),
         "DurationSeconds": duration(section),
     }
-    token = await read_token_file(file, place=place)
-    return await assume_with_token(parameters, token=token, place=place, client=client, around=around)
+    token = await read_token_file(path, place=file.place)
+    return await assume_with_token(parameters, token=token, place=file.place, client=client, around=around)
 
 
 async def _assume(
@@ -234,15 +233,10 @@ async def _assume(
     return await assume_with_token(parameters, token=token, place=place, client=client, around=around)
 
 
-def session_name() -> str:
-    """The name of a session that nobody named."""
-    return f"aiocreds-{int(time() * 1000)}"
-
-
 async def assume_with_token(
     parameters: Mapping[str, str | int], *, token: SecretStr, place: str, client: ClientConfig, around: ConfigScope
 ) -> Credentials:
-    """Assume a role with a token; ``place`` is where messages say that it came from."""
+    """Assume a role with a token; ``place`` is where the token comes from, for messages."""
     token = checked_token(token, place=place)
     region = region_for(client, around, arn=str(parameters["RoleArn"]))
     service = ServiceClient("sts", client, around, region)

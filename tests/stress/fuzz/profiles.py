@@ -15,8 +15,7 @@ from aiocreds._base import tracing
 from aiocreds._base.subprocess import split_command
 from aiocreds._core.context import Context
 from aiocreds._profiles.describe import tell_files, tell_step
-from aiocreds._profiles.resolve import Kind, duration, walk
-from aiocreds._profiles.sso import of_arguments, of_profile
+from aiocreds._profiles.resolve import Kind, duration, resolve, sso_of_arguments, sso_of_profile
 from aiocreds.errors import CredentialsError
 from aiocreds.sources.imds import _Settings
 from tests.stress.fuzz.grammar import NEXT_FILE, by_us
@@ -49,7 +48,7 @@ def feed(data: bytes) -> None:
     for name in (*config.sso_sessions, "missing")[:2]:
         given = dict.fromkeys(("start_url", "region", "account_id", "role_name"))
         with suppress(CredentialsError):
-            of_arguments(config, session=name, **given)
+            sso_of_arguments(config, session=name, **given)
     assert len(config.profiles) == len(list(config.profiles))
 
 
@@ -57,7 +56,7 @@ def steps(config: SharedConfig, name: str) -> None:
     """The walk ends, and each step of it can be told about."""
     tell_files(config, name)
     try:
-        walked = walk(config, name, "AWS_PROFILE")
+        walked = resolve(config, name, "AWS_PROFILE")
     except CredentialsError:
         return
     assert walked[-1].kind is not Kind.ROLE
@@ -67,7 +66,7 @@ def steps(config: SharedConfig, name: str) -> None:
         with suppress(CredentialsError):
             duration(section)
         if kind is Kind.SSO:
-            of_profile(config, section)
+            sso_of_profile(config, section)
         if kind is Kind.PROCESS:
             with suppress(CredentialsError):
                 assert split_command(section.get("credential_process") or "", place="it")[0]

@@ -10,13 +10,13 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from hypothesis import strategies as st
 
 from aiocreds._base.redaction import SecretStr
-from aiocreds._profiles.sso import SsoSettings
+from aiocreds._profiles import Setting
+from aiocreds._profiles.resolve import SsoSettings
 from aiocreds.credentials import Credentials
 from aiocreds.errors import CredentialsError
 from aiocreds.integrations.sigv4 import says_expired
 from aiocreds.sources import container as agent
 from aiocreds.sources.cognito import api
-from aiocreds.sources.container import Setting
 from aiocreds.sources.imds import MetadataService
 from aiocreds.sources.login import api as signin
 from aiocreds.sources.sso import api as sso

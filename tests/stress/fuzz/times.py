@@ -14,9 +14,8 @@ from typing import Any
 from hypothesis import strategies as st
 
 from aiocreds._base import tracing
-from aiocreds._base.json_credentials import parse_expiration
 from aiocreds._base.redaction import SecretBytes
-from aiocreds._base.time import LAST, time_of, utc, when
+from aiocreds._base.time import LAST, parse_expiration, time_of, utc, when
 from aiocreds._core.context import Context
 from aiocreds._http import Response
 from aiocreds._http.request import _retry_after

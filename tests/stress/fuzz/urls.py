@@ -16,6 +16,7 @@ from aiocreds._aws.sigv4 import host_header
 from aiocreds._core.context import Context
 from aiocreds._http.proxies import proxy_for
 from aiocreds._http.request import checked_url, url_text
+from aiocreds._profiles import Setting
 from aiocreds.errors import InvalidConfiguration
 from aiocreds.sources import container
 from aiocreds.sources.container import _url
@@ -54,7 +55,7 @@ def same(host: str | None, other: str | None) -> bool:
 
 def full(said: str) -> None:
     """A container's full URI: plain http to loopback and agents alone."""
-    container.checked_url(container.Setting(said, "it"))
+    container.checked_url(Setting(said, "it"))
     url = sent(said)
     assert same(url.raw_host, urlsplit(said).hostname), said
     if url.scheme == "http":

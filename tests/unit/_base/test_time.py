@@ -25,8 +25,7 @@ import botocore.credentials
 import pytest
 from botocore.utils import parse_timestamp
 
-from aiocreds._base.json_credentials import parse_expiration
-from aiocreds._base.time import parse_time, time_of
+from aiocreds._base.time import parse_expiration, parse_time, time_of
 from aiocreds.errors import SourceUnavailable
 
 if TYPE_CHECKING:

@@ -32,7 +32,8 @@ from aiocreds import (
     from_container_metadata,
     from_http,
 )
-from aiocreds.sources.container import Setting, checked_url
+from aiocreds._profiles import Setting
+from aiocreds.sources.container import checked_url
 from tests.helpers.loopback_aws import json_answer
 from tests.helpers.secret_leaks import secret
 from tests.unit._base.test_json_credentials import failure

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from aiocreds._profiles import SharedConfig
 from aiocreds._profiles.parser import Document
-from aiocreds._profiles.resolve import Kind, walk
+from aiocreds._profiles.resolve import Kind, resolve
 from aiocreds.errors import CredentialsNotFound, InvalidConfiguration
 from tests.helpers.secret_leaks import MARK, secret
 
@@ -42,7 +42,7 @@ def files(profiles: Mapping[str, Mapping[str, str]], credentials: str = "") -> S
 
 
 def way(profiles: Mapping[str, Mapping[str, str]], name: str = "a") -> list[tuple[str, str]]:
-    return [(step.section.name, step.kind.name) for step in walk(files(profiles), name)]
+    return [(step.section.name, step.kind.name) for step in resolve(files(profiles), name)]
 
 
 @pytest.mark.parametrize(
@@ -103,9 +103,9 @@ def test_of_two_kinds_the_first_counts_in_whichever_order_and_file(
         f"[a]\n{in_credentials}" if apart else "",
     )
     alone = {"ROLE": ["ROLE", "STATIC"], "CREDENTIAL_SOURCE": ["ROLE", "CREDENTIAL_SOURCE"]}.get(first, [first])
-    assert [step.kind.name for step in walk(config, "a")] == alone
+    assert [step.kind.name for step in resolve(config, "a")] == alone
     as_source = ["STATIC"] if "STATIC" in (first, second) else alone
-    assert [step.kind.name for step in walk(config, "on")] == ["ROLE", *as_source]
+    assert [step.kind.name for step in resolve(config, "on")] == ["ROLE", *as_source]
 
 
 @pytest.mark.parametrize("kind", ["WEB_IDENTITY", "SSO", "LOGIN", "STATIC", "PROCESS", "CREDENTIAL_SOURCE"])
@@ -172,7 +172,7 @@ def test_any_depth(depth: int) -> None:
 )
 def test_every_mistake_is_told_with_its_line(profiles: dict[str, dict[str, str]], parts: list[str]) -> None:
     with pytest.raises(InvalidConfiguration) as caught:
-        walk(files(profiles), "a")
+        resolve(files(profiles), "a")
     for part in parts:
         assert part in str(caught.value)
     assert MARK not in str(caught.value)
@@ -190,21 +190,21 @@ def test_every_mistake_is_told_with_its_line(profiles: dict[str, dict[str, str]]
 )
 def test_a_value_that_a_comment_cut_short(settings: dict[str, str], line: int) -> None:
     if not line:
-        assert walk(files({"a": settings}), "a")
+        assert resolve(files({"a": settings}), "a")
         return
     with pytest.raises(InvalidConfiguration, match=rf"\(config:{line}, where a comment begins at ' [#;]'\)"):
-        walk(files({"a": settings}), "a")
+        resolve(files({"a": settings}), "a")
 
 
 def test_a_source_profile_that_is_ignored_for_its_name() -> None:
     with pytest.raises(InvalidConfiguration, match=r"config:4 is ignored for the '&' in its name: rename it"):
-        walk(files({"a": ROLE | of("R&D"), "R&D": KEYS}), "a")
+        resolve(files({"a": ROLE | of("R&D"), "R&D": KEYS}), "a")
 
 
 def test_a_line_of_either_file_is_named() -> None:
     config = files({"a": ROLE | of("b")}, "# ours\n[b]\naws_access_key_id = AKIA\n")
     with pytest.raises(InvalidConfiguration, match="credentials:3"):
-        walk(config, "a")
+        resolve(config, "a")
 
 
 @pytest.mark.parametrize(
@@ -213,14 +213,14 @@ def test_a_line_of_either_file_is_named() -> None:
 )
 def test_a_profile_without_credentials(settings: dict[str, str]) -> None:
     with pytest.raises(CredentialsNotFound, match=r"profile 'a' holds no credentials \(config:1\)"):
-        walk(files({"a": settings, "b": KEYS}), "a")
+        resolve(files({"a": settings, "b": KEYS}), "a")
 
 
 def test_only_default_may_be_missing() -> None:
     with pytest.raises(CredentialsNotFound, match="neither in config nor in credentials"):
-        walk(files({}), "default")
+        resolve(files({}), "default")
     with pytest.raises(InvalidConfiguration, match="'prod' is neither in config nor in credentials") as caught:
-        walk(files({"prd": KEYS}), "prod")
+        resolve(files({"prd": KEYS}), "prod")
     assert "did you mean 'prd'?" in str(caught.value)
 
 
@@ -247,7 +247,7 @@ SETTINGS = st.fixed_dictionaries(
 def test_every_way_ends(profiles: dict[str, dict[str, str]]) -> None:
     """In credentials after nothing but roles, each of them once, or in an error of ours."""
     try:
-        steps = walk(files(profiles), "a")
+        steps = resolve(files(profiles), "a")
     except (CredentialsNotFound, InvalidConfiguration) as error:
         assert MARK not in str(error)  # noqa: PT017 - which of the two it is does not matter
         return
@@ -261,7 +261,7 @@ def test_every_way_ends(profiles: dict[str, dict[str, str]]) -> None:
 def test_a_profile_named_by_a_variable() -> None:
     config = SharedConfig(Document("credentials", credentials=True), Document("config"))
     with pytest.raises(InvalidConfiguration, match=r"profile 'ghost' \(from AWS_PROFILE\) .* or unset AWS_PROFILE"):
-        walk(config, "ghost", "AWS_PROFILE")
+        resolve(config, "ghost", "AWS_PROFILE")
 
 
 @pytest.mark.parametrize(
@@ -277,7 +277,7 @@ def test_a_profile_named_by_a_variable() -> None:
 def test_no_default_but_others(text: str, hint: str) -> None:
     config = SharedConfig(Document("credentials", credentials=True), Document("config", text.encode()))
     with pytest.raises(CredentialsNotFound) as caught:
-        walk(config, "default")
+        resolve(config, "default")
     assert hint in str(caught.value)
 
 
@@ -287,4 +287,4 @@ def test_a_header_without_its_kind(header: str) -> None:
         Document("credentials", credentials=True), Document("config", f"{header}\nregion = x\n".encode())
     )
     with pytest.raises(InvalidConfiguration, match=r"the section at config:1 has to be \[profile app\]"):
-        walk(config, "app")
+        resolve(config, "app")

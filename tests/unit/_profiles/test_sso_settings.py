@@ -9,7 +9,7 @@ import pytest
 
 from aiocreds._profiles import SharedConfig
 from aiocreds._profiles.parser import Document
-from aiocreds._profiles.sso import SsoSettings, of_arguments, of_profile
+from aiocreds._profiles.resolve import SsoSettings, sso_of_arguments, sso_of_profile
 from aiocreds.errors import InvalidConfiguration
 
 PORTAL = "sso_start_url = https://x\nsso_region = eu-central-1\n"
@@ -36,7 +36,7 @@ def files(config: str, credentials: str = "") -> SharedConfig:
 def settings(lines: str, more: str = SESSION, credentials: str = "") -> SsoSettings:
     """Those of profile ``a``, which has these lines from line 2 on."""
     config = files(f"[profile a]\n{lines}{more}", credentials)
-    return of_profile(config, config.profiles["a"])
+    return sso_of_profile(config, config.profiles["a"])
 
 
 @pytest.mark.parametrize(
@@ -150,7 +150,7 @@ ARGUMENTS: dict[str, Any] = {
 
 
 def test_all_given_in_code() -> None:
-    found = of_arguments(files(""), **ARGUMENTS)
+    found = sso_of_arguments(files(""), **ARGUMENTS)
     assert found[:5] == OLDER_FORM[:5]
     assert "aws sso login" in found.command
     assert "https://x" in found.command
@@ -158,7 +158,7 @@ def test_all_given_in_code() -> None:
 
 @pytest.mark.parametrize("left_out", [{}, {"start_url": None}, {"start_url": "", "region": None}])
 def test_a_session_given_in_code_supplies_the_rest(left_out: dict[str, str | None]) -> None:
-    found = of_arguments(files(SESSION), **(ARGUMENTS | {"session": "corp"} | left_out))
+    found = sso_of_arguments(files(SESSION), **(ARGUMENTS | {"session": "corp"} | left_out))
     assert found == WANTED._replace(place="code")
 
 
@@ -175,7 +175,7 @@ def test_a_session_given_in_code_supplies_the_rest(left_out: dict[str, str | Non
 )
 def test_what_is_wrong_in_code(arguments: dict[str, str | None], parts: list[str]) -> None:
     with pytest.raises(InvalidConfiguration) as caught:
-        of_arguments(files(SESSION), **(ARGUMENTS | arguments))
+        sso_of_arguments(files(SESSION), **(ARGUMENTS | arguments))
     for part in parts:
         assert part in str(caught.value), str(caught.value)
 
@@ -201,7 +201,7 @@ def test_a_person_signs_in_with_the_same_file(path: str) -> None:
         Document(path, f"[profile a]\nsso_session = corp\n{ROLE}{SESSION}".encode()),
         elsewhere=True,
     )
-    command = of_profile(config, config.profiles["a"]).command
+    command = sso_of_profile(config, config.profiles["a"]).command
     variable, *words = shlex.split(command)
     assert variable == f"AWS_CONFIG_FILE={path}"
     assert words == ["aws", "sso", "login", "--sso-session", "corp"]

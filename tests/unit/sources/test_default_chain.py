@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shlex
 import sys
 from datetime import timedelta
@@ -22,6 +23,7 @@ from aiocreds import (
     ServiceRefused,
     SourceUnavailable,
     default_chain,
+    explain,
 )
 from tests.helpers.loopback_aws import (
     CONTAINER_PATH,
@@ -490,3 +492,56 @@ async def test_a_proxy_at_the_metadata_address_hides_nothing(aws: Loopback, home
         "from_instance_metadata",
     ]
     assert "something else, such as a proxy, with HTTP 403" in str(error)
+
+
+# Asked in the chain's own call.
+
+ROLE_OF_CONTAINER = "role_arn = arn:aws:iam::1:role/app\nsource_profile = base\nregion = eu-west-1\n"
+
+
+async def test_invalidating_reaches_what_the_profile_draws_from(
+    context: Context, environ: dict[str, str], home: Path, aws: Loopback
+) -> None:
+    environ["AWS_CONTAINER_CREDENTIALS_FULL_URI"] = aws.url + CONTAINER_PATH
+    write_profile(home, key="", more=ROLE_OF_CONTAINER)
+    write_profile(home, "base", key="", more="credential_source = EcsContainer")
+    provider = default_chain(context=context)
+    held = await provider()
+    assert (held.provider, aws.count(CONTAINER_PATH)) == ("assume_role", 1)
+    provider.invalidate()
+    assert (await provider()).access_key_id != held.access_key_id
+    assert aws.count(CONTAINER_PATH) == 2
+
+
+async def test_what_a_callback_raises_is_named_after_the_source(
+    context: Context, home: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def ask(serial_number: str) -> str:
+        raise KeyError(serial_number)
+
+    write_profile(home, key="", more=f"{ROLE_OF_CONTAINER}mfa_serial = me\n")
+    write_profile(home, "base")
+    caplog.set_level("DEBUG", "aiocreds.provider")
+    error = await failure_of(default_chain(mfa_code=ask, context=context))
+    assert isinstance(error, SourceUnavailable)
+    assert (error.provider, error.recoverable) == ("from_ini", False)
+    assert re.match(r"from_ini: raised KeyError at test_default_chain\.py:\d+ in ask; ", str(error))
+    assert isinstance(error.__cause__, KeyError)
+    assert any(it.getMessage().startswith("from_ini: Traceback") for it in caplog.records)
+
+
+async def test_explain_and_the_log_name_the_source(
+    context: Context, environ: dict[str, str], aws: Loopback, caplog: pytest.LogCaptureFixture
+) -> None:
+    environ["AWS_CONTAINER_CREDENTIALS_FULL_URI"] = aws.url + CONTAINER_PATH
+    caplog.set_level("INFO", "aiocreds.provider")
+    explanation = await explain(default_chain(context=context))
+    assert [step.name for step in explanation.step.steps] == [
+        "from_env",
+        "from_ini",
+        "from_token_file",
+        "from_container_metadata",
+    ]
+    assert explanation.winner is not None
+    assert explanation.winner.identity is not None
+    assert re.search(r"loaded \*{4}\w{4} from from_container_metadata,", caplog.text)

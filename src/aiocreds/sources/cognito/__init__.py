@@ -1,1 +1,1 @@
-"""Credentials of a Cognito identity pool."""
+"""Get credentials from a Cognito identity pool."""

@@ -13,9 +13,9 @@ from aiocreds._base.json_credentials import (
     account_of_arn,
     credentials_in,
     object_of,
-    parse_expiration,
     text_of,
 )
+from aiocreds._base.time import parse_expiration
 from aiocreds.errors import SourceUnavailable
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ PASSING = {"ExternalServiceException", "InternalErrorException"}
 async def get_id(
     cognito: ServiceClient, *, identity_pool_id: str, account_id: str | None, logins: Mapping[str, str]
 ) -> str:
-    """Call GetId: the identity that the logins belong to, or a new guest.
+    """Call GetId; return the identity that the logins belong to, or a new guest.
 
     Raises:
         ServiceRefused: Cognito answered no.

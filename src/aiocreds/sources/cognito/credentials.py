@@ -1,4 +1,4 @@
-"""Credentials from an Amazon Cognito identity pool."""
+"""Get credentials from an Amazon Cognito identity pool."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ GUEST = "ANONYMOUS"
 
 
 class IdentityCache(Protocol):
-    """Where identity ids are kept, so that a guest is the same one next time."""
+    """A store of identity ids, so that a guest is the same one next time."""
 
     async def get(self, key: str, /) -> str | None:
-        """The id, or None."""
+        """Return the id, or None."""
         ...
 
     async def put(self, key: str, value: str, /) -> object:
@@ -51,7 +51,7 @@ class MemoryCache:
         self._ids: dict[str, str] = {}
 
     async def get(self, key: str) -> str | None:
-        """The id, or None."""
+        """Return the id, or None."""
         return self._ids.get(key)
 
     async def put(self, key: str, value: str) -> None:
@@ -75,9 +75,9 @@ async def from_cognito_identity(
     client: ClientConfig | None = None,
     context: Context = DEFAULT,
 ) -> Credentials:
-    """Credentials of one identity of a Cognito identity pool, from GetCredentialsForIdentity.
+    """Get the credentials of one identity of a Cognito identity pool, from GetCredentialsForIdentity.
 
-    The call needs no other credentials. Where it goes, :class:`ClientConfig` says.
+    The call needs no other credentials; :class:`ClientConfig` says where it goes.
 
     ::
 
@@ -100,11 +100,11 @@ async def from_cognito_identity(
 
     Raises:
         InvalidConfiguration: a login gives no token, or the endpoint's settings contradict.
-        ServiceRefused: Cognito answered no; ``.code`` tells why.
+        ServiceRefused: Cognito answered no; ``.code`` says why.
         SourceUnavailable: Cognito did not answer; or a login's function raised what is none of these errors, and
             the error's ``__cause__`` holds that.
 
-    The credentials tell their ``identity_id``.
+    The credentials have their ``identity_id``.
 
     See https://docs.aws.amazon.com/cognitoidentity/latest/APIReference/API_GetCredentialsForIdentity.html
     """
@@ -126,24 +126,24 @@ async def from_cognito_identity_pool(
     client: ClientConfig | None = None,
     context: Context = DEFAULT,
 ) -> Credentials:
-    """Credentials of an identity of a Cognito identity pool: that of the logins, else of a guest.
+    """Get the credentials of an identity of a Cognito identity pool: that of the logins, else of a guest.
 
     ::
 
         provider = from_cognito_identity_pool(identity_pool_id="eu-central-1:1699ebc0-7900-4099-b910-2df94f52a030")
 
     GetId finds or makes the identity, and GetCredentialsForIdentity gives its credentials. The id of a guest, and
-    of whoever has a ``user_identifier``, is kept in ``cache`` and used again; when a fetch fails it is forgotten,
+    of a user with a ``user_identifier``, is kept in ``cache`` and used again; when a fetch fails it is forgotten,
     and the next one asks for it anew. Without logins the pool has to allow guests. The calls need no other
-    credentials. Where they go, :class:`ClientConfig` says.
+    credentials; :class:`ClientConfig` says where they go.
 
     Args:
         identity_pool_id: the pool, which begins with its region.
-        account_id: the account that owns the pool, where Cognito wants to be told.
+        account_id: the account that owns the pool, where Cognito requires it.
         cache: three coroutines, ``get(key) -> str | None``, ``put(key, value)`` and ``delete(key)``; by default
             the memory of this process, shared by all pools. What it raises is logged and otherwise ignored.
         user_identifier: whose id it is in the cache, for a user with logins; without it theirs is not kept, since
-            nothing tells one user from another.
+            users cannot be told apart.
         logins: see :func:`from_cognito_identity`.
         custom_role_arn: the role to assume, where the login's token allows several.
         client: region, endpoint, time-outs and middlewares of the calls. The region is by default the one that
@@ -152,11 +152,11 @@ async def from_cognito_identity_pool(
 
     Raises:
         InvalidConfiguration: a login gives no token, or the endpoint's settings contradict.
-        ServiceRefused: Cognito answered no; ``.code`` tells why.
+        ServiceRefused: Cognito answered no; ``.code`` says why.
         SourceUnavailable: Cognito did not answer; or a login's function raised what is none of these errors, and
             the error's ``__cause__`` holds that.
 
-    The credentials tell their ``identity_id``.
+    The credentials have their ``identity_id``.
 
     See https://docs.aws.amazon.com/cognitoidentity/latest/APIReference/API_GetId.html
     """
@@ -178,7 +178,7 @@ async def from_cognito_identity_pool(
 
 
 class _Ids:
-    """The cache as one user sees it. Its troubles are its own: an id can be had again."""
+    """The cached id of one user. Errors of the cache are logged: an id can be asked for again."""
 
     def __init__(self, cache: IdentityCache, identity_pool_id: str, user: str) -> None:
         self._cache = cache if user else None
@@ -198,7 +198,7 @@ class _Ids:
     async def _quietly(self, doing: Callable[..., Awaitable[object]], *what: str) -> object:
         try:
             return await doing(self._key, *what)
-        except Exception as error:  # noqa: BLE001 - somebody else's code
+        except Exception as error:  # noqa: BLE001 - a user's cache may raise anything
             logger.warning("The cache of identity ids raised %s: going on without it", type(error).__name__)
             return None
 

@@ -1,1 +1,1 @@
-"""Credentials of an ``aws login`` sign-in."""
+"""Get the credentials of an ``aws login`` sign-in."""

@@ -1,4 +1,4 @@
-"""AWS Sign-In: what renews the short-lived credentials that ``aws login`` brings.
+"""Call AWS Sign-In, which renews the short-lived credentials of ``aws login``.
 
 See https://docs.aws.amazon.com/signin/latest/APIReference/API_CreateOAuth2Token.html
 """
@@ -43,7 +43,7 @@ UNTIMELY = {"INVALID_REQUEST", "ValidationException"}  # a proof from another ti
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Renewed:
-    """What CreateOAuth2Token gives, without a ``repr``.
+    """The answer of CreateOAuth2Token, without a ``repr``.
 
     Attributes:
         keys: an object with ``accessKeyId``, ``secretAccessKey`` and ``sessionToken``.
@@ -59,7 +59,7 @@ class Renewed:
 async def create_token(
     signin: ServiceClient, *, client_id: str, refresh_token: SecretStr, key: EllipticCurvePrivateKey
 ) -> Renewed:
-    """Call CreateOAuth2Token with a refresh token and a proof that the key it is bound to is held here.
+    """Call CreateOAuth2Token with a refresh token and a proof of possession of the key that it is bound to.
 
     Raises:
         ServiceRefused: it answered no; the codes in `SIGN_IN_ENDED` mean that a person has to sign in again.

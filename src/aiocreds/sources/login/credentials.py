@@ -1,4 +1,4 @@
-"""Credentials of a person who has signed in with ``aws login``."""
+"""Get the credentials of a person who has signed in with ``aws login``."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ async def from_login(
     client: ClientConfig | None = None,
     context: Context = DEFAULT,
 ) -> Credentials:
-    """Credentials of a person who has signed in with ``aws login``, as for the console.
+    """Get the credentials of a person who has signed in with ``aws login``, as for the console.
 
     ::
 
@@ -70,7 +70,7 @@ async def from_login(
 
 
 async def login_credentials(section: Section, *, client: ClientConfig, around: ConfigScope) -> Credentials:
-    """The credentials of a profile with a ``login_session``, renewed first if their end is near."""
+    """Return the credentials of a profile with a ``login_session``, renewed first if they end soon."""
     if not await threads.submit(dpop.can_prove):
         raise InvalidConfiguration(
             f"profile {section.name!r} has a login_session ({section.where('login_session')}), and what aws login"

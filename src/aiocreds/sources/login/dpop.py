@@ -1,4 +1,4 @@
-"""Proofs that whoever asks holds the key of a sign-in: DPoP, RFC 9449.
+"""Make proofs of possession of the key of a sign-in: DPoP, RFC 9449.
 
 The library that makes them is an extra, and is loaded when the first proof is due.
 """
@@ -24,15 +24,15 @@ INSTALL = "pip install 'aiocreds[login]'"
 
 
 def can_prove() -> bool:
-    """Whether the library that makes proofs is installed; it is not loaded for that. Looks at the disk."""
+    """Return whether the library that makes proofs is installed, without loading it. Reads the disk."""
     try:
         return sys.modules.get("cryptography") is not None or find_spec("cryptography") is not None
-    except ImportError:  # from somebody's import hook
+    except ImportError:  # from an import hook
         return False
 
 
 def private_key(pem: SecretStr) -> EllipticCurvePrivateKey:
-    """The key that ``aws login`` made. Loads the library, so call it in a thread.
+    """Return the key that ``aws login`` made. Loads the library, so call it in a thread.
 
     Raises:
         InvalidConfiguration: the library is not installed, or broken.
@@ -58,7 +58,7 @@ def private_key(pem: SecretStr) -> EllipticCurvePrivateKey:
 
 
 def dpop_proof(key: EllipticCurvePrivateKey, method: str, url: str, clock: Clock) -> str:
-    """A signed statement that whoever holds the key makes this request now (RFC 9449, section 4.2)."""
+    """Return a signed proof for one request made now (RFC 9449, section 4.2)."""
     from cryptography.hazmat.primitives.asymmetric import ec, utils  # an extra
     from cryptography.hazmat.primitives.hashes import SHA256
 
@@ -76,7 +76,7 @@ def _json(document: dict[str, Any]) -> str:
 
 
 def _octets(number: int) -> bytes:
-    """A coordinate, or half a signature, of P-256: always 32 octets (RFC 7518, sections 3.4 and 6.2.1)."""
+    """Return a coordinate, or half a signature, of P-256 as 32 octets (RFC 7518, sections 3.4 and 6.2.1)."""
     return number.to_bytes(32, "big")
 
 

@@ -1,4 +1,4 @@
-"""A session that ``aws login`` began, where AWS CLI caches it, its keys renewed as long as it lasts.
+"""Read the session that ``aws login`` began from AWS CLI's cache, and renew its keys.
 
 See https://docs.aws.amazon.com/sdkref/latest/guide/feature-login-credentials.html
 """
@@ -33,7 +33,7 @@ NEEDED = ("clientId", "refreshToken", "dpopKey")
 
 
 class LoginSession:
-    """The session of a profile.
+    """The ``aws login`` session of a profile.
 
     Args:
         section: the profile.
@@ -53,7 +53,7 @@ class LoginSession:
         self._cache = TokenCache(f"{expand(folder, context, place=place)}/{name}.json", context)
 
     async def credentials(self) -> Credentials:
-        """The keys that are cached, renewed first if their end is near.
+        """Return the cached keys, renewed first if they end soon.
 
         Raises:
             LoginRequired: there are none, or they have ended and cannot be renewed.
@@ -78,17 +78,17 @@ class LoginSession:
         )
 
     def _end(self, token: Token) -> float:
-        """When the keys end, in seconds since the epoch; -inf where they are incomplete, for others to be got."""
+        """Return when the keys end, in seconds since the epoch; -inf where they are incomplete."""
         keys = object_of(token.get("accessToken"))
         if not all(text_of(keys.get(name)) for name in api.KEYS):
             return -inf
         return time_of(keys.get("expiresAt"))
 
     def _check(self, token: Token) -> None:
-        """Refuse a sign-in that lacks what AWS CLI writes: better now than when its keys have ended.
+        """Check that a sign-in has all that AWS CLI writes, before its keys end.
 
         Raises:
-            LoginRequired: it does.
+            LoginRequired: something is missing.
         """
         missing = [name for name in NEEDED if not text_of(token.get(name))]
         if not object_of(token.get("accessToken")):
@@ -99,7 +99,7 @@ class LoginSession:
             )
 
     async def _renew(self, token: Token) -> Token:
-        """Get other keys with the refresh token. What we do not know about the old ones is kept."""
+        """Renew the keys with the refresh token, and keep the fields that are not known here."""
         self._check(token)
         clock = self._around.context.clock
         client_id, refresh_token, pem = (SecretStr(text_of(token[name]) or "") for name in NEEDED)

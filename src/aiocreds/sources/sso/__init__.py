@@ -1,1 +1,1 @@
-"""Credentials of an IAM Identity Center sign-in."""
+"""Get the credentials of an IAM Identity Center sign-in."""

@@ -1,4 +1,4 @@
-"""IAM Identity Center: the portal that hands out a role's credentials, and OIDC that renews the sign-in.
+"""Call IAM Identity Center: the portal for a role's credentials, and OIDC to renew the sign-in.
 
 See https://docs.aws.amazon.com/singlesignon/latest/PortalAPIReference/API_GetRoleCredentials.html and
 https://docs.aws.amazon.com/singlesignon/latest/OIDCAPIReference/API_CreateToken.html
@@ -11,13 +11,14 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlencode
 
 from aiocreds._aws.json_protocol import CHECK_ENDPOINT, ask
-from aiocreds._base.json_credentials import Names, credentials_in, object_of, parse_expiration, text_of
+from aiocreds._base.json_credentials import Names, credentials_in, object_of, text_of
 from aiocreds._base.redaction import SecretStr
+from aiocreds._base.time import parse_expiration
 from aiocreds.errors import InvalidConfiguration, SourceUnavailable
 
 if TYPE_CHECKING:
     from aiocreds._aws.client import ServiceClient
-    from aiocreds._profiles.sso import SsoSettings
+    from aiocreds._profiles.resolve import SsoSettings
     from aiocreds.credentials import Credentials
 
 LONGEST_LIFE = 10 * 365 * 24 * 3600  # seconds; the real ones live for an hour
@@ -96,7 +97,7 @@ async def get_role_credentials(
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Renewed:
-    """What CreateToken gives, without a ``repr``.
+    """The answer of CreateToken, without a ``repr``.
 
     Attributes:
         access_token: for the portal.

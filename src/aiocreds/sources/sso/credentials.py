@@ -1,4 +1,4 @@
-"""Credentials from IAM Identity Center (SSO)."""
+"""Get credentials from IAM Identity Center (SSO)."""
 
 from __future__ import annotations
 
@@ -9,8 +9,7 @@ from aiocreds._core.context import DEFAULT, Context
 from aiocreds._core.provider import credential_provider
 from aiocreds._core.singleflight import note_role
 from aiocreds._profiles import load, profile_name, profile_place
-from aiocreds._profiles.resolve import is_sso
-from aiocreds._profiles.sso import SsoSettings, of_arguments, of_profile
+from aiocreds._profiles.resolve import SsoSettings, is_sso, sso_of_arguments, sso_of_profile
 from aiocreds.errors import CredentialsNotFound, LoginRequired, ServiceRefused
 from aiocreds.sources.sso import api
 from aiocreds.sources.sso.token import SignIn
@@ -34,7 +33,7 @@ async def from_sso(
     client: ClientConfig | None = None,
     context: Context = DEFAULT,
 ) -> Credentials:
-    """Credentials of a role in IAM Identity Center, for a person who has signed in with ``aws sso login``.
+    """Get the credentials of a role in IAM Identity Center, for a person signed in with ``aws sso login``.
 
     ::
 
@@ -79,7 +78,7 @@ async def from_sso(
     name = profile_name(context, profile)
     section: Section | None = None
     if sso_start_url or sso_account_id or sso_region or sso_role_name or sso_session:
-        settings = of_arguments(
+        settings = sso_of_arguments(
             config,
             start_url=sso_start_url,
             region=sso_region,
@@ -91,13 +90,13 @@ async def from_sso(
         section = config.required(name, profile_place(context, profile))
         if section is None or not is_sso(section):
             raise CredentialsNotFound(f"profile {name!r} has no sso_session and no sso_start_url")
-        settings = of_profile(config, section)
+        settings = sso_of_profile(config, section)
     around = ConfigScope(context, config, section or config.profile(name))
     return await role_credentials(settings, client=client or ClientConfig(), around=around)
 
 
 async def role_credentials(settings: SsoSettings, *, client: ClientConfig, around: ConfigScope) -> Credentials:
-    """Ask the portal for the role with the sign-in that is cached, renewed first if its end is near."""
+    """Return a role's credentials from the portal, with the cached sign-in, renewed first if it ends soon."""
     sign_in = SignIn(settings, client, around)
     portal = ServiceClient("sso", client, around, settings.region)
     note_role(f"{settings.role_name} in {settings.account_id}")
@@ -108,7 +107,7 @@ async def role_credentials(settings: SsoSettings, *, client: ClientConfig, aroun
         if refused.code != api.UNAUTHORIZED:
             raise
         ended = LoginRequired(str(refused), command=settings.command)
-    try:  # somebody may have signed in since we looked; or the clocks differ, and it can be renewed
+    try:  # a person may have signed in meanwhile; or the clocks differ, and it can be renewed
         other = await sign_in.access_token(refused=access_token)
     except LoginRequired:
         raise ended from None

@@ -1,4 +1,4 @@
-"""A person's sign-in to IAM Identity Center, where AWS CLI caches it, renewed as long as that is allowed.
+"""Read a sign-in to IAM Identity Center from AWS CLI's cache, and renew it.
 
 See https://docs.aws.amazon.com/sdkref/latest/guide/feature-sso-credentials.html
 """
@@ -21,7 +21,7 @@ from aiocreds.sources.sso import api
 
 if TYPE_CHECKING:
     from aiocreds._aws.client import ClientConfig, ConfigScope
-    from aiocreds._profiles.sso import SsoSettings
+    from aiocreds._profiles.resolve import SsoSettings
     from aiocreds._token_cache.cache import Token
 
 CACHE = "~/.aws/sso/cache"
@@ -30,7 +30,7 @@ REGISTRATION = ("clientId", "clientSecret", "refreshToken")
 
 
 class SignIn:
-    """The sign-in that some settings call for.
+    """The sign-in that SSO settings need.
 
     Args:
         settings: what is wanted.
@@ -49,10 +49,10 @@ class SignIn:
         self._cache = TokenCache(f"{expand(CACHE, around.context, place=CACHE)}/{key}.json", around.context)
 
     async def access_token(self, *, refused: SecretStr | None = None) -> SecretStr:
-        """The access token, renewed first if its end is near.
+        """Return the access token, renewed first if it ends soon.
 
         Args:
-            refused: one that the portal refuses, however long it is good by our clock.
+            refused: a token that the portal has refused.
 
         Raises:
             LoginRequired: there is none, or it has ended and cannot be renewed.
@@ -77,7 +77,7 @@ class SignIn:
         return LoginRequired(f"there is no readable sign-in in {self._cache.path}", command=self._settings.command)
 
     async def _renew(self, token: Token) -> Token:
-        """Get a new token with the refresh token. What we do not know about the old one is kept."""
+        """Renew the token with the refresh token, and keep the fields that are not known here."""
         if _access_token(token) is None:
             raise self._none_there()
         command, now = self._settings.command, self._clock.now()
