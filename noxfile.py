@@ -35,7 +35,7 @@ QUIET = (
 )
 
 
-def hush(environment: Path) -> None:
+def show_no_interrupt(environment: Path) -> None:
     """Have no Python in an environment show a traceback of a Ctrl-C."""
     for folder in (*environment.glob("lib/python*/site-packages"), *environment.glob("Lib/site-packages")):
         (folder / "quiet_ctrl_c.pth").write_text(QUIET)
@@ -75,7 +75,7 @@ def build(home: Path) -> None:
     try:
         print("Making an environment for nox in .nox, for the first time.", file=sys.stderr, flush=True)
         step(sys.executable, "-m", "venv", "--clear", str(beside))
-        hush(beside)
+        show_no_interrupt(beside)
         step(str(beside / FOLDER / "python"), "-m", "pip", "install", "--disable-pip-version-check", NOX)
         (beside / "whole").write_text(NOX)
         if not is_whole(home):  # else somebody else was faster
@@ -152,7 +152,7 @@ def install(session: nox.Session, *wanted: str) -> None:
     location = Path(session.virtualenv.location or "")
     note = location / "installed"
     again = note.exists() and note.read_text() == "\n".join(wanted)
-    hush(location)
+    show_no_interrupt(location)
     session.install(*(["--quiet"] if again else []), *wanted, silent=again)
     note.write_text("\n".join(wanted))
 

@@ -50,7 +50,7 @@ def become(user: int) -> None:
 async def sources(context: aiocreds.Context) -> dict[str, aiocreds.Provider]:
     """One of each; the profiles are those of the test."""
     keys = aiocreds.from_env(context=context)
-    token, bundle = "hUsH-token", os.environ["TOKEN_FILE"]
+    token, bundle = "sEcReT-token", os.environ["TOKEN_FILE"]
     pool = aiocreds.from_cognito_identity_pool(identity_pool_id="eu-central-1:x", context=context)
     guest = (await pool()).identity_id or ""
     profiles = ("static", "role", "process", "web", "container", "instance", "sso", "login")

@@ -14,7 +14,7 @@ import aiocreds
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-MARK = "hUsH"
+MARK = "sEcReT"
 SHORTEST = 16  # characters of what cannot turn up by chance: the least that an access key id may have
 MANY = 1000  # secrets not made here that are remembered; the oldest are forgotten
 SOURCE = str(Path(aiocreds.__file__).parent)
@@ -33,7 +33,7 @@ def mark(text: object) -> None:
     if isinstance(text, bytes):
         text = text.decode(errors="replace")
     if isinstance(text, str) and len(text) >= SHORTEST and MARK not in text:
-        text = str(text)  # of a hidden.Text, which has another repr
+        text = str(text)  # of a SecretStr, which has another repr
         for form in (text, repr(text)[1:-1], quote(text, safe="", errors="replace")):
             _marked.pop(form, None)
             _marked[form] = None

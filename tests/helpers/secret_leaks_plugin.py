@@ -33,7 +33,7 @@ from aiocreds import ClientConfig, Context, Credentials, CredentialsError, Expla
 from aiocreds._base.redaction import SecretDict
 from aiocreds._http.request import Call, Response
 from aiocreds.cli._endpoint import Endpoint
-from tests.helpers import secret_leaks as hush
+from tests.helpers import secret_leaks
 from tests.helpers.secret_leaks import SHORTEST, is_ours, mark, secret_in, told, told_by
 
 if TYPE_CHECKING:
@@ -53,10 +53,10 @@ TOOL = 4  # a number that sys.monitoring gives to nobody in particular
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "shows_secrets(*places, because): what is shown there is meant to be")
     config.addinivalue_line("markers", "short_secrets(because): there may be such as cannot be found again")
-    config.pluginmanager.register(HushPlugin(config), "hush")
+    config.pluginmanager.register(SecretLeaks(config), "secret_leaks")
 
 
-class HushPlugin:
+class SecretLeaks:
     """The watch of one run."""
 
     def __init__(self, config: pytest.Config) -> None:
@@ -78,7 +78,7 @@ class HushPlugin:
     # Whom it belongs to.
 
     def pytest_collection_finish(self) -> None:
-        hush.keep()  # the constants of test modules
+        secret_leaks.keep()  # the constants of test modules
         self._late += [TOO_SHORT.format(short) for short in self._too_short]
 
     @pytest.hookimpl(tryfirst=True)
@@ -87,7 +87,7 @@ class HushPlugin:
         self._caught, self._too_short = [], []
         declared = [_meant(*marker.args, **marker.kwargs) for marker in item.iter_markers("shows_secrets")]
         self._meant = {place for places in declared for place in places}
-        hush.forget()
+        secret_leaks.forget()
 
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_makereport(
@@ -112,14 +112,14 @@ class HushPlugin:
         self._late += self._caught
         output: dict[str, Any] | None = getattr(self._config, "workeroutput", None)  # of a worker of xdist
         if output is not None:
-            output["hush"] = self._late
+            output["secret_leaks"] = self._late
         elif self._late:
             session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_testnodedown(self, node: Any) -> None:
         """A worker of xdist has ended."""
-        self._late += getattr(node, "workeroutput", {}).get("hush", [])
+        self._late += getattr(node, "workeroutput", {}).get("secret_leaks", [])
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
         if self._late:
@@ -162,7 +162,7 @@ class HushPlugin:
         self._after_coroutine(asyncio.subprocess.Process, "communicate", self._look_at_output)
         self._patch.setattr(warnings, "warn", self._warn(warnings.warn))
         if sys.version_info >= (3, 12):
-            sys.monitoring.use_tool_id(TOOL, "hush")
+            sys.monitoring.use_tool_id(TOOL, "secret_leaks")
             sys.monitoring.register_callback(TOOL, sys.monitoring.events.PY_UNWIND, self._look_at_unwinding)
             sys.monitoring.set_events(TOOL, sys.monitoring.events.PY_UNWIND)
 
@@ -230,7 +230,7 @@ class HushPlugin:
 
 
 class _Listener(logging.Handler):
-    def __init__(self, plugin: HushPlugin) -> None:
+    def __init__(self, plugin: SecretLeaks) -> None:
         super().__init__(logging.DEBUG)
         self._plugin = plugin
 

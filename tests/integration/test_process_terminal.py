@@ -133,7 +133,7 @@ class Screen:
         os.close(self.terminal)
 
 
-class Desk:
+class Machine:
     """A machine whose default profile asks, and its programs."""
 
     def __init__(self, folder: Path) -> None:
@@ -173,15 +173,15 @@ class Desk:
 
 
 @pytest.fixture
-def desk(tmp_path: Path) -> Iterator[Desk]:
-    desk = Desk(tmp_path)
-    yield desk
-    for screen in desk.screens:
+def machine(tmp_path: Path) -> Iterator[Machine]:
+    machine = Machine(tmp_path)
+    yield machine
+    for screen in machine.screens:
         screen.close()
 
 
-def test_a_code_is_asked_for_and_read(desk: Desk) -> None:
-    screen = desk.python(PROGRAM)
+def test_a_code_is_asked_for_and_read(machine: Machine) -> None:
+    screen = machine.python(PROGRAM)
     screen.until("MFA code: ")
     assert not screen.echoes()
     screen.type("123456\n")
@@ -193,20 +193,20 @@ def test_a_code_is_asked_for_and_read(desk: Desk) -> None:
     assert screen.status() == 0
 
 
-def test_ctrl_c_at_the_prompt_ends_both(desk: Desk) -> None:
-    screen = desk.python(PROGRAM)
+def test_ctrl_c_at_the_prompt_ends_both(machine: Machine) -> None:
+    screen = machine.python(PROGRAM)
     screen.until("MFA code: ")
     screen.type("\x03")
     screen.until("KeyboardInterrupt")
     assert screen.status() == -signal.SIGINT
     assert screen.echoes()
-    assert not desk.asked()
+    assert not machine.asked()
 
 
-def test_ctrl_z_at_the_prompt_stops_both_and_fg_goes_on(desk: Desk) -> None:
-    file = desk.folder / "program.py"
+def test_ctrl_z_at_the_prompt_stops_both_and_fg_goes_on(machine: Machine) -> None:
+    file = machine.folder / "program.py"
     file.write_text(PROGRAM)
-    screen = desk.run("/bin/bash", "--norc", "--noprofile", "-i")
+    screen = machine.run("/bin/bash", "--norc", "--noprofile", "-i")
     screen.until(r"\$ ")
     screen.type(f"{sys.executable} {file}\n")
     screen.until("MFA code: ")
@@ -225,8 +225,8 @@ def test_ctrl_z_at_the_prompt_stops_both_and_fg_goes_on(desk: Desk) -> None:
     assert screen.status() == 0
 
 
-def test_after_ctrl_z_and_fg_the_echo_is_still_off(desk: Desk) -> None:
-    screen = stopped_at_the_prompt(desk, LIMIT="3")
+def test_after_ctrl_z_and_fg_the_echo_is_still_off(machine: Machine) -> None:
+    screen = stopped_at_the_prompt(machine, LIMIT="3")
     time.sleep(3.5)  # the time that a person is away for is not the process's
     screen.type("fg\n")
     wait_until(screen.is_quiet)
@@ -238,8 +238,8 @@ def test_after_ctrl_z_and_fg_the_echo_is_still_off(desk: Desk) -> None:
     screen.until("typed yes")
 
 
-def test_after_ctrl_z_and_bg_it_waits_for_fg(desk: Desk) -> None:
-    screen = stopped_at_the_prompt(desk)
+def test_after_ctrl_z_and_bg_it_waits_for_fg(machine: Machine) -> None:
+    screen = stopped_at_the_prompt(machine)
     screen.type("bg\n")
     screen.type("echo the shell $((6 * 7))\n")
     screen.until("the shell 42")
@@ -249,11 +249,11 @@ def test_after_ctrl_z_and_bg_it_waits_for_fg(desk: Desk) -> None:
     screen.until("got 1234")
 
 
-def stopped_at_the_prompt(desk: Desk, **environ: str) -> Screen:
+def stopped_at_the_prompt(machine: Machine, **environ: str) -> Screen:
     """Return a shell with the program, stopped as it asks."""
-    file = desk.folder / "program.py"
+    file = machine.folder / "program.py"
     file.write_text(PROGRAM)
-    screen = desk.run("/bin/bash", "--norc", "--noprofile", "-i", **environ)
+    screen = machine.run("/bin/bash", "--norc", "--noprofile", "-i", **environ)
     screen.until(r"\$ ")
     screen.type(f"{sys.executable} {file}\n")
     screen.until("MFA code: ")
@@ -270,9 +270,9 @@ def wait_until(condition: Callable[[], bool]) -> None:
 
 
 @pytest.mark.parametrize("how", ["exit 130", "trap - INT; kill -INT $$"])
-def test_ctrl_c_ends_the_program_however_the_process_tells_it(desk: Desk, how: str) -> None:
-    desk.vend.write_text(f"#!/bin/sh\ntrap '{how}' INT\nprintf 'MFA code: ' >/dev/tty\nread x </dev/tty\n")
-    screen = desk.python(PROGRAM)
+def test_ctrl_c_ends_the_program_however_the_process_tells_it(machine: Machine, how: str) -> None:
+    machine.vend.write_text(f"#!/bin/sh\ntrap '{how}' INT\nprintf 'MFA code: ' >/dev/tty\nread x </dev/tty\n")
+    screen = machine.python(PROGRAM)
     screen.until("MFA code: ")
     wait_until(lambda: os.tcgetpgrp(screen.terminal) != screen.pid)  # the process has it
     screen.type("\x03")
@@ -280,14 +280,14 @@ def test_ctrl_c_ends_the_program_however_the_process_tells_it(desk: Desk, how: s
     assert screen.status() == -signal.SIGINT
 
 
-def test_two_of_one_job_are_answered_one_after_the_other(desk: Desk) -> None:
+def test_two_of_one_job_are_answered_one_after_the_other(machine: Machine) -> None:
     """As workers of one server are, or the providers of one Terraform run."""
-    file = desk.folder / "program.py"
+    file = machine.folder / "program.py"
     file.write_text(PROGRAM.partition('print("typed')[0])
-    started = desk.folder / "started"
-    first, _, rest = desk.vend.read_text().partition("\n")
-    desk.vend.write_text(f"{first}\nprint('x', end='', file=open({str(started)!r}, 'a'))\n{rest}")
-    screen = desk.run("/bin/sh", "-c", f"{sys.executable} {file} & {sys.executable} {file}; wait; echo over")
+    started = machine.folder / "started"
+    first, _, rest = machine.vend.read_text().partition("\n")
+    machine.vend.write_text(f"{first}\nprint('x', end='', file=open({str(started)!r}, 'a'))\n{rest}")
+    screen = machine.run("/bin/sh", "-c", f"{sys.executable} {file} & {sys.executable} {file}; wait; echo over")
     wait_until(lambda: started.exists() and started.stat().st_size == 2)
     time.sleep(0.3)  # both ask by now
     for _ in range(2):
@@ -299,17 +299,17 @@ def test_two_of_one_job_are_answered_one_after_the_other(desk: Desk) -> None:
     assert screen.echoes()
 
 
-def asks_through_the_command(desk: Desk) -> None:
+def asks_through_the_command(machine: Machine) -> None:
     """Have the default profile ask another aiocreds, whose process asks the person."""
-    (desk.folder / ".aws" / "config").write_text(
+    (machine.folder / ".aws" / "config").write_text(
         f"[default]\ncredential_process = {sys.executable} -m aiocreds export --profile inner\n"
-        f"[profile inner]\ncredential_process = {desk.vend}\n"
+        f"[profile inner]\ncredential_process = {machine.vend}\n"
     )
 
 
-def test_a_process_of_a_process_asks(desk: Desk) -> None:
-    asks_through_the_command(desk)
-    screen = stopped_at_the_prompt(desk)
+def test_a_process_of_a_process_asks(machine: Machine) -> None:
+    asks_through_the_command(machine)
+    screen = stopped_at_the_prompt(machine)
     screen.type("fg\n")
     wait_until(screen.is_quiet)
     screen.type("123456\n")
@@ -318,12 +318,12 @@ def test_a_process_of_a_process_asks(desk: Desk) -> None:
     assert screen.echoes()
     screen.type("yes\n")
     screen.until("typed yes")
-    assert desk.asked() == 1
+    assert machine.asked() == 1
 
 
-def test_ctrl_c_in_a_process_of_a_process_ends_the_program(desk: Desk) -> None:
-    asks_through_the_command(desk)
-    screen = desk.python(PROGRAM)
+def test_ctrl_c_in_a_process_of_a_process_ends_the_program(machine: Machine) -> None:
+    asks_through_the_command(machine)
+    screen = machine.python(PROGRAM)
     wait_until(screen.is_quiet)
     screen.until("MFA code: ")
     screen.type("\x03")
@@ -331,9 +331,9 @@ def test_ctrl_c_in_a_process_of_a_process_ends_the_program(desk: Desk) -> None:
     assert screen.status() == -signal.SIGINT
 
 
-def test_one_that_was_not_answered_is_not_run_behind_callers(desk: Desk) -> None:
-    desk.vend.write_text("#!/bin/sh\nprintf 'MFA code: ' >/dev/tty\nread code </dev/tty\n")
-    screen = desk.python(
+def test_one_that_was_not_answered_is_not_run_behind_callers(machine: Machine) -> None:
+    machine.vend.write_text("#!/bin/sh\nprintf 'MFA code: ' >/dev/tty\nread code </dev/tty\n")
+    screen = machine.python(
         """\
         import asyncio
         from aiocreds import SourceUnavailable, from_ini
@@ -357,12 +357,12 @@ def test_one_that_was_not_answered_is_not_run_behind_callers(desk: Desk) -> None
     assert screen.status() == 0
 
 
-def test_the_command_beside_a_server_keeps_the_terminal(desk: Desk) -> None:
+def test_the_command_beside_a_server_keeps_the_terminal(machine: Machine) -> None:
     document = {"Version": 1, "AccessKeyId": "ASIATERMINAL1234", "SecretAccessKey": secret(), "Expiration": "SOON"}
-    text = ASKS.format(python=sys.executable, log=str(desk.log), document=repr(document))
+    text = ASKS.format(python=sys.executable, log=str(machine.log), document=repr(document))
     soon = "time.strftime('%Y-%m-%dT%H:%M:%SZ', time.gmtime(time.time() + 2))"
-    desk.vend.write_text(text.replace("'SOON'", soon))
-    command = desk.folder / "command.py"
+    machine.vend.write_text(text.replace("'SOON'", soon))
+    command = machine.folder / "command.py"
     command.write_text(
         "import json, os, sys, time, urllib.error, urllib.request\n"
         "time.sleep(2.5)  # the keys have ended, and nobody has the terminal to be asked for others\n"
@@ -372,7 +372,7 @@ def test_the_command_beside_a_server_keeps_the_terminal(desk: Desk) -> None:
         "except urllib.error.HTTPError as error: print('told:', json.load(error)['message'], flush=True)\n"
         "print('typed', input('command? '), flush=True)\n"
     )
-    screen = desk.run(sys.executable, "-m", "aiocreds", "exec", "--server", "--", sys.executable, str(command))
+    screen = machine.run(sys.executable, "-m", "aiocreds", "exec", "--server", "--", sys.executable, str(command))
     screen.until("MFA code: ")
     screen.type("123456\n")
     told = screen.until(r"command\? ")
@@ -382,9 +382,9 @@ def test_the_command_beside_a_server_keeps_the_terminal(desk: Desk) -> None:
     assert screen.status() == 0
 
 
-def test_on_a_system_that_cannot_look_without_taking_the_status(desk: Desk) -> None:
+def test_on_a_system_that_cannot_look_without_taking_the_status(machine: Machine) -> None:
     """As macOS before Python 3.13."""
-    screen = desk.python("import os\ndel os.waitid\n" + PROGRAM)
+    screen = machine.python("import os\ndel os.waitid\n" + PROGRAM)
     screen.until("MFA code: ")
     screen.type("123456\n")
     screen.until("got 1234")
@@ -394,8 +394,8 @@ def test_on_a_system_that_cannot_look_without_taking_the_status(desk: Desk) -> N
     assert screen.status() == 0
 
 
-def test_nothing_is_typed(desk: Desk) -> None:
-    screen = desk.python(
+def test_nothing_is_typed(machine: Machine) -> None:
+    screen = machine.python(
         """\
         import asyncio, os
         from aiocreds import SourceUnavailable, from_ini
@@ -419,17 +419,17 @@ def test_nothing_is_typed(desk: Desk) -> None:
     assert screen.status() == 0
 
 
-def test_behind_callers_it_is_not_asked(desk: Desk) -> None:
+def test_behind_callers_it_is_not_asked(machine: Machine) -> None:
     document = {
         "Version": 1,
         "AccessKeyId": "ASIATERMINAL1234",
         "SecretAccessKey": secret(),
         "Expiration": "SOON",
     }
-    text = ASKS.format(python=sys.executable, log=str(desk.log), document=repr(document))
+    text = ASKS.format(python=sys.executable, log=str(machine.log), document=repr(document))
     soon = "time.strftime('%Y-%m-%dT%H:%M:%SZ', time.gmtime(time.time() + 240))"
-    desk.vend.write_text(text.replace("'SOON'", soon))
-    screen = desk.python(
+    machine.vend.write_text(text.replace("'SOON'", soon))
+    screen = machine.python(
         """\
         import asyncio, datetime
         from aiocreds import from_ini, Context
@@ -453,13 +453,13 @@ def test_behind_callers_it_is_not_asked(desk: Desk) -> None:
     screen.until("loaded")
     assert "MFA" not in screen.until("failures 0 None")
     assert screen.status() == 0
-    assert desk.asked() == 1
+    assert machine.asked() == 1
 
 
-def test_a_program_in_the_background_of_its_terminal(desk: Desk) -> None:
-    file = desk.folder / "program.py"
+def test_a_program_in_the_background_of_its_terminal(machine: Machine) -> None:
+    file = machine.folder / "program.py"
     file.write_text(PROGRAM)
-    screen = desk.run("/bin/bash", "--norc", "--noprofile", "-i")
+    screen = machine.run("/bin/bash", "--norc", "--noprofile", "-i")
     screen.until(r"\$ ")
     screen.type(f"LIMIT=1.5 {sys.executable} {file} &\n")
     screen.until(
@@ -472,9 +472,9 @@ def test_a_program_in_the_background_of_its_terminal(desk: Desk) -> None:
 
 
 @pytest.mark.parametrize("command", ["export", "explain", "exec"])
-def test_the_command_at_a_terminal(desk: Desk, command: str) -> None:
+def test_the_command_at_a_terminal(machine: Machine, command: str) -> None:
     words = {"export": ["export"], "explain": ["explain", "--offline"], "exec": ["exec", "--", "env"]}[command]
-    screen = desk.run(sys.executable, "-m", "aiocreds", *words)
+    screen = machine.run(sys.executable, "-m", "aiocreds", *words)
     screen.until("MFA code: ")
     screen.type("123456\n")
     screen.until("1234")
@@ -482,33 +482,33 @@ def test_the_command_at_a_terminal(desk: Desk, command: str) -> None:
     assert screen.echoes()
 
 
-def test_the_commands_time_limit(desk: Desk) -> None:
-    screen = desk.run(sys.executable, "-m", "aiocreds", "export", "--process-timeout", "1")
+def test_the_commands_time_limit(machine: Machine) -> None:
+    screen = machine.run(sys.executable, "-m", "aiocreds", "export", "--process-timeout", "1")
     screen.until("did not finish within 1 s and was killed")
     assert screen.status() == 2
 
 
-def test_piped_input_stays_the_programs_own_as_it_does_not_with_botocore(desk: Desk) -> None:
+def test_piped_input_stays_the_programs_own_as_it_does_not_with_botocore(machine: Machine) -> None:
     document = json.dumps({"Version": 1, "AccessKeyId": "ASIATERMINAL1234", "SecretAccessKey": secret()})
-    (desk.folder / "output").write_text(document)
-    desk.vend.write_text(f"#!/bin/sh\nread line && exit 7\ncat {desk.folder}/output\n")
-    program = desk.folder / "program.py"
+    (machine.folder / "output").write_text(document)
+    machine.vend.write_text(f"#!/bin/sh\nread line && exit 7\ncat {machine.folder}/output\n")
+    program = machine.folder / "program.py"
     program.write_text(PROGRAM.replace('input("again? ")', "input()"))
-    assert piped(desk, program) == (0, ["got 1234", "typed for the program"])
+    assert piped(machine, program) == (0, ["got 1234", "typed for the program"])
     program.write_text("import botocore.session\nbotocore.session.Session().get_credentials()\n")
-    status, said = piped(desk, program)
+    status, said = piped(machine, program)
     assert status == 1
     assert "CredentialRetrievalError" in said[-1]  # the process has read the line
 
 
-def piped(desk: Desk, program: Path) -> tuple[int, list[str]]:
+def piped(machine: Machine, program: Path) -> tuple[int, list[str]]:
     """Run a program with a line of input and no terminal; return its status and what it printed."""
     ended = subprocess.run(
         [sys.executable, program],
         input="for the program\n",
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
-        env=desk.environ,
+        env=machine.environ,
         text=True,
         timeout=PATIENCE,
         start_new_session=True,  # whatever the tests run at
@@ -518,10 +518,10 @@ def piped(desk: Desk, program: Path) -> tuple[int, list[str]]:
 
 
 @pytest.mark.skipif(not Path("/bin/bash").exists(), reason="a shell with job control")
-def test_a_process_with_jobs_of_its_own_is_killed_with_what_it_has_in_front(desk: Desk) -> None:
-    config = desk.folder / ".aws" / "config"
+def test_a_process_with_jobs_of_its_own_is_killed_with_what_it_has_in_front(machine: Machine) -> None:
+    config = machine.folder / ".aws" / "config"
     config.write_text("[default]\ncredential_process = /bin/bash --norc -ic 'sleep 4321; true'\n")
-    screen = desk.python(
+    screen = machine.python(
         """\
         import asyncio
         from aiocreds import SourceUnavailable, from_ini

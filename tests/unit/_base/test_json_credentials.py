@@ -103,15 +103,15 @@ def test_bytes_with_a_byte_order_mark_or_in_utf_16() -> None:
     [
         (b"", "nothing"),
         (b" \n", "nothing"),
-        (b"<html>hUsH</html>", "HTML or XML"),
-        (b"\n <?xml version='1.0'?>hUsH", "HTML or XML"),
-        (b'{"SecretAccessKey": "hUsH', "not JSON, or cut short"),
-        (b"hUsH", "not JSON, or cut short"),
-        (b'{"SecretAccessKey": "hUsH\xff"}', "not JSON, or cut short"),
+        (b"<html>sEcReT</html>", "HTML or XML"),
+        (b"\n <?xml version='1.0'?>sEcReT", "HTML or XML"),
+        (b'{"SecretAccessKey": "sEcReT', "not JSON, or cut short"),
+        (b"sEcReT", "not JSON, or cut short"),
+        (b'{"SecretAccessKey": "sEcReT\xff"}', "not JSON, or cut short"),
         (b"[" * 100_000, "not JSON, or cut short"),
         (b'{"AccessKeyId": ' + b"1" * 5000 + b"}", "not JSON, or cut short"),
-        (b'["hUsH"]', "a JSON array, not an object"),
-        (b'"hUsH"', "a JSON string, not an object"),
+        (b'["sEcReT"]', "a JSON array, not an object"),
+        (b'"sEcReT"', "a JSON string, not an object"),
         (b"12", "a JSON number, not an object"),
         (b"null", "a JSON null, not an object"),
     ],
@@ -122,7 +122,7 @@ def test_no_document(text: bytes, what: str) -> None:
     assert MARK not in str(caught.value)
 
 
-@pytest.mark.parametrize("bad", [None, "", " ", "\n", True, 1.5, ["hUsH"], {"a": "hUsH"}])
+@pytest.mark.parametrize("bad", [None, "", " ", "\n", True, 1.5, ["sEcReT"], {"a": "sEcReT"}])
 def test_missing_fields(bad: object) -> None:
     for field in ("AccessKeyId", "SecretAccessKey"):
         with pytest.raises(SourceUnavailable, match=f"the agent answered without {field}; look there"):
@@ -131,7 +131,7 @@ def test_missing_fields(bad: object) -> None:
         parse(document(AccessKeyId=bad, SecretAccessKey=bad))
 
 
-@pytest.mark.parametrize("bad", ["tomorrow", "hUsH", 1_900_000_000, True, ["2030"], "2030-13-01T00:00:00Z"])
+@pytest.mark.parametrize("bad", ["tomorrow", "sEcReT", 1_900_000_000, True, ["2030"], "2030-13-01T00:00:00Z"])
 def test_an_unreadable_expiration(bad: object) -> None:
     with pytest.raises(
         SourceUnavailable, match=r"the agent .*Expiration.*is not an ISO 8601 time such as"
@@ -215,7 +215,7 @@ def test_a_code() -> None:
     assert caught.value.code == "AssumeRoleUnauthorizedAccess"
 
 
-@pytest.mark.parametrize("bad", [5, None, "two words", "a\nb", "hUsH-secret", "x" * 65])
+@pytest.mark.parametrize("bad", [5, None, "two words", "a\nb", "sEcReT-secret", "x" * 65])
 def test_a_code_that_is_no_name_is_not_shown(bad: object) -> None:
     with pytest.raises(ServiceRefused, match="unreadable") as caught:
         parse(document(Code=bad))

@@ -26,13 +26,13 @@ ENVIRONMENTS = {
     "upper case": {"HTTP_PROXY": PROXY, "HTTPS_PROXY": PROXY},
     "lower case": {"http_proxy": PROXY, "https_proxy": PROXY},
     "for all": {"ALL_PROXY": PROXY, "all_proxy": PROXY},
-    "with a password": {"HTTP_PROXY": "http://me:hUsH@proxy.test:3128"},
+    "with a password": {"HTTP_PROXY": "http://me:sEcReT@proxy.test:3128"},
     "over TLS": {"HTTP_PROXY": "https://proxy.test:3128"},
     "without a scheme": {"HTTP_PROXY": "proxy.test:3128"},
     "nobody exempt": {"HTTP_PROXY": PROXY, "NO_PROXY": "", "no_proxy": ""},
     "others exempt": {"HTTP_PROXY": PROXY, "NO_PROXY": "example.com,,!127.0.0.1, 169.254.0.0/99 ,[,:"},
     "a CGI program": {"HTTP_PROXY": PROXY, "REQUEST_METHOD": "GET"},
-    "no proxy at all": {"HTTP_PROXY": "http://[", "http_proxy": "socks5://me:hUsH@\r\nproxy.test"},
+    "no proxy at all": {"HTTP_PROXY": "http://[", "http_proxy": "socks5://me:sEcReT@\r\nproxy.test"},
 }
 AGENTS = [
     *("http://127.0.0.1", "http://127.255.0.1:8080", "http://localhost", "HTTP://LOCALHOST:8080", "http://[::1]"),

@@ -183,8 +183,8 @@ REFUSED = [
     ("http://127.0.0.1/\x00", "no URL may hold"),
     ("http://127.0.0.1/\x7f", "no URL may hold"),
     # Parts that do not belong.
-    ("http://hUsH:hUsH@127.0.0.1/", "neither a user name nor a fragment"),
-    ("https://hUsH@example.com/", "neither a user name nor a fragment"),
+    ("http://sEcReT:sEcReT@127.0.0.1/", "neither a user name nor a fragment"),
+    ("https://sEcReT@example.com/", "neither a user name nor a fragment"),
     ("http://localhost@evil.example/", "neither a user name nor a fragment"),
     ("http://@127.0.0.1/", "neither a user name nor a fragment"),
     ("http://:@127.0.0.1/", "neither a user name nor a fragment"),

@@ -271,7 +271,7 @@ async def test_logins_are_asked_once_at_each_fetch(aws: Loopback, context: Conte
 
 NO_TOKENS: list[tuple[object, str]] = [
     (None, "is NoneType"),
-    (b"hUsH", "is bytes"),
+    (b"sEcReT", "is bytes"),
     ("", "is blank"),
     (" \n", "is blank"),
     (f"{MARK}\n{MARK}", "one line"),
@@ -525,14 +525,14 @@ async def test_nobody_there(context: Context, deaf_port: int) -> None:
     ("body", "words"),
     [
         (b"", "answered with nothing"),
-        (b"<html>hUsH</html>", "HTML"),
-        (b'{"IdentityId": "hUsH', "cut short"),
-        (b'["hUsH"]', "a JSON array"),
+        (b"<html>sEcReT</html>", "HTML"),
+        (b'{"IdentityId": "sEcReT', "cut short"),
+        (b'["sEcReT"]', "a JSON array"),
         (b"{}", "without IdentityId"),
         (b'{"IdentityId": null}', "without IdentityId"),
         (b'{"IdentityId": " "}', "without IdentityId"),
-        (b'{"IdentityId": ["hUsH"]}', "without IdentityId"),
-        (b"hUsH" * 2**15, "more than 64 KiB"),
+        (b'{"IdentityId": ["sEcReT"]}', "without IdentityId"),
+        (b"sEcReT" * 2**15, "more than 64 KiB"),
     ],
 )
 async def test_an_identity_that_is_none(aws: Loopback, context: Context, body: bytes, words: str) -> None:
@@ -555,8 +555,8 @@ NEVER = "is not a time since 1970"
     ("credentials", "words"),
     [
         (None, "without Credentials"),
-        ("hUsH", "without Credentials"),
-        (["hUsH"], "without Credentials"),
+        ("sEcReT", "without Credentials"),
+        (["sEcReT"], "without Credentials"),
         (issued(AccessKeyId=None), "without AccessKeyId;"),
         (issued(SecretKey=[MARK]), "without SecretKey;"),
         (issued(AccessKeyId="", SecretKey=" "), "without AccessKeyId and SecretKey;"),

@@ -256,7 +256,7 @@ async def test_a_bad_token_file(
         case "missing":
             pass
         case _:
-            content = {"empty": b"", "binary": b"\xffhUsH", "huge": b"hUsH" * 2**15, "unreadable": b"hUsH"}
+            content = {"empty": b"", "binary": b"\xffsEcReT", "huge": b"sEcReT" * 2**15, "unreadable": b"sEcReT"}
             file.write_bytes(content[what])
     kind = SourceUnavailable if what == "empty" else InvalidConfiguration
     await read_token_file(__file__, place="here")  # loads what nobody might not
@@ -270,7 +270,7 @@ async def test_a_bad_token_file(
 
 @pytest.mark.parametrize("status", [400, 401, 403, 404, 405, 301, 302, 307, 308])
 async def test_no(agent: Loopback, context: Context, status: int) -> None:
-    body = json.dumps({"code": "TaskNotFound", "message": "hUsH"})
+    body = json.dumps({"code": "TaskNotFound", "message": "sEcReT"})
     agent.always(CONTAINER_PATH, Answer(status, body, {"Location": "/elsewhere"}))
     words = {401: TOKEN, 403: TOKEN, 302: "redirects are not followed"}
     word = words.get(status, FULL)
@@ -298,17 +298,17 @@ async def test_what_to_check_is_what_was_used(
 
 GARBAGE = {
     "nothing": (Answer(), "nothing"),
-    "truncated": (Answer(body='{"SecretAccessKey": "hUsH'), "cut short"),
-    "html": (Answer(body="<html>hUsH</html>"), "HTML"),
-    "array": (Answer(body='["hUsH"]'), "a JSON array"),
+    "truncated": (Answer(body='{"SecretAccessKey": "sEcReT'), "cut short"),
+    "html": (Answer(body="<html>sEcReT</html>"), "HTML"),
+    "array": (Answer(body='["sEcReT"]'), "a JSON array"),
 }
 TROUBLE: dict[str, tuple[Script, str]] = {
     **GARBAGE,
-    "500": (Answer(500, "hUsH"), "HTTP 500: it is in trouble"),
-    "503": (Answer(503, "hUsH"), "HTTP 503: it is in trouble"),
-    "429": (Answer(429, "hUsH"), "HTTP 429: it is asked too often"),
+    "500": (Answer(500, "sEcReT"), "HTTP 500: it is in trouble"),
+    "503": (Answer(503, "sEcReT"), "HTTP 503: it is in trouble"),
+    "429": (Answer(429, "sEcReT"), "HTTP 429: it is asked too often"),
     "reset": (Reset(), "closed the connection"),
-    "half": (Answer(body='{"SecretAccessKey": "hUsH"}', cut=True), "broke off"),
+    "half": (Answer(body='{"SecretAccessKey": "sEcReT"}', cut=True), "broke off"),
     "silence": (Hang(), "timed out"),
 }
 
@@ -339,7 +339,7 @@ async def test_trouble_that_passes(agent: Loopback, context: Context, what: str)
 
 
 async def test_ten_megabytes(agent: Loopback, context: Context) -> None:
-    agent.always(CONTAINER_PATH, Answer(body=b"hUsH" * 2_500_000))
+    agent.always(CONTAINER_PATH, Answer(body=b"sEcReT" * 2_500_000))
     await failure(from_http(context=context), SourceUnavailable, host(agent), "64 KiB")
     assert len(agent.requests) == 1
 
@@ -370,7 +370,7 @@ async def test_expired(agent: Loopback, context: Context) -> None:
 
 
 async def test_another_code(agent: Loopback, context: Context) -> None:
-    agent.always(CONTAINER_PATH, json_answer({"Code": "AccessDenied", "Message": "hUsH"}))
+    agent.always(CONTAINER_PATH, json_answer({"Code": "AccessDenied", "Message": "sEcReT"}))
     error = await failure(
         from_container_metadata(context=context), ServiceRefused, host(agent), "code AccessDenied"
     )

@@ -482,7 +482,7 @@ async def test_each_refresh_reads_the_token_anew(
 
 
 async def test_a_proxy_at_the_metadata_address_hides_nothing(aws: Loopback, home: Path) -> None:
-    aws.down(by=Answer(403, "<html>hUsH</html>"))
+    aws.down(by=Answer(403, "<html>sEcReT</html>"))
     async with detour(aws, {}, home) as (context, _):
         error = await failure(default_chain(context=context), ChainExhausted, "AWS_ACCESS_KEY_ID", "'default'")
     assert [attempt.provider for attempt in error.attempts] == [

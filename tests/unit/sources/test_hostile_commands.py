@@ -153,12 +153,12 @@ async def test_nothing_in_its_name_stands_for_something_else(
 @pytest.mark.parametrize(
     ("command", "remedy"),
     [
-        ("vend 'hUsH", "a quotation mark is not closed: close it"),
-        ('vend "hUsH', "a quotation mark is not closed: close it"),
-        ("vend 'hUsH\"", "a quotation mark is not closed: close it"),
-        ("vend hUsH'; touch canary", "a quotation mark is not closed: close it"),
-        ("vend hUsH \\", "the backslash at its end escapes nothing: remove it"),
-        ('vend "hUsH\\', "the backslash at its end escapes nothing: remove it"),
+        ("vend 'sEcReT", "a quotation mark is not closed: close it"),
+        ('vend "sEcReT', "a quotation mark is not closed: close it"),
+        ("vend 'sEcReT\"", "a quotation mark is not closed: close it"),
+        ("vend sEcReT'; touch canary", "a quotation mark is not closed: close it"),
+        ("vend sEcReT \\", "the backslash at its end escapes nothing: remove it"),
+        ('vend "sEcReT\\', "the backslash at its end escapes nothing: remove it"),
     ],
 )
 @pytest.mark.parametrize("by", [by_argument, by_profile])

@@ -247,7 +247,7 @@ async def test_an_unknown_mode(context: Context, environ: dict[str, str], home: 
         "ftp://127.0.0.1",
         "http://",
         "http:///x",
-        "http://hUsH:hUsH@127.0.0.1",
+        "http://sEcReT:sEcReT@127.0.0.1",
         "http://127.0.0.1/?x",
         "http://127.0.0.1/#x",
         "http://127.0.0.1 b",
@@ -315,7 +315,7 @@ async def test_v1_where_there_is_no_v2(aws: Loopback, context: Context, status: 
 
 @pytest.mark.parametrize("status", [301, 400, 401, 500, 503])
 async def test_no_v1_after_other_answers(aws: Loopback, context: Context, status: int) -> None:
-    v1(aws, Answer(status, "hUsH", {"Location": "/latest"}))
+    v1(aws, Answer(status, "sEcReT", {"Location": "/latest"}))
     kind: type[CredentialsError] = SourceUnavailable if status >= 500 else ServiceRefused
     provider = from_instance_metadata(context=context)
     await failure(
@@ -547,14 +547,14 @@ PASSING: dict[str, Script] = {
     "503": Answer(503),
     "429": Answer(429),
     "reset": Reset(),
-    "cut": Answer(body='{"SecretAccessKey": "hUsH"}', cut=True),
+    "cut": Answer(body='{"SecretAccessKey": "sEcReT"}', cut=True),
 }
 
 
 @pytest.mark.parametrize("what", [*PASSING, "truncated", "html"])
 @pytest.mark.parametrize("path", [ROLES_PATH, KEYS_PATH])
 async def test_trouble_that_passes(aws: Loopback, context: Context, path: str, what: str) -> None:
-    unreadable = {"truncated": Answer(body='{"SecretAccessKey": "hUsH'), "html": Answer(body="<html>hUsH")}
+    unreadable = {"truncated": Answer(body='{"SecretAccessKey": "sEcReT'), "html": Answer(body="<html>sEcReT")}
     script = {**PASSING, **unreadable}[what]
     if path == ROLES_PATH and what in unreadable:
         aws.script(path, script)
@@ -578,7 +578,7 @@ async def test_trouble_that_stays(aws: Loopback, context: Context, what: str) ->
 )
 @pytest.mark.parametrize("path", [ROLES_PATH, KEYS_PATH])
 async def test_no(aws: Loopback, context: Context, path: str, status: int, what: str) -> None:
-    aws.always(path, Answer(status, "hUsH", {"Location": "/latest"}))
+    aws.always(path, Answer(status, "sEcReT", {"Location": "/latest"}))
     words = f"the metadata service at {aws.url} answered the request for credentials with HTTP {status}", what
     error = await failure(from_instance_metadata(context=context), ServiceRefused, *words)
     assert error.status == status
@@ -605,14 +605,14 @@ async def test_a_refused_token(aws: Loopback, context: Context) -> None:
     [
         b"",
         b" \n",
-        b"hUsH\r\nX: y",
-        b"hUsH\nx",
-        b"hUsH\0x",
-        b"hUsH\tx",
-        b"hUsH\x1bx",
-        b"hUsH\x85x",
-        b"<html>\nhUsH",
-        b"hUsH\xff",
+        b"sEcReT\r\nX: y",
+        b"sEcReT\nx",
+        b"sEcReT\0x",
+        b"sEcReT\tx",
+        b"sEcReT\x1bx",
+        b"sEcReT\x85x",
+        b"<html>\nsEcReT",
+        b"sEcReT\xff",
     ],
 )
 async def test_no_token(aws: Loopback, context: Context, body: bytes) -> None:
@@ -623,15 +623,15 @@ async def test_no_token(aws: Loopback, context: Context, body: bytes) -> None:
 @pytest.mark.parametrize(
     "body",
     [
-        *(b"", b" ", b"<html>hUsH", b'{"hUsH":1}', b"a b", b"hUsH?x", b"hUsH#x", b"\xffhUsH", b"a%2f"),
+        *(b"", b" ", b"<html>sEcReT", b'{"sEcReT":1}', b"a b", b"sEcReT?x", b"sEcReT#x", b"\xffsEcReT", b"a%2f"),
         *(
             b".",
             b"..",
-            b"hUsH/../..",
-            b"/hUsH",
-            b"//hUsH",
-            b"\\hUsH",
-            b"hUsH:80",
+            b"sEcReT/../..",
+            b"/sEcReT",
+            b"//sEcReT",
+            b"\\sEcReT",
+            b"sEcReT:80",
             b"a;b",
             b"a\tb",
             b"a\0b",
@@ -649,9 +649,9 @@ async def test_no_name_of_a_role(aws: Loopback, context: Context, body: bytes) -
     ("body", "what"),
     [
         (b"", "nothing"),
-        (b'{"SecretAccessKey": "hUsH', "cut short"),
-        (b"<html>hUsH", "HTML"),
-        (b'["hUsH"]', "array"),
+        (b'{"SecretAccessKey": "sEcReT', "cut short"),
+        (b"<html>sEcReT", "HTML"),
+        (b'["sEcReT"]', "array"),
     ],
 )
 async def test_no_credentials(aws: Loopback, context: Context, body: bytes, what: str) -> None:
@@ -664,14 +664,14 @@ async def test_no_credentials(aws: Loopback, context: Context, body: bytes, what
 
 async def test_ten_megabytes(aws: Loopback, context: Context) -> None:
     for path in (TOKEN_PATH, ROLES_PATH, KEYS_PATH):
-        aws.always(path, Answer(body=b"hUsH" * 2_500_000))
+        aws.always(path, Answer(body=b"sEcReT" * 2_500_000))
         provider = from_instance_metadata(context=context)
         await failure(provider, SourceUnavailable, aws.url.removeprefix("http://"), "64 KiB")
         aws.up()
 
 
 async def test_another_code(aws: Loopback, context: Context) -> None:
-    aws.always(KEYS_PATH, json_answer({"Code": "AssumeRoleUnauthorizedAccess", "Message": "hUsH"}))
+    aws.always(KEYS_PATH, json_answer({"Code": "AssumeRoleUnauthorizedAccess", "Message": "sEcReT"}))
     words = aws.url, "AssumeRoleUnauthorizedAccess", "who may assume it"
     assert (await failure(from_instance_metadata(context=context), ServiceRefused, *words)).code == words[1]
 
@@ -703,7 +703,7 @@ async def test_cancelled_at_any_moment(aws: Loopback, environ: dict[str, str], h
 
 # Something else answers at the default address.
 
-HTML = "<html><body>blocked by policy hUsH</body></html>"
+HTML = "<html><body>blocked by policy sEcReT</body></html>"
 NO_INSTANCE: dict[str, dict[str, Script]] = {
     "a proxy refuses": {TOKEN_PATH: Answer(403, HTML), ROLES_PATH: Answer(403, HTML)},
     "a proxy wants a password": {TOKEN_PATH: Answer(407, HTML)},

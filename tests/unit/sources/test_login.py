@@ -234,7 +234,7 @@ async def test_no_readable_sign_in(sign_in: SignIn, context: Context, content: b
 
 @pytest.mark.slow
 @pytest.mark.parametrize("left", [15 * MINUTE, -MINUTE], ids=["good keys", "old keys"])
-@pytest.mark.parametrize("bad", [None, "", " ", 5, ["hUsH"]], ids=repr)
+@pytest.mark.parametrize("bad", [None, "", " ", 5, ["sEcReT"]], ids=repr)
 @pytest.mark.parametrize("field", ["clientId", "refreshToken", "dpopKey", "accessToken"])
 async def test_a_sign_in_without_a_field(
     sign_in: SignIn, context: Context, field: str, bad: object, left: timedelta
@@ -589,7 +589,7 @@ async def test_a_permission_that_is_missing(sign_in: SignIn, context: Context) -
         (json_error(403, "AccessDeniedException", message="No."), ["AccessDeniedException: No."]),
         (json_error(403, "AccessDeniedException", error="SOMETHING_NEW", message="No."), ["No."]),
         (json_error(404, "NotFoundException"), ["NotFoundException"]),
-        (Answer(403, "<html>hUsH</html>"), ["HTTP 403", "proxy"]),
+        (Answer(403, "<html>sEcReT</html>"), ["HTTP 403", "proxy"]),
         (Answer(404), ["HTTP 404", "endpoint"]),
         (Answer(302, headers={"Location": "https://example.com/"}), ["HTTP 302", "proxy"]),
     ],
@@ -614,12 +614,12 @@ async def test_an_answer_that_quotes_the_token(sign_in: SignIn, context: Context
 
 
 TROUBLE: dict[str, tuple[Script, str]] = {
-    "500": (Answer(500, "hUsH"), "HTTP 500"),
-    "503": (Answer(503, "<html>hUsH"), "HTTP 503"),
-    "429": (json_error(429, "TooManyRequestsError", error="INVALID_REQUEST", message="hUsH"), "HTTP 429"),
-    "throttling": (json_error(400, "ThrottlingException", message="hUsH"), "ThrottlingException"),
+    "500": (Answer(500, "sEcReT"), "HTTP 500"),
+    "503": (Answer(503, "<html>sEcReT"), "HTTP 503"),
+    "429": (json_error(429, "TooManyRequestsError", error="INVALID_REQUEST", message="sEcReT"), "HTTP 429"),
+    "throttling": (json_error(400, "ThrottlingException", message="sEcReT"), "ThrottlingException"),
     "reset": (Reset(), "closed the connection"),
-    "half": (Answer(body='{"accessToken": "hUsH"}', cut=True), "broke off"),
+    "half": (Answer(body='{"accessToken": "sEcReT"}', cut=True), "broke off"),
     "silence": (Hang(), "timed out"),
 }
 
@@ -653,10 +653,10 @@ async def test_trouble_that_passes(sign_in: SignIn, context: Context, what: str)
 KEYS = {"accessKeyId": "ASIALOGIN00000002", "secretAccessKey": MARK, "sessionToken": MARK}
 GARBAGE: dict[str, tuple[object, str]] = {
     "nothing": (b"", "nothing"),
-    "html": (b"<html>hUsH</html>", "HTML"),
-    "cut short": (b'{"accessToken": {"secretAccessKey": "hUsH', "cut short"),
-    "10 MB": (b"hUsH" * 2_500_000, "64 KiB"),
-    "array": (["hUsH"], "a JSON array"),
+    "html": (b"<html>sEcReT</html>", "HTML"),
+    "cut short": (b'{"accessToken": {"secretAccessKey": "sEcReT', "cut short"),
+    "10 MB": (b"sEcReT" * 2_500_000, "64 KiB"),
+    "array": (["sEcReT"], "a JSON array"),
     "empty": ({}, "without usable keys"),
     "no keys": ({"expiresIn": 900, "refreshToken": MARK}, "without usable keys"),
     "a text for keys": ({"accessToken": MARK, "expiresIn": 900}, "without usable keys"),

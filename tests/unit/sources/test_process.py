@@ -190,7 +190,7 @@ async def test_what_botocore_takes_from_a_process(
         assert botocores() == (credentials.access_key_id, credentials.expiration)
 
 
-@pytest.mark.parametrize("version", [None, 2, "1", True, 1.5, "hUsH", [1]], ids=repr)
+@pytest.mark.parametrize("version", [None, 2, "1", True, 1.5, "sEcReT", [1]], ids=repr)
 async def test_another_version(machine: Machine, context: Context, version: object) -> None:
     provider = from_process(command=machine.prints(Version=version), context=context)
     await failure(provider, SourceUnavailable, "command: cat", '"Version": 1', "run it by hand")
@@ -200,12 +200,12 @@ async def test_another_version(machine: Machine, context: Context, version: obje
     ("text", "what"),
     [
         (b"", "answered with nothing"),
-        (b"<html>hUsH</html>", "HTML"),
-        (b'{"Version": 1, "SecretAccessKey": "hUsH', "cut short"),
-        (b'["hUsH"]', "a JSON array"),
-        (b'{"Version": 1, "SecretAccessKey": "hUsH\xff"}', "not JSON"),
-        (b'{"Version": 1, "SecretAccessKey": "hUsH"}', "without AccessKeyId;"),
-        (b'{"Version": 1, "AccessKeyId": "hUsH", "SecretAccessKey": " "}', "without SecretAccessKey;"),
+        (b"<html>sEcReT</html>", "HTML"),
+        (b'{"Version": 1, "SecretAccessKey": "sEcReT', "cut short"),
+        (b'["sEcReT"]', "a JSON array"),
+        (b'{"Version": 1, "SecretAccessKey": "sEcReT\xff"}', "not JSON"),
+        (b'{"Version": 1, "SecretAccessKey": "sEcReT"}', "without AccessKeyId;"),
+        (b'{"Version": 1, "AccessKeyId": "sEcReT", "SecretAccessKey": " "}', "without SecretAccessKey;"),
     ],
     ids=["nothing", "html", "truncated", "array", "utf-8", "no key", "blank secret"],
 )
@@ -214,7 +214,7 @@ async def test_no_credentials(machine: Machine, context: Context, text: bytes, w
     await failure(provider, SourceUnavailable, "command: cat", what, "run it by hand and look at what it prints")
 
 
-@pytest.mark.parametrize("text", ["hUsH" * 2**15, " " * 2**16 + "{}"], ids=["much", "one too many"])
+@pytest.mark.parametrize("text", ["sEcReT" * 2**15, " " * 2**16 + "{}"], ids=["much", "one too many"])
 async def test_more_than_64_kib(machine: Machine, context: Context, text: str) -> None:
     provider = from_process(command=machine.prints_text(text), context=context)
     await failure(provider, SourceUnavailable, "command: cat", "printed more than 64 KiB", "run it by hand")
@@ -337,13 +337,13 @@ async def test_an_agent_left_running_on_purpose_is_left_alone(machine: Machine, 
 @pytest.mark.parametrize(
     ("command", "what"),
     [
-        ("/nowhere/vend --secret hUsH", "vend is not there"),
-        ("no-such-program-anywhere hUsH", "no-such-program-anywhere is not there"),
-        ("{folder}/not-mine hUsH", "not-mine is not an executable file"),
-        ("{folder} hUsH", "is not an executable file"),
+        ("/nowhere/vend --secret sEcReT", "vend is not there"),
+        ("no-such-program-anywhere sEcReT", "no-such-program-anywhere is not there"),
+        ("{folder}/not-mine sEcReT", "not-mine is not an executable file"),
+        ("{folder} sEcReT", "is not an executable file"),
         ("{folder}/lost", "or the interpreter in its first line"),
         ("{folder}/plain", "cannot be started (Exec format error)"),
-        ("vend \0hUsH", "vend cannot be started (not a command)"),
+        ("vend \0sEcReT", "vend cannot be started (not a command)"),
     ],
     ids=["path", "name", "mode", "folder", "interpreter", "format", "nul"],
 )
@@ -364,7 +364,7 @@ async def test_a_blank_command(context: Context, command: str) -> None:
 
 
 async def test_a_command_without_end(context: Context) -> None:
-    provider = from_process(command="hUsH" * 2**15 + " ", context=context)
+    provider = from_process(command="sEcReT" * 2**15 + " ", context=context)
     await failure(provider, InvalidConfiguration, "command has more than 128 Ki characters", "into a script")
 
 
@@ -384,7 +384,7 @@ async def test_a_command_that_a_comment_cut_short(context: Context, home: Path, 
 
 
 async def test_an_unclosed_quotation_mark(context: Context, home: Path) -> None:
-    file = profile(home, "[default]\ncredential_process = vend 'hUsH\n")
+    file = profile(home, "[default]\ncredential_process = vend 'sEcReT\n")
     provider = from_process(context=context)
     await failure(
         provider, InvalidConfiguration, f"credential_process ({file}:2)", "a quotation mark is not closed"
@@ -408,13 +408,15 @@ async def test_quoting(machine: Machine, context: Context, arguments: str, words
     assert got.read_text() == "".join(f"{word}\n" for word in words)
 
 
-@pytest.mark.parametrize("sign", ["echo hUsH | cat", "echo $HOME", "echo hUsH; cat", "true && cat", "cat < hUsH"])
+@pytest.mark.parametrize(
+    "sign", ["echo sEcReT | cat", "echo $HOME", "echo sEcReT; cat", "true && cat", "cat < sEcReT"]
+)
 async def test_a_shell_command_gets_a_hint(machine: Machine, context: Context, sign: str) -> None:
     provider = from_process(command=sign, context=context)
     await failure(provider, SourceUnavailable, "command: ", "sh -c '…'")
 
 
-@pytest.mark.parametrize("command", ["$HOME/vend", "AWS_THING=hUsH/hUsH vend", "(vend; vend)"])
+@pytest.mark.parametrize("command", ["$HOME/vend", "AWS_THING=sEcReT/sEcReT vend", "(vend; vend)"])
 async def test_a_first_word_for_a_shell_gets_the_hint_and_hides_what_was_assigned(
     context: Context, command: str
 ) -> None:

@@ -344,7 +344,7 @@ async def test_an_argument_that_is_no_line_of_text(
 )
 @pytest.mark.parametrize(
     "content",
-    [None, "", '{"accessToken": "hUsH', '["hUsH"]', "{}", "[" * 10**5, "\0" * 4096],
+    [None, "", '{"accessToken": "sEcReT', '["sEcReT"]', "{}", "[" * 10**5, "\0" * 4096],
     ids=["no file", "empty", "cut", "list", "bare", "deep", "lost"],
 )
 async def test_no_sign_in(
@@ -590,22 +590,22 @@ async def test_a_role_that_the_person_does_not_have(aws: Loopback, context: Cont
 GOOD = {"roleCredentials": role_credentials()}
 DEEP = b'{"roleCredentials": ' * 10_000
 TROUBLE: dict[str, tuple[Script, str, int]] = {
-    "500": (Answer(500, "hUsH"), "HTTP 500", 3),
-    "503": (Answer(503, "hUsH"), "HTTP 503", 3),
-    "429": (json_error(429, "TooManyRequestsException", message="hUsH"), "HTTP 429 TooManyRequestsException", 3),
+    "500": (Answer(500, "sEcReT"), "HTTP 500", 3),
+    "503": (Answer(503, "sEcReT"), "HTTP 503", 3),
+    "429": (json_error(429, "TooManyRequestsException", message="sEcReT"), "HTTP 429 TooManyRequestsException", 3),
     "throttled": (json_error(400, "ThrottlingException"), "HTTP 400 ThrottlingException", 3),
     "reset": (Reset(), "closed the connection", 3),
     "half": (Answer(body=json.dumps(GOOD), cut=True), "broke off", 3),
     "silence": (Hang(), "timed out", 3),
     "nothing": (Answer(), "nothing", 1),
-    "html": (Answer(body="<html>hUsH</html>"), "HTML", 1),
-    "truncated": (Answer(body='{"roleCredentials": {"secretAccessKey": "hUsH'), "cut short", 1),
-    "array": (Answer(body='["hUsH"]'), "a JSON array", 1),
+    "html": (Answer(body="<html>sEcReT</html>"), "HTML", 1),
+    "truncated": (Answer(body='{"roleCredentials": {"secretAccessKey": "sEcReT'), "cut short", 1),
+    "array": (Answer(body='["sEcReT"]'), "a JSON array", 1),
     "deep": (Answer(body=DEEP[:60_000]), "cut short", 1),
-    "huge": (Answer(body=b"hUsH" * 2**20), "64 KiB", 1),
-    "other": (json_answer({"hUsH": "hUsH"}), "without a sessionToken in roleCredentials", 1),
+    "huge": (Answer(body=b"sEcReT" * 2**20), "64 KiB", 1),
+    "other": (json_answer({"sEcReT": "sEcReT"}), "without a sessionToken in roleCredentials", 1),
     "null": (json_answer({"roleCredentials": None}), "without a sessionToken in roleCredentials", 1),
-    "list": (json_answer({"roleCredentials": ["hUsH"]}), "without a sessionToken in roleCredentials", 1),
+    "list": (json_answer({"roleCredentials": ["sEcReT"]}), "without a sessionToken in roleCredentials", 1),
 }
 NO_TEXT: list[Any] = [..., None, "", " ", 5, {}]
 NO_TIME: list[Any] = [..., None, 1e30, -1e30, 10**400, float("nan"), float("inf"), "soon", [], {}]

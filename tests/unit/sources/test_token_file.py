@@ -84,8 +84,8 @@ async def test_in_mid_rotation(file: Path, before: bytes | None) -> None:
         (None, InvalidConfiguration, "does not exist: correct the path"),
         (b"", SourceUnavailable, "is empty: look at what should write it"),
         (b"\n\n", SourceUnavailable, "is empty"),
-        (b"\xff\xfehUsH", InvalidConfiguration, "not text, or too long: correct the path"),
-        (b"hUsH" * LONGEST_TOKEN, InvalidConfiguration, "not text, or too long"),
+        (b"\xff\xfesEcReT", InvalidConfiguration, "not text, or too long: correct the path"),
+        (b"sEcReT" * LONGEST_TOKEN, InvalidConfiguration, "not text, or too long"),
     ],
     ids=["missing", "empty", "blank", "binary", "huge"],
 )
