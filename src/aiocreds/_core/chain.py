@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Self
 
 from aiocreds._base import tracing
 from aiocreds._core.context import DEFAULT, Context
-from aiocreds._core.provider import Provider, provided_by, remembering_the_call
+from aiocreds._core.decorator import as_provider, picklable
+from aiocreds._core.provider import Provider
 from aiocreds.errors import ChainExhausted, CredentialsError, afresh
 
 if TYPE_CHECKING:
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger("aiocreds.chain")
 
 
-@remembering_the_call
+@picklable
 def chain(*providers: Provider | Callable[[], Awaitable[Credentials]], context: Context | None = None) -> Provider:
     """A provider that asks each of ``providers`` in order until one has credentials.
 
@@ -37,7 +38,7 @@ def chain(*providers: Provider | Callable[[], Awaitable[Credentials]], context: 
     """
     if not providers:
         raise ValueError("chain() needs at least one provider")
-    members = [provided_by(member, taker="a chain") for member in providers]
+    members = [as_provider(member, taker="a chain") for member in providers]
     if context is None:
         context = members[0]._context  # noqa: SLF001 - it is one of us  # pyright: ignore[reportPrivateUsage]
     return Chain(members, context=context)
@@ -53,7 +54,7 @@ class Chain(Provider):
         self._members = members
         self._winner: Provider | None = None
 
-    def _twin(self) -> Self:
+    def _copy(self) -> Self:
         return type(self)(self._members, context=self._context, name=self.name)
 
     async def _walk(self) -> Credentials:

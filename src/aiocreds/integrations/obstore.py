@@ -16,7 +16,7 @@ import functools
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, NotRequired, TypedDict
 
-from aiocreds._core.provider import provided_by
+from aiocreds._core.decorator import as_provider
 from aiocreds.integrations import _background
 from aiocreds.integrations._extras import require
 
@@ -65,7 +65,7 @@ def credential_provider(
     Returns:
         A coroutine function without arguments.
     """
-    return functools.partial(_current, provided_by(provider, taker="credential_provider()"))
+    return functools.partial(_current, as_provider(provider, taker="credential_provider()"))
 
 
 def sync_credential_provider(
@@ -83,7 +83,7 @@ def sync_credential_provider(
     Returns:
         A function without arguments, for any thread.
     """
-    return functools.partial(_current_in_any_thread, provided_by(provider, taker="sync_credential_provider()"))
+    return functools.partial(_current_in_any_thread, as_provider(provider, taker="sync_credential_provider()"))
 
 
 async def _current(provider: Provider) -> S3Credential:

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Literal
 from aiocreds._base import tracing
 from aiocreds._core.chain import chain
 from aiocreds._core.context import DEFAULT, Context
-from aiocreds._core.provider import Provider, remembering_the_call
+from aiocreds._core.decorator import picklable
+from aiocreds._core.provider import Provider
 from aiocreds._profiles import profile_place
 from aiocreds.errors import CredentialsNotFound
 from aiocreds.sources.env import from_env
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger("aiocreds.sources.default")
 
 
-@remembering_the_call
+@picklable
 def default_chain(
     profile: str | None = None,
     *,

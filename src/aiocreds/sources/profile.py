@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 from aiocreds._base import tracing
 from aiocreds._core.context import DEFAULT, Context
-from aiocreds._core.provider import Provider, remembering_the_call
+from aiocreds._core.decorator import picklable
+from aiocreds._core.provider import Provider
 from aiocreds._profiles import Section, SharedConfig, load, profile_name, profile_place
 from aiocreds._profiles.resolve import SESSION_TOKENS, Kind, Step, duration, walk
 from aiocreds.credentials import Credentials
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from aiocreds.sources.assume_role import MfaCode
 
 
-@remembering_the_call
+@picklable
 def from_ini(
     profile: str | None = None,
     *,
