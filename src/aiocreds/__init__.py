@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING
 
 from aiocreds._core.chain import chain
 from aiocreds._core.context import Context
-from aiocreds._core.provider import Provider, RefreshStatus, credential_provider
+from aiocreds._core.decorator import credential_provider
+from aiocreds._core.provider import Provider, RefreshStatus
 from aiocreds.credentials import Credentials
 from aiocreds.errors import (
     ChainExhausted,

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from aiocreds._aws.client import CLOCK
 from aiocreds._base import tracing
 from aiocreds._base.tracing import printable, without_password
-from aiocreds._core.provider import provided_by
+from aiocreds._core.decorator import as_provider
 from aiocreds._profiles.describe import OVERRIDDEN, UNUSED
 from aiocreds._profiles.files import OLDER_PROFILE, PROFILE, profile_conflict, profile_place
 from aiocreds.errors import ChainExhausted, CredentialsError
@@ -335,7 +335,7 @@ async def explain(provider: Provider | Callable[[], Awaitable[Credentials]]) -> 
     Raises:
         TypeError: it is something else.
     """
-    return await explain_step_by_step(provided_by(provider, taker="explain()"), lambda _: None)
+    return await explain_step_by_step(as_provider(provider, taker="explain()"), lambda _: None)
 
 
 async def explain_step_by_step(provider: Provider, begun: Callable[[Record], object]) -> Explanation:

@@ -22,7 +22,7 @@ TOY = '''\
 from __future__ import annotations
 
 from aiocreds._core.context import DEFAULT, Context
-from aiocreds._core.provider import credential_provider
+from aiocreds._core.decorator import credential_provider
 from aiocreds.credentials import Credentials
 from aiocreds.errors import CredentialsNotFound
 

@@ -7,18 +7,19 @@ from typing import TYPE_CHECKING, Self
 
 from aiocreds._base import tracing
 from aiocreds._core.context import DEFAULT, Context
-from aiocreds._core.provider import Provider, provided_by, remembering_the_call
-from aiocreds.errors import ChainExhausted, CredentialsError, afresh
+from aiocreds._core.decorator import as_provider, picklable
+from aiocreds._core.provider import Provider
+from aiocreds._core.singleflight import Unattended, current_call
+from aiocreds.credentials import Credentials
+from aiocreds.errors import ChainExhausted, CredentialsError, afresh, foreign, frames_of, inmost
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable
 
-    from aiocreds.credentials import Credentials
-
 logger = logging.getLogger("aiocreds.chain")
 
 
-@remembering_the_call
+@picklable
 def chain(*providers: Provider | Callable[[], Awaitable[Credentials]], context: Context | None = None) -> Provider:
     """A provider that asks each of ``providers`` in order until one has credentials.
 
@@ -37,7 +38,7 @@ def chain(*providers: Provider | Callable[[], Awaitable[Credentials]], context: 
     """
     if not providers:
         raise ValueError("chain() needs at least one provider")
-    members = [provided_by(member, taker="a chain") for member in providers]
+    members = [as_provider(member, taker="a chain") for member in providers]
     if context is None:
         context = members[0]._context  # noqa: SLF001 - it is one of us  # pyright: ignore[reportPrivateUsage]
     return Chain(members, context=context)
@@ -53,7 +54,7 @@ class Chain(Provider):
         self._members = members
         self._winner: Provider | None = None
 
-    def _twin(self) -> Self:
+    def _copy(self) -> Self:
         return type(self)(self._members, context=self._context, name=self.name)
 
     async def _walk(self) -> Credentials:
@@ -77,6 +78,70 @@ class Chain(Provider):
                 tracing.not_asked(other.name for other in self._members[number:])
                 return credentials
         raise ChainExhausted(f"no AWS credentials found. Tried in order:{_listed(attempts)}", attempts=attempts)
+
+
+class Entry(Provider):
+    """A member of a chain that is asked in the chain's own call, without a task and a cache of its own.
+
+    ``invalidate`` and ``async with`` of the chain reach what it draws from, as with any member.
+    """
+
+    __slots__ = ()
+
+    async def fetch(self) -> Credentials:
+        """Return credentials from the source, now; nothing is kept here.
+
+        Raises:
+            CredentialsError: the source failed.
+        """
+        return await ask(self._source, name=self.name)
+
+
+async def ask(source: Callable[[], Awaitable[Credentials]], *, name: str) -> Credentials:
+    """Return what a source gives to the call that this runs in.
+
+    Args:
+        source: a coroutine function without arguments.
+        name: what messages, the log and explain call it.
+
+    Raises:
+        CredentialsError: the source failed; whatever else it raised is the ``__cause__``.
+    """
+    record = tracing.current()
+    if record is None:
+        return await _asked(source, name)
+    step = record.begin(name)
+    try:
+        with tracing.recording(step):
+            credentials = await _asked(source, name)
+    except Exception as error:
+        step.end(error=error)
+        raise
+    step.end(credentials)
+    return credentials
+
+
+async def _asked(source: Callable[[], Awaitable[Credentials]], name: str) -> Credentials:
+    try:
+        credentials = await source()
+    except CredentialsError as error:
+        error.provider = error.provider or name
+        raise
+    except Unattended:
+        raise
+    except Exception as error:  # noqa: BLE001 - a user's callback may raise anything
+        if isinstance(inner := inmost(error), Unattended):
+            raise inner from None
+        logger.debug("%s: %s", name, frames_of(error))
+        wrapped = foreign(error, source)
+        wrapped.provider = wrapped.provider or name
+        raise wrapped from wrapped.__cause__
+    call = current_call()
+    if call is not None and isinstance(credentials, Credentials):  # pyright: ignore[reportUnnecessaryIsInstance] - a user's may not be
+        key = credentials.access_key_id
+        if call.inner is None or call.inner[0] != key:  # else a source of this one has named itself
+            call.inner = (key, name, call.role)
+    return credentials
 
 
 def _listed(attempts: Iterable[CredentialsError]) -> str:

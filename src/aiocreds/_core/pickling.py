@@ -72,7 +72,7 @@ def _reasons(name: str, value: object, *, secret: bool) -> Iterator[str]:
         elif USER_INFO.search(value):
             yield f"its {name} may hold a password"
     elif isinstance(value, Provider):
-        if reason := why_not(value._call):  # noqa: SLF001  # pyright: ignore[reportPrivateUsage] - it is one of us
+        if reason := why_not(value._made_by):  # noqa: SLF001  # pyright: ignore[reportPrivateUsage] - it is one of us
             yield f"of its {name}: {reason}"
     elif value is not DEFAULT and not isinstance(value, PLAIN):
         parts = list(_parts(value))

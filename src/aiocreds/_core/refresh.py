@@ -86,7 +86,7 @@ class Clock:
         return time() + self.offset
 
     def follow(self, follower: object) -> None:
-        """Have ``follower._rearm()`` called when the offset changes, for as long as it lives."""
+        """Have ``follower._clock_changed()`` called when the offset changes, for as long as it lives."""
         self._followers.add(ref(follower, self._forget))
 
     def learn(self, offset: float) -> None:
@@ -98,7 +98,7 @@ class Clock:
         self._learned = tried._learned
         for known in list(self._followers):
             if (follower := known()) is not None:
-                follower._rearm()  # noqa: SLF001 - what follows a clock is one of us
+                follower._clock_changed()  # noqa: SLF001 - what follows a clock is one of us
 
 
 class State(NamedTuple):

@@ -1,11 +1,11 @@
-"""One trip to the source at a time, and those who wait for it. Knows nothing of AWS."""
+"""Singleflight: one call of a source at a time, shared by all who wait for it. Knows nothing of AWS."""
 
 from __future__ import annotations
 
 import asyncio
 import contextvars
 from math import inf
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING
 from weakref import ref
 
 from aiocreds._base import tracing
@@ -13,200 +13,175 @@ from aiocreds._base.threads import belongings, runs_here, wake
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
+    from typing import Any
 
     from aiocreds.credentials import Credentials
     from aiocreds.errors import CredentialsError
 
+LONGEST_SHARED = 60.0  # seconds that a first load on another loop is waited for
+ECHO = 1.0  # seconds within which a running loop answers
+GRACE = 1.0  # seconds that a source has to clean up once it is cancelled
+
+_current: contextvars.ContextVar[SharedCall | None] = contextvars.ContextVar("aiocreds_call", default=None)
+
 
 class Unattended(Exception):
-    """Raised by a source that needs a person, when nobody waits for it."""
-
-
-LONGEST_SHARED = 60.0  # seconds that a load on another loop is waited for
-ECHO = 1.0  # seconds in which a loop that runs is heard of
-
-_current: contextvars.ContextVar[Flight | None] = contextvars.ContextVar("aiocreds_flight", default=None)
-GRACE = 1.0  # seconds that a source has to clean up once it is cancelled
+    """Raised by a source that needs a person, when no caller waits for it."""
 
 
 def attended() -> bool:
-    """Whether a caller waits for what this source does; False for a refresh behind callers."""
-    flight = current_flight()
-    return flight is None or flight.attended()
+    """Return whether a caller waits for what this source does; False in a background refresh."""
+    call = current_call()
+    return call is None or call.attended()
 
 
-def current_flight() -> Flight | None:
-    """The flight this code runs in, if any; a task that a source left behind runs in none."""
-    flight = _current.get()
-    return None if flight is None or flight.landed else flight
+def current_call() -> SharedCall | None:
+    """Return the shared call that this code runs in, if any; a task that a source left behind runs in none."""
+    call = _current.get()
+    return None if call is None or call.done else call
 
 
 def note_role(name: str) -> None:
-    """Say which role the credentials of this flight are of, to the log and to who explains."""
-    flight = _current.get()
-    if flight is not None:
-        flight.role = name
+    """Record which role the credentials of this call are of, for the log and for explain."""
+    call = _current.get()
+    if call is not None:
+        call.role = name
     tracing.note_role(name)
 
 
-class Brought(NamedTuple):
-    """What a flight within another one brought, for the log.
+class SharedCall:
+    """One call of a source on one loop, and its waiters.
+
+    It runs in a detached task with an empty ``contextvars`` context, so that neither the cancellation nor the
+    context variables of the first waiter reach the source.
 
     Attributes:
-        key: the access key id.
-        source: who gave it.
-        role: which role it is of, where the source knows it.
-    """
-
-    key: str
-    source: str
-    role: str | None
-
-
-class Flight:
-    """One trip to the source on one loop, and those who wait for it.
-
-    A detached task in a context of its own, so that neither the cancellation nor the context variables of
-    whoever happened to come first reach the source.
+        first_load: nothing was loaded when it began.
+        loop: the loop that it runs on.
+        started_at: when it began, by the loop's clock.
+        done: it has an outcome, or was given up.
+        cancelled: it was cancelled here, since nobody waited any more.
+        abandoned: it was cancelled here, and its source did not stop.
+        interrupted: its task was cancelled by others, most often by the end of its loop.
+        logged: its failure is in the log.
+        credentials: what it returned.
+        error: what it failed with.
+        role: the role that its credentials are of.
+        inner: the access key id, the provider and the role that the latest call within this one returned.
+        record: where it is noted, if somebody explains.
     """
 
     __slots__ = (
         "__weakref__",
-        "_landed",
+        "_load",
+        "_on_done",
         "_task",
         "_waiters",
         "_watchers",
+        "abandoned",
+        "cancelled",
         "credentials",
-        "cut_short",
+        "done",
         "error",
-        "first",
+        "first_load",
         "inner",
-        "landed",
-        "left_behind",
+        "interrupted",
+        "logged",
         "loop",
-        "recalled",
         "record",
         "role",
-        "since",
-        "told",
+        "started_at",
     )
 
-    def __init__(self, *, first: bool, loop: asyncio.AbstractEventLoop | None = None) -> None:
-        self.first = first
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop | None = None,
+        load: Callable[[SharedCall], Coroutine[Any, Any, None]] | None = None,
+        on_done: Callable[[SharedCall], None] | None = None,
+        *,
+        first_load: bool = False,
+    ) -> None:
+        self.first_load = first_load
         self.loop = loop
-        self.landed = False
-        self.told = False  # the log has heard of its failure
-        self.recalled = False  # we ended it: nobody waited any more
-        self.left_behind = False  # we ended it, and its source took no notice
-        self.since = inf  # when it began, by its loop's clock
-        self.cut_short = False  # its task was cancelled, most often by the end of its loop
+        self.started_at = inf
+        self.done = False
+        self.cancelled = False
+        self.abandoned = False
+        self.interrupted = False
+        self.logged = False
         self.credentials: Credentials | None = None
         self.error: CredentialsError | Unattended | None = None
-        self.record: tracing.Record | None = None  # where it is noted, if somebody explains
-        self.role: str | None = None  # which its credentials are of
-        self.inner: Brought | None = None  # by the latest flight within this one
+        self.role: str | None = None
+        self.inner: tuple[str, str, str | None] | None = None
+        self.record: tracing.Record | None = None
+        self._load = load
+        self._on_done = on_done
         self._task: asyncio.Task[None] | None = None
-        self._landed: Callable[[Flight], None] | None = None
-        self._waiters: dict[asyncio.Future[None], Flight | None] = {}
-        self._watchers: list[ref[asyncio.Future[None]]] = []  # on other loops, which are not held here
+        self._waiters: dict[asyncio.Future[None], SharedCall | None] = {}  # and the call that each waits in
+        self._watchers: list[ref[asyncio.Future[None]]] = []  # of other loops, which are not kept alive here
 
-    def start(self, trip: Coroutine[Any, Any, None], name: str, landed: Callable[[Flight], None]) -> None:
-        """Run the trip; when it has called :meth:`land`, or ends without, call ``landed`` and wake who waits."""
-        self._landed = landed
-        self.since = asyncio.get_running_loop().time()
+    def start(self, name: str) -> None:
+        """Run ``load``; when it has called :meth:`finish`, or ends without, run ``on_done`` and wake waiters."""
+        loop, load = self.loop, self._load
+        if loop is None or load is None:
+            return
+        self._load = None
+        self.started_at = loop.time()
         context = contextvars.Context()
         context.run(_current.set, self)
         if self.record is not None:
             tracing.carry(context, self.record)
-        loop = asyncio.get_running_loop()
-        self._task = loop.create_task(trip, name=f"aiocreds {name}", context=context)
-        belongings(loop).add(self._task)  # which itself holds its tasks only weakly
-        self._task.add_done_callback(self._cut_short)
+        self._task = task = loop.create_task(load(self), name=f"aiocreds {name}", context=context)
+        belongings(loop).add(task)  # the loop itself holds its tasks only weakly
+        task.add_done_callback(self._finish_ended_task)
 
-    def _cut_short(self, task: asyncio.Task[None]) -> None:
+    def _finish_ended_task(self, task: asyncio.Task[None]) -> None:
         if not task.cancelled():
             task.exception()  # asyncio has raised or logged it; here it counts as a failure
-        self.land()
+        self.finish()
 
-    def land(self) -> None:
-        """Let everyone go, as the last act of the trip: its task's end would tell them a turn of the loop later."""
-        task, landed = self._task, self._landed
-        if task is None or landed is None or not runs_here(self.loop):
+    def finish(self) -> None:
+        """Wake the waiters, as the last act of ``load``: its task ends a turn of the loop later."""
+        task, on_done = self._task, self._on_done
+        if task is None or on_done is None or not runs_here(self.loop):
             return
-        task.remove_done_callback(self._cut_short)
+        task.remove_done_callback(self._finish_ended_task)
         belongings(task.get_loop()).discard(task)
-        # Its context holds us, and we would hold it: only the cycle collector would free the credentials.
-        self._task = self._landed = None
-        self.landed = True
-        landed(self)
+        # The task's context refers to this call: a reference back would make a cycle that keeps the credentials.
+        self._task = self._on_done = None
+        self.done = True
+        on_done(self)
         if self.record is not None:
             self.record.landed(self.credentials, self.error)
             self.record = None
         for waiter in self._waiters:
-            if not waiter.done():
-                waiter.set_result(None)
+            _wake_here(waiter)
         for known in self._watchers:
             if (watcher := known()) is not None:
                 wake(watcher)
 
-    def watch(self) -> asyncio.Future[None]:
-        """Return a future of the running loop, another than this flight's, that ends when it has landed."""
-        watcher: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._watchers.append(ref(watcher))
-        if self.landed:  # perhaps before it could see us
-            wake(watcher)
-        return watcher
-
-    async def landed_elsewhere(self) -> bool:
-        """Wait for a flight on another loop, while that loop is heard of; return whether it has an outcome.
-
-        A loop may end, be stopped or be blocked, by code that waits for us even; its tasks say nothing of it.
-        """
-        here, there = asyncio.get_running_loop(), self.loop
-        watcher, give_up = self.watch(), here.time() + LONGEST_SHARED
-        while not watcher.done() and there is not None and here.time() < give_up:
-            echo: asyncio.Future[None] = here.create_future()
-            try:
-                there.call_soon_threadsafe(wake, echo)
-            except RuntimeError:  # it was closed
-                break
-            await asyncio.wait([watcher], timeout=ECHO)
-            if not echo.done():
-                break
-        return self.landed and not self.recalled and not self.cut_short
-
-    def bring(self, key: str, source: str) -> Brought:
-        """Return what this flight brings, and have those that wait for it know it."""
-        inner = self.inner
-        if inner is not None and inner.key == key:  # handed on, as a chain does
-            brought = Brought(key, inner.source, self.role or inner.role)
-        else:
-            brought = Brought(key, source, self.role)
-        for parent in self.parents:
-            if parent is not None and parent is not BEHIND:
-                parent.inner = brought
-        return brought
-
-    def join(self, *, behind: bool = False) -> asyncio.Future[None]:
-        """Take a seat; to be given to :meth:`wait`. With ``behind``, nobody waits on the ground."""
+    def join(self, *, background: bool = False) -> asyncio.Future[None]:
+        """Register a waiter, which :meth:`wait` takes. With ``background`` it stands for no caller."""
         waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._waiters[waiter] = BEHIND if behind else current_flight()
+        self._waiters[waiter] = BACKGROUND if background else current_call()
         return waiter
 
-    async def wait(self, waiter: asyncio.Future[None], give_up: float = inf) -> None:
-        """Wait for the landing. The last to leave a first load, or to be taken down itself, takes the trip down.
+    async def wait(self, waiter: asyncio.Future[None], deadline: float = inf) -> None:
+        """Wait for the outcome. The last waiter of a first load that is cancelled cancels it.
+
+        So does the last waiter whose own call was cancelled.
 
         Args:
             waiter: from :meth:`join`.
-            give_up: when to leave while it goes on, by the loop's clock.
+            deadline: when to leave while it goes on, by the loop's clock.
         """
-        timer = None if give_up == inf else asyncio.get_running_loop().call_at(give_up, _let_go, waiter)
+        timer = None if deadline == inf else asyncio.get_running_loop().call_at(deadline, _wake_here, waiter)
         try:
-            if not self.landed:
+            if not self.done:
                 await waiter
         except asyncio.CancelledError:
-            parent = self._waiters.pop(waiter)
-            if not self._waiters and (self.first or (parent is not None and parent.recalled)):
+            outer = self._waiters.pop(waiter)
+            if not self._waiters and (self.first_load or (outer is not None and outer.cancelled)):
                 await self.cancel()
             raise
         else:
@@ -215,60 +190,94 @@ class Flight:
             if timer is not None:
                 timer.cancel()
 
+    async def wait_from_other_loop(self) -> bool:
+        """Wait from another loop for as long as this call's loop answers; return whether there is an outcome.
+
+        A loop may end, be stopped or be blocked, even by code that waits for us, and its tasks do not notice.
+        """
+        here = asyncio.get_running_loop()
+        watcher: asyncio.Future[None] = here.create_future()
+        self._watchers.append(ref(watcher))
+        if self.done:  # perhaps before the watcher was there
+            wake(watcher)
+        deadline = here.time() + LONGEST_SHARED
+        while not watcher.done() and self.loop is not None and here.time() < deadline:
+            echo: asyncio.Future[None] = here.create_future()
+            try:
+                self.loop.call_soon_threadsafe(wake, echo)
+            except RuntimeError:  # it was closed
+                break
+            await asyncio.wait([watcher], timeout=ECHO)
+            if not echo.done():
+                break
+        return self.done and not self.cancelled and not self.interrupted
+
     async def cancel(self) -> None:
-        """Stop the trip and wait until it has cleaned up; one that does not stop is left behind after a second."""
+        """Cancel the task and wait until it has cleaned up; one that does not stop is abandoned after a second."""
         task = self._task
         if task is not None and not task.done():
-            self.recalled = True
-            timer = asyncio.get_running_loop().call_later(GRACE, self._leave_behind, task)
+            self.cancelled = True
+            timer = asyncio.get_running_loop().call_later(GRACE, self._abandon, task)
             task.add_done_callback(lambda _: timer.cancel())
             task.cancel()
             await asyncio.wait([task], timeout=GRACE)
 
-    def _leave_behind(self, task: asyncio.Task[None]) -> None:
-        """Let everyone go while the trip still runs; what it may yet bring is kept by the provider."""
+    def _abandon(self, task: asyncio.Task[None]) -> None:
+        """Wake the waiters while the task still runs; what it may yet return is kept by the provider."""
         if task is self._task:
-            self.left_behind = True
-            self.land()
+            self.abandoned = True
+            self.finish()
             belongings(task.get_loop()).add(task)
             task.add_done_callback(_forget)
 
+    def returned(self, key: str, provider: str) -> tuple[str, str, str | None]:
+        """Return access key id, provider and role, and pass them to the calls that wait for this one."""
+        if self.inner is not None and self.inner[0] == key:  # handed on, as a chain does
+            _, provider, role = self.inner
+            result = key, provider, self.role or role
+        else:
+            result = key, provider, self.role
+        for outer in self._outer():
+            outer.inner = result
+        return result
+
     def attended(self) -> bool:
-        """Whether somebody on the ground waits, here or for a flight that waits for this one."""
-        return None in self._above()
+        """Return whether a caller waits, for this call or for one that waits for it."""
+        return None in self._ancestors()
 
-    def serves(self, other: Flight) -> bool:
-        """Whether ``other`` waits, however far away, for this flight."""
-        return other in self._above()
-
-    def _above(self) -> set[Flight | None]:
-        """All the flights that wait for this one, directly or not, and None if a caller does."""
-        found: set[Flight | None] = set()
-        ahead: list[Flight | None] = self.parents
-        while ahead:
-            flight = ahead.pop()
-            if flight is not BEHIND and flight not in found:
-                found.add(flight)
-                ahead += flight.parents if flight is not None else ()
-        return found
+    def serves(self, other: SharedCall) -> bool:
+        """Return whether ``other`` waits, directly or not, for this call."""
+        return other in self._ancestors()
 
     @property
     def wanted(self) -> bool:
-        """Whether anybody waits for it but a keeper."""
-        return any(parent is not BEHIND for parent in self.parents)
+        """Return whether anybody but a background refresh waits for it."""
+        return any(outer is not BACKGROUND for outer in self._waiters.values())
 
     @property
     def nested(self) -> bool:
-        """Whether another flight waits for this one."""
-        return any(parent is not None and parent is not BEHIND for parent in self.parents)
+        """Return whether another call waits for this one."""
+        return bool(self._outer())
 
-    @property
-    def parents(self) -> list[Flight | None]:
-        """The flights that wait for this one; None stands for a caller."""
-        return list(self._waiters.values())
+    def _outer(self) -> list[SharedCall]:
+        return [outer for outer in self._waiters.values() if outer is not None and outer is not BACKGROUND]
+
+    def _ancestors(self) -> set[SharedCall | None]:
+        """Return all the calls that wait for this one, directly or not, and None if a caller does."""
+        found: set[SharedCall | None] = set()
+        todo = list(self._waiters.values())
+        while todo:
+            outer = todo.pop()
+            if outer is not BACKGROUND and outer not in found:
+                found.add(outer)
+                todo += outer._waiters.values() if outer is not None else ()  # noqa: SLF001 - of the same class
+        return found
 
 
-def _let_go(waiter: asyncio.Future[None]) -> None:
+BACKGROUND = SharedCall()  # stands for the waiter of a background refresh
+
+
+def _wake_here(waiter: asyncio.Future[None]) -> None:
     if not waiter.done():
         waiter.set_result(None)
 
@@ -277,6 +286,3 @@ def _forget(task: asyncio.Task[None]) -> None:
     belongings(task.get_loop()).discard(task)
     if not task.cancelled():
         task.exception()  # asyncio has raised or logged it
-
-
-BEHIND = Flight(first=False)

@@ -10,7 +10,8 @@ import traceback
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from aiocreds._core.provider import Provider, provided_by
+from aiocreds._core.decorator import as_provider
+from aiocreds._core.provider import Provider
 from aiocreds.errors import InvalidConfiguration
 
 if TYPE_CHECKING:
@@ -52,7 +53,7 @@ def load_provider(name: str) -> Provider:
     if match["call"] and not inspect.iscoroutinefunction(found):
         found = _called(found, option)
     try:
-        provider = provided_by(found, taker=option)
+        provider = as_provider(found, taker=option)
     except TypeError as error:
         raise InvalidConfiguration(str(error)) from None
     if inspect.isfunction(found) and not inspect.iscoroutinefunction(found):

@@ -16,7 +16,7 @@ from __future__ import annotations
 import inspect
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from aiocreds._core.provider import provided_by
+from aiocreds._core.decorator import as_provider
 from aiocreds.integrations import _botocore
 from aiocreds.integrations._botocore import Frozen
 from aiocreds.integrations._extras import require
@@ -61,7 +61,7 @@ def attach(session: S, provider: Provider | Callable[[], Awaitable[Credentials]]
             f"attach() takes an aiobotocore.session.AioSession, not {type(session).__qualname__}; aioboto3 takes "
             "one as botocore_session=, s3fs as session=; for boto3 there is aiocreds.integrations.boto3"
         )
-    provider = provided_by(provider, taker="attach()")
+    provider = as_provider(provider, taker="attach()")
     credentials = _SessionCredentials(provider)
     session.register_component("credential_provider", _Resolver(credentials))
     if _held_by(session) is not credentials:

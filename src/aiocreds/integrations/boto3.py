@@ -16,7 +16,7 @@ import copyreg
 import inspect
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
-from aiocreds._core.provider import provided_by
+from aiocreds._core.decorator import as_provider
 from aiocreds.integrations import _background, _botocore
 from aiocreds.integrations._botocore import Frozen
 from aiocreds.integrations._extras import require
@@ -75,7 +75,7 @@ def attach(session: S, provider: Provider | Callable[[], Awaitable[Credentials]]
         ValueError: the session has credentials already.
         TypeError: it is no session of boto3 or botocore, or ``provider`` is none.
     """
-    provider = provided_by(provider, taker="attach()")
+    provider = as_provider(provider, taker="attach()")
     inner = _botocore_session(session)
     credentials = _SessionCredentials(provider)
     inner.register_component("credential_provider", _Resolver(credentials))

@@ -17,7 +17,7 @@ import functools
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, NotRequired, TypedDict
 
-from aiocreds._core.provider import provided_by
+from aiocreds._core.decorator import as_provider
 from aiocreds.integrations import _background
 from aiocreds.integrations._extras import renamed, require
 
@@ -66,7 +66,7 @@ def obstore_credentials(
     Returns:
         A coroutine function without arguments.
     """
-    return functools.partial(_current, provided_by(provider, taker="obstore_credentials()"))
+    return functools.partial(_current, as_provider(provider, taker="obstore_credentials()"))
 
 
 def sync_obstore_credentials(
@@ -84,7 +84,7 @@ def sync_obstore_credentials(
     Returns:
         A function without arguments, for any thread.
     """
-    return functools.partial(_current_in_any_thread, provided_by(provider, taker="sync_obstore_credentials()"))
+    return functools.partial(_current_in_any_thread, as_provider(provider, taker="sync_obstore_credentials()"))
 
 
 async def _current(provider: Provider) -> S3Credential:

@@ -14,7 +14,7 @@ import functools
 from time import time
 from typing import TYPE_CHECKING
 
-from aiocreds._core.provider import provided_by
+from aiocreds._core.decorator import as_provider
 from aiocreds.integrations import _background
 from aiocreds.integrations._extras import renamed, require
 
@@ -46,7 +46,7 @@ def polars_credentials(
     Returns:
         A function without arguments that gives keys, and when they expire in seconds since the epoch.
     """
-    return functools.partial(_current, provided_by(provider, taker="polars_credentials()"))
+    return functools.partial(_current, as_provider(provider, taker="polars_credentials()"))
 
 
 def _current(provider: Provider) -> tuple[dict[str, str], int | None]:

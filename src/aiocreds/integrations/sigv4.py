@@ -13,7 +13,7 @@ from aiocreds._base import threads
 from aiocreds._base.redaction import SecretBytes
 from aiocreds._base.time import seconds
 from aiocreds._core.context import DEFAULT
-from aiocreds._core.provider import provided_by
+from aiocreds._core.decorator import as_provider
 from aiocreds._http import Response
 from aiocreds.errors import InvalidConfiguration
 
@@ -91,7 +91,7 @@ class SigV4:
         region: str,
         context: Context | None = None,
     ) -> None:
-        provider = provided_by(provider, taker=type(self).__name__, context=context or DEFAULT)
+        provider = as_provider(provider, taker=type(self).__name__, context=context or DEFAULT)
         if not service or not region:
             raise ValueError("service and region must be given: they are part of what is signed")
         self._provider = provider

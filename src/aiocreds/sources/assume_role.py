@@ -12,7 +12,8 @@ from aiocreds._base import tracing
 from aiocreds._base.redaction import SecretStr
 from aiocreds._base.time import seconds
 from aiocreds._core.context import DEFAULT, Context
-from aiocreds._core.provider import Provider, declined, provided_by, remembering_the_call
+from aiocreds._core.decorator import as_provider, picklable
+from aiocreds._core.provider import Provider, declined
 from aiocreds._core.singleflight import Unattended, attended
 from aiocreds.errors import InvalidConfiguration, ServiceRefused
 
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 SOURCE_MIN_TTL = 60.0
 
 
-@remembering_the_call
+@picklable
 def from_temporary_credentials(
     *,
     role_arn: str,
@@ -93,7 +94,7 @@ def from_temporary_credentials(
 
         source = default_chain(context=context)
     else:
-        source = provided_by(source, taker="source=", context=context)
+        source = as_provider(source, taker="source=", context=context)
     parameters: dict[str, str | int] = {
         "RoleArn": role_arn,
         "DurationSeconds": int(seconds(duration_seconds, "duration_seconds")),

@@ -14,7 +14,7 @@ from aiocreds._base.json_credentials import error_code, parse_object
 from aiocreds._base.redaction import SecretStr
 from aiocreds._base.time import time_limit
 from aiocreds._core.context import DEFAULT, Context
-from aiocreds._core.provider import credential_provider
+from aiocreds._core.decorator import credential_provider
 from aiocreds._profiles import Setting, expand
 from aiocreds.errors import CredentialsNotFound, InvalidConfiguration, SourceUnavailable
 from aiocreds.sources._endpoint import Endpoint, refusal

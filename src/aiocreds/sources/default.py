@@ -6,12 +6,11 @@ import logging
 from typing import TYPE_CHECKING, Literal
 
 from aiocreds._base import tracing
-from aiocreds._core.chain import Chain
+from aiocreds._core.chain import Chain, Entry, ask
 from aiocreds._core.context import DEFAULT, Context
-from aiocreds._core.provider import remembering_the_call
+from aiocreds._core.decorator import picklable, plain
 from aiocreds._profiles import profile_place
 from aiocreds.errors import CredentialsNotFound
-from aiocreds.sources._entry import Entry, ask, plain
 from aiocreds.sources.env import from_env
 from aiocreds.sources.profile import ProfileSource
 
@@ -30,7 +29,7 @@ logger = logging.getLogger("aiocreds.sources.default")
 CONTAINER_URIS = "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI", "AWS_CONTAINER_CREDENTIALS_FULL_URI"
 
 
-@remembering_the_call
+@picklable
 def default_chain(
     profile: str | None = None,
     *,

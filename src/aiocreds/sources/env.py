@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from aiocreds._base import tracing
 from aiocreds._base.time import parse_time
 from aiocreds._core.context import DEFAULT, Context
-from aiocreds._core.provider import credential_provider
+from aiocreds._core.decorator import credential_provider
 from aiocreds.credentials import Credentials, redact_key
 from aiocreds.errors import CredentialsNotFound, InvalidConfiguration
 

@@ -9,7 +9,7 @@ from aiocreds._base import tracing
 from aiocreds._base.redaction import SecretStr
 from aiocreds._base.time import time_limit
 from aiocreds._core.context import DEFAULT, Context
-from aiocreds._core.provider import credential_provider
+from aiocreds._core.decorator import credential_provider
 from aiocreds._core.singleflight import note_role
 from aiocreds._profiles import Section, Setting, load, profile_name
 from aiocreds.errors import CredentialsNotFound, InvalidConfiguration, SourceUnavailable

@@ -10,7 +10,7 @@ from aiocreds._base.json_credentials import PROCESS, parse_credentials, parse_ob
 from aiocreds._base.paths import expand_user
 from aiocreds._base.time import time_limit
 from aiocreds._core.context import DEFAULT, Context
-from aiocreds._core.provider import credential_provider
+from aiocreds._core.decorator import credential_provider
 from aiocreds._core.singleflight import Unattended, attended
 from aiocreds._profiles import Section, Setting, load, profile_name, profile_place
 from aiocreds.errors import CredentialsNotFound, InvalidConfiguration, SourceUnavailable

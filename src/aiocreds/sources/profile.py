@@ -7,13 +7,14 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from aiocreds._base import tracing
+from aiocreds._core.chain import ask
 from aiocreds._core.context import DEFAULT, Context
-from aiocreds._core.provider import Provider, remembering_the_call
+from aiocreds._core.decorator import picklable, plain
+from aiocreds._core.provider import Provider
 from aiocreds._profiles import Section, SharedConfig, load, profile_name, profile_place
 from aiocreds._profiles.resolve import SESSION_TOKENS, Kind, Step, duration, resolve
 from aiocreds.credentials import Credentials
 from aiocreds.errors import CredentialsNotFound, InvalidConfiguration
-from aiocreds.sources._entry import ask, plain
 
 if TYPE_CHECKING:
     from datetime import timedelta
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from aiocreds.sources.assume_role import MfaCode
 
 
-@remembering_the_call
+@picklable
 def from_ini(
     profile: str | None = None,
     *,

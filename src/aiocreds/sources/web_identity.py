@@ -10,7 +10,7 @@ from aiocreds._aws.json_protocol import checked_token, token_of
 from aiocreds._base import tracing
 from aiocreds._base.time import time_limit
 from aiocreds._core.context import DEFAULT, Context
-from aiocreds._core.provider import credential_provider
+from aiocreds._core.decorator import credential_provider
 from aiocreds._profiles import Setting, expand
 from aiocreds._profiles.resolve import duration
 from aiocreds.errors import CredentialsNotFound, InvalidConfiguration

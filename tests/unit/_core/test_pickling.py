@@ -264,8 +264,8 @@ def test_what_a_factory_made_without_secrets_is_made_anew(what: str, take: Calla
 
 def essence(provider: Provider) -> list[Any]:
     """What tells one provider from another: what it was called with."""
-    assert provider._call is not None
-    factory, args, kwargs = provider._call
+    assert provider._made_by is not None
+    factory, args, kwargs = provider._made_by
     values = [essence(it) if isinstance(it, Provider) else it for it in (*args, *kwargs.values())]
     return [factory.__qualname__, *kwargs, *values]
 

@@ -379,7 +379,7 @@ def test_what_a_dead_loop_left_in_the_air_does_not_block_another() -> None:
 
     asyncio.run(main())
     assert source.calls == 2
-    assert id(dead) not in provider._flights
+    assert id(dead) not in provider._calls
     for task in left:  # so that the interpreter does not complain of what this test has done to them
         task._log_destroy_pending = False  # type: ignore[attr-defined]
 
@@ -406,7 +406,7 @@ def test_many_short_lived_loops_in_many_threads() -> None:
     finally:
         sys.setswitchinterval(before)
     assert provider.status.failures == 0
-    assert not provider._flights
+    assert not provider._calls
 
 
 def test_it_may_be_kept_fresh_in_two_loops_at_once() -> None:

@@ -266,5 +266,5 @@ class Follower:
     def __init__(self) -> None:
         self.rearmed = 0
 
-    def _rearm(self) -> None:
+    def _clock_changed(self) -> None:
         self.rearmed += 1

@@ -545,3 +545,13 @@ async def test_explain_and_the_log_name_the_source(
     assert explanation.winner is not None
     assert explanation.winner.identity is not None
     assert re.search(r"loaded \*{4}\w{4} from from_container_metadata,", caplog.text)
+
+
+async def test_what_cannot_be_kept_names_the_source_that_gave_it(context: Context, home: Path) -> None:
+    """The chain keeps the credentials; whoever reads the message looks for the profile."""
+    keys = f"aws_access_key_id = AKIAREJECTED0001\naws_secret_access_key = {secret()}\n"
+    (home / ".aws/config").write_text(f"[default]\n{keys}")
+    provider = default_chain(context=context)
+    provider.invalidate(await provider())
+    await provider()
+    assert str(provider.status.last_error).startswith("from_ini: handed out ****0001 again")

@@ -10,7 +10,7 @@ from aiocreds._aws.client import ClientConfig, ServiceClient, config_scope, regi
 from aiocreds._aws.json_protocol import token_of
 from aiocreds._base.json_credentials import text_of
 from aiocreds._core.context import DEFAULT, Context
-from aiocreds._core.provider import credential_provider
+from aiocreds._core.decorator import credential_provider
 from aiocreds.errors import InvalidConfiguration
 from aiocreds.sources.cognito import api
 

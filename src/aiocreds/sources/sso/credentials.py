@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from aiocreds._aws.client import ClientConfig, ConfigScope, ServiceClient
 from aiocreds._core.context import DEFAULT, Context
-from aiocreds._core.provider import credential_provider
+from aiocreds._core.decorator import credential_provider
 from aiocreds._core.singleflight import note_role
 from aiocreds._profiles import load, profile_name, profile_place
 from aiocreds._profiles.resolve import SsoSettings, is_sso, sso_of_arguments, sso_of_profile
