@@ -122,7 +122,7 @@ def default_chain(
 
     async def web_identity() -> Credentials:
         if not (web_identity_token_file or context.setting("AWS_WEB_IDENTITY_TOKEN_FILE")):
-            tracing.note("AWS_WEB_IDENTITY_TOKEN_FILE", "not set")
+            tracing.note("AWS_WEB_IDENTITY_TOKEN_FILE", None)
             raise CredentialsNotFound("AWS_WEB_IDENTITY_TOKEN_FILE is not set")
         from aiocreds.sources.web_identity import from_token_file
 
@@ -153,8 +153,8 @@ def default_chain(
             retries = USUAL_RETRIES if max_retries is None else max_retries
             limit = TIMEOUT if timeout is None else timeout
             return await from_container_metadata(timeout=limit, max_retries=retries, context=context).fetch()
-        tracing.note(RELATIVE_URI, "not set")
-        tracing.note(FULL_URI, "not set")
+        tracing.note(RELATIVE_URI, None)
+        tracing.note(FULL_URI, None)
         return await from_instance_metadata(
             timeout=timeout,
             max_retries=max_retries,

@@ -149,7 +149,7 @@ class MetadataService(NamedTuple):
     ) -> Response:
         host = self.url.partition("//")[2].partition("/")[0]
         wanted = {TOKEN_PATH: "a token", ROLES_PATH: "the role"}.get(path, "its credentials")
-        tracing.note(host, f"asked for {wanted}")
+        tracing.note(host, wanted, kind="asked")
         role = path.removeprefix(ROLES_PATH) if wanted == "its credentials" else ""
         known = self._answered.get(self.url, False)
         retries = self.max_retries
@@ -308,7 +308,7 @@ async def from_instance_metadata(
     See https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/instancedata-data-retrieval.html
     """
     if context.flag("AWS_EC2_METADATA_DISABLED"):
-        tracing.note("AWS_EC2_METADATA_DISABLED", "set: this source is switched off")
+        tracing.note("AWS_EC2_METADATA_DISABLED", kind="switched off")
         raise CredentialsNotFound("switched off by AWS_EC2_METADATA_DISABLED")
     config = await load(context, needed=False)
     settings = _Settings(context, config.profile(profile_name(context)))

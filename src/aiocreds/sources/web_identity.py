@@ -153,10 +153,10 @@ async def from_token_file(
     file, place = web_identity_token_file, "web_identity_token_file"
     if not file:
         file, place = context.setting(TOKEN_FILE), TOKEN_FILE
-        tracing.note(TOKEN_FILE, file or "not set")
+        tracing.note(TOKEN_FILE, file or None)
     if not file:
         raise CredentialsNotFound(f"{TOKEN_FILE} is not set")
-    tracing.note(ROLE_ARN, role_arn or context.setting(ROLE_ARN) or "not set")
+    tracing.note(ROLE_ARN, role_arn or context.setting(ROLE_ARN) or None)
     role_arn = role_arn or context.setting(ROLE_ARN)
     if not role_arn:
         raise InvalidConfiguration(
