@@ -1,33 +1,32 @@
-"""explain(): why a provider has the credentials it has, or none, as data."""
+"""Why a provider has the credentials it has, or none: as data, and as the tree that `str()` of it draws."""
 
 from __future__ import annotations
 
 import re
 import textwrap
 from dataclasses import dataclass
+from itertools import groupby
+from operator import attrgetter
 from typing import TYPE_CHECKING, NamedTuple
 
-from aiocreds._aws.client import CLOCK
 from aiocreds._base import tracing
 from aiocreds._base.tracing import printable, without_password
 from aiocreds._core.decorator import as_provider
-from aiocreds._profiles.describe import OVERRIDDEN, UNUSED
 from aiocreds._profiles.files import OLDER_PROFILE, PROFILE, profile_conflict, profile_place
 from aiocreds.errors import ChainExhausted, CredentialsError
 from aiocreds.sources.env import TOKENS
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterator
+    from collections.abc import Awaitable, Callable, Iterable, Iterator
     from datetime import datetime
 
-    from aiocreds._base.tracing import Outcome, Record
+    from aiocreds._base.tracing import Event, Outcome, Record
     from aiocreds._core.context import Context
     from aiocreds._core.provider import Provider
     from aiocreds._core.refresh import Clock
     from aiocreds.credentials import Credentials
 
-Line = list[tuple[str, str]]  # pieces of text, each with its style
-
+AGAIN = 3  # fetches that may turn out to be another caller's
 WIDTH = 100  # columns, where there is no terminal that has another number
 PLACE_WIDTH = 44  # columns at most, for where something was found
 NARROWEST = 60
@@ -47,207 +46,81 @@ NAMES = {  # in the words of people who have never seen the function of that nam
     "from_token_file": "web identity",
     "from_web_token": "web identity",
 }
-LONG_NAME = re.compile(r"\b([0-9a-f]{4})[0-9a-f]{36,60}(?=\.json\b)")  # that of a cached sign-in
+CACHED_TOKEN = re.compile(r"\b([0-9a-f]{4})[0-9a-f]{36,60}(?=\.json\b)")  # the name of its file
 
 
-class Signs(NamedTuple):
-    """What the tree is drawn with."""
+async def explain(provider: Provider | Callable[[], Awaitable[Credentials]]) -> Explanation:
+    """Fetch once, and return all that was looked at for it.
 
-    branch: str
-    last: str
-    bar: str
-    outcomes: dict[Outcome, str]
+    ::
 
+        explanation = await explain(default_chain())
+        print(explanation)  # the tree
+        for step in explanation.step.walk():
+            print(step.name, step.outcome, step.looked_at)
 
-PRETTY = Signs("├─ ", "└─ ", "│  ", {"found": "✓", "nothing here": "·", "failed": "✗", "not asked": "○"})
-ASCII = Signs("|- ", "`- ", "|  ", {"found": "+", "nothing here": "-", "failed": "x", "not asked": "o"})
-
-
-def signs_in(encoding: str | None) -> Signs:
-    """The signs that an encoding has."""
-    try:
-        "├─└│✓✗·○…→".encode(encoding or "ascii")
-    except (UnicodeEncodeError, LookupError):
-        return ASCII
-    return PRETTY
-
-
-def title(name: str) -> str:
-    """What a source is called: in plain words, with the name of its function."""
-    if name == "remote":
-        return "container or instance"
-    return f"{NAMES[name]} ({name})" if name in NAMES else name
-
-
-def plain(lines: Iterator[Line]) -> str:
-    """Lines as text without styles."""
-    return "\n".join("".join(text for text, _ in line).rstrip() for line in lines)
-
-
-class Drawing:
-    """Draws steps.
+    The source is asked, whatever is held, and what it brings is kept, as by ``provider.fetch()``. That costs what
+    a fetch costs; when nobody explains, nothing is recorded. A failure is not raised but part of the explanation.
 
     Args:
-        width: columns.
-        signs: what to draw with.
-        home: the folder that ``~`` stands for; empty to write it out.
-        above: the error that is told above the tree, and so not again in it.
-        chain: what the outermost chain is called.
+        provider: or any ``async () -> Credentials``.
+
+    Raises:
+        TypeError: it is something else.
     """
-
-    def __init__(
-        self,
-        width: int = WIDTH,
-        signs: Signs = PRETTY,
-        *,
-        home: str = "",
-        above: CredentialsError | None = None,
-        chain: str = "chain",
-    ) -> None:
-        self.width = max(width, NARROWEST)
-        self.signs = signs
-        self.home = home.rstrip("/\\")
-        self.above = above
-        self.chain = chain
-
-    def short(self, text: str) -> str:
-        """A text as it is shown: with ``~``, and without passwords and what would steer a terminal."""
-        text = without_password(printable(text))
-        if self.home:
-            text = text.replace(f"{self.home}/", "~/")
-        if self.signs is PRETTY:
-            return text
-        return text.replace("…", "...").replace("→", "->").encode("ascii", "replace").decode()
-
-    def paragraph(
-        self, text: str, style: str, *, first: str = "", rest: str = "", bars: str = ""
-    ) -> Iterator[Line]:
-        """A text within the margins; ``bars`` come before each of its lines, and keep their own style."""
-        lines = textwrap.wrap(
-            self.short(text),
-            self.width - len(bars),
-            initial_indent=first,
-            subsequent_indent=rest,
-            break_long_words=False,
-            break_on_hyphens=False,
-        )
-        for line in lines:
-            yield [(bars, "dim"), (line, style)]
-
-    def tree(self, step: Step, above: str = "", first: str = "") -> Iterator[Line]:
-        """A step, what it looked at, and the steps in it."""
-        sign, style = self.signs.outcomes[step.outcome], STYLES[step.outcome]
-        took = "" if step.outcome == "not asked" else f" ({duration(step.seconds)})"
-        outermost = step.name == "chain" and not first
-        name = self.short(self.chain if outermost else title(step.name))
-        yield [(first, "dim"), (f"{sign} ", style), (name, "bold"), (f"  {step.outcome}{took}", style)]
-        inside = above + (self.signs.bar if step.steps else "   ")
-        yield from self.looks(step.looked_at, inside)
-        for text, how in self.words(step):
-            yield from self.paragraph(text, how, bars=inside, rest="  ")
-        for number, inner in enumerate(step.steps, 1):
-            last = number == len(step.steps)
-            branch = self.signs.last if last else self.signs.branch
-            yield from self.tree(inner, above + ("   " if last else self.signs.bar), above + branch)
-
-    def looks(self, looks: tuple[Look, ...], inside: str) -> Iterator[Line]:
-        """What a step looked at, in two columns."""
-        dots = "…" if self.signs is PRETTY else "..."
-        places = [LONG_NAME.sub(rf"\1{dots}", self.short(look.place)) for look in looks]
-        column = min(max(map(len, places), default=0), PLACE_WIDTH)
-        for place, look in zip(places, looks, strict=True):
-            room = max(self.width - len(inside) - column - 2, NARROWEST // 2)
-            found = textwrap.wrap(self.short(look.found), room, break_long_words=False, break_on_hyphens=False)
-            fits = len(place) <= column
-            if not fits:
-                yield [(inside, "dim"), (place, "cyan")]
-            for number, line in enumerate(found):
-                label = place if fits and not number else ""
-                yield [(inside, "dim"), (f"{label:{column}}  ", "cyan"), (line, "")]
-
-    def words(self, step: Step) -> Iterator[tuple[str, str]]:
-        """What a step says about itself in a sentence."""
-        if step.identity is not None and step.name != "chain":
-            key, account = step.identity.key, step.identity.account
-            parts = (f"key {key}", account and f"account {account}", ends(step.identity))
-            yield ", ".join(filter(None, parts)), STYLES["found"]
-        error = step.error
-        if error is None or isinstance(error, ChainExhausted):
-            return
-        told_above = message(error) == message(self.above)
-        looks_say_it = all(look.found == "not set" for look in step.looked_at) and step.looked_at
-        deeper = any(inner.error is not None and message(inner.error) == message(error) for inner in step.steps)
-        if not (told_above or looks_say_it or deeper):
-            yield message(error), STYLES[step.outcome]
+    return await explain_step_by_step(as_provider(provider, taker="explain()"), lambda _: None)
 
 
-def message(error: CredentialsError | None) -> str:
-    """What an error says, without the name of the source."""
-    return "" if error is None else str(error.args[0])
-
-
-def duration(seconds: float) -> str:
-    """How long something took."""
-    return f"{seconds * 1000:.0f} ms" if seconds < 1 else f"{seconds:.1f} s"
-
-
-def left_of(seconds: float) -> str:
-    """How long something is still good, or has not been."""
-    return f"{_span(seconds)} left" if seconds > 0 else f"expired {_span(-seconds)} ago"
-
-
-def ends(identity: Identity) -> str:
-    """When credentials end or ended."""
-    if identity.expiration is None or identity.seconds_left is None:
-        return "no expiration known"
-    left, when = identity.seconds_left, f"{identity.expiration:%Y-%m-%d %H:%M} UTC"
-    return f"ends {when} (in {_span(left)})" if left > 0 else f"ended {when} ({_span(-left)} ago)"
-
-
-def _span(seconds: float) -> str:
-    for size, unit in ((86400, "days"), (3600, "h"), (60, "min")):
-        if seconds >= 2 * size:
-            return f"{seconds / size:.0f} {unit}"
-    return f"{seconds:.0f} s"
-
-
-AGAIN = 3  # fetches that may turn out to be somebody else's
+async def explain_step_by_step(provider: Provider, begun: Callable[[Record], object]) -> Explanation:
+    """Explain a provider; ``begun`` is called with the record before it fills."""
+    record = tracing.Record(provider.name)
+    for left in reversed(range(AGAIN)):
+        top = tracing.Record(provider.name)
+        begun(top)
+        with tracing.recording(top):
+            try:
+                await provider.fetch()
+            except CredentialsError as error:
+                top.end(error=error)
+        record = top.steps[-1] if top.steps else top
+        if not (record.joined and left):  # a fetch that was under way has recorded nothing: fetch anew after it
+            break
+    context = provider._context  # noqa: SLF001 - one of us  # pyright: ignore[reportPrivateUsage]
+    step = step_of(record, context.clock)
+    return Explanation(step, tuple(dict.fromkeys(_warnings(step, context))))
 
 
 @dataclass(frozen=True, slots=True)
-class Look:
-    """One thing a step looked at.
+class Explanation:
+    """What :func:`explain` returns. It holds no secret.
 
     Attributes:
-        place: a variable, a file with its line, a host.
-        found: what was there; never a value that may be secret.
+        step: what the provider did, with all that was done for it.
+        warnings: what looks like a mistake although it may work: what the winner hides, regions that disagree.
     """
 
-    place: str
-    found: str
+    step: Step
+    warnings: tuple[str, ...]
 
+    @property
+    def identity(self) -> Identity | None:
+        """The owner of the credentials that the provider ends up with; None when there are none."""
+        return self.step.identity
 
-@dataclass(frozen=True, slots=True)
-class Identity:
-    """Whose credentials a step brought.
+    @property
+    def error(self) -> CredentialsError | None:
+        """Why there are none."""
+        return self.step.error
 
-    Attributes:
-        key: the last four characters of the access key id.
-        account: the account, where the source tells it.
-        role: the role they are of, where the source knows it.
-        source: the stamp of the source they come from, such as ``"ini"``.
-        expiration: when the service stops accepting them; None: never.
-        seconds_left: until then.
-        may_outlive_expiry: whether they are used past that while their service is down.
-    """
+    @property
+    def winner(self) -> Step | None:
+        """The member of a chain that had credentials, else the provider itself; None when none had."""
+        return None if self.identity is None else _winner(self.step)
 
-    key: str
-    account: str | None
-    role: str | None
-    source: str | None
-    expiration: datetime | None
-    seconds_left: float | None
-    may_outlive_expiry: bool
+    def __str__(self) -> str:
+        """The tree of the steps, as ``aiocreds explain`` draws it, and what else looks like a mistake."""
+        tree = Tree()
+        return "\n".join((plain(tree.lines(self.step)), *(f"! {tree.shown(text)}" for text in self.warnings)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -277,89 +150,65 @@ class Step:
     steps: tuple[Step, ...]
 
     def walk(self) -> Iterator[Step]:
-        """This step and all in it."""
+        """Iterate over this step and all in it."""
         yield self
         for step in self.steps:
             yield from step.walk()
 
+    def events(self) -> Iterator[Event]:
+        """Iterate over what this step and all in it recorded."""
+        for step in self.walk():
+            for look in step.looked_at:
+                yield from look.events
+
 
 @dataclass(frozen=True, slots=True)
-class Explanation:
-    """What :func:`explain` returns. It holds no secret.
+class Look:
+    """One thing a step looked at.
 
     Attributes:
-        step: what the provider did, with all that was done for it.
-        warnings: what looks like a mistake although it may work: what the winner hides, regions that disagree.
+        place: a variable, a file with its line, a host.
+        events: what happened there; never a value that may be secret.
     """
 
-    step: Step
-    warnings: tuple[str, ...]
+    place: str
+    events: tuple[Event, ...]
 
     @property
-    def identity(self) -> Identity | None:
-        """Whose credentials the provider ends up with; None when there are none."""
-        return self.step.identity
-
-    @property
-    def error(self) -> CredentialsError | None:
-        """Why there are none."""
-        return self.step.error
-
-    def __str__(self) -> str:
-        """The tree of the steps, as ``aiocreds explain`` draws it, and what else looks like a mistake."""
-        drawing = Drawing()
-        return "\n".join((plain(drawing.tree(self.step)), *(f"! {drawing.short(text)}" for text in self.warnings)))
-
-    @property
-    def winner(self) -> Step | None:
-        """The member of a chain that had credentials, else the provider itself; None when nobody had."""
-        return None if self.identity is None else _winner(self.step)
+    def found(self) -> str:
+        """The events in words."""
+        return ", ".join(map(words, self.events))
 
 
-async def explain(provider: Provider | Callable[[], Awaitable[Credentials]]) -> Explanation:
-    """Fetch once, and tell all that was looked at for it.
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """The owner of the credentials that a step brought.
 
-    ::
-
-        explanation = await explain(default_chain())
-        print(explanation)  # the tree
-        for step in explanation.step.walk():
-            print(step.name, step.outcome, step.looked_at)
-
-    The source is asked, whatever is held, and what it brings is kept, as by ``provider.fetch()``. That costs what
-    a fetch costs; when nobody explains, nothing is recorded. A failure is not raised but told.
-
-    Args:
-        provider: or any ``async () -> Credentials``.
-
-    Raises:
-        TypeError: it is something else.
+    Attributes:
+        key: the last four characters of the access key id.
+        account: the account, where the source gives it.
+        role: the role they are of, where the source knows it.
+        source: the stamp of the source they come from, such as ``"ini"``.
+        expiration: when the service stops accepting them; None: never.
+        seconds_left: until then.
+        may_outlive_expiry: whether they are used past that while their service is down.
     """
-    return await explain_step_by_step(as_provider(provider, taker="explain()"), lambda _: None)
+
+    key: str
+    account: str | None
+    role: str | None
+    source: str | None
+    expiration: datetime | None
+    seconds_left: float | None
+    may_outlive_expiry: bool
 
 
-async def explain_step_by_step(provider: Provider, begun: Callable[[Record], object]) -> Explanation:
-    """Explain a provider to who wants to look at it as it goes: ``begun`` is called with what will be explained."""
-    record = tracing.Record(provider.name)
-    for left in reversed(range(AGAIN)):
-        top = tracing.Record(provider.name)
-        begun(top)
-        with tracing.recording(top):
-            try:
-                await provider.fetch()
-            except CredentialsError as error:
-                top.end(error=error)
-        record = top.steps[-1] if top.steps else top
-        if not (record.joined and left):  # a flight that was under way tells nothing: fetch anew behind it
-            break
-    context = provider._context  # noqa: SLF001 - one of us  # pyright: ignore[reportPrivateUsage]
-    step = step_of(record, context.clock)
-    return Explanation(step, tuple(dict.fromkeys(_warnings(step, context))))
+# From what was recorded to data.
 
 
 def step_of(record: Record, clock: Clock) -> Step:
-    """A record as data."""
-    looked_at = [Look(place, found) for place, found in record.looked_at]
+    """Return a record as data."""
+    looked_at = [Look(place, tuple(events)) for place, events in groupby(record.events, attrgetter("place"))]
     inner = record.steps
     name = record.name
     if len(inner) == 1 and name in (inner[0].name, "remote"):
@@ -373,7 +222,7 @@ def step_of(record: Record, clock: Clock) -> Step:
     left = None if record.expiration is None else record.expiration.timestamp() - clock.now()
     identity = None
     if record.key is not None:
-        if role is None:  # a chain knows it from its member
+        if role is None:  # a chain has it from its member
             role = next((it.identity.role for it in steps if it.identity and it.identity.key == record.key), None)
         identity = Identity(
             record.key, record.account, role, record.stamp, record.expiration, left, record.outlives
@@ -392,14 +241,14 @@ def step_of(record: Record, clock: Clock) -> Step:
 
 
 def _winner(step: Step) -> Step:
-    """The member that a chain has its credentials from; of a chain in a chain, its."""
+    """Return the member that a chain has its credentials from; of a chain in a chain, its member."""
     if step.name != "chain":
         return step
     return next((_winner(inner) for inner in step.steps if inner.outcome == "found"), step)
 
 
 def _warnings(step: Step, context: Context) -> Iterator[str]:
-    """What a reader should know besides."""
+    """Return what a reader should know besides."""
     asked = {inner.name: inner.outcome for inner in step.walk() if inner.outcome != "not asked"}
     unasked = {inner.name for inner in step.walk() if inner.outcome == "not asked"}
     winner = _winner(step).name if step.identity is not None else None
@@ -413,30 +262,17 @@ def _warnings(step: Step, context: Context) -> Iterator[str]:
     token = next(filter(context.setting, TOKENS), None)
     if token and not context.setting("AWS_ACCESS_KEY_ID"):
         yield f"{token} is set, and no keys that it could belong to"
-    if winner == "from_env" and any(
-        look.place == TOKENS[0] and look.found != "set" for look in _winner(step).looked_at
-    ):
+    if winner == "from_env" and any(event.kind == "required" for event in _winner(step).events()):
         yield "AWS_ACCESS_KEY_ID is a temporary key (ASIA…), and AWS_SESSION_TOKEN is not set: AWS will refuse it"
     if winner is not None:
         yield from _unused(context, unasked, winner)
     yield from _overridden(step, context)
     yield from _regions(step, context)
-    yield from wrong_clock(step)
-
-
-def _overridden(step: Step, context: Context) -> Iterator[str]:
-    """What has no effect, since something else comes first."""
-    for inner in step.walk():
-        for look in inner.looked_at:
-            if UNUSED in look.found:
-                yield f"{look.place}: {look.found}"
-            if look.place == OLDER_PROFILE:
-                only = f"{OLDER_PROFILE}={look.found} counts here and in boto3; most other SDKs read only {PROFILE}"
-                yield profile_conflict(context) if OVERRIDDEN in look.found else only
+    yield from clock_warning(step)
 
 
 def _unused(context: Context, unasked: set[str], winner: str) -> Iterator[str]:
-    """Sources that are set up and never get their turn."""
+    """Return the sources that are set up and never get their turn."""
     variables = (
         ("from_token_file", "AWS_WEB_IDENTITY_TOKEN_FILE", "the web identity"),
         ("remote", "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI", "the container's role"),
@@ -447,17 +283,20 @@ def _unused(context: Context, unasked: set[str], winner: str) -> Iterator[str]:
             yield f"{variable} is set, and {what} is not used: {winner} comes before it"
 
 
-def wrong_clock(step: Step) -> Iterator[str]:
-    """What a service that was asked thinks of this machine's clock."""
-    for inner in step.walk():
-        for look in inner.looked_at:
-            if look.place == CLOCK:
-                yield f"{CLOCK} is {look.found}: signatures are made with the service's time; set the clock"
-                return
+def _overridden(step: Step, context: Context) -> Iterator[str]:
+    """Return the settings that have no effect, since something else comes first."""
+    for event in step.events():
+        if event.kind != "setting":
+            continue
+        if event.place == OLDER_PROFILE:
+            only = f"{OLDER_PROFILE}={event.value} counts here and in boto3; most other SDKs read only {PROFILE}"
+            yield profile_conflict(context) if event.overridden_by else only
+        elif event.overridden_by:
+            yield f"{event.place}: {words(event)}"
 
 
 def _regions(step: Step, context: Context) -> Iterator[str]:
-    """Regions that disagree: who looks where gets another one."""
+    """Return the regions that disagree: another reader gets another one."""
     region, default = context.setting("AWS_REGION"), context.setting("AWS_DEFAULT_REGION")
     if region and default and region != default:
         yield (
@@ -465,8 +304,213 @@ def _regions(step: Step, context: Context) -> Iterator[str]:
             " boto3"
         )
     variable, named = ("AWS_REGION", region) if region else ("AWS_DEFAULT_REGION", default)
-    for inner in step.walk():
-        for look in inner.looked_at:
-            key, _, value = look.found.partition(" = ")
-            if named and key == "region" and value != named:
-                yield f"{variable}={named} overrides the profile's region {value} ({look.place})"
+    for event in step.events():
+        if named and event.key == "region" and event.value != named:
+            yield f"{variable}={named} overrides the profile's region {event.value} ({event.place})"
+
+
+def clock_warning(step: Step) -> Iterator[str]:
+    """Return what a service that was asked thinks of this machine's clock."""
+    for event in step.events():
+        if event.kind == "clock":
+            yield f"{event.place} is {words(event)}: signatures are made with the service's time; set the clock"
+            return
+
+
+# From data to words.
+
+
+def words(event: Event) -> str:
+    """Return an event in words, without its place."""
+    value, key = event.value or "", event.key
+    if event.kind == "setting":
+        return _setting(event)
+    if event.kind in ("answer", "no answer"):
+        said = f"answered {value}" if event.kind == "answer" else value
+        return f"{said} ({(event.seconds or 0) * 1000:.0f} ms{key and f', attempt {key}'})"
+    if event.kind == "profiles":
+        some = f"{value} profile{'' if value == '1' else 's'}"
+        return "no such file, or no profile in it" if value == "0" else some
+    if event.kind == "section":
+        return f"[{value}]" if (key, value) == ("profile", "default") else f"[{key} {value}]"
+    if event.kind == "service":
+        return f"{key} in {value}{event.overridden_by and f' ({event.overridden_by})'}"
+    if event.kind == "clock":
+        return f"{value.removeprefix('-')} s {'ahead of' if value.startswith('-') else 'behind'} {key}'s"
+    return WORDS[event.kind].format(value=value, key=key)
+
+
+WORDS = {  # of the kinds that need no more than their value and key
+    "required": "not set, and the key is one of those that need it",
+    "switched off": "set: this source is switched off",
+    "missing": "not there",
+    "empty": "empty",
+    "token": "a token",
+    "token without end": "a token that does not say when it ends",
+    "claim": "{key} {value}",
+    "token end": "ending at {value}",
+    "asked": "asked for {value}",
+    "starts": "runs {value}",
+    "prompted": "which asked at the terminal",
+    "exited": "which ended with {key} and printed {value} bytes",
+    "held": "kept from an earlier fetch",
+    "ends": "ends at {value}",
+    "ended": "ended at {value}",
+    "renewed": "renewed until {value}",
+    "winner": "{value} gave the credentials that are held: it alone is asked",
+    "note": "{value}",
+}
+
+
+def _setting(event: Event) -> str:
+    key, value = event.key, event.value
+    if event.overridden_by:
+        if value:
+            return f"{value}, which counts only where {event.overridden_by} is not set"
+        return f"{key} is not used: {event.overridden_by} comes first".lstrip()
+    if value is None:
+        return "not set"
+    if not key:
+        return value or "set"
+    return f"{key} = {value}" if value else f"{key} is set"
+
+
+def title(name: str) -> str:
+    """Return the name of a source in plain words, with that of its function."""
+    if name == "remote":
+        return "container or instance"
+    return f"{NAMES[name]} ({name})" if name in NAMES else name
+
+
+def message(error: CredentialsError | None) -> str:
+    """Return what an error says, without the name of the source."""
+    return "" if error is None else str(error.args[0])
+
+
+def duration(seconds: float) -> str:
+    """Return a time that something took, in words."""
+    return f"{seconds * 1000:.0f} ms" if seconds < 1 else f"{seconds:.1f} s"
+
+
+def ends(identity: Identity) -> str:
+    """Return when credentials end or ended, in words."""
+    if identity.expiration is None or identity.seconds_left is None:
+        return "no expiration known"
+    left, when = identity.seconds_left, f"{identity.expiration:%Y-%m-%d %H:%M} UTC"
+    return f"ends {when} (in {span(left)})" if left > 0 else f"ended {when} ({span(-left)} ago)"
+
+
+def span(seconds: float) -> str:
+    """Return a number of seconds in the unit that a person would choose."""
+    for size, unit in ((86400, "days"), (3600, "h"), (60, "min")):
+        if seconds >= 2 * size:
+            return f"{seconds / size:.0f} {unit}"
+    return f"{seconds:.0f} s"
+
+
+# From data to a tree.
+
+Line = list[tuple[str, str]]  # pieces of text, each with its style
+
+
+class Signs(NamedTuple):
+    """The characters of a tree."""
+
+    branch: str
+    last: str
+    bar: str
+    dots: str
+    outcomes: dict[Outcome, str]
+
+
+PRETTY = Signs("├─ ", "└─ ", "│  ", "…", {"found": "✓", "nothing here": "·", "failed": "✗", "not asked": "○"})
+
+
+def plain(lines: Iterable[Line]) -> str:
+    """Return lines as text without styles."""
+    return "\n".join("".join(text for text, _ in line).rstrip() for line in lines)
+
+
+class Tree:
+    """Draws steps as a tree.
+
+    Args:
+        width: columns.
+        signs: what to draw with.
+    """
+
+    def __init__(self, width: int = WIDTH, signs: Signs = PRETTY) -> None:
+        self.width = max(width, NARROWEST)
+        self.signs = signs
+
+    def shown(self, text: str) -> str:
+        """Return a text without passwords and without what would steer a terminal."""
+        return without_password(printable(text))
+
+    def title(self, step: Step, *, outermost: bool) -> str:
+        """Return the name of a step."""
+        return title(step.name)
+
+    def is_known(self, error: CredentialsError) -> bool:
+        """Return whether a reader has been shown an error already."""
+        return False
+
+    def lines(self, step: Step, above: str = "", first: str = "") -> Iterator[Line]:
+        """Draw a step, what it looked at, and the steps in it."""
+        sign, style = self.signs.outcomes[step.outcome], STYLES[step.outcome]
+        took = "" if step.outcome == "not asked" else f" ({duration(step.seconds)})"
+        name = self.shown(self.title(step, outermost=not first))
+        yield [(first, "dim"), (f"{sign} ", style), (name, "bold"), (f"  {step.outcome}{took}", style)]
+        inside = above + (self.signs.bar if step.steps else "   ")
+        yield from self._looks(step.looked_at, inside)
+        for text, how in self._sentences(step):
+            yield from self.paragraph(text, how, bars=inside, rest="  ")
+        for number, inner in enumerate(step.steps, 1):
+            last = number == len(step.steps)
+            branch = self.signs.last if last else self.signs.branch
+            yield from self.lines(inner, above + ("   " if last else self.signs.bar), above + branch)
+
+    def paragraph(
+        self, text: str, style: str, *, first: str = "", rest: str = "", bars: str = ""
+    ) -> Iterator[Line]:
+        """Draw a text within the margins; ``bars`` come before each of its lines, and keep their own style."""
+        lines = textwrap.wrap(
+            self.shown(text),
+            self.width - len(bars),
+            initial_indent=first,
+            subsequent_indent=rest,
+            break_long_words=False,
+            break_on_hyphens=False,
+        )
+        for line in lines:
+            yield [(bars, "dim"), (line, style)]
+
+    def _looks(self, looks: tuple[Look, ...], inside: str) -> Iterator[Line]:
+        """Draw what a step looked at, in two columns."""
+        places = [CACHED_TOKEN.sub(rf"\1{self.signs.dots}", self.shown(look.place)) for look in looks]
+        column = min(max(map(len, places), default=0), PLACE_WIDTH)
+        for place, look in zip(places, looks, strict=True):
+            room = max(self.width - len(inside) - column - 2, NARROWEST // 2)
+            found = textwrap.wrap(self.shown(look.found), room, break_long_words=False, break_on_hyphens=False)
+            fits = len(place) <= column
+            if not fits:
+                yield [(inside, "dim"), (place, "cyan")]
+            for number, line in enumerate(found):
+                label = place if fits and not number else ""
+                yield [(inside, "dim"), (f"{label:{column}}  ", "cyan"), (line, "")]
+
+    def _sentences(self, step: Step) -> Iterator[tuple[str, str]]:
+        """Return what a step has to say in sentences, each with its style."""
+        if step.identity is not None and step.name != "chain":
+            key, account = step.identity.key, step.identity.account
+            parts = (f"key {key}", account and f"account {account}", ends(step.identity))
+            yield ", ".join(filter(None, parts)), STYLES["found"]
+        error = step.error
+        if error is None or isinstance(error, ChainExhausted):
+            return
+        looks_say_it = step.looked_at and all(
+            event.kind == "setting" and event.value is None for look in step.looked_at for event in look.events
+        )
+        deeper = any(inner.error is not None and message(inner.error) == message(error) for inner in step.steps)
+        if not (self.is_known(error) or looks_say_it or deeper):
+            yield message(error), STYLES[step.outcome]

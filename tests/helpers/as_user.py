@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 ROLE_ARN = f"arn:aws:iam::{ACCOUNT}:role/app"
 LOADED_LATE = (
     *("aiohttp.web", "anyio._backends._asyncio", "cryptography.hazmat.primitives.asymmetric.ec", "argcomplete"),
-    *("cryptography.hazmat.primitives.serialization", "difflib", "encodings.idna", "pwd", "random", "rich.console"),
-    *("resource", "shlex", "ssl", "tempfile", "concurrent.futures.thread", "email.utils", "_strptime", "rich.text"),
+    *("cryptography.hazmat.primitives.serialization", "difflib", "encodings.idna", "pwd", "random"),
+    *("resource", "shlex", "ssl", "tempfile", "concurrent.futures.thread", "email.utils", "_strptime"),
     *("importlib.metadata", "asyncio.staggered", "asyncio.taskgroups", "asyncio.timeouts", "email._parseaddr"),
 )
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.helpers.command import COMMAND, Machine
-from tests.helpers.loopback_aws import Hang, sts_error
+from tests.helpers.loopback_aws import Answer, Hang, sts_error
 from tests.helpers.secret_leaks import MARK, secret
 from tests.helpers.terminal import CTRL_C, at_a_terminal
 
@@ -66,6 +66,20 @@ async def test_found_but_broken(machine: Machine, aws: Loopback) -> None:
 
 
 @pytest.mark.slow
+async def test_an_sts_that_does_not_answer_is_a_warning(machine: Machine, aws: Loopback) -> None:
+    aws.always("/", Answer(status=503))
+    ended = await machine.aiocreds("explain", **keys())
+    assert (ended.status, ended.err) == (0, "")
+    assert ended.out.startswith("✓ environment (from_env) wins: key ****MPLE\n! whose credentials they are is not")
+    assert "\n✗ GetCallerIdentity  failed (" in ended.out
+    assert ended.out.endswith("confirmed  no\n")
+    ended = await machine.aiocreds("explain", "--json", **keys())
+    document = json.loads(ended.out)
+    assert (ended.status, document["exit_status"], document["error"]) == (0, 0, None)
+    assert document["check"]["error"]["type"] == "SourceUnavailable"
+    assert document["warnings"][0].startswith("whose credentials they are is not confirmed: ")
+
+
 async def test_a_warning_is_told_once(machine: Machine) -> None:
     ended = await machine.aiocreds("explain", "--offline", AWS_PROFILE="app", **keys())
     assert ended.err == ""
@@ -241,13 +255,14 @@ async def test_nobody_at_a_terminal_is_told_nothing(machine: Machine, aws: Loopb
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("unwanted", [{}, {"NO_COLOR": "1"}, {"TERM": "dumb"}])
 @pytest.mark.skipif(sys.platform == "win32", reason="there are no pseudo-terminals")
-def test_a_terminal_gets_colours(home: Path) -> None:
+def test_a_terminal_gets_colours(unwanted: dict[str, str], home: Path) -> None:
     import pty
     import subprocess
 
     master, slave = pty.openpty()
-    machine = Machine(home, {"TERM": "xterm-256color", "COLUMNS": "80", **keys()})
+    machine = Machine(home, {"TERM": "xterm-256color", "COLUMNS": "80", **keys(), **unwanted})
     command = [sys.executable, "-W", "error", "-m", "aiocreds", "explain", "--offline"]
     with subprocess.Popen(command, stdout=slave, stderr=slave, stdin=slave, env=machine.variables) as process:
         os.close(slave)
@@ -260,5 +275,7 @@ def test_a_terminal_gets_colours(home: Path) -> None:
         finally:
             os.close(master)
     assert process.returncode == 0
-    assert "\x1b[1;32m✓ environment (from_env) wins: key ****MPLE" in out.decode()
+    assert "✓ environment (from_env) wins: key ****MPLE" in out.decode()
+    assert ("\x1b[1;32m✓ environment" in out.decode()) is not bool(unwanted)
+    assert ("\x1b" in out.decode()) is not bool(unwanted)
     assert MARK not in out.decode()

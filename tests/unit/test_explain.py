@@ -5,9 +5,9 @@ from __future__ import annotations
 import argparse
 import asyncio
 import hashlib
-import io
 import json
 import os
+import re
 import sys
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
@@ -171,6 +171,31 @@ async def test_a_wrapping_that_is_of_no_interest_is_left_out(context: Context, e
     assert len(list(explanation.step.walk())) == 5
     assert explanation.winner is not None
     assert explanation.winner.name == "from_env"
+
+
+async def test_events_are_data_and_words_come_last(home: Path, aws: Loopback) -> None:
+    config, pair = home / ".aws/config", f"aws_access_key_id = {KEY}\naws_secret_access_key = {secret()}\n"
+    config.write_text(f"[profile app]\nrole_arn = {ROLE}-2\nsource_profile = app\nregion = eu-west-1\n{pair}")
+    (home / ".aws/credentials").write_text(f"[app]\nrole_arn = {ROLE}\n")
+    explanation = await explain(from_ini("app", context=Context({**aws.environ, "AWS_PROFILE": "x"}, home=home)))
+    events = [(it.kind, it.place.rpartition("/")[2], it.key, it.value) for it in explanation.step.events()]
+    assert events[:6] == [
+        ("profiles", "config", "", "1"),
+        ("profiles", "credentials", "", "1"),
+        ("section", "credentials:1", "profile", "app"),
+        ("setting", "credentials:2", "role_arn", ROLE),
+        ("setting", "config:3", "source_profile", "app"),
+        ("setting", "config:4", "region", "eu-west-1"),
+    ]
+    hidden = [(it.place, it.overridden_by) for it in explanation.step.events() if it.key == "role_arn"][1:]
+    assert hidden[0] == (f"{config}:2", f"{home}/.aws/credentials:2")
+    assert [it.value for it in explanation.step.events() if it.key == "aws_secret_access_key"] == [""]
+    answer = next(it for it in explanation.step.events() if it.kind == "answer")
+    assert (answer.value, answer.key) == ("200", "")
+    assert answer.seconds is not None
+    words = [look.found for look in explanation.step.looked_at]
+    assert words[:4] == ["1 profile", "1 profile", "[profile app]", f"role_arn = {ROLE}"]
+    assert f"role_arn is not used: {home}/.aws/credentials:2 comes first" in words
 
 
 # A provider that is in use.
@@ -507,20 +532,14 @@ async def test_no_file_steers_the_terminal(home: Path) -> None:
     assert text.replace("\n", "").isprintable()
 
 
-@pytest.mark.parametrize("rich", [True, False])
-def test_a_terminal_gets_the_same_words(
-    rich: bool, context: Context, environ: dict[str, str], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_terminal_gets_the_same_words(context: Context, environ: dict[str, str]) -> None:
     keys(environ)
     environ["AWS_PROFILE"] = "[bold]x[/bold]"
     report = asyncio.run(command.examine(offline=True, context=context))
-    out = io.StringIO()
-    monkeypatch.setattr(sys, "stdout", out)
-    if not rich:
-        monkeypatch.setitem(sys.modules, "rich.console", None)
-    report.show(100)
-    assert out.getvalue().splitlines() == report.text(100, encoding=None).splitlines()
-    assert "[bold]x[/bold]" in out.getvalue()
+    coloured = report.text(100, colours=True)
+    assert re.sub(r"\x1b\[[\d;]+m", "", coloured).splitlines() == report.text(100).splitlines()
+    assert coloured.startswith("\x1b[1;32m✓ environment (from_env) wins")
+    assert "[bold]x[/bold]" in coloured
 
 
 async def test_a_person_is_asked_for_a_code() -> None:

@@ -235,7 +235,7 @@ class ServiceClient(NamedTuple):
                 self.service, environ=around.context.environ, profile=profile, services=around.config.services
             )
             custom = setting and setting.place
-        tracing.note(endpoint.host, f"{self.service} in {self.region}{f' ({custom})' if custom else ''}")
+        tracing.note(endpoint.host, self.region, kind="service", key=self.service, overridden_by=custom or "")
 
     def refuse_expired(self, credentials: Credentials, response: Response, asked: float, *, origin: str) -> None:
         """Check that the credentials in an answer are still good; by the sender's clock where ours says no.
@@ -287,7 +287,7 @@ class ServiceClient(NamedTuple):
             return
         self.around.context.clock.adopt(tried)
         if skew := tried.offset:
-            tracing.note(CLOCK, f"{abs(skew):.0f} s {'behind' if skew > 0 else 'ahead of'} {response.host}'s")
+            tracing.note(CLOCK, f"{skew:.0f}", kind="clock", key=response.host)
 
 
 @lru_cache(maxsize=4)

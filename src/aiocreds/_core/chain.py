@@ -59,7 +59,7 @@ class Chain(Provider):
 
     async def _walk(self) -> Credentials:
         if self._winner is not None and self._clock.now() < self._state.expires_at:
-            tracing.note("memory", f"{self._winner.name} gave the credentials that are held: it alone is asked")
+            tracing.note("memory", self._winner.name, kind="winner")
             return await self._winner.fetch()
         attempts: list[CredentialsError] = []
         for number, member in enumerate(self._members, 1):

@@ -173,7 +173,7 @@ class Provider:
         ):
             if (record := tracing.current()) is not None and now < state.advisory_at:
                 held = record.begin(self.name)
-                held.note("memory", "kept from an earlier fetch")
+                held.note("memory", kind="held")
                 held.end(state.credentials)
             return await self()
         call = await self._wait()

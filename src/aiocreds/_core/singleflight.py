@@ -152,7 +152,7 @@ class SharedCall:
         self.done = True
         on_done(self)
         if self.record is not None:
-            self.record.landed(self.credentials, self.error)
+            self.record.settle(self.credentials, self.error)
             self.record = None
         for waiter in self._waiters:
             _wake_here(waiter)

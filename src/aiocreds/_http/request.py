@@ -351,9 +351,11 @@ async def persist(call: Call, lease: Lease) -> Response | SourceUnavailable:
             # No path: that of an ECS task's credentials is as good as a password.
             logger.debug("%s %s: %s (%.0f ms, %s)", call.method, call.host, said, took, tries)
         if tracing.current() is not None:
-            said = f"answered {outcome.status}" if isinstance(outcome, Response) else outcome.what
-            tries = f", attempt {attempt} of {call.attempts}" if attempt > 1 else ""
-            tracing.note(call.host, f"{said} ({(loop.time() - started) * 1000:.0f} ms{tries})")
+            tries, took = f"{attempt} of {call.attempts}" if attempt > 1 else "", loop.time() - started
+            if isinstance(outcome, Response):
+                tracing.note(call.host, str(outcome.status), kind="answer", key=tries, seconds=took)
+            else:
+                tracing.note(call.host, outcome.what, kind="no answer", key=tries, seconds=took)
         if attempt >= call.attempts or (pause := _pause(call, outcome, attempt)) is None:
             return outcome if isinstance(outcome, Response) else to_error(call, outcome, attempt, answered=answered)
         await asyncio.sleep(pause)

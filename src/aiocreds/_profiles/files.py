@@ -96,7 +96,7 @@ def _warn_of_unread(context: Context, config: SharedConfig) -> None:
         if fault and cache.get(key) != why:
             logger.warning("%s. Going on without what it says of regions, endpoints and the like", why)
         if fault:
-            tracing.note(path, "cannot be read, and is done without")
+            tracing.note(path, "cannot be read, and is done without", kind="note")
         cache[key] = why
 
 

@@ -202,9 +202,9 @@ def tell(path: str, end: float, now: float, word: str = "") -> None:
     if tracing.current() is None:
         return
     if end == -inf:
-        tracing.note(path, "holds no token that says when it ends")
+        tracing.note(path, "holds no token that says when it ends", kind="note")
         return
-    tracing.note(path, f"{word or ('ends at' if end > now else 'ended at')} {utc(end)}")
+    tracing.note(path, utc(end), kind="renewed" if word else "ends" if end > now else "ended")
     tracing.note_end(moment(end))  # Go writes the year 1 for no time at all
 
 

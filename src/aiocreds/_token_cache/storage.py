@@ -176,16 +176,16 @@ async def read(path: str) -> Document | None:
     try:
         document = await threads.submit(look, path)
     except (FileNotFoundError, NotADirectoryError):
-        tracing.note(path, "not there")
+        tracing.note(path, kind="missing")
         return None
     except OSError as error:
         reason, theirs = (error.strerror or type(error).__name__).lower(), error.errno in THEIRS
     else:
         if document is None:
-            tracing.note(path, "holds no JSON object")
+            tracing.note(path, "holds no JSON object", kind="note")
             return None
         for exposure in document.exposures:
-            tracing.note(path, exposure)
+            tracing.note(path, exposure, kind="note")
         return document
     if theirs:
         raise InvalidConfiguration(

@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-import re
+import os
 import shutil
 import sys
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from aiocreds._aws import sts
 from aiocreds._aws.client import ClientConfig, ConfigScope, ServiceClient, region_for
@@ -18,22 +18,18 @@ from aiocreds._base import tracing
 from aiocreds._base.foreground import is_asking
 from aiocreds._core.context import DEFAULT, Context
 from aiocreds._explain import (
+    PRETTY,
     WIDTH,
-    Drawing,
-    Explanation,
-    Identity,
-    Line,
-    Look,
-    Step,
+    Signs,
+    Tree,
+    clock_warning,
     ends,
     explain_step_by_step,
-    left_of,
     message,
     plain,
-    signs_in,
+    span,
     step_of,
     title,
-    wrong_clock,
 )
 from aiocreds._profiles import load, profile_name
 from aiocreds.cli._common import add_profile, asking_for
@@ -45,6 +41,7 @@ from aiocreds.errors import (
     InvalidConfiguration,
     LoginRequired,
     ServiceRefused,
+    SourceUnavailable,
 )
 from aiocreds.sources.default import default_chain
 from aiocreds.sources.process import USUAL_TIMEOUT
@@ -55,126 +52,24 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from aiocreds._core.provider import Provider
-    from aiocreds._explain import Step
+    from aiocreds._explain import Explanation, Identity, Line, Step
     from aiocreds.credentials import Credentials
 
-TELLING = re.compile(r"\d+ profiles?|.*\banswered \d.*")  # there is something, although it is no credentials
+FOUND, NONE_FOUND, BROKEN = 0, 1, 2
+SILENCE = 1.0  # seconds after which a person wants to know what is going on
+LOOKED_AT = 0.1  # seconds from one look at that to the next
 NO_REGION = "none is set: write one into the profile, or set AWS_REGION"
 REMEDY = (
     "On a laptop, sign in with aws login, or run aws configure sso where your organization has IAM Identity Center;"
     " or set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY. On AWS, give the instance, task or pod a role."
 )
-
-
-def draw(report: Report, width: int, *, encoding: str | None) -> Iterator[Line]:
-    """The report, line by line; what is wrong comes first."""
-    drawing = _Drawing(report, width, encoding)
-    yield from drawing.verdict()
-    yield []
-    yield from drawing.tree(report.explanation.step)
-    if report.check is not None:
-        yield from drawing.tree(report.check)
-    if rows := list(drawing.rows()):
-        yield []
-        yield from rows
-
-
-class _Drawing(Drawing):
-    def __init__(self, report: Report, width: int, encoding: str | None) -> None:
-        chain = "default chain" if report.default else "chain"
-        super().__init__(width, signs_in(encoding), home=report.home, above=report.error, chain=chain)
-        self.report = report
-
-    def verdict(self) -> Iterator[Line]:
-        """What is wrong, or who wins; and what else is remarkable."""
-        report, error = self.report, self.report.error
-        identity, winner = report.explanation.identity, report.explanation.winner
-        sign = self.signs.outcomes["found" if error is None else "failed"]
-        if error is None and identity is not None and winner is not None:
-            text = f"{title(winner.name)} wins: {self.who()}"
-        elif identity is not None and winner is not None:
-            trouble = (
-                "STS does not accept them" if isinstance(error, ServiceRefused) else "they could not be checked"
-            )
-            text = f"{title(winner.name)} has credentials ({identity.key}), but {trouble}: {error}"
-        else:
-            text = _cause(error, report.explanation.step)
-        style = "bold green" if error is None else "bold red"
-        yield from self.paragraph(text, style, first=f"{sign} ", rest="  ")
-        if report.default and isinstance(error, ChainExhausted) and not _hints(report.explanation.step):
-            yield from self.paragraph(REMEDY, "", first="  ", rest="  ")
-        for warning in report.warnings:
-            yield from self.paragraph(warning, "yellow", first="! ", rest="  ")
-
-    def who(self) -> str:
-        identity, caller = self.report.explanation.identity, self.report.caller
-        if identity is None:
-            return ""
-        arn = caller.arn if caller else identity.role
-        account = None if caller else identity.account
-        left = "" if identity.seconds_left is None else left_of(identity.seconds_left)
-        return ", ".join(filter(None, (arn, account and f"account {account}", f"key {identity.key}", left)))
-
-    def rows(self) -> Iterator[Line]:
-        """Whose credentials they are, and the region that goes with them."""
-        identity, caller, region = self.report.explanation.identity, self.report.caller, self.report.region
-        found: list[tuple[str, str | None]] = []
-        if identity is not None:
-            when = ends(identity)
-            if identity.seconds_left is not None and identity.may_outlive_expiry:
-                when += ", and may be used past that while the service is down"
-            found += [
-                ("account", caller.account if caller else identity.account),
-                ("identity", caller.arn if caller else None),
-                ("role", identity.role),
-                ("key", identity.key),
-                ("source", identity.source),
-                ("expires", when.removeprefix("ends ").removeprefix("ended ")),
-            ]
-        if region is not None:
-            found.append(("region", f"{region.found} ({region.place})" if region.found else NO_REGION))
-        if identity is not None:
-            unasked = "no: GetCallerIdentity was not called (--offline)" if not self.report.check else "no"
-            found.append(("confirmed", "by GetCallerIdentity" if caller else unasked))
-        for name, value in found:
-            if value:
-                yield from self.paragraph(value, "", first=f"{name:9}  ", rest=" " * 11)
-
-
-def _cause(error: CredentialsError | None, step: Step) -> str:
-    if isinstance(error, ChainExhausted):
-        asked = sum(inner.outcome != "not asked" for inner in step.steps)
-        return f"no credentials: none of the {asked} sources has any{''.join(_hints(step))}"
-    if isinstance(error, CredentialsNotFound):
-        return f"no credentials: {_told(error)}"
-    return "" if error is None else _told(error)
-
-
-def _hints(step: Step) -> list[str]:
-    """What the sources say that found something, although it is no credentials."""
-    return [
-        f"; {_told(it.error)}"
-        for it in step.steps
-        if it.error is not None and any(TELLING.fullmatch(look.found) for look in it.looked_at)
-    ]
-
-
-def _told(error: CredentialsError) -> str:
-    """What an error says, with its source in plain words."""
-    return f"{title(error.provider)}: {message(error)}" if error.provider else str(error)
-
-
-FOUND, NONE_FOUND, BROKEN = 0, 1, 2
-SILENCE = 1.0  # seconds after which a person wants to know what is going on
-LOOKED_AT = 0.1  # seconds from one look at that to the next
-
 EXAMPLE = """\
 example:
   aiocreds explain app
   aiocreds explain --provider myapp.aws:provider
 
 exit status:
-  0  credentials were found, and STS knows them (with --offline: were found)
+  0  credentials were found, and STS knows them (with --offline, or where STS does not answer: were found)
   1  no source has any
   2  a source is set up but fails, or STS does not accept what it gave
 
@@ -228,10 +123,10 @@ def run(arguments: Namespace) -> int:
         )
     if arguments.json:
         print(json.dumps(report.document(), indent=2))
-    elif sys.stdout.isatty():
-        report.show(shutil.get_terminal_size().columns)
     else:
-        print(report.text(WIDTH, encoding=sys.stdout.encoding))
+        seen = sys.stdout.isatty()
+        width = shutil.get_terminal_size().columns if seen else WIDTH
+        print(report.text(width, encoding=sys.stdout.encoding, colours=seen and _has_colours()))
     return report.code
 
 
@@ -243,15 +138,15 @@ async def examine(
     process_timeout: float = USUAL_TIMEOUT,
     context: Context = DEFAULT,
 ) -> Report:
-    """Walk a provider or the default chain, and unless ``offline`` ask STS about what it brought."""
+    """Fetch from a provider or the default chain, and unless ``offline`` ask STS about what it brought."""
     default = provider is None
     if provider is None:
         mfa_code = ask_for_code if sys.stdin.isatty() else nobody
         provider = default_chain(profile, mfa_code=mfa_code, process_timeout=process_timeout, context=context)
     else:
         context = provider._context  # noqa: SLF001 - one of us  # pyright: ignore[reportPrivateUsage]
-    with _listening() as logged:
-        async with context, _telling_who_is_asked() as watch:
+    with _warnings() as logged:
+        async with context, _progress() as watch:
             explanation = await explain_step_by_step(provider, watch)
             caller = check = None
             if explanation.identity is not None and not offline:
@@ -260,71 +155,94 @@ async def examine(
     return Report(explanation, caller, check, context.home_folder(), tuple(logged), region, default)
 
 
-@asynccontextmanager
-async def _telling_who_is_asked() -> AsyncIterator[Callable[[tracing.Record], None]]:
-    """Tell a person who looks at an empty terminal for a second whom the record that is given waits for."""
-    records: list[tracing.Record] = []
+class Region(NamedTuple):
+    """A region, and what sets it."""
 
-    async def tell() -> None:
-        loop = asyncio.get_running_loop()
-        last, since = "", loop.time()
-        while True:
-            await asyncio.sleep(LOOKED_AT)
-            if is_asking():  # and the cursor stands behind the question
-                since = loop.time()
-            if not records or loop.time() - since < SILENCE:
-                continue
-            step = records[-1].under_way()
-            who = title(step.name) + (f", {step.looked_at[-1][0]}" if step.looked_at else "")
-            if who != last:
-                complain("explain", f"waiting for {who}; Ctrl-C stops")
-                last, since = who, loop.time()
-
-    task = asyncio.create_task(tell()) if sys.stderr.isatty() else None
-    try:
-        yield records.append
-    finally:
-        if task is not None:
-            task.cancel()
-            await asyncio.wait([task])
+    name: str
+    place: str
 
 
-async def _region(profile: str | None, context: Context) -> Look | None:
-    """The region that clients use, and where it is from; None when nobody can tell."""
-    for variable in ("AWS_REGION", "AWS_DEFAULT_REGION"):
-        if region := context.setting(variable):
-            return Look(variable, region)
-    try:
-        section = (await load(context)).profile(profile_name(context, profile))
-    except CredentialsError:
-        return None
-    if section is not None and (region := section.get("region")):
-        return Look(section.where("region"), region)
-    return Look("", "")
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What is shown.
+
+    Attributes:
+        explanation: of the chain.
+        caller: whose credentials they are, as STS says.
+        check: how asking STS went; None when it was not asked.
+        home: the folder that ``~`` stands for.
+        logged: what the library warned of meanwhile.
+        region: where clients look for services; empty when none is set, None when nothing can be read.
+        default: whether it is the default chain that is explained.
+    """
+
+    explanation: Explanation
+    caller: sts.Caller | None
+    check: Step | None
+    home: str
+    logged: tuple[str, ...] = ()
+    region: Region | None = None
+    default: bool = True
+
+    @property
+    def error(self) -> CredentialsError | None:
+        """What is wrong with the credentials."""
+        if self.explanation.error is None and self.check is not None and self.unchecked is None:
+            return self.check.error
+        return self.explanation.error
+
+    @property
+    def unchecked(self) -> SourceUnavailable | None:
+        """Why STS gave no answer; what it would say is unknown."""
+        error = self.check and self.check.error
+        return error if isinstance(error, SourceUnavailable) else None
+
+    @property
+    def warnings(self) -> list[str]:
+        """What looks like a mistake although it may work."""
+        found = [*self.explanation.warnings, *self.logged]
+        if self.unchecked is not None:
+            found.append(f"whose credentials they are is not confirmed: {self.unchecked}")
+        if self.check is not None:
+            found += clock_warning(self.check)
+        return list(dict.fromkeys(found))
+
+    @property
+    def code(self) -> int:
+        """The exit status."""
+        if self.error is None:
+            return FOUND
+        return NONE_FOUND if isinstance(self.error, CredentialsNotFound) else BROKEN
+
+    def text(self, width: int, *, encoding: str | None = "utf-8", colours: bool = False) -> str:
+        """Return the report as a person reads it."""
+        lines = _draw(self, width, encoding=encoding)
+        return "\n".join(map(_coloured, lines)) if colours else plain(lines)
+
+    def document(self) -> dict[str, Any]:
+        """Return the report as JSON. ``version`` changes when a field goes or changes its meaning."""
+        winner = self.explanation.winner
+        return {
+            "version": 1,
+            "exit_status": self.code,
+            "winner": None if winner is None else winner.name,
+            "identity": _identity(self.explanation.identity),
+            "caller": None if self.caller is None else self.caller._asdict(),
+            "region": self.region._asdict() if self.region is not None and self.region.name else None,
+            "error": _error(self.error),
+            "warnings": self.warnings,
+            "step": _step(self.explanation.step),
+            "check": None if self.check is None else _step(self.check),
+        }
 
 
-@contextmanager
-def _listening() -> Iterator[list[str]]:
-    """Collect what the library warns of in the log, to be shown in its place."""
-    logged: list[str] = []
-
-    class Listener(logging.Handler):
-        def emit(self, record: logging.LogRecord) -> None:
-            if record.name != "aiocreds.sources.default":  # what it warns of, an explanation says, too
-                logged.append(record.getMessage())
-
-    logger, listener = logging.getLogger("aiocreds"), Listener(logging.WARNING)
-    logger.addHandler(listener)
-    try:
-        yield logged
-    finally:
-        logger.removeHandler(listener)
+# What is asked and heard meanwhile.
 
 
 async def _caller(
     credentials: Credentials, profile: str | None, context: Context, watch: Callable[[tracing.Record], None]
 ) -> tuple[sts.Caller | None, Step]:
-    """Whose credentials they are, as STS says, and how that went."""
+    """Return whose credentials they are, as STS says, and how that went."""
     record, caller = tracing.Record("GetCallerIdentity"), None
     watch(record)
     with tracing.recording(record):
@@ -340,81 +258,68 @@ async def _caller(
     return caller, step_of(record, context.clock)
 
 
-@dataclass(frozen=True, slots=True)
-class Report:
-    """What is shown.
+async def _region(profile: str | None, context: Context) -> Region | None:
+    """Return the region that clients use; None when the files that would name it cannot be read."""
+    for variable in ("AWS_REGION", "AWS_DEFAULT_REGION"):
+        if region := context.setting(variable):
+            return Region(region, variable)
+    try:
+        section = (await load(context)).profile(profile_name(context, profile))
+    except CredentialsError:
+        return None
+    if section is not None and (region := section.get("region")):
+        return Region(region, section.where("region"))
+    return Region("", "")
 
-    Attributes:
-        explanation: of the chain.
-        caller: whose credentials they are, as STS says.
-        check: how asking STS went; None when it was not asked.
-        home: the folder that ``~`` stands for.
-        logged: what the library warned of meanwhile.
-        region: where clients look for services, and what says so; None when nobody can tell.
-        default: whether it is the default chain that is explained.
-    """
 
-    explanation: Explanation
-    caller: sts.Caller | None
-    check: Step | None
-    home: str
-    logged: tuple[str, ...] = ()
-    region: Look | None = None
-    default: bool = True
+@contextmanager
+def _warnings() -> Iterator[list[str]]:
+    """Collect what the library warns of in the log, to be shown in its place."""
+    logged: list[str] = []
 
-    @property
-    def error(self) -> CredentialsError | None:
-        """What is wrong."""
-        if self.explanation.error is None and self.check is not None:
-            return self.check.error
-        return self.explanation.error
+    class Collector(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            if record.name != "aiocreds.sources.default":  # an explanation says that, too
+                logged.append(record.getMessage())
 
-    @property
-    def warnings(self) -> list[str]:
-        """What looks like a mistake although it may work."""
-        found = list(dict.fromkeys((*self.explanation.warnings, *self.logged)))
-        return found + [text for text in wrong_clock(self.check) if text not in found] if self.check else found
+    logger, collector = logging.getLogger("aiocreds"), Collector(logging.WARNING)
+    logger.addHandler(collector)
+    try:
+        yield logged
+    finally:
+        logger.removeHandler(collector)
 
-    @property
-    def code(self) -> int:
-        """The exit status."""
-        if self.error is None:
-            return FOUND
-        return NONE_FOUND if isinstance(self.error, CredentialsNotFound) else BROKEN
 
-    def text(self, width: int, *, encoding: str | None = "utf-8") -> str:
-        """The report as plain text."""
-        return plain(draw(self, width, encoding=encoding))
+@asynccontextmanager
+async def _progress() -> AsyncIterator[Callable[[tracing.Record], None]]:
+    """Tell a person who looks at an empty terminal for a second what the given record waits for."""
+    records: list[tracing.Record] = []
 
-    def show(self, width: int) -> None:
-        """Draw the report on a terminal."""
-        try:
-            from rich.console import Console
-            from rich.text import Text
-        except ImportError:
-            print(self.text(width, encoding=sys.stdout.encoding))
-            return
-        console = Console(highlight=False, soft_wrap=True)
-        for line in draw(self, width, encoding=sys.stdout.encoding):
-            console.print(Text.assemble(*line))
+    async def report() -> None:
+        loop = asyncio.get_running_loop()
+        last, since = "", loop.time()
+        while True:
+            await asyncio.sleep(LOOKED_AT)
+            if is_asking():  # and the cursor stands behind the question
+                since = loop.time()
+            if not records or loop.time() - since < SILENCE:
+                continue
+            step = records[-1].under_way()
+            where = title(step.name) + (f", {step.events[-1].place}" if step.events else "")
+            if where != last:
+                complain("explain", f"waiting for {where}; Ctrl-C stops")
+                last, since = where, loop.time()
 
-    def document(self) -> dict[str, Any]:
-        """The report as JSON. ``version`` changes when a field goes or changes its meaning."""
-        winner = self.explanation.winner
-        return {
-            "version": 1,
-            "exit_status": self.code,
-            "winner": None if winner is None else winner.name,
-            "identity": _identity(self.explanation.identity),
-            "caller": None if self.caller is None else self.caller._asdict(),
-            "region": {"name": self.region.found, "place": self.region.place}
-            if self.region is not None and self.region.found
-            else None,
-            "error": _error(self.error),
-            "warnings": self.warnings,
-            "step": _step(self.explanation.step),
-            "check": None if self.check is None else _step(self.check),
-        }
+    task = asyncio.create_task(report()) if sys.stderr.isatty() else None
+    try:
+        yield records.append
+    finally:
+        if task is not None:
+            task.cancel()
+            await asyncio.wait([task])
+
+
+# As JSON.
 
 
 def _step(step: Step) -> dict[str, Any]:
@@ -448,7 +353,7 @@ def _identity(identity: Identity | None) -> dict[str, Any] | None:
 def _error(error: CredentialsError | None) -> dict[str, Any] | None:
     if error is None:
         return None
-    told: dict[str, Any] = {
+    document: dict[str, Any] = {
         "type": type(error).__name__,
         "provider": error.provider,
         "message": str(error),
@@ -457,11 +362,164 @@ def _error(error: CredentialsError | None) -> dict[str, Any] | None:
         "notes": list(getattr(error, "__notes__", ())),
     }
     if isinstance(error, ServiceRefused):
-        told["code"] = error.code or None
+        document["code"] = error.code or None
     elif isinstance(error, LoginRequired):
-        told["command"] = error.command or None
-    return told
+        document["command"] = error.command or None
+    return document
 
 
 def _when(at: datetime | None) -> str | None:
     return None if at is None else at.isoformat()
+
+
+# As text.
+
+ASCII = Signs("|- ", "`- ", "|  ", "...", {"found": "+", "nothing here": "-", "failed": "x", "not asked": "o"})
+CODES = {"bold": "1", "dim": "2", "red": "31", "green": "32", "yellow": "33", "cyan": "36"}
+
+
+def _draw(report: Report, width: int, *, encoding: str | None) -> Iterator[Line]:
+    """Draw the report, line by line; what is wrong comes first."""
+    drawing = _Drawing(report, width, encoding)
+    yield from drawing.verdict()
+    yield []
+    yield from drawing.lines(report.explanation.step)
+    if report.check is not None:
+        yield from drawing.lines(report.check)
+    if rows := list(drawing.rows()):
+        yield []
+        yield from rows
+
+
+class _Drawing(Tree):
+    """The tree of the command: with the user's ``~``, in what the terminal can show, without what stands above."""
+
+    def __init__(self, report: Report, width: int, encoding: str | None) -> None:
+        super().__init__(width, _signs_in(encoding))
+        self.report = report
+        self.home = report.home.rstrip("/\\")
+
+    def shown(self, text: str) -> str:
+        text = super().shown(text)
+        if self.home:
+            text = text.replace(f"{self.home}/", "~/")
+        if self.signs is PRETTY:
+            return text
+        return text.replace("…", "...").replace("→", "->").encode("ascii", "replace").decode()
+
+    def title(self, step: Step, *, outermost: bool) -> str:
+        if step.name == "chain" and outermost and self.report.default:
+            return "default chain"
+        return super().title(step, outermost=outermost)
+
+    def is_known(self, error: CredentialsError) -> bool:
+        above = self.report.error or self.report.unchecked
+        return message(error) == message(above)
+
+    def verdict(self) -> Iterator[Line]:
+        """Draw what is wrong, or who wins; and what else is remarkable."""
+        report, error = self.report, self.report.error
+        identity, winner = report.explanation.identity, report.explanation.winner
+        sign = self.signs.outcomes["found" if error is None else "failed"]
+        if error is None and identity is not None and winner is not None:
+            text = f"{title(winner.name)} wins: {self._owner()}"
+        elif identity is not None and winner is not None:
+            trouble = (
+                "STS does not accept them" if isinstance(error, ServiceRefused) else "they could not be checked"
+            )
+            text = f"{title(winner.name)} has credentials ({identity.key}), but {trouble}: {error}"
+        else:
+            text = _cause(error, report.explanation.step)
+        style = "bold green" if error is None else "bold red"
+        yield from self.paragraph(text, style, first=f"{sign} ", rest="  ")
+        if report.default and isinstance(error, ChainExhausted) and not _hints(report.explanation.step):
+            yield from self.paragraph(REMEDY, "", first="  ", rest="  ")
+        for warning in report.warnings:
+            yield from self.paragraph(warning, "yellow", first="! ", rest="  ")
+
+    def rows(self) -> Iterator[Line]:
+        """Draw whose credentials they are, and the region that goes with them."""
+        identity, caller, region = self.report.explanation.identity, self.report.caller, self.report.region
+        found: list[tuple[str, str | None]] = []
+        if identity is not None:
+            when = ends(identity)
+            if identity.seconds_left is not None and identity.may_outlive_expiry:
+                when += ", and may be used past that while the service is down"
+            found += [
+                ("account", caller.account if caller else identity.account),
+                ("identity", caller.arn if caller else None),
+                ("role", identity.role),
+                ("key", identity.key),
+                ("source", identity.source),
+                ("expires", when.removeprefix("ends ").removeprefix("ended ")),
+            ]
+        if region is not None:
+            found.append(("region", f"{region.name} ({region.place})" if region.name else NO_REGION))
+        if identity is not None:
+            unasked = "no: GetCallerIdentity was not called (--offline)" if not self.report.check else "no"
+            found.append(("confirmed", "by GetCallerIdentity" if caller else unasked))
+        for name, value in found:
+            if value:
+                yield from self.paragraph(value, "", first=f"{name:9}  ", rest=" " * 11)
+
+    def _owner(self) -> str:
+        identity, caller = self.report.explanation.identity, self.report.caller
+        if identity is None:
+            return ""
+        arn = caller.arn if caller else identity.role
+        account = None if caller else identity.account
+        seconds, left = identity.seconds_left, ""
+        if seconds is not None:
+            left = f"{span(seconds)} left" if seconds > 0 else f"expired {span(-seconds)} ago"
+        return ", ".join(filter(None, (arn, account and f"account {account}", f"key {identity.key}", left)))
+
+
+def _cause(error: CredentialsError | None, step: Step) -> str:
+    if isinstance(error, ChainExhausted):
+        asked = sum(inner.outcome != "not asked" for inner in step.steps)
+        return f"no credentials: none of the {asked} sources has any{''.join(_hints(step))}"
+    if isinstance(error, CredentialsNotFound):
+        return f"no credentials: {_with_source(error)}"
+    return "" if error is None else _with_source(error)
+
+
+def _hints(step: Step) -> list[str]:
+    """Return what the sources say that found something, although it is no credentials."""
+    return [f"; {_with_source(it.error)}" for it in step.steps if it.error is not None and _found_something(it)]
+
+
+def _found_something(step: Step) -> bool:
+    return any(
+        event.kind == "answer" or (event.kind == "profiles" and event.value != "0")
+        for look in step.looked_at
+        for event in look.events
+    )
+
+
+def _with_source(error: CredentialsError) -> str:
+    """Return what an error says, with its source in plain words."""
+    return f"{title(error.provider)}: {message(error)}" if error.provider else str(error)
+
+
+def _signs_in(encoding: str | None) -> Signs:
+    """Return the signs that an encoding has."""
+    try:
+        "├─└│✓✗·○…→".encode(encoding or "ascii")
+    except (UnicodeEncodeError, LookupError):
+        return ASCII
+    return PRETTY
+
+
+def _has_colours() -> bool:
+    """Return whether the terminal understands them and its user wants them, see https://no-color.org."""
+    if os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb":
+        return False
+    return sys.platform != "win32" or "WT_SESSION" in os.environ  # older consoles would print the codes
+
+
+def _coloured(line: Line) -> str:
+    """Return a line with its styles as a terminal understands them."""
+    return "".join(
+        f"\x1b[{';'.join(CODES[word] for word in style.split())}m{text}\x1b[0m" if style and text.strip() else text
+        for text, style in line
+    )

@@ -30,7 +30,6 @@ COMMANDS = {
     "exec": "run a command with credentials",
     "serve": "serve credentials to every AWS SDK on this machine",
 }
-OF_THE_EXTRA = ("rich", "argcomplete")
 NOT_FOUND, BROKEN = 1, 2
 EXAMPLE = """\
 example:
@@ -112,14 +111,10 @@ def _run(arguments: argparse.Namespace) -> int:
         complain(arguments.command, f"{error.filename or 'stdout'}: {error.strerror or error}")
         discard(sys.stdout)
         return BROKEN
-    except Exception as error:  # noqa: BLE001 - 1, which Python itself ends with, would say: no credentials
-        package = (getattr(error, "name", None) or "").partition(".")[0]
-        if isinstance(error, ModuleNotFoundError) and package in OF_THE_EXTRA:
-            complain(arguments.command, f"needs {package}: pip install 'aiocreds[cli]'")
-        else:
-            import traceback  # a mistake of ours: seldom
+    except Exception:  # noqa: BLE001 - 1, which Python itself ends with, would say: no credentials
+        import traceback  # a mistake of ours: seldom
 
-            traceback.print_exc()
+        traceback.print_exc()
         return BROKEN
     return status
 
@@ -189,9 +184,8 @@ def _complete(parser: argparse.ArgumentParser) -> None:
 def _name_missing_extra() -> None:
     from importlib.util import find_spec  # on this page alone
 
-    missing = [name for name in OF_THE_EXTRA if find_spec(name) is None]
-    if missing:
-        print(f"\n{' and '.join(missing)} not installed: pip install 'aiocreds[cli]'", file=sys.stderr)
+    if find_spec("argcomplete") is None:
+        print("\nargcomplete not installed: pip install 'aiocreds[cli]'", file=sys.stderr)
 
 
 @contextmanager

@@ -98,7 +98,7 @@ class Endpoint(NamedTuple):
             SourceUnavailable: there is none.
         """
         host = url.partition("//")[2].partition("/")[0].partition("?")[0]
-        tracing.note(host, f"asked for {wanted}")
+        tracing.note(host, wanted, kind="asked")
         try:
             response = await self._attempt(method, url, headers, self.attempts, retry_if)
             if self.further_attempts and in_trouble(response):

@@ -56,7 +56,7 @@ async def read_token_file(path: str, *, place: str) -> SecretStr:
 
                 tell_token(path, token)
             return token
-    tracing.note(path, "not there" if missing else "empty")
+    tracing.note(path, kind="missing" if missing else "empty")
     if missing:
         raise InvalidConfiguration(
             f"the token file {path} (from {place}) does not exist: correct the path, or mount it"

@@ -137,7 +137,7 @@ def _url(full_uri: str | None, relative_uri: str | None, context: Context) -> Se
         full = Setting(context.setting(FULL_URI) or "", FULL_URI)
         relative = Setting(context.setting(RELATIVE_URI) or "", RELATIVE_URI)
         for setting in (relative, full):
-            tracing.note(setting.place, "set" if setting.value else "not set")
+            tracing.note(setting.place, "" if setting.value else None)
     if relative.value:
         if full.value:
             logger.warning("%s and %s are both set; the relative one is used", relative.place, full.place)
@@ -154,8 +154,8 @@ async def _token(token: str | None, token_file: str | None, *, in_code: bool, co
     if not token and not token_file and not in_code:
         token, token_file = context.setting(TOKEN), context.setting(TOKEN_FILE)
         place, file_place = TOKEN, TOKEN_FILE
-        tracing.note(TOKEN, "set" if token else "not set")
-        tracing.note(TOKEN_FILE, token_file or "not set")
+        tracing.note(TOKEN, "" if token else None)
+        tracing.note(TOKEN_FILE, token_file or None)
     if token_file:
         if token:
             logger.warning("%s and %s are both set; the file is used", file_place, place)

@@ -125,7 +125,7 @@ def default_chain(
 
     async def web_identity() -> Credentials:
         if not (web_identity_token_file or context.setting("AWS_WEB_IDENTITY_TOKEN_FILE")):
-            tracing.note("AWS_WEB_IDENTITY_TOKEN_FILE", "not set")
+            tracing.note("AWS_WEB_IDENTITY_TOKEN_FILE", None)
             raise CredentialsNotFound("AWS_WEB_IDENTITY_TOKEN_FILE is not set")
         from aiocreds.sources.web_identity import from_token_file
 
@@ -167,7 +167,7 @@ def default_chain(
         if any(map(context.setting, CONTAINER_URIS)):
             return await ask(container, name="from_container_metadata")
         for variable in CONTAINER_URIS:
-            tracing.note(variable, "not set")
+            tracing.note(variable, None)
         return await ask(instance, name="from_instance_metadata")
 
     shared_files = ProfileSource(

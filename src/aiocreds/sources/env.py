@@ -35,8 +35,8 @@ async def from_env(*, context: Context = DEFAULT) -> Credentials:
     See https://docs.aws.amazon.com/sdkref/latest/guide/environment-variables.html
     """
     key, secret = context.setting(KEY), context.setting(SECRET)
-    tracing.note(KEY, redact_key(key) if key else "not set")
-    tracing.note(SECRET, "set" if secret else "not set")
+    tracing.note(KEY, redact_key(key) if key else None)
+    tracing.note(SECRET, "" if secret else None)
     if not key and not secret:
         raise CredentialsNotFound(f"{KEY} and {SECRET} are not set")
     if not key or not secret:
@@ -45,9 +45,9 @@ async def from_env(*, context: Context = DEFAULT) -> Credentials:
     named = next(filter(context.setting, TOKENS), TOKENS[0])
     token = context.setting(named)
     if token or key.startswith("ASIA"):
-        tracing.note(named, "set" if token else "not set, and the key is one of those that need it")
+        tracing.note(named, kind="setting" if token else "required")
     if named != TOKENS[1] and context.setting(TOKENS[1]) not in (None, token):
-        tracing.note(TOKENS[1], f"is not used: {named} comes first")
+        tracing.note(TOKENS[1], overridden_by=named)
     return Credentials(
         key,
         secret,
@@ -63,7 +63,7 @@ def _expiration(context: Context) -> datetime | None:
     text = context.setting(EXPIRATION)
     if text is None:
         return None
-    tracing.note(EXPIRATION, "set")
+    tracing.note(EXPIRATION)
     try:
         expiration = parse_time(text)
     except ValueError:

@@ -83,7 +83,7 @@ async def from_instance_metadata(
     See https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/instancedata-data-retrieval.html
     """
     if context.flag("AWS_EC2_METADATA_DISABLED"):
-        tracing.note("AWS_EC2_METADATA_DISABLED", "set: this source is switched off")
+        tracing.note("AWS_EC2_METADATA_DISABLED", kind="switched off")
         raise CredentialsNotFound("switched off by AWS_EC2_METADATA_DISABLED")
     config = await load(context, needed=False)
     settings = _Settings(context, config.profile(profile_name(context)))

@@ -134,7 +134,7 @@ async def run_credential_process(
     name = _shown_name(words[0])
     origin = f"{place}: {name}"
     shell = words[1:2] != ["-c"] and ("=" in words[0] or any(sign in command for sign in SHELL_SIGNS))
-    tracing.note(place, f"runs {name}")
+    tracing.note(place, name, kind="starts")
     try:
         ended = await subprocess.run(
             words,
@@ -149,10 +149,10 @@ async def run_credential_process(
         remedy = SHELL_HINT if shell else "check the path and that it may be executed"
         raise InvalidConfiguration(f"{origin} {subprocess.fault(error)}; {remedy}") from None
     if ended.asked:
-        tracing.note(place, "which asked at the terminal")
+        tracing.note(place, kind="prompted")
     if ended.declined:
         raise Unattended
-    tracing.note(place, f"which ended with {ended.status} and printed {len(ended.stdout)} bytes")
+    tracing.note(place, str(len(ended.stdout)), kind="exited", key=str(ended.status))
     if status := ended.status:
         how = f"was killed by signal {-status}" if status < 0 else f"ended with exit status {status}"
         if ended.interrupted:

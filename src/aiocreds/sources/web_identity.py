@@ -152,10 +152,10 @@ async def from_token_file(
     file = Setting(web_identity_token_file or "", "web_identity_token_file")
     if not file.value:
         file = Setting(context.setting(TOKEN_FILE) or "", TOKEN_FILE)
-        tracing.note(TOKEN_FILE, file.value or "not set")
+        tracing.note(TOKEN_FILE, file.value or None)
     if not file.value:
         raise CredentialsNotFound(f"{TOKEN_FILE} is not set")
-    tracing.note(ROLE_ARN, role_arn or context.setting(ROLE_ARN) or "not set")
+    tracing.note(ROLE_ARN, role_arn or context.setting(ROLE_ARN) or None)
     role_arn = role_arn or context.setting(ROLE_ARN)
     if not role_arn:
         raise InvalidConfiguration(

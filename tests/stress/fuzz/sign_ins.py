@@ -26,6 +26,7 @@ from hypothesis import strategies as st
 from aiocreds._aws.client import ClientConfig
 from aiocreds._base import threads, tracing
 from aiocreds._base.redaction import SecretBytes
+from aiocreds._explain import words
 from aiocreds._http import Response
 from aiocreds._profiles import SharedConfig
 from aiocreds._profiles.describe import tell_token
@@ -119,8 +120,8 @@ def feed(data: bytes) -> None:
         else:
             FILE.write_bytes(content)
             (login if kind == b"login" else sso)()
-    for place, found in record.looked_at:
-        assert (place + found).isprintable(), found
+    for event in record.events:
+        assert (event.place + words(event)).isprintable(), event
 
 
 def sso() -> None:

@@ -353,7 +353,8 @@ def test_an_end_in_the_year_1_can_be_told() -> None:
     left = time_of("0001-01-01T00:00:00Z") - START - 0.1
     with tracing.recording(record := tracing.Record("sign-in")):
         tell("file", left, START)
-    assert record.looked_at == [("file", "ended at 1970-01-01 00:00 UTC")]
+    found = [(event.kind, event.place, event.value) for event in record.events]
+    assert found == [("ended", "file", "1970-01-01 00:00 UTC")]
 
 
 # What a person does meanwhile.
