@@ -260,7 +260,7 @@ ATTRIBUTES: dict[str, set[str]] = {
         "use_dualstack",
         "use_fips",
     },
-    "Context": {"clock", "environ", "flag", "home", "home_folder", "http", "session", "setting"},
+    "Context": {"cached", "clock", "environ", "flag", "home", "home_folder", "http", "session", "setting"},
     "Credentials": {
         "access_key_id",
         "account_id",

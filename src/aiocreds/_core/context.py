@@ -1,21 +1,24 @@
-"""What the sources see of the machine."""
+"""Context: what the sources see of the machine."""
 
 from __future__ import annotations
 
 import asyncio
 import os
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 from weakref import WeakKeyDictionary
 
 from aiocreds._base.paths import home_folder
 from aiocreds._core.refresh import Clock
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Hashable, Mapping
 
     import aiohttp
 
     from aiocreds._http import Http
+
+
+T = TypeVar("T")
 
 
 def running_loop() -> asyncio.AbstractEventLoop:
@@ -44,8 +47,8 @@ class Context:
     ``async with context:`` keeps the HTTP session open between calls. The default context
     pickles by its name; no other can be pickled or copied.
     A source of one's own may use what aiocreds's sources do: ``environ``, ``home`` and ``session`` as they were
-    given, :meth:`setting`, :meth:`flag` and :meth:`home_folder`, ``clock.now()``, which is the time in seconds as
-    the services count it, and :attr:`http`.
+    given, :meth:`setting`, :meth:`flag`, :meth:`home_folder` and :meth:`cached`, ``clock.now()``, which is the time
+    in seconds as the services count it, and :attr:`http`.
 
     Args:
         environ: the environment variables, read at each fetch; by default the process's own.
@@ -56,13 +59,9 @@ class Context:
     """
 
     __slots__ = (
-        "_answered",
-        "_asking",
-        "_config_cache",
+        "_cached",
         "_held",
         "_http",
-        "_looks",
-        "_renewals",
         "clock",
         "environ",
         "home",
@@ -79,17 +78,13 @@ class Context:
         self.home = None if home is None else os.fspath(home)
         self.session = session
         self.clock = Clock()
-        self._config_cache: dict[Any, Any] = {}
-        self._looks: dict[Any, Any] = {}
-        self._answered: dict[str, bool] = {}  # metadata services by URL, and whether tokens arrive
-        self._asking: set[int] = set()  # hashes of the commands that are known to ask a person
-        self._renewals: dict[str, Any] = {}  # what is known of cached sign-ins, by path
+        self._cached: dict[Hashable, Any] = {}
         self._http: Http | None = None
         self._held: WeakKeyDictionary[asyncio.AbstractEventLoop, int] = WeakKeyDictionary()
 
     @property
     def http(self) -> Http:
-        """What requests go through; the first use loads aiohttp."""
+        """The HTTP client of the sources; the first use loads aiohttp."""
         if self._http is None:
             from aiocreds._http import Http  # most programs on a laptop never get here
 
@@ -101,12 +96,22 @@ class Context:
         return self.home or home_folder(self.environ)
 
     def setting(self, name: str) -> str | None:
-        """An environment variable; a blank one counts as unset."""
+        """Return an environment variable; None if it is unset or blank."""
         return self.environ.get(name, "").strip() or None
 
     def flag(self, name: str) -> bool:
-        """Whether an environment variable says ``true`` or ``1``, in any case."""
+        """Return whether an environment variable is ``true`` or ``1``, in any case."""
         return self.environ.get(name, "").strip().lower() in ("true", "1")
+
+    def cached(self, key: Hashable, factory: Callable[[], T]) -> T:
+        """Return what the sources of this context remember under a key, made by ``factory`` on first use.
+
+        It lives as long as the context, and any thread may use it.
+        """
+        if key not in self._cached:
+            self._cached.setdefault(key, factory())  # in one step: another thread may be faster
+        found: T = self._cached[key]
+        return found
 
     def __reduce__(self) -> str:
         if self is DEFAULT:

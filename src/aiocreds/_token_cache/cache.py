@@ -345,7 +345,7 @@ class TokenCache:
     def __init__(self, path: str, context: Context) -> None:
         self.path = path
         self._context = context
-        self._memory: Memory = context._renewals.setdefault(path, Memory())  # noqa: SLF001  # pyright: ignore[reportPrivateUsage] - one of us
+        self._memory: Memory = context.cached(("renewal", path), Memory)
 
     async def current(
         self,

@@ -290,7 +290,7 @@ class MetadataService(NamedTuple):
 
     @property
     def _answered(self) -> dict[str, bool]:
-        return self.context._answered  # noqa: SLF001  # pyright: ignore[reportPrivateUsage] - one of us
+        return self.context.cached("metadata services", dict)  # by URL, and whether tokens arrive
 
     @property
     def name(self) -> str:

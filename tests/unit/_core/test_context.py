@@ -215,3 +215,18 @@ def door_tasks() -> set[asyncio.Task[object]]:
     return {
         task for task in others() if "pour" in repr(task) or "_lead" in repr(task) or "RequestHandler" in repr(task)
     }
+
+
+def test_what_sources_keep_is_made_once_for_each_key_and_context() -> None:
+    made: list[object] = []
+
+    def make() -> object:
+        made.append(object())
+        return made[-1]
+
+    context = Context({})
+    first = context.cached("one", make)
+    assert context.cached("one", make) is first
+    assert context.cached("another", make) is not first
+    assert Context({}).cached("one", make) is not first
+    assert len(made) == 3
