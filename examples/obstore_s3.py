@@ -13,12 +13,12 @@ import sys
 from obstore.store import S3Store
 
 from aiocreds import default_chain
-from aiocreds.integrations.obstore import credential_provider
+from aiocreds.integrations.obstore import obstore_credentials
 
 
 async def main(bucket: str) -> None:
     async with default_chain() as provider:
-        store = S3Store(bucket, prefix="aiocreds", credential_provider=credential_provider(provider))
+        store = S3Store(bucket, prefix="aiocreds", credential_provider=obstore_credentials(provider))
 
         async def work(number: int) -> int:
             await store.put_async(f"{number}.txt", b"%d" % number)

@@ -15,13 +15,13 @@ import sys
 import polars as pl
 
 from aiocreds import default_chain
-from aiocreds.integrations.polars import credential_provider
+from aiocreds.integrations.polars import polars_credentials
 
 
 async def main(url: str) -> None:
     async with default_chain() as provider:
         scan = pl.scan_parquet if url.endswith(".parquet") else pl.scan_delta
-        query = scan(url, credential_provider=credential_provider(provider))
+        query = scan(url, credential_provider=polars_credentials(provider))
         print(await asyncio.to_thread(query.collect))
 
 

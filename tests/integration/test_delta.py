@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 deltalake: Any = pytest.importorskip("deltalake")
 pl: Any = pytest.importorskip("polars")
 
-from aiocreds.integrations.polars import credential_provider  # noqa: E402 - it wants polars
+from aiocreds.integrations.polars import polars_credentials  # noqa: E402 - it wants polars
 
 TASKS = 50
 
@@ -80,7 +80,7 @@ async def test_tables_are_queried_through_three_rotations_by_polars(lake: Lake) 
     async def work() -> None:
         while len(source.ended) < 3:
             query = pl.scan_delta(
-                url, storage_options=place(lake), credential_provider=credential_provider(provider)
+                url, storage_options=place(lake), credential_provider=polars_credentials(provider)
             )
             total = await asyncio.to_thread(query.select(pl.col("number").sum()).collect)
             assert total.item() == 499_500

@@ -1,4 +1,4 @@
-"""credential_provider(): a real obstore against moto's S3, which checks signatures and ends keys that expire."""
+"""obstore_credentials(): a real obstore against moto's S3, which checks signatures and ends keys that expire."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from obstore.exceptions import BaseError
 from obstore.store import S3Store
 
 from aiocreds import ClientConfig, Context, Credentials, CredentialsNotFound, Provider, from_temporary_credentials
-from aiocreds.integrations.obstore import credential_provider, sync_credential_provider
+from aiocreds.integrations.obstore import obstore_credentials, sync_obstore_credentials
 from tests.helpers.scripted import START, Source, issue
 from tests.helpers.secret_leaks import MARK, secret
 from tests.integration.test_sts_moto import ACCOUNT, arn, check_after, client, policy
@@ -145,7 +145,7 @@ class Counting:
 
     def __init__(self, provider: Provider) -> None:
         self.calls = 0
-        self._ask = credential_provider(provider)
+        self._ask = obstore_credentials(provider)
 
     async def __call__(self) -> Any:
         self.calls += 1
@@ -157,7 +157,7 @@ class Counting:
 
 async def test_fifty_tasks_call_through_three_rotations(lake: Lake) -> None:
     source = ShortLived(lake.role(), lifetime=2.5)
-    store = lake.store(credential_provider(source.provider()))
+    store = lake.store(obstore_credentials(source.provider()))
     done: Counter[str] = Counter()
 
     async def work(number: int) -> None:
@@ -179,7 +179,7 @@ async def test_fifty_tasks_call_through_three_rotations(lake: Lake) -> None:
 async def test_keys_that_have_ended_are_refused_here(lake: Lake) -> None:
     """Or else the test above would show nothing."""
     source = ShortLived(lake.role(), lifetime=60)
-    store = lake.store(credential_provider(source.provider()))
+    store = lake.store(obstore_credentials(source.provider()))
     await store.head_async("greeting")
     source.end(source.issued[0].access_key_id)
     with pytest.raises(BaseError, match="403"):
@@ -188,7 +188,7 @@ async def test_keys_that_have_ended_are_refused_here(lake: Lake) -> None:
 
 async def test_every_asynchronous_method_signs(lake: Lake) -> None:
     role = lake.role()
-    store = lake.store(credential_provider(role))
+    store = lake.store(obstore_credentials(role))
     await store.put_async("big", b"x" * 12_000_000, chunk_size=5_242_880)  # in parts
     assert (await store.get_range_async("big", start=11_999_998, end=12_000_000)).to_bytes() == b"xx"
     await store.copy_async("big", "copy")
@@ -206,7 +206,7 @@ async def test_every_asynchronous_method_signs(lake: Lake) -> None:
 
 
 async def test_keys_without_a_token(lake: Lake) -> None:
-    store = lake.store(credential_provider(Source(usual=lambda: lake.user).provider()))
+    store = lake.store(obstore_credentials(Source(usual=lambda: lake.user).provider()))
     assert (await store.head_async("greeting"))["size"] == 5
 
 
@@ -234,7 +234,7 @@ async def test_the_store_asks_once_for_many(lake: Lake) -> None:
 
 
 async def test_what_the_provider_raises_is_what_the_store_says(lake: Lake) -> None:
-    store = lake.store(credential_provider(Source(CredentialsNotFound("nothing in the vault")).provider()))
+    store = lake.store(obstore_credentials(Source(CredentialsNotFound("nothing in the vault")).provider()))
     with pytest.raises(BaseError, match="CredentialsNotFound: source: nothing in the vault") as caught:
         await store.head_async("greeting")
     assert MARK not in str(caught.value)
@@ -244,14 +244,14 @@ async def test_what_the_provider_raises_is_what_the_store_says(lake: Lake) -> No
 
 @pytest.mark.filterwarnings("ignore:coroutine:RuntimeWarning")
 async def test_the_synchronous_methods_say_that_they_have_no_loop(lake: Lake) -> None:
-    store = lake.store(credential_provider(lake.role()))
+    store = lake.store(obstore_credentials(lake.role()))
     with pytest.raises(BaseError, match="RuntimeError: no running event loop"):
         await asyncio.to_thread(store.head, "greeting")
 
 
 async def test_synchronous_methods_through_a_rotation(lake: Lake) -> None:
     source = ShortLived(lake.role(), lifetime=2.0)
-    store = lake.store(sync_credential_provider(source.provider()))
+    store = lake.store(sync_obstore_credentials(source.provider()))
 
     def work(number: int) -> int:
         done = 0
@@ -268,7 +268,7 @@ async def test_synchronous_methods_through_a_rotation(lake: Lake) -> None:
 
 
 async def test_a_store_with_a_provider_stays_in_its_process(lake: Lake) -> None:
-    store = lake.store(credential_provider(Source().provider()))
+    store = lake.store(obstore_credentials(Source().provider()))
     with pytest.raises(TypeError, match="a provider belongs to its process"):
         pickle.dumps(store)
     assert MARK not in repr(store)
@@ -299,7 +299,7 @@ async def test_the_example(lake: Lake, home: Path) -> None:
 async def test_for_how_long(lifetime: float | None, told: float | None) -> None:
     with time_machine.travel(START, tick=False):
         credentials = issue(lifetime, stamped=True)
-        given = await credential_provider(Source(credentials).provider())()
+        given = await obstore_credentials(Source(credentials).provider())()
         assert given["access_key_id"] == credentials.access_key_id
         assert given["secret_access_key"] == credentials.secret_access_key
         assert given.get("token") == credentials.session_token
@@ -310,7 +310,7 @@ async def test_for_how_long(lifetime: float | None, told: float | None) -> None:
 async def test_a_cap_on_their_life_counts() -> None:
     with time_machine.travel(START, tick=False):
         provider = Source(Credentials("AKIATEST00000001", secret())).provider().expire_after(100)
-        assert (await credential_provider(provider)())["expires_at"] == datetime.fromtimestamp(START + 100, UTC)
+        assert (await obstore_credentials(provider)())["expires_at"] == datetime.fromtimestamp(START + 100, UTC)
 
 
 async def test_a_wrong_clock_does_not_count() -> None:
@@ -318,14 +318,14 @@ async def test_a_wrong_clock_does_not_count() -> None:
     with time_machine.travel(START, tick=False):
         context = Context(environ={})
         context.clock.learn(600.0)
-        given = await credential_provider(Source(issue(700)).provider(context))()
+        given = await obstore_credentials(Source(issue(700)).provider(context))()
         assert given["expires_at"] == datetime.fromtimestamp(START + 100, UTC)
 
 
 async def test_invalidated_keys_are_not_given_again() -> None:
     first, second = issue(), issue()
     provider = Source(first, second).provider()
-    ask = credential_provider(provider)
+    ask = obstore_credentials(provider)
     assert (await ask())["access_key_id"] == first.access_key_id
     provider.invalidate(first)
     assert (await ask())["access_key_id"] == second.access_key_id

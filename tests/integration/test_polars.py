@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 pl: Any = pytest.importorskip("polars")
 
-from aiocreds.integrations.polars import credential_provider  # noqa: E402 - it wants polars
+from aiocreds.integrations.polars import polars_credentials  # noqa: E402 - it wants polars
 
 PATH = f"s3://{BUCKET}/polars/numbers.parquet"
 TASKS = 50
@@ -35,13 +35,13 @@ def options(lake: Lake) -> dict[str, str | int]:
 
 async def write(lake: Lake, provider: Provider) -> None:
     numbers = pl.DataFrame({"number": range(1000)})
-    how = {"storage_options": options(lake), "credential_provider": credential_provider(provider)}
+    how = {"storage_options": options(lake), "credential_provider": polars_credentials(provider)}
     await asyncio.to_thread(numbers.write_parquet, PATH, **how)
 
 
 async def total(lake: Lake, provider: Provider, ask: Any = None) -> int:
     """The sum of all the numbers."""
-    how = {"storage_options": options(lake), "credential_provider": ask or credential_provider(provider)}
+    how = {"storage_options": options(lake), "credential_provider": ask or polars_credentials(provider)}
     query = pl.scan_parquet(PATH, **how).select(pl.col("number").sum())
     return int((await asyncio.to_thread(query.collect)).item())
 

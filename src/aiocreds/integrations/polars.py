@@ -2,8 +2,8 @@
 
 ::
 
-    ask = credential_provider(provider)
-    frame = pl.scan_parquet("s3://my-bucket/*.parquet", credential_provider=ask).collect()
+    keys = polars_credentials(provider)
+    frame = pl.scan_parquet("s3://my-bucket/*.parquet", credential_provider=keys).collect()
 
 Install with ``pip install 'aiocreds[polars]'``.
 """
@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from aiocreds._core.provider import provided_by
 from aiocreds.integrations import _background
-from aiocreds.integrations._extras import require
+from aiocreds.integrations._extras import require, warn_renamed
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -26,27 +26,35 @@ if TYPE_CHECKING:
 
 require("polars", "polars")
 
-# Polars fails with what has expired, though its service may accept it, and waits when less than 7 s are left.
+# Seconds. Polars refuses expired keys, though the service may accept them, and waits when less than 7 s are left.
 SHORTEST = 15.0
-EARLY = 60.0  # it asks again so long before the end: what is on its way must still arrive
+EARLY = 60.0  # Polars asks again so long before the end, so that requests under way still succeed
 
 
-def credential_provider(
+def polars_credentials(
     provider: Provider | Callable[[], Awaitable[Credentials]],
 ) -> Callable[[], tuple[dict[str, str], int | None]]:
-    """Make a ``credential_provider=`` for Polars' ``scan_…``, ``read_…``, ``sink_…`` and ``write_…``.
+    """Return the ``credential_provider=`` for Polars' ``scan_…``, ``read_…``, ``sink_…`` and ``write_…``.
 
     It may be asked in any thread; refreshes run on one loop in the background, as in
-    :mod:`aiocreds.integrations.boto3`. Polars remembers, for each that is made, what it was told until a minute
-    before that expires: to have an ``invalidate`` followed, make one for each query.
+    :mod:`aiocreds.integrations.boto3`. Polars keeps the answer of each one until a minute before it
+    expires: to have an ``invalidate`` followed, make one for each query.
 
     Args:
         provider: where credentials come from; or any ``async () -> Credentials``. What it raises, the query raises.
 
     Returns:
-        A function without arguments that gives keys, and when they expire in seconds since the epoch.
+        A function without arguments that returns keys, and their end in seconds since the epoch.
     """
-    return functools.partial(_current, provided_by(provider, taker="credential_provider()"))
+    return functools.partial(_current, provided_by(provider, taker="polars_credentials()"))
+
+
+def credential_provider(
+    provider: Provider | Callable[[], Awaitable[Credentials]],
+) -> Callable[[], tuple[dict[str, str], int | None]]:
+    """Return :func:`polars_credentials`; its deprecated name."""
+    warn_renamed(__name__, "credential_provider", "polars_credentials")
+    return polars_credentials(provider)
 
 
 def _current(provider: Provider) -> tuple[dict[str, str], int | None]:

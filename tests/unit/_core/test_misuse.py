@@ -50,7 +50,7 @@ async def from_decorated(path: str = "x") -> Credentials:
 
 def polars(source: Any) -> Any:
     pytest.importorskip("polars")
-    from aiocreds.integrations.polars import credential_provider as for_polars
+    from aiocreds.integrations.polars import polars_credentials as for_polars
 
     return for_polars(source)
 
@@ -66,8 +66,8 @@ TAKERS: dict[str, Callable[[Any], Any]] = {
     "boto3": lambda source: for_boto3.attach(botocore.session.get_session(), source),
     "aiohttp": lambda source: for_aiohttp.SigV4Auth(source, service="es", region="eu-central-1"),
     "httpx": lambda source: for_httpx.SigV4Auth(source, service="es", region="eu-central-1"),
-    "obstore": obstore.credential_provider,
-    "obstore, synchronous": obstore.sync_credential_provider,
+    "obstore": obstore.obstore_credentials,
+    "obstore, synchronous": obstore.sync_obstore_credentials,
     "polars": polars,
 }
 
