@@ -8,7 +8,7 @@ from ipaddress import ip_address
 from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import urlsplit
 
-from aiocreds._aws.service_errors import log_outcome
+from aiocreds._aws.service_errors import OTHERS, REDIRECTS, endpoint_error, log_outcome
 from aiocreds._base import tracing
 from aiocreds._base.json_credentials import error_code, parse_credentials, parse_object
 from aiocreds._base.redaction import SecretStr
@@ -249,24 +249,20 @@ async def _token(token: str | None, token_file: str | None, *, in_code: bool, co
 
 
 def _refusal(response: Response, url_place: str, token_place: str | None) -> ServiceRefused | SourceUnavailable:
-    status, host = response.status, response.host
-    if status >= 500 or status == 429:
-        trouble = "is in trouble" if status >= 500 else "is asked too often"
-        return SourceUnavailable(f"{host} answered with HTTP {status}: it {trouble}; asking again later may help")
+    """Return the exception for an answer that is none of success."""
     try:
-        code = error_code(parse_object(response.body, origin=host, remedy="").get("code"))
+        code = error_code(parse_object(response.body, origin=response.host, remedy="").get("code"))
     except SourceUnavailable:
         code = ""
-    if status in (401, 403):
-        remedy = (
-            f"check the token in {token_place}"
-            if token_place
-            else f"no token was sent; if it wants one, put it into {TOKEN} or {TOKEN_FILE}"
-        )
-    elif 300 <= status < 400:
-        remedy = f"redirects are not followed; put the final URL into {url_place}"
-    else:
-        remedy = f"check the path in {url_place}"
-    return ServiceRefused(
-        f"{host} answered with HTTP {status}{f' {code}' if code else ''}: {remedy}", code=code, status=status
+    token = (
+        f"check the token in {token_place}"
+        if token_place
+        else f"no token was sent; if it wants one, put it into {TOKEN} or {TOKEN_FILE}"
     )
+    remedies = {
+        401: token,
+        403: token,
+        REDIRECTS: f"redirects are not followed; put the final URL into {url_place}",
+        OTHERS: f"check the path in {url_place}",
+    }
+    return endpoint_error(response, remedies, said=f"{response.host} answered", code=code)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
-from aiocreds._aws.service_errors import log_outcome
+from aiocreds._aws.service_errors import OTHERS, REDIRECTS, endpoint_error, log_outcome
 from aiocreds._base import tracing
 from aiocreds._base.json_credentials import parse_credentials
 from aiocreds._base.redaction import SecretStr
@@ -216,29 +216,22 @@ class MetadataService(NamedTuple):
     def _refusal(
         self, response: Response, *, for_token: bool = False
     ) -> CredentialsNotFound | ServiceRefused | SourceUnavailable:
-        status = response.status
         if self._is_of_another(response):
-            return self._no_instance(f"HTTP {status}")
-        said = (
-            f"{self.name} answered the request for {'a token' if for_token else 'credentials'} with HTTP {status}"
-        )
-        if status >= 500 or status == 429:
-            trouble = "is in trouble" if status >= 500 else "is asked too often"
-            return SourceUnavailable(f"{said}: it {trouble}; asking again later may help")
-        if status == 401:
-            remedy = "it insists on IMDSv2, and took no token; check for a firewall or proxy in between"
-        elif for_token and status in (403, 404, 405):
-            remedy = (
+            return self._no_instance(f"HTTP {response.status}")
+        remedies = {
+            401: "it insists on IMDSv2, and took no token; check for a firewall or proxy in between",
+            403: "check that the instance's HttpEndpoint is enabled, and for a firewall or proxy in between",
+            REDIRECTS: "redirects are not followed; check AWS_EC2_METADATA_SERVICE_ENDPOINT and what answers there",
+            OTHERS: "check AWS_EC2_METADATA_SERVICE_ENDPOINT and what answers there",
+        }
+        if for_token:
+            no_v2 = (
                 "it has no IMDSv2, and v1 is switched off; allow it in v1_disabled, AWS_EC2_METADATA_V1_DISABLED"
                 " or ec2_metadata_v1_disabled"
             )
-        elif status == 403:
-            remedy = "check that the instance's HttpEndpoint is enabled, and for a firewall or proxy in between"
-        elif 300 <= status < 400:
-            remedy = "redirects are not followed; check AWS_EC2_METADATA_SERVICE_ENDPOINT and what answers there"
-        else:
-            remedy = "check AWS_EC2_METADATA_SERVICE_ENDPOINT and what answers there"
-        return ServiceRefused(f"{said}: {remedy}", status=status)
+            remedies |= dict.fromkeys((403, 404, 405), no_v2)
+        wanted = "a token" if for_token else "credentials"
+        return endpoint_error(response, remedies, said=f"{self.name} answered the request for {wanted}")
 
     @property
     def _answered(self) -> dict[str, bool]:
