@@ -27,7 +27,7 @@ def _loaded_anew() -> Iterator[None]:
     """The adapters import neither library, so they are tested where these are not installed."""
     known = {name: sys.modules.pop(f"aiocreds.integrations.{name}", None) for name in ("obstore", "polars")}
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("aiocreds.integrations._extras.find_spec", lambda name: name)
+        patch.setattr("aiocreds.integrations._extras.find_spec", str)
         yield
     for name, module in known.items():
         sys.modules.pop(f"aiocreds.integrations.{name}", None)
