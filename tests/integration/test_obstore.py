@@ -26,7 +26,6 @@ from obstore.exceptions import BaseError
 from obstore.store import S3Store
 
 from aiocreds import ClientConfig, Context, Credentials, CredentialsNotFound, Provider, from_temporary_credentials
-from aiocreds.integrations import obstore as module
 from aiocreds.integrations.obstore import obstore_credentials, sync_obstore_credentials
 from tests.helpers.scripted import START, Source, issue
 from tests.helpers.secret_leaks import MARK, secret
@@ -333,14 +332,3 @@ async def test_invalidated_keys_are_not_given_again() -> None:
     assert (await ask())["access_key_id"] == first.access_key_id
     provider.invalidate(first)
     assert (await ask())["access_key_id"] == second.access_key_id
-
-
-@pytest.mark.parametrize(
-    ("old", "new"),
-    [("credential_provider", obstore_credentials), ("sync_credential_provider", sync_obstore_credentials)],
-)
-def test_the_names_of_before_are_told_of(old: str, new: object) -> None:
-    with pytest.warns(DeprecationWarning, match=f"obstore.{old} is called {new.__name__} now"):  # type: ignore[attr-defined]  # a function
-        assert getattr(module, old) is new
-    with pytest.raises(AttributeError, match="has no attribute 'other'"):
-        getattr(module, "other")  # noqa: B009 - unknown to type checkers

@@ -111,10 +111,3 @@ async def test_the_example(lake: Lake, home: Path) -> None:
         out, err = await process.communicate()
     assert (process.returncode, err.decode()) == (0, "")
     assert "shape: (1_000, 1)" in out.decode()
-
-
-def test_the_name_of_before_is_told_of() -> None:
-    from aiocreds.integrations import polars as module
-
-    with pytest.warns(DeprecationWarning, match=r"polars\.credential_provider is called polars_credentials now"):
-        assert getattr(module, "credential_provider") is polars_credentials  # noqa: B009 - unknown to type checkers

@@ -1,1 +1,1 @@
-"""How AWS services are asked: configuration, endpoints, signatures, errors, protocols."""
+"""Calls to AWS services: configuration, endpoints, signatures, errors, protocols."""

@@ -1,4 +1,4 @@
-"""What calls to AWS services have in common: configuration, endpoint, signature, retries, the clock."""
+"""Calls to AWS services: configuration, endpoint, signature, retries, and the service's clock."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ if TYPE_CHECKING:
     from aiocreds._profiles import SharedConfig
     from aiocreds.credentials import Credentials
 
-CLOCK = "this machine's clock"  # what `explain` looks for
-BELIEVED = 26 * 3600.0  # seconds that a clock may be ahead by an unsigned answer: more than any mistaken time zone
+CLOCK = "this machine's clock"  # the name of a wrong clock in `explain`
+MOST_AHEAD = 26 * 3600.0  # seconds that our clock may be ahead of an unsigned answer: more than any wrong time zone
 
 
 @dataclass(frozen=True, slots=True)
 class ClientConfig:
-    """How the service calls of a source are made. It is plain data that can be copied and pickled.
+    """The configuration of the service calls of a source. It can be copied and pickled.
 
     Attributes:
         region: by default ``AWS_REGION``, ``AWS_DEFAULT_REGION``, the profile's ``region``, else the home region
@@ -46,7 +46,7 @@ class ClientConfig:
         connect_timeout: seconds to connect, or a ``timedelta``.
         read_timeout: seconds to wait for the whole answer, connecting included unless that alone may take longer;
             or a ``timedelta``.
-        max_attempts: how often a call is made in all, while it fails in ways that may pass.
+        max_attempts: attempts in all at a call whose failures may pass.
         middlewares: aiohttp client middlewares, run before signing, so that what they add is signed.
     """
 
@@ -65,7 +65,10 @@ class ClientConfig:
 
 
 class ConfigScope(NamedTuple):
-    """The configuration a call is made in: a profile, and what is left open there comes from ``outer``."""
+    """The environment, the shared files and the profile that a call is configured by.
+
+    Keys that ``section`` lacks are taken from ``outer``.
+    """
 
     context: Context
     config: SharedConfig
@@ -73,17 +76,17 @@ class ConfigScope(NamedTuple):
     outer: Section | None = None
 
     def get(self, key: str, /) -> str | None:
-        """A key of the profile, else of the outer one."""
+        """Return the value of a key of the profile, else of the outer one."""
         holder = self._holder(key)
         return None if holder is None else holder.get(key)
 
     def subsection(self, key: str, /) -> Mapping[str, str]:
-        """The settings nested under a key of the profile, else of the outer one."""
+        """Return the settings nested under a key of the profile, else of the outer one."""
         nested = [section.subsection(key) for section in (self.section, self.outer) if section is not None]
         return next(filter(None, nested), dict[str, str]())
 
     def where(self, key: str, nested: str | None = None, /) -> str:
-        """The ``file:line`` of a key; empty when neither profile has it."""
+        """Return the ``file:line`` of a key; empty when neither profile has it."""
         holder = self._holder(key)
         return "" if holder is None else holder.where(key, nested)
 
@@ -96,15 +99,14 @@ class ConfigScope(NamedTuple):
 async def config_scope(
     context: Context, client: ClientConfig | None = None, *, region: str | None = None
 ) -> ConfigScope:
-    """Those of a source that is used outside of any profile: the active profile's.
+    """Return the scope of the active profile, for a source that is used outside of any profile.
 
-    The shared files are needed for the region alone, so where that is known, those that cannot be read are done
-    without.
+    The shared files are needed only for the region: where that is known, unreadable files are ignored.
 
     Args:
         context: the environment.
-        client: what is given in code.
-        region: the one that something else says.
+        client: the configuration given in code.
+        region: a region that is known from elsewhere.
 
     Raises:
         InvalidConfiguration: a shared file has a fault, or may hold the region and cannot be read.
@@ -116,10 +118,10 @@ async def config_scope(
 
 
 def region_for(client: ClientConfig, around: ConfigScope, *, arn: str | None = None) -> str:
-    """The region of a call.
+    """Return the region of a call.
 
-    From ``client``, ``AWS_REGION``, ``AWS_DEFAULT_REGION``, the profile's ``region`` (else the outer one's), else
-    the home region of the partition of ``arn``.
+    It comes from ``client``, ``AWS_REGION``, ``AWS_DEFAULT_REGION``, the profile's ``region`` (else the outer
+    one's), else the home region of the partition of ``arn``.
     """
     context = around.context
     return (
@@ -132,7 +134,7 @@ def region_for(client: ClientConfig, around: ConfigScope, *, arn: str | None = N
 
 
 class ServiceClient(NamedTuple):
-    """One AWS service as seen from one source."""
+    """An AWS service, as one source calls it."""
 
     service: str
     client: ClientConfig
@@ -141,7 +143,7 @@ class ServiceClient(NamedTuple):
 
     @property
     def endpoint(self) -> Endpoint:
-        """Where the service is.
+        """Return the endpoint of the service.
 
         Raises:
             InvalidConfiguration: the settings contradict each other or the partition.
@@ -169,9 +171,9 @@ class ServiceClient(NamedTuple):
         retry_if: Callable[[Response], bool],
         clock_rejected: Callable[[Response], bool],
     ) -> Response:
-        """Make a call, signed when there are ``credentials``; once more if our clock turns out to be wrong.
+        """Make a call, signed if there are ``credentials``; again by the service's time if our clock is wrong.
 
-        The service's time is tried on that second call alone, and kept when it has been accepted.
+        The service's time is kept once a call signed by it has been accepted.
 
         Args:
             method: of HTTP.
@@ -179,10 +181,9 @@ class ServiceClient(NamedTuple):
             headers: to send, and to be signed.
             body: of the request.
             credentials: to sign with.
-            proof: makes, by a clock, what makes other headers that prove something about the request, at each
-                attempt anew.
-            retry_if: tells the answers, other than 5xx and 429, that may be better next time.
-            clock_rejected: tells the answers that a wrong clock may explain.
+            proof: takes a clock and returns what signs each attempt in another way than with ``credentials``.
+            retry_if: returns whether to try again after an answer other than 5xx and 429.
+            clock_rejected: returns whether a wrong clock may explain an answer.
 
         Raises:
             InvalidConfiguration: the endpoint's settings contradict, or no header can hold the credentials.
@@ -190,7 +191,7 @@ class ServiceClient(NamedTuple):
         """
         endpoint, context = self.endpoint, self.around.context
         if tracing.current() is not None:
-            self._tell(endpoint)
+            self._trace(endpoint)
         if credentials is not None:
             check_sendable(credentials)
             proof = partial(_signer, credentials, endpoint.signing_region, self.service)
@@ -218,16 +219,16 @@ class ServiceClient(NamedTuple):
                 if tried is not context.clock and 200 <= response.status < 300:
                     self._adopt(tried, response)
                 return response
-            if proof is None or not clock_rejected(response):  # nothing in it told a time
+            if proof is None or not clock_rejected(response):  # without proof, no time was sent
                 return response
-            # Only who rejects our clock is believed about the time: what else answers may be anybody.
+            # Only a rejection of our clock is believed about the time: other answers may come from anybody.
             tried = self._clock_of(response, asked, used)
             if tried is None:
                 return response
             clock = tried
 
-    def _tell(self, endpoint: Endpoint) -> None:
-        """Say who is asked, and what sent us there, to who explains."""
+    def _trace(self, endpoint: Endpoint) -> None:
+        """Record for `explain` the endpoint, and the setting it comes from."""
         around, custom = self.around, self.client.endpoint_url and "endpoint_url="
         if not custom:
             profile = around if around.section or around.outer else None
@@ -238,16 +239,16 @@ class ServiceClient(NamedTuple):
         tracing.note(endpoint.host, self.region, kind="service", key=self.service, overridden_by=custom or "")
 
     def refuse_expired(self, credentials: Credentials, response: Response, asked: float, *, origin: str) -> None:
-        """Check that the credentials in an answer are still good; by the sender's clock where ours says no.
+        """Check that the credentials in an answer have not expired, by the sender's clock if they have by ours.
 
-        That is kept only if they are good by it, and no more than a day behind ours: an answer that is not signed
-        for may be anybody's, or an old one that is played again.
+        The sender's clock is kept only if they are good by it and it is at most :data:`MOST_AHEAD` behind ours: an
+        answer to an unsigned request may be forged or replayed.
 
         Args:
-            credentials: that were handed out.
+            credentials: the credentials in it.
             response: the answer that held them.
             asked: when they were asked for, by our clock.
-            origin: what messages call who sent it.
+            origin: the sender, in messages.
 
         Raises:
             SourceUnavailable: they have expired.
@@ -256,16 +257,16 @@ class ServiceClient(NamedTuple):
         end = inf if credentials.expiration is None else credentials.expiration.timestamp()
         if end <= clock.now():
             tried = self._clock_of(response, asked, clock.offset)
-            if tried is not None and tried.offset >= -BELIEVED and end > tried.now():
+            if tried is not None and tried.offset >= -MOST_AHEAD and end > tried.now():
                 self._adopt(tried, response)
         refuse_expired(credentials, origin=origin, now=clock.now())
 
     def _clock_of(self, response: Response, asked: float, used: float) -> Clock | None:
-        """Return a clock by the ``Date`` of an answer, to ask once more by; None where that cannot help.
+        """Return a clock by the ``Date`` of an answer for another attempt; None where that cannot help.
 
         Args:
             response: the answer.
-            asked: when that was asked for, by our clock.
+            asked: when it was asked for, by our clock.
             used: our clock's offset then.
         """
         clock = self.around.context.clock
@@ -273,7 +274,7 @@ class ServiceClient(NamedTuple):
         if there is None:
             return None
         here = time()
-        if abs(here + used - asked) > SKEW_TOLERATED:  # this machine slept meanwhile, and was right before
+        if abs(here + used - asked) > SKEW_TOLERATED:  # this machine slept meanwhile; its clock is right now
             return clock
         skew = there - here
         if abs(skew - used) <= SKEW_TOLERATED:
@@ -281,7 +282,7 @@ class ServiceClient(NamedTuple):
         return Clock(0.0 if abs(skew) <= SKEW_TOLERATED else skew)
 
     def _adopt(self, tried: Clock, response: Response) -> None:
-        """Keep a clock that an answer has proved right, unless that answer itself tells another time."""
+        """Keep a clock that an answer has confirmed, unless the ``Date`` of that answer contradicts it."""
         there = _time_of(response.headers.get("Date", ""))
         if there is not None and abs(there - tried.now()) > SKEW_TOLERATED:
             return
@@ -292,12 +293,12 @@ class ServiceClient(NamedTuple):
 
 @lru_cache(maxsize=4)
 def _time_of(date: str) -> float | None:
-    """A ``Date`` header, in seconds since the epoch."""
+    """Return a ``Date`` header in seconds since the epoch."""
     try:
         there = parse_time(date)
     except ValueError:
         return None
-    return there.timestamp() if 2020 <= there.year < 2100 else None  # no service lives outside of these
+    return there.timestamp() if 2020 <= there.year < 2100 else None  # other years are no service's
 
 
 def _signer(credentials: Credentials, region: str, service: str, clock: Clock) -> Signer:
@@ -314,6 +315,6 @@ def _sign(
     headers: Iterable[tuple[str, str]],
     body: bytes,
 ) -> Mapping[str, str]:
-    """Sign a request after all middlewares, at each attempt anew."""
+    """Sign one attempt at a request, after all middlewares."""
     at = clock.now()
     return sign(method, url, headers, body, credentials=credentials, region=region, service=service, at=at)

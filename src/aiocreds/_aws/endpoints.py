@@ -1,4 +1,4 @@
-"""Where a service answers: from its region, or from what the program, the environment or the profile says.
+"""The endpoint of a service: AWS's own for a region, or a configured one.
 
 See https://docs.aws.amazon.com/sdkref/latest/guide/feature-ss-endpoints.html and
 https://docs.aws.amazon.com/sdkref/latest/guide/feature-endpoints.html
@@ -18,14 +18,14 @@ if TYPE_CHECKING:
 
 
 class Partition(NamedTuple):
-    """One partition.
+    """A partition of AWS.
 
     Attributes:
         name: such as ``"aws"``, the second part of an ARN.
-        dns_suffix: what host names end in.
-        dual_stack_suffix: what the host names that also answer on IPv6 end in.
-        home_region: where to go when nothing but the partition is known.
-        region_pattern: a regular expression that its regions match, also those opened later.
+        dns_suffix: the end of its host names.
+        dual_stack_suffix: the end of its host names that also answer on IPv6.
+        home_region: the region to ask when only the partition is known.
+        region_pattern: a regular expression for its regions, present and future.
         global_region: its region that is not a place.
         supports_fips: whether it has FIPS endpoints.
         supports_dual_stack: whether it has dual-stack endpoints.
@@ -39,6 +39,18 @@ class Partition(NamedTuple):
     global_region: str | None
     supports_fips: bool = True
     supports_dual_stack: bool = True
+
+
+class Service(NamedTuple):
+    """The host names of a service: ``{prefix}[-fips].{region}.{suffix}``, but for the exceptions.
+
+    Attributes:
+        prefix: the beginning of its host names.
+        exceptions: host names by region or partition and (FIPS, dual-stack).
+    """
+
+    prefix: str
+    exceptions: Mapping[tuple[str, tuple[bool, bool]], str]
 
 
 AWS = Partition(
@@ -88,80 +100,6 @@ PARTITIONS: tuple[Partition, ...] = (
     ),
 )
 
-
-def partition_of(region: str) -> Partition:
-    """The partition that a region belongs to, by its name; ``aws`` for a name that none claims."""
-    for partition in PARTITIONS:
-        if region == partition.global_region or re.fullmatch(partition.region_pattern, region):
-            return partition
-    return AWS
-
-
-def partition_named(name: str) -> Partition:
-    """The partition of that name; ``aws`` when there is none."""
-    return next((partition for partition in PARTITIONS if partition.name == name), AWS)
-
-
-def home_region(arn: str) -> str:
-    """The region to ask about an ARN when no region is configured: its partition's home.
-
-    The ARN is taken as it is. One that names no known partition is treated as one of ``aws``.
-    """
-    return partition_named(arn.partition(":")[2].partition(":")[0]).home_region
-
-
-class Endpoint(NamedTuple):
-    """Where to send a request.
-
-    Attributes:
-        url: never ends in a slash: append an absolute path.
-        signing_region: the region to sign for.
-    """
-
-    url: str
-    signing_region: str
-
-    @property
-    def host(self) -> str:
-        """The host, with its port where it is not the usual one."""
-        return self.url.partition("//")[2].partition("/")[0]
-
-
-class Section(Protocol):
-    """What this module needs of a section of the shared config file."""
-
-    def get(self, key: str, /) -> str | None:
-        """The value of a key."""
-        ...
-
-    def subsection(self, key: str, /) -> Mapping[str, str]:
-        """The settings nested under a key; empty when there are none."""
-        ...
-
-    def where(self, key: str, nested: str | None = None, /) -> str:
-        """The place of a key, or of one nested under it, as ``file:line``."""
-        ...
-
-
-class Setting(NamedTuple):
-    """A value and the name of the place it was found in, for messages."""
-
-    value: str
-    place: str
-
-
-class Service(NamedTuple):
-    """How a service names its hosts: ``{prefix}[-fips].{region}.{suffix}``, but for the exceptions.
-
-    Attributes:
-        prefix: what its host names begin with.
-        exceptions: host names by region or partition and (FIPS, dual-stack).
-    """
-
-    prefix: str
-    exceptions: Mapping[tuple[str, tuple[bool, bool]], str]
-
-
 PLAIN, FIPS, DUAL_STACK, BOTH = (False, False), (True, False), (False, True), (True, True)
 
 SERVICES = {
@@ -199,6 +137,46 @@ SERVICES = {
 }
 
 
+class Endpoint(NamedTuple):
+    """The endpoint of a service.
+
+    Attributes:
+        url: never ends in a slash: append an absolute path.
+        signing_region: the region to sign for.
+    """
+
+    url: str
+    signing_region: str
+
+    @property
+    def host(self) -> str:
+        """Return the host, with its port unless it is the default one."""
+        return self.url.partition("//")[2].partition("/")[0]
+
+
+class Section(Protocol):
+    """The methods of a section of the shared config file that are used here."""
+
+    def get(self, key: str, /) -> str | None:
+        """Return the value of a key."""
+        ...
+
+    def subsection(self, key: str, /) -> Mapping[str, str]:
+        """Return the settings nested under a key; empty when there are none."""
+        ...
+
+    def where(self, key: str, nested: str | None = None, /) -> str:
+        """Return the place of a key, or of one nested under it, as ``file:line``."""
+        ...
+
+
+class Setting(NamedTuple):
+    """A value and the place it was found in, for messages."""
+
+    value: str
+    place: str
+
+
 def endpoint_for(
     service: str,
     *,
@@ -210,7 +188,7 @@ def endpoint_for(
     profile: Section | None = None,
     services: Mapping[str, Section] | None = None,
 ) -> Endpoint:
-    """The endpoint of a service. What is given in code wins over the environment, and that over the profile.
+    """Return the endpoint of a service. Code wins over the environment, and that over the profile.
 
     Reads ``AWS_ENDPOINT_URL_<SERVICE>``, ``AWS_ENDPOINT_URL``, ``AWS_IGNORE_CONFIGURED_ENDPOINT_URLS``,
     ``AWS_USE_FIPS_ENDPOINT`` and ``AWS_USE_DUALSTACK_ENDPOINT``; of the profile, the keys of the same names
@@ -219,16 +197,16 @@ def endpoint_for(
     Args:
         service: such as ``"sts"``.
         region: the region to ask.
-        endpoint_url: goes before any configured one.
-        use_fips: None leaves it to the environment and the profile.
-        use_dualstack: None leaves it to the environment and the profile.
+        endpoint_url: wins over any configured one.
+        use_fips: None for the setting in the environment or the profile.
+        use_dualstack: None for the setting in the environment or the profile.
         environ: the environment variables.
         profile: the profile's settings.
         services: the ``[services …]`` sections of the config file, by name.
 
     Raises:
         InvalidConfiguration: a setting cannot be used, or an endpoint is configured together with FIPS or
-            dual-stack, which it would silently take the place of.
+            dual-stack, which would be lost.
     """
     fips = _switch("use_fips", use_fips, "AWS_USE_FIPS_ENDPOINT", environ, profile)
     dualstack = _switch("use_dualstack", use_dualstack, "AWS_USE_DUALSTACK_ENDPOINT", environ, profile)
@@ -240,11 +218,19 @@ def endpoint_for(
     return _endpoint(service, region, custom, fips, dualstack)
 
 
-@lru_cache(maxsize=64)  # many roles ask in one place
+@lru_cache(maxsize=64)  # many roles use one endpoint
 def _endpoint(
     service: str, region: str, custom: Setting | None, fips: str | None, dualstack: str | None
 ) -> Endpoint:
-    """The endpoint, from what sets its URL and where FIPS and dual-stack are turned on."""
+    """Return the endpoint.
+
+    Args:
+        service: such as ``"sts"``.
+        region: the region to ask.
+        custom: the configured URL.
+        fips: the place where FIPS is turned on.
+        dualstack: the place where dual-stack is turned on.
+    """
     if custom is None:
         return resolve(service, region, use_fips=bool(fips), use_dualstack=bool(dualstack))
     for kind, place in (("FIPS", fips), ("dual-stack", dualstack)):
@@ -257,7 +243,7 @@ def _endpoint(
 
 
 def resolve(service: str, region: str, *, use_fips: bool = False, use_dualstack: bool = False) -> Endpoint:
-    """AWS's own endpoint of a service in a region.
+    """Return AWS's own endpoint of a service in a region.
 
     Raises:
         InvalidConfiguration: the region cannot be one, or its partition has no such endpoints.
@@ -281,12 +267,33 @@ def resolve(service: str, region: str, *, use_fips: bool = False, use_dualstack:
     return Endpoint(f"https://{host.format(region=region)}", signed_for)
 
 
+def partition_of(region: str) -> Partition:
+    """Return the partition of a region; ``aws`` for a name that matches none."""
+    for partition in PARTITIONS:
+        if region == partition.global_region or re.fullmatch(partition.region_pattern, region):
+            return partition
+    return AWS
+
+
+def partition_named(name: str) -> Partition:
+    """Return the partition with a name; ``aws`` when there is none."""
+    return next((partition for partition in PARTITIONS if partition.name == name), AWS)
+
+
+def home_region(arn: str) -> str:
+    """Return the home region of an ARN's partition, for when no region is configured.
+
+    An ARN that names no known partition is treated as one of ``aws``.
+    """
+    return partition_named(arn.partition(":")[2].partition(":")[0]).home_region
+
+
 @lru_cache(maxsize=64)
 def signing_region(region: str) -> str:
-    """The region to sign for.
+    """Return the region to sign for.
 
     Raises:
-        InvalidConfiguration: it could not be part of a host name.
+        InvalidConfiguration: the name could not be part of a host name.
     """
     if not re.fullmatch(r"(?!-)[A-Za-z0-9-]{1,63}(?<!-)", region):
         raise InvalidConfiguration(f"{region!r} is not a region: expected a name such as 'eu-central-1'")
@@ -300,7 +307,7 @@ def configured_url(
     profile: Section | None = None,
     services: Mapping[str, Section] | None = None,
 ) -> Setting | None:
-    """The endpoint that the environment or else the profile sets for a service.
+    """Return the URL that the environment, else the profile, sets for a service.
 
     Raises:
         InvalidConfiguration: the profile names a ``services`` section that is not there.
@@ -329,10 +336,10 @@ def configured_url(
 
 
 def switched_on(variable: str, environ: Mapping[str, str], profile: Section | None = None) -> str | None:
-    """Where a switch is turned on: the variable, or the profile's key of that name. None when it is off.
+    """Return where a switch is turned on: the variable, or the profile's key of that name. None when it is off.
 
     Raises:
-        InvalidConfiguration: it is neither on nor off. Taking that for "off" could lose FIPS in silence.
+        InvalidConfiguration: it is neither on nor off; taken for "off", FIPS could be lost in silence.
     """
     if value := environ.get(variable, "").strip().lower():
         place = variable
@@ -357,10 +364,10 @@ def _switch(
 
 
 def checked_url(setting: Setting) -> str:
-    """The configured URL of an endpoint, without a slash at its end.
+    """Return the configured URL of an endpoint, without a slash at its end.
 
     Raises:
-        InvalidConfiguration: it is no base for requests. The message leaves the URL out, which may hold a
+        InvalidConfiguration: no request can be made to it. The message leaves out the URL, which may hold a
             password.
     """
     if fault := _fault(setting.value):

@@ -1,4 +1,4 @@
-"""Calls that need no AWS credentials: JSON over HTTP, with a token or a proof inside."""
+"""Calls in JSON over HTTP, with a token or a proof instead of a signature."""
 
 from __future__ import annotations
 
@@ -6,7 +6,14 @@ import json
 from inspect import isawaitable
 from typing import TYPE_CHECKING, Any
 
-from aiocreds._aws.service_errors import THROTTLED, details_in_json, log_outcome, to_error
+from aiocreds._aws.service_errors import (
+    CHECK_ENDPOINT,
+    clock_codes,
+    details_in_json,
+    is_passing,
+    log_outcome,
+    service_error,
+)
 from aiocreds._base.json_credentials import parse_object
 from aiocreds._base.redaction import SecretBytes, SecretStr
 from aiocreds.errors import InvalidConfiguration, SourceUnavailable
@@ -15,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Collection, Mapping
 
     from aiocreds._aws.client import ServiceClient
+    from aiocreds._aws.service_errors import ErrorCode
     from aiocreds._base.redaction import SecretDict
     from aiocreds._core.refresh import Clock
     from aiocreds._http import Response
@@ -22,7 +30,6 @@ if TYPE_CHECKING:
 
     Token = str | Callable[[], Awaitable[str]]
 
-CHECK_ENDPOINT = "check the endpoint, and for a proxy in between"
 NO_SUCH_ERROR = f"this is no error that the service is known for: {CHECK_ENDPOINT}"
 
 
@@ -36,42 +43,38 @@ async def ask(
     target: str,
     headers: Mapping[str, str],
     body: Mapping[str, Any] | None = None,
-    remedies: Mapping[str, str],
+    errors: Mapping[str, ErrorCode],
     hidden: Collection[str],
-    passing: Collection[str] = (),
-    unrecoverable: Collection[str] = (),
-    untimely: Collection[str] = (),
     proof: Callable[[Clock], Signer] | None = None,
 ) -> tuple[SecretDict, Response]:
-    """Make a call and return the JSON object it is answered with, and the answer itself.
+    """Make a call; return the JSON object in the answer, and the answer itself.
 
     Args:
-        service: whom to ask.
+        service: the service.
         method: of HTTP.
         path: absolute, with its query.
-        operation: as the service calls it, for the log.
-        name: what messages call the service.
+        operation: its name at the service, for the log.
+        name: the service, in messages.
         target: what it is asked for, such as ``"for the role x"``.
         headers: to send.
         body: to send as JSON.
-        remedies: what to do, by error code.
-        hidden: what no message may show.
-        passing: error codes, besides throttling, that are worth another attempt.
-        unrecoverable: error codes that asking again cannot mend.
-        untimely: error codes that a wrong clock may explain.
-        proof: makes, by a clock, what makes the headers that prove something about the request.
+        errors: the service's table of error codes.
+        hidden: secrets that messages of the service may quote.
+        proof: takes a clock and returns what signs each attempt with it.
 
     Raises:
         ServiceRefused: the service answered no.
         SourceUnavailable: it did not answer, or not with an object.
     """
-    trouble = {*THROTTLED, *passing}
 
     def worth_another(response: Response) -> bool:
-        return response.status >= 400 and details_in_json(response).code in trouble
+        return response.status >= 400 and is_passing(details_in_json(response).code, errors)
 
     def clock_rejected(response: Response) -> bool:
-        return response.status >= 400 and details_in_json(response, untimely).code in untimely
+        if response.status < 400:
+            return False
+        codes = clock_codes(errors)
+        return details_in_json(response, codes).code in codes
 
     try:
         response = await service.call(
@@ -91,17 +94,11 @@ async def ask(
         ) from silence.__cause__
     origin = f"{name} ({response.host})"
     if response.status != 200:
-        told = details_in_json(response, remedies)
-        log_outcome(operation, response.host, target, f"{response.status} {told.code}".rstrip())
-        raise to_error(
-            response,
-            told,
-            origin=origin,
-            target=target,
-            remedy=remedies.get(told.code, NO_SUCH_ERROR),
-            trouble=trouble,
-            hidden=[(secret, "****") for secret in hidden],
-            recoverable=told.code not in unrecoverable,
+        details = details_in_json(response, errors)
+        log_outcome(operation, response.host, target, f"{response.status} {details.code}".rstrip())
+        secrets = [(secret, "****") for secret in hidden]
+        raise service_error(
+            response, details, errors, origin=origin, target=target, default=NO_SUCH_ERROR, hidden=secrets
         )
     log_outcome(operation, response.host, target, "200")
     return parse_object(response.body, origin=origin, remedy=f"is that {name}?"), response
@@ -115,26 +112,26 @@ def _encoded(body: Mapping[str, Any] | None) -> SecretBytes:
 
 
 async def token_of(given: Token, *, place: str) -> SecretStr:
-    """The token that a program hands over, stripped: the text itself, or what its async function says now.
+    """Return the token that a program gives, stripped.
 
     Args:
-        given: either of them.
+        given: the token, or an async function that returns it.
         place: the argument it was given as, for messages.
 
     Raises:
         InvalidConfiguration: it is no token.
     """
-    said: object = given
+    token: object = given
     if callable(given):
-        said = given()
-        if not isawaitable(said):
+        token = given()
+        if not isawaitable(token):
             raise InvalidConfiguration(f"{place} is a function that is not async: define it with async def")
-        said = await said
-    return checked_token(said, place=place)
+        token = await token
+    return checked_token(token, place=place)
 
 
 def checked_token(token: object, *, place: str) -> SecretStr:
-    """The token, stripped; ``place`` is where it came from.
+    """Return a token, stripped; ``place`` is where it came from.
 
     Raises:
         InvalidConfiguration: it is no text, or blank, or not one line.

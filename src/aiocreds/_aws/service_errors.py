@@ -1,4 +1,8 @@
-"""A service's no: what it says, and whether to ask again."""
+"""Map the errors that services answer with to exceptions, by each service's own table of codes.
+
+The table of STS is in ``_aws/sts.py``, those of SSO, AWS Sign-In and Cognito are in ``sources/*/api.py``. A new
+error code of a service is one line there.
+"""
 
 from __future__ import annotations
 
@@ -10,13 +14,13 @@ from aiocreds._base.redaction import SecretDict, SecretStr
 from aiocreds.errors import ServiceRefused, SourceUnavailable
 
 if TYPE_CHECKING:
-    from collections.abc import Container, Iterable
+    from collections.abc import Iterable, Mapping
 
     from aiocreds._http import Response
 
 logger = logging.getLogger("aiocreds.aws")
 
-# https://docs.aws.amazon.com/STS/latest/APIReference/CommonErrors.html and those of the services that speak JSON
+# Of all services: https://docs.aws.amazon.com/STS/latest/APIReference/CommonErrors.html and the JSON services' own.
 THROTTLED = {
     "BandwidthLimitExceeded",
     "EC2ThrottledException",
@@ -36,29 +40,38 @@ THROTTLED = {
     "TooManyRequestsException",
     "TransactionInProgressException",
 }
-EXPIRED = {"ExpiredToken", "ExpiredTokenException", "RequestExpired", "InvalidToken"}  # what signed a request
-LONGEST_MESSAGE = 500
+# For the credentials that signed a request.
+EXPIRED = {"ExpiredToken", "ExpiredTokenException", "RequestExpired", "InvalidToken"}
+REDIRECTS, OTHERS = 300, 400  # keys of a table of remedies by status: any redirect; any status that has no row
+CHECK_ENDPOINT = "check the endpoint, and for a proxy in between"
+LONGEST_MESSAGE = 500  # characters
 
 
-def log_outcome(operation: str, host: str, target: str, outcome: str) -> None:
-    """Tell the log, at DEBUG, what was asked of whom and what came of it. No part of that may be secret.
+class ErrorCode(NamedTuple):
+    """What an error code of a service means.
 
-    Args:
-        operation: such as ``"AssumeRole"``.
-        host: who was asked.
-        target: what for, as the rest of a sentence; may be blank.
-        outcome: such as ``"403 AccessDenied"``.
+    Attributes:
+        remedy: what to do about it; blank for the service's default.
+        passing: another attempt may succeed. So it is with :data:`THROTTLED`, 429 and 5xx, which need no row.
+        recoverable: False when asking again cannot help until somebody changes something.
+        clock: a wrong clock may explain it.
+        sign_in_ended: a person has to sign in again.
     """
-    logger.debug("%s, asked of %s%s: %s", operation, host, f" {target}" if target else "", outcome)
+
+    remedy: str = ""
+    passing: bool = False
+    recoverable: bool = True
+    clock: bool = False
+    sign_in_ended: bool = False
 
 
 class ErrorDetails(NamedTuple):
-    """What an answer tells about an error.
+    """The details of an error in an answer.
 
     Attributes:
-        code: such as ``"AccessDenied"``; blank when it tells none.
-        message: the service's own words, not yet fit to be shown.
-        request_id: what the service's support asks for.
+        code: such as ``"AccessDenied"``; blank when it has none.
+        message: the service's own words; they may hold secrets.
+        request_id: for the service's support.
     """
 
     code: str
@@ -67,7 +80,7 @@ class ErrorDetails(NamedTuple):
 
 
 def details_in_json(response: Response, known: Iterable[str] = ()) -> ErrorDetails:
-    """What a service that speaks JSON tells, in one of its dialects.
+    """Return the details of an error of a service that speaks JSON, in any of its dialects.
 
     Args:
         response: the answer.
@@ -87,42 +100,52 @@ def details_in_json(response: Response, known: Iterable[str] = ()) -> ErrorDetai
     )
 
 
-def to_error(
+def is_passing(code: str, codes: Mapping[str, ErrorCode]) -> bool:
+    """Return whether another attempt may succeed after an error with this code."""
+    return code in THROTTLED or (code in codes and codes[code].passing)
+
+
+def clock_codes(codes: Mapping[str, ErrorCode]) -> list[str]:
+    """Return the codes that a wrong clock may explain."""
+    return [code for code, meaning in codes.items() if meaning.clock]
+
+
+def service_error(
     response: Response,
-    told: ErrorDetails,
+    details: ErrorDetails,
+    codes: Mapping[str, ErrorCode],
     *,
     origin: str,
     target: str,
-    remedy: str,
-    trouble: Container[str] = THROTTLED,
+    default: str,
     hidden: Iterable[tuple[str | None, str]] = (),
-    recoverable: bool = True,
 ) -> ServiceRefused | SourceUnavailable:
-    """The error to raise for an answer that is none of success.
+    """Return the exception for an error that a service answered with.
 
     Args:
         response: the answer.
-        told: what it tells.
-        origin: what messages call the service.
+        details: what it says.
+        codes: the service's table.
+        origin: the service, in messages.
         target: what it was asked for, as the rest of a sentence.
-        remedy: what to do about a refusal.
-        trouble: codes that mean that the service is busy or broken, besides 5xx and 429.
-        hidden: texts that no message may hold, and what to write instead.
-        recoverable: whether asking again may help.
+        default: the remedy for codes that have none.
+        hidden: texts that no message may hold, and their replacements.
     """
-    status, code = response.status, told.code
-    if code in trouble or status == 429 or status >= 500:
+    status, code = response.status, details.code
+    if is_passing(code, codes) or is_passing_status(status):
         said = f"HTTP {status}{f' {code}' if code else ''}"
         return SourceUnavailable(
             f"{origin} is busy or in trouble: asked {target}, it answered {said}; asking again later may help"
         )
+    meaning = codes.get(code) or ErrorCode()
+    remedy = meaning.remedy or default
     if 300 <= status < 400:
-        remedy = "redirects are not followed: check the endpoint, and for a proxy in between"
-    message: str = told.message
-    for secret, instead in hidden:
+        remedy = f"redirects are not followed: {CHECK_ENDPOINT}"
+    message: str = details.message
+    for secret, replacement in hidden:
         if secret:
-            message = message.replace(secret, instead)
-    # It may run on with the canonical request, and that holds the session token.
+            message = message.replace(secret, replacement)
+    # Later lines may be the canonical request, which holds the session token.
     message = "".join(char for char in message.split("\n")[0] if char.isprintable())
     message = message.strip().removesuffix(".")[:LONGEST_MESSAGE]
     said = f"{code or f'HTTP {status}'}{f': {message}' if message else ''}"
@@ -131,6 +154,44 @@ def to_error(
         code=code,
         message=message,
         status=status,
-        request_id=told.request_id,
-        recoverable=recoverable,
+        request_id=details.request_id,
+        recoverable=meaning.recoverable,
     )
+
+
+def endpoint_error(
+    response: Response, remedies: Mapping[int, str], *, said: str, code: str = ""
+) -> ServiceRefused | SourceUnavailable:
+    """Return the exception for an error of a metadata service or container agent, which have no table of codes.
+
+    Args:
+        response: the answer.
+        remedies: by HTTP status, with :data:`REDIRECTS` and :data:`OTHERS`.
+        said: the beginning of the message, such as ``"localhost answered"``.
+        code: the error code in the answer.
+    """
+    status = response.status
+    if is_passing_status(status):
+        trouble = "is asked too often" if status == 429 else "is in trouble"
+        return SourceUnavailable(f"{said} with HTTP {status}: it {trouble}; asking again later may help")
+    remedy = remedies.get(status) or remedies[REDIRECTS if 300 <= status < 400 else OTHERS]
+    return ServiceRefused(
+        f"{said} with HTTP {status}{f' {code}' if code else ''}: {remedy}", code=code, status=status
+    )
+
+
+def is_passing_status(status: int) -> bool:
+    """Return whether another attempt may succeed after an answer with this HTTP status."""
+    return status == 429 or status >= 500
+
+
+def log_outcome(operation: str, host: str, target: str, outcome: str) -> None:
+    """Log at DEBUG what was asked of a host, and the outcome. No argument may hold a secret.
+
+    Args:
+        operation: such as ``"AssumeRole"``.
+        host: that was asked.
+        target: what for, as the rest of a sentence; may be blank.
+        outcome: such as ``"403 AccessDenied"``.
+    """
+    logger.debug("%s, asked of %s%s: %s", operation, host, f" {target}" if target else "", outcome)

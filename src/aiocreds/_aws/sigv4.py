@@ -30,8 +30,8 @@ ALGORITHM = "AWS4-HMAC-SHA256"
 DOTS = {".": "%2E", "..": "%2E%2E"}
 UNSIGNED_PAYLOAD = "UNSIGNED-PAYLOAD"  # in place of a body's hash, where the service takes it
 
-# What the client library, a proxy or a tracer may still add, drop or rewrite between here and the service.
-# Everything else is signed, `content-length` and what a user's middleware added included.
+# Headers that the client library, a proxy or a tracer may add, drop or rewrite between here and the service.
+# All others are signed, including `content-length` and those of a user's middleware.
 UNSIGNED_HEADERS = frozenset(
     {
         "accept",
@@ -58,12 +58,12 @@ _DEFAULT_PORTS = {"http": 80, "https": 443}
 
 
 def check_sendable(credentials: Credentials) -> None:
-    """Refuse what no header can hold: a client library would quote it in its error.
+    """Check that headers can hold the credentials: a client library would quote them in its error.
 
     Raises:
         InvalidConfiguration: the access key id or the session token has such a character.
     """
-    what = None  # no local here holds a token
+    what = None  # no local variable here holds a token
     if not _is_sendable(credentials.access_key_id):
         what = "access key id"
     elif not _is_sendable(credentials.session_token or ""):
@@ -119,7 +119,7 @@ def sign(
     Raises:
         ValueError: ``url`` is not a URL.
     """
-    # What may fail goes first: no token is in a local variable when it does.
+    # The URL may be invalid, so it goes first: no token is in a local variable then.
     host, path, query = _target(url, normalize=normalize_path, encode=encode_path)
     timestamp = _timestamp(int(at))
     if body_hash is None:
@@ -173,7 +173,7 @@ def presign(
         omit_session_token: leave the session token out of what is signed. It is added all the same.
 
     Returns:
-        The URL with what ``X-Amz-Signature`` and its kin add to the query.
+        The URL with ``X-Amz-Signature`` and the related parameters in its query.
 
     Raises:
         ValueError: ``url`` is not a URL.
@@ -221,18 +221,18 @@ def _timestamp(at: int) -> str:
 
 
 def canonical_request(method: str, path: str, query: str, headers: Mapping[str, str], body_hash: str) -> str:
-    """The request in the one form that both sides hash, from parts that are canonical already."""
+    """Return the request in the canonical form that both sides hash, from canonical parts."""
     lines = "\n".join(map(":".join, headers.items()))
     return f"{method.upper()}\n{path}\n{query}\n{lines}\n\n{';'.join(headers)}\n{body_hash}"
 
 
 def string_to_sign(timestamp: str, scope: str, request: str) -> str:
-    """What the signature is made of: when, for whom, and the hash of the canonical request."""
+    """Return the text to sign: the time, the scope and the hash of the canonical request."""
     return f"{ALGORITHM}\n{timestamp}\n{scope}\n{sha256(_encoded(request)).hexdigest()}"
 
 
 def signature(secret_access_key: str, scope: str, text: str) -> str:
-    """Sign ``text`` with the key that the secret and each step of the scope yield."""
+    """Return the signature of ``text`` by the key derived from the secret and the scope."""
     mac = _keyed(secret_access_key, scope).copy()
     mac.update(_encoded(text))
     return mac.hexdigest()
@@ -247,17 +247,17 @@ def _keyed(secret_access_key: str, scope: str) -> hmac.HMAC:
 
 
 def credential_scope(timestamp: str, region: str, service: str) -> str:
-    """The day, the region and the service that a signature holds for."""
+    """Return the scope of a signature: its day, region and service."""
     return f"{timestamp[:8]}/{region}/{service}/aws4_request"
 
 
 def canonical_headers(headers: Iterable[tuple[str, str]], added: Mapping[str, str], *, host: str) -> dict[str, str]:
-    """The headers that are signed: lower-case names in order, lines of one name joined, blanks collapsed.
+    """Return the headers that are signed: lower-case names in order, lines of one name joined, blanks collapsed.
 
     Args:
         headers: what the request carries.
-        added: what signing adds, in place of headers of the same name.
-        host: for when the request does not carry a ``Host`` yet.
+        added: the headers that signing adds, in place of those of the same name.
+        host: used when the request carries no ``Host`` yet.
     """
     lines: dict[str, str] = {}
     more: dict[str, list[str]] = {}
@@ -279,7 +279,7 @@ def canonical_headers(headers: Iterable[tuple[str, str]], added: Mapping[str, st
 
 
 def canonical_path(path: str, *, normalize: bool = True, encode: bool = True) -> str:
-    """The path of a URL, percent-encoded once more than it came; without ``encode`` just once, as S3 expects it."""
+    """Return the path of a URL, percent-encoded once more; without ``encode`` encoded once, as S3 expects it."""
     if normalize:
         kept: list[str] = []
         for segment in path.split("/"):
@@ -292,9 +292,9 @@ def canonical_path(path: str, *, normalize: bool = True, encode: bool = True) ->
 
 
 def canonical_query(query: str) -> str:
-    """The query of a URL, in order of the encoded names and then values, each name with a ``=``.
+    """Return the query of a URL, sorted by encoded names and then values, each name with a ``=``.
 
-    Encoded or not, a character comes out the same: as itself when unreserved, else as upper-case ``%XX``.
+    Each character is encoded as itself when unreserved, else as upper-case ``%XX``, however it was given.
     """
     pairs = (pair.partition("=") for pair in query.split("&") if pair)
     return "&".join(f"{name}={value}" for name, value in sorted((_recoded(k), _recoded(v)) for k, _, v in pairs))
@@ -302,10 +302,10 @@ def canonical_query(query: str) -> str:
 
 @lru_cache(maxsize=64)
 def unambiguous(url: str, *, encode_path: bool = True) -> str:
-    """The URL in the spelling that AWS reads in one way only, and without a fragment.
+    """Return the URL in a spelling that all services read alike, without a fragment.
 
-    A ``+`` in a query means a blank to who wrote it, but not to every service: it becomes ``%20``. With
-    ``encode_path`` off, as for S3, which is as uncertain about a ``+`` in a path, that is spelled out too.
+    A ``+`` in a query is a blank to most programs, but not to every service: it becomes ``%20``. With
+    ``encode_path`` off, as for S3, a ``+`` in the path is encoded, too.
     """
     address, mark, query = url.partition("#")[0].partition("?")
     if not encode_path:
@@ -320,7 +320,7 @@ def unambiguous(url: str, *, encode_path: bool = True) -> str:
 
 
 def host_header(url: SplitResult) -> str:
-    """The ``Host`` that goes with a URL: no user, no default port, no trailing dot."""
+    """Return the ``Host`` header for a URL: no user, no default port, no trailing dot."""
     host = (url.hostname or "").rstrip(".")
     if ":" in host:
         host = f"[{host}]"

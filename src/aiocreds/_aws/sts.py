@@ -12,7 +12,14 @@ from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import quote_plus
 from xml.etree import ElementTree as ET
 
-from aiocreds._aws.service_errors import THROTTLED, ErrorDetails, log_outcome, to_error
+from aiocreds._aws.service_errors import (
+    ErrorCode,
+    ErrorDetails,
+    clock_codes,
+    is_passing,
+    log_outcome,
+    service_error,
+)
 from aiocreds._base.json_credentials import account_of_arn, error_code
 from aiocreds._base.redaction import SecretBytes, SecretDict, SecretStr
 from aiocreds._base.time import parse_expiration
@@ -21,98 +28,109 @@ from aiocreds.credentials import Credentials, redact_key
 from aiocreds.errors import ServiceRefused, SourceUnavailable
 
 if TYPE_CHECKING:
-    from collections.abc import Container, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
     from aiocreds._aws.client import ServiceClient
     from aiocreds._http import Response
 
 TOKEN_EXPIRED = {"ExpiredToken", "ExpiredTokenException"}
-CLOCK_REJECTED = {
-    "InvalidSignatureException",
-    "RequestExpired",
-    "RequestInTheFuture",
-    "RequestTimeTooSkewed",
-    "SignatureDoesNotMatch",
-}
 INVALID_TOKEN, NO_KEY = "InvalidIdentityToken", "retrieve verification key"
-UNRECOVERABLE = {
-    "AccessDenied",
-    "IDPRejectedClaim",
-    "InvalidIdentityToken",
-    "MalformedPolicyDocument",
-    "PackedPolicyTooLarge",
-    "RegionDisabled",
-    "RegionDisabledException",
+NO_REMEDY = "see https://docs.aws.amazon.com/STS/latest/APIReference/CommonErrors.html"
+
+_REGION_DISABLED = ErrorCode(
+    "enable the region's STS endpoint for the account, or set another region", recoverable=False
+)
+_CALLER_EXPIRED = ErrorCode("renew the caller's credentials; their source had no others")
+ERRORS = {
+    "": ErrorCode("this is no error of STS: check the endpoint, and for a proxy in between"),
+    "AccessDenied": ErrorCode(
+        "check the role's trust policy, the caller's permission for sts:AssumeRole, and the MFA code"
+        " or external id if it needs one",
+        recoverable=False,
+    ),
+    "ExpiredToken": _CALLER_EXPIRED,
+    "ExpiredTokenException": _CALLER_EXPIRED,
+    "IDPRejectedClaim": ErrorCode(recoverable=False),
+    "InvalidClientTokenId": ErrorCode("the caller's keys do not exist (any more) in this partition"),
+    "InvalidIdentityToken": ErrorCode(recoverable=False),
+    "InvalidSignatureException": ErrorCode(clock=True),
+    "MalformedPolicyDocument": ErrorCode("correct the session policy", recoverable=False),
+    "PackedPolicyTooLarge": ErrorCode("shorten the session policy or the tags", recoverable=False),
+    "RegionDisabled": _REGION_DISABLED,
+    "RegionDisabledException": _REGION_DISABLED,
+    "RequestExpired": ErrorCode(clock=True),
+    "RequestInTheFuture": ErrorCode(clock=True),
+    "RequestTimeTooSkewed": ErrorCode(clock=True),
+    "SignatureDoesNotMatch": ErrorCode(
+        "the caller's secret key does not belong to its key id, or a proxy changes requests", clock=True
+    ),
+    "ValidationError": ErrorCode("correct the parameters of the role"),
 }
-REMEDIES = {
-    "": "this is no error of STS: check the endpoint, and for a proxy in between",
-    "AccessDenied": "check the role's trust policy, the caller's permission for sts:AssumeRole, and the MFA code"
-    " or external id if it needs one",
-    "RegionDisabled": "enable the region's STS endpoint for the account, or set another region",
-    "RegionDisabledException": "enable the region's STS endpoint for the account, or set another region",
-    "MalformedPolicyDocument": "correct the session policy",
-    "PackedPolicyTooLarge": "shorten the session policy or the tags",
-    "ExpiredToken": "renew the caller's credentials; their source had no others",
-    "ExpiredTokenException": "renew the caller's credentials; their source had no others",
-    "InvalidClientTokenId": "the caller's keys do not exist (any more) in this partition",
-    "SignatureDoesNotMatch": "the caller's secret key does not belong to its key id, or a proxy changes requests",
-    "ValidationError": "correct the parameters of the role",
+_TOKEN_EXPIRED = ErrorCode("the token has expired: look at what should renew it")
+WEB_IDENTITY_ERRORS = ERRORS | {
+    "AccessDenied": ErrorCode(
+        "check the role's trust policy: the identity provider, and the conditions on the token's"
+        " subject and audience",
+        recoverable=False,
+    ),
+    "ExpiredToken": _TOKEN_EXPIRED,
+    "ExpiredTokenException": _TOKEN_EXPIRED,
+    "IDPCommunicationError": ErrorCode(passing=True),
+    "IDPRejectedClaim": ErrorCode(
+        "the identity provider does not accept the token: it has expired or was revoked", recoverable=False
+    ),
+    "InvalidIdentityToken": ErrorCode(
+        "check that the account has an IAM identity provider with the token's issuer and"
+        " audience, and that the token is whole",
+        recoverable=False,
+    ),
+    "PackedPolicyTooLarge": ErrorCode(
+        "shorten the session policy, or the tags inside the token", recoverable=False
+    ),
 }
-WEB_IDENTITY_REMEDIES = {
-    "AccessDenied": "check the role's trust policy: the identity provider, and the conditions on the token's"
-    " subject and audience",
-    "ExpiredToken": "the token has expired: look at what should renew it",
-    "ExpiredTokenException": "the token has expired: look at what should renew it",
-    "PackedPolicyTooLarge": "shorten the session policy, or the tags inside the token",
-    "IDPRejectedClaim": "the identity provider does not accept the token: it has expired or was revoked",
-    "InvalidIdentityToken": "check that the account has an IAM identity provider with the token's issuer and"
-    " audience, and that the token is whole",
+_EXPIRED = ErrorCode("these credentials have expired: look at what should renew them")
+CALLER_ERRORS = ERRORS | {
+    "ExpiredToken": _EXPIRED,
+    "ExpiredTokenException": _EXPIRED,
+    "InvalidClientTokenId": ErrorCode(
+        "these keys do not exist (any more) in this partition, or lack their session token"
+    ),
+    "SignatureDoesNotMatch": ErrorCode(
+        "the secret key does not belong to its key id, or a proxy changes requests", clock=True
+    ),
 }
+# All actions have the same codes of a wrong clock.
+CLOCK_CODES = clock_codes(ERRORS)
+
 ISSUED = ("AccessKeyId", "SecretAccessKey", "SessionToken", "Expiration")
-# What STS writes, without attributes, entities and stray blanks: read many times as fast as by an XML parser, which
-# has the rest.
+# The usual form of an answer, read many times as fast as by an XML parser, which reads all others.
 PLAIN_CREDENTIALS = re.compile(r"\s*".join(rf"<{name}>(?P<{name}>[^<\s]+)</{name}>" for name in ISSUED))
 PLAIN_ARN = re.compile("<Arn>(?P<Arn>[^<]*)</Arn>")
-# Names, numbers and ARNs: quoted many times as fast as by urllib, which has the rest.
+# Names, numbers and ARNs, quoted many times as fast as by urllib, which quotes all others.
 PLAIN_VALUE = re.compile(r"[A-Za-z0-9_.~:/-]*")
-NO_REMEDY = "see https://docs.aws.amazon.com/STS/latest/APIReference/CommonErrors.html"
 
 
 class Action(NamedTuple):
-    """A way to assume a role.
+    """An action of STS.
 
     Attributes:
-        name: as the service calls it.
-        provider: what the credentials are stamped with.
-        remedies: what to do about its refusals, by code.
-        trouble: the codes, besides 5xx and 429, of what may be better next time.
+        name: at the service.
+        provider: of the credentials it issues.
+        errors: its table of error codes.
     """
 
     name: str
     provider: str
-    remedies: Mapping[str, str]
-    trouble: Container[str]
+    errors: Mapping[str, ErrorCode]
 
 
-ASSUME_ROLE = Action("AssumeRole", "assume_role", REMEDIES, THROTTLED)
-WITH_WEB_IDENTITY = Action(
-    "AssumeRoleWithWebIdentity",
-    "web_identity",
-    REMEDIES | WEB_IDENTITY_REMEDIES,
-    THROTTLED | {"IDPCommunicationError"},
-)
-
-CALLER_REMEDIES = REMEDIES | {
-    "ExpiredToken": "these credentials have expired: look at what should renew them",
-    "ExpiredTokenException": "these credentials have expired: look at what should renew them",
-    "InvalidClientTokenId": "these keys do not exist (any more) in this partition, or lack their session token",
-    "SignatureDoesNotMatch": "the secret key does not belong to its key id, or a proxy changes requests",
-}
-CALLER_IDENTITY = Action("GetCallerIdentity", "", CALLER_REMEDIES, THROTTLED)
+ASSUME_ROLE = Action("AssumeRole", "assume_role", ERRORS)
+WITH_WEB_IDENTITY = Action("AssumeRoleWithWebIdentity", "web_identity", WEB_IDENTITY_ERRORS)
+CALLER_IDENTITY = Action("GetCallerIdentity", "", CALLER_ERRORS)
 
 
 class Caller(NamedTuple):
-    """Who calls.
+    """The identity behind credentials.
 
     Attributes:
         account: its 12 digits.
@@ -133,14 +151,14 @@ async def assume(
     credentials: Credentials | None = None,
     hidden: SecretStr | None = None,
 ) -> Credentials:
-    """Have STS issue the credentials of a role.
+    """Return the credentials of a role.
 
     Args:
         sts: the service.
         action: AssumeRole, which is signed, or AssumeRoleWithWebIdentity.
-        parameters: in the service's own flat names, such as ``Tags.member.1.Key``.
+        parameters: in the flat names of the query protocol, such as ``Tags.member.1.Key``.
         credentials: the caller's.
-        hidden: what no message may show.
+        hidden: a secret that messages of STS may quote.
 
     Raises:
         ServiceRefused: STS answered no.
@@ -157,7 +175,7 @@ async def assume(
 
 
 async def get_caller_identity(sts: ServiceClient, credentials: Credentials) -> Caller:
-    """Ask STS whose these credentials are. Everybody may: the answer tells whether they work at all.
+    """Return the identity behind credentials. No permission is needed, so it shows whether they work at all.
 
     Raises:
         ServiceRefused: STS knows no such credentials.
@@ -182,7 +200,7 @@ async def _ask(
     credentials: Credentials | None,
     hidden: SecretStr | None = None,
 ) -> Response:
-    """Make a call and return its good answer."""
+    """Make a call; return the answer if it is one of success."""
     try:
         response = await sts.call(
             "POST",
@@ -190,8 +208,8 @@ async def _ask(
             headers={"Content-Type": "application/x-www-form-urlencoded; charset=utf-8"},
             body=_form(action.name, parameters),
             credentials=credentials,
-            retry_if=partial(_may_pass, action.trouble),
-            clock_rejected=partial(_tells, CLOCK_REJECTED),
+            retry_if=partial(_may_pass, action.errors),
+            clock_rejected=_rejects_clock,
         )
     except SourceUnavailable as silence:
         log_outcome(action.name, sts.endpoint.host, target, "no answer")
@@ -203,7 +221,7 @@ async def _ask(
 
 
 def _form(action: str, parameters: Mapping[str, str | int]) -> SecretBytes:
-    """A call in the query protocol. The names are the service's own and need no quoting."""
+    """Return the body of a call in the query protocol. Its names need no quoting."""
     fields = [f"&{name}={_quoted(str(value))}" for name, value in parameters.items()]
     return SecretBytes(f"Action={action}&Version=2011-06-15{''.join(fields)}".encode())
 
@@ -211,11 +229,11 @@ def _form(action: str, parameters: Mapping[str, str | int]) -> SecretBytes:
 def _quoted(text: str) -> str:
     if PLAIN_VALUE.fullmatch(text):
         return text.replace(":", "%3A").replace("/", "%2F")
-    return quote_plus(text, errors="surrogatepass")  # such as a variable that is not UTF-8: STS says no
+    return quote_plus(text, errors="surrogatepass")  # such as a variable that is not UTF-8: STS refuses it
 
 
 def listed(name: str, members: Sequence[Mapping[str, str] | str], *, field: str = "") -> dict[str, str]:
-    """A list in the names of the query protocol: ``name.member.1.field``."""
+    """Return a list in the flat names of the query protocol: ``name.member.1.field``."""
     flat: dict[str, str] = {}
     for number, member in enumerate(members, 1):
         prefix = f"{name}.member.{number}"
@@ -228,26 +246,26 @@ def listed(name: str, members: Sequence[Mapping[str, str] | str], *, field: str 
     return flat
 
 
-def _tells(codes: Container[str], response: Response) -> bool:
-    """Whether an answer tells one of these error codes."""
-    return response.status >= 400 and _fields(response.body).get("Code", "") in codes
+def _rejects_clock(response: Response) -> bool:
+    """Return whether a wrong clock may explain an answer."""
+    return response.status >= 400 and _fields(response.body).get("Code", "") in CLOCK_CODES
 
 
 def _code(response: Response) -> str:
-    """The error code in an answer; blank in one of success."""
+    """Return the error code in an answer; blank in one of success."""
     return "" if response.status == 200 else error_code(_fields(response.body).get("Code"))
 
 
-def _may_pass(trouble: Container[str], response: Response) -> bool:
-    """Whether an answer tells of something that may be better next time."""
+def _may_pass(errors: Mapping[str, ErrorCode], response: Response) -> bool:
+    """Return whether another attempt may succeed after this answer."""
     if response.status < 400:
         return False
     fields = _fields(response.body)
-    return fields.get("Code", "") in trouble or _has_no_key(fields)
+    return is_passing(fields.get("Code", ""), errors) or _has_no_key(fields)
 
 
 def _has_no_key(fields: Mapping[str, str]) -> bool:
-    """Whether STS could not get at the keys of the identity provider; it tells so with the code of a bad token."""
+    """Return whether STS could not read the identity provider's keys; it answers with the code of a bad token."""
     return fields.get("Code") == INVALID_TOKEN and NO_KEY in fields.get("Message", "").lower()
 
 
@@ -261,7 +279,7 @@ def _refusal(
 ) -> ServiceRefused | SourceUnavailable:
     fields = _fields(response.body)
     request_id = fields.get("RequestId") or response.headers.get("x-amzn-RequestId")
-    told = ErrorDetails(error_code(fields.get("Code")), SecretStr(fields.get("Message", "")), request_id)
+    details = ErrorDetails(error_code(fields.get("Code")), SecretStr(fields.get("Message", "")), request_id)
     if _has_no_key(fields):
         return SourceUnavailable(
             f"{origin} could not retrieve the identity provider's verification key: asked {target}, it answered"
@@ -274,15 +292,8 @@ def _refusal(
         target = f"{target} for {key}"
         secrets += [(credentials.secret_access_key, "****"), (credentials.session_token, "****")]
         secrets.append((credentials.access_key_id, key))
-    return to_error(
-        response,
-        told,
-        origin=origin,
-        target=target,
-        remedy=action.remedies.get(told.code, NO_REMEDY),
-        trouble=action.trouble,
-        hidden=secrets,
-        recoverable=told.code not in UNRECOVERABLE,
+    return service_error(
+        response, details, action.errors, origin=origin, target=target, default=NO_REMEDY, hidden=secrets
     )
 
 
@@ -290,7 +301,7 @@ def _parse(response: Response, action: Action, origin: str, role_arn: object) ->
     try:
         text = SecretStr(response.body.decode())
     except UnicodeDecodeError:
-        text = SecretStr()  # in another encoding, or garbled: the parser can tell
+        text = SecretStr()  # in another encoding, or garbled: left to the parser
     plain, role = PLAIN_CREDENTIALS.search(text), PLAIN_ARN.search(text)
     if plain and role and "&" not in text:
         fields = SecretDict(plain.groupdict() | role.groupdict())
@@ -312,10 +323,10 @@ def _parse(response: Response, action: Action, origin: str, role_arn: object) ->
 
 
 def _fields(body: SecretBytes) -> SecretDict:
-    """The texts in an answer by the names of their elements, which are different ones; empty when it is no XML."""
+    """Return the texts in an answer by the names of their elements; empty when it is no XML."""
     try:
-        # Bounded in size, and expat stops entity bombs. STS writes UTF-8, and a document that says otherwise shall
-        # not choose among the codecs of Python, some of which raise or warn.
+        # Bounded in size, and expat stops entity bombs. STS writes UTF-8: a document that declares another encoding
+        # must not choose among the codecs of Python, some of which raise or warn.
         root = ET.fromstring(body, ET.XMLParser(encoding="utf-8"))  # noqa: S314
     except ET.ParseError:
         return SecretDict()

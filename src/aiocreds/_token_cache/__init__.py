@@ -1,1 +1,1 @@
-"""Cached sign-ins, which programs share with AWS CLI and the SDKs."""
+"""Cached sign-ins that programs share with AWS CLI and the SDKs."""

@@ -1,4 +1,10 @@
-"""A token that a person signed in for, in a JSON file that AWS CLI and the SDKs of all languages share."""
+"""A sign-in's token in a JSON file that AWS CLI and the SDKs of all languages share, and its renewal.
+
+:class:`TokenCache` reads top to bottom: ``current`` waits for a renewal, ``_renewed`` makes it under the lock that
+all programs share, ``_after_failure`` decides what to use when it fails, ``_write`` what to keep when the file
+cannot be written. :class:`Renewal` is the thread or task it runs in. A refresh token works once: the answer to it
+must reach the file whatever happens to the caller, its loop and the program.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +16,7 @@ from dataclasses import dataclass, field
 from math import inf
 from random import uniform
 from threading import Thread
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 from weakref import ref
 
 from aiocreds._base import threads, tracing
@@ -23,7 +29,7 @@ from aiocreds._token_cache.storage import OthersFolder
 from aiocreds.errors import CredentialsError, LoginRequired, ServiceRefused, afresh, foreign, frames_of
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Coroutine
 
     from aiocreds._core.context import Context
     from aiocreds._token_cache.lock import FileLock
@@ -32,113 +38,342 @@ logger = logging.getLogger("aiocreds.token_cache")
 
 Token = dict[str, Any]
 
-HOLD = 30.0  # seconds that what failed is left alone: a renewal while the token is still good, a write
-REFUSED = 1.0, 5.0  # seconds that a refusal for good is left alone, at random
-LOOKS, PAUSE = 10, 0.1  # seconds; for what somebody else has got, and has not yet written
+# All in seconds.
+ENOUGH, PATIENCE = 60.0, 3.0  # a token with more than ENOUGH left is served after PATIENCE, the renewal goes on
+HOLD = 30.0  # before the next attempt at a failed renewal of a good token, and at a failed write
+REFUSED = 1.0, 5.0  # before the next attempt after a refusal that no retry can mend: a random time between
+PAUSE, LOOKS = 0.1, 10  # between looks (and their number) at a file that another program is about to write
 
 
-class Underway:
-    """A renewal that goes on whoever waits for it.
+class TokenCache:
+    """One cached token.
 
-    It runs on a loop and in a thread of its own, so that it does not end with the loop of who began it: a refresh
-    token works once, and the answer to it has to reach the file.
-
-    Attributes:
-        since: when it began, by the clock that loops go by.
-        loop: whose it is instead, where it needs that; see :meth:`begin`.
+    Args:
+        path: of its file.
+        context: whose clock and HTTP session count; it also holds what this process knows about the file.
     """
 
-    __slots__ = ("__weakref__", "_outcome", "_watchers", "loop", "since")
+    def __init__(self, path: str, context: Context) -> None:
+        self.path = path
+        self._context = context
+        self._memory: Memory = context.cached(("sign-in", path), Memory)
 
-    def __init__(self, since: float, loop: asyncio.AbstractEventLoop | None) -> None:
+    async def current(
+        self,
+        *,
+        end: Callable[[Token], float],
+        margin: float,
+        renew: Callable[[Token], Awaitable[Token]],
+        here: bool = False,
+    ) -> Token | None:
+        """Return the token, renewed first when it ends soon; None when there is none.
+
+        One renewal at a time on a machine: the other callers and programs wait for it and take its token. It goes
+        on when its caller is cancelled, and behind a caller who has waited long enough for a token that is still
+        good. When it fails, such a token is used on. A sign-in or sign-out by a person meanwhile wins. Where the
+        file cannot be written, the new token is kept in memory until it can.
+
+        Args:
+            end: returns when a token ends, in seconds since the epoch; -inf for an unusable one.
+            margin: seconds before its end from which a token is renewed, but at most half of the lifetime that the
+                last renewal brought.
+            renew: gets a new token with the old one.
+            here: renew on the running loop, because `renew` uses what lives there, such as a program's own
+                middlewares. Any other renewal outlives the loop, and the program by some seconds.
+
+        Raises:
+            CredentialsError: `renew` raised it and the old token has ended; or the file cannot be read.
+        """
+        memory, now = self._memory, self._context.clock.now()
+        token = memory.token_for(await storage.read(self.path))
+        if token is None:
+            return None
+        left, margin = end(token) - now, min(margin, memory.lifetime / 2)
+        trace_end(self.path, end(token), now)
+        if left > margin:
+            if memory.unwritten is None or is_held(memory.unwritten.retry_at, now):
+                return token
+        elif memory.failed is not None and token == memory.failed.token and is_held(memory.failed.retry_at, now):
+            if left > 0:
+                return token
+            if not memory.failed.error.recoverable:
+                raise afresh(memory.failed.error)
+        renewal = self._renewal(Rules(end, margin, renew), token, here=here)
+        patience = renewal.since + PATIENCE - asyncio.get_running_loop().time()
+        if not await renewal.wait(max(0.0, patience) if left > ENOUGH else None):
+            return token
+        return renewal.result()
+
+    def _renewal(self, rules: Rules, token: Token, *, here: bool) -> Renewal:
+        """Return the renewal under way, or start one: in a thread, or on this loop if it has to be `here`."""
+        memory, loop = self._memory, asyncio.get_running_loop()
+        if not here and memory.in_thread is not None and not memory.in_thread.done:
+            return memory.in_thread
+        if (known := on_loop(memory.on_loops, loop)) is not None:
+            return known
+        if not here:
+            renewal = memory.in_thread = Renewal(memory, loop.time())
+            if renewal.start_thread(self._renewed(rules, token, hold_program=True)):
+                return renewal
+        renewal = Renewal(memory, loop.time(), loop)
+        renewal.start_task(self._renewed(rules, token, hold_program=False))
+        return renewal
+
+    async def _renewed(self, rules: Rules, seen: Token, *, hold_program: bool) -> Token | None:
+        """Return the token after a renewal under the lock, or the one that another program has written meanwhile.
+
+        Args:
+            rules: of this kind of token.
+            seen: the token that is to be renewed.
+            hold_program: the program does not end between the use of the refresh token and the file.
+        """
+        with released(self.path.removesuffix(".json") + ".lock") as lock:
+            while True:
+                taken = await lock.attempt()
+                token = await self._read()
+                if token is None:
+                    return None
+                left = self._left(rules, token)
+                if left > rules.margin or (token != seen and left > 0):
+                    unwritten = self._memory.unwritten
+                    if taken and unwritten is not None and token == unwritten.token:
+                        return await self._put(rules, lock, token, unwritten.in_file)
+                    return token
+                if taken:
+                    with program_end.held_back() if hold_program else nullcontext():
+                        return await self._exchange(rules, lock, token)
+
+    async def _exchange(self, rules: Rules, lock: FileLock, token: Token) -> Token | None:
+        """Exchange a token for a new one and write that; the lock is held."""
+        memory = self._memory
+        async with self._context.http.lease():  # held, so that no session is closed between the answer and the file
+            try:
+                fresh = SecretDict(await rules.renew(token))
+            except Exception as error:  # noqa: BLE001 - a middleware may raise anything
+                return await self._after_failure(rules, token, error)
+            unwritten, left = memory.unwritten, self._left(rules, fresh)
+            in_file = unwritten.in_file if unwritten is not None and token == unwritten.token else token
+            memory.lifetime = max(left, 0.0)
+            trace_end(self.path, rules.end(fresh), self._context.clock.now(), "renewed until")
+            current = await self._put(rules, lock, fresh, in_file)
+        if current is fresh:
+            logger.info("The token in %s has been renewed, for %.0f s", self.path, left)
+        return current
+
+    async def _after_failure(self, rules: Rules, token: Token, cause: Exception) -> Token:
+        """Return the token to use when a renewal has failed: another program's, else the old one while it is good.
+
+        Raises:
+            CredentialsError: there is neither.
+        """
+        # Another program that takes no lock, such as AWS CLI, may have used the refresh token and not yet written.
+        used = isinstance(cause, LoginRequired) and isinstance(cause.__context__, ServiceRefused)
+        for look in range(LOOKS if used and self._left(rules, token) <= 0 else 1):
+            if look:
+                await asyncio.sleep(PAUSE)
+            other = await self._read()
+            if other is not None and other != token and self._left(rules, other) > 0:
+                return other
+        if isinstance(cause, CredentialsError):
+            error = cause
+        else:
+            logger.debug("The renewal of %s: %s", self.path, frames_of(cause))
+            error = foreign(cause)
+        left, now = self._left(rules, token), self._context.clock.now()
+        if left > 0:
+            self._memory.failed = Failed(token, now + HOLD, afresh(error))
+            level = logging.WARNING if error.recoverable else logging.ERROR
+            logger.log(level, "%s. The token in %s is used on for %.0f s", str(error), self.path, left)
+            return token
+        if not error.recoverable:
+            self._memory.failed = Failed(token, now + uniform(*REFUSED), afresh(error))
+        raise error
+
+    async def _put(self, rules: Rules, lock: FileLock, token: Token, in_file: Token) -> Token | None:
+        """Replace `in_file` by `token`, also when cancelled meanwhile; return the token that counts then."""
+        writing = threads.submit(lock.during, lambda: self._write(rules, token, in_file))
+        return await asyncio.shield(writing)
+
+    def _write(self, rules: Rules, token: Token, in_file: Token) -> Token | None:
+        """Do the work of `_put`, in a thread. What cannot be written is kept in memory."""
+        memory = self._memory
+        try:
+            try:
+                found = storage.look(self.path)
+            except (FileNotFoundError, NotADirectoryError):  # a person has signed out: nothing is written
+                memory.unwritten = None
+                return None
+            if found is not None and found != in_file and self._left(rules, found) > 0:  # or signed in again
+                memory.unwritten = None
+                return found
+            storage.replace_json(self.path, token)
+            memory.unwritten = None
+        except Exception as error:  # noqa: BLE001 - whatever it is, this token is the only good one
+            repeated = memory.unwritten is not None and memory.unwritten.token == token
+            memory.unwritten = Unwritten(token, in_file, self._context.clock.now() + HOLD)
+            if isinstance(error, OthersFolder):
+                reason, remedy = str(error), f"run this as {error.owner}, or have the folder belong to this user"
+            else:
+                reason = ((isinstance(error, OSError) and error.strerror) or type(error).__name__).lower()
+                remedy = "let this user write there"
+            words = "The renewed sign-in cannot be kept in %s (%s): other programs may have to sign in again; %s"
+            logger.log(logging.DEBUG if repeated else logging.WARNING, words, self.path, reason, remedy)
+        return token
+
+    async def _read(self) -> Token | None:
+        """Return the token that counts now."""
+        return self._memory.token_for(await storage.read(self.path))
+
+    def _left(self, rules: Rules, token: Token) -> float:
+        """Return the seconds until a token ends."""
+        return rules.end(token) - self._context.clock.now()
+
+
+class Rules(NamedTuple):
+    """The arguments of `TokenCache.current` for one kind of token."""
+
+    end: Callable[[Token], float]
+    margin: float
+    renew: Callable[[Token], Awaitable[Token]]
+
+
+class Failed(NamedTuple):
+    """A token whose renewal has failed with `error`, not to be tried again before `retry_at`."""
+
+    token: Token
+    retry_at: float
+    error: CredentialsError
+
+
+class Unwritten(NamedTuple):
+    """A token that could not be written in the place of `in_file`, not to be tried again before `retry_at`."""
+
+    token: Token
+    in_file: Token
+    retry_at: float
+
+
+@dataclass(slots=True, repr=False)
+class Memory:
+    """What a process knows about a cached token besides its file.
+
+    Attributes:
+        in_thread: the latest renewal in a thread.
+        on_loops: renewals on loops of the program, by the loops' ids.
+        lifetime: seconds that the token of the last renewal lived for.
+        failed: the last failed renewal.
+        unwritten: a token that the file should hold.
+    """
+
+    in_thread: Renewal | None = None
+    on_loops: dict[int, ref[Renewal]] = field(default_factory=dict)  # pyright: ignore[reportUnknownVariableType] - annotated
+    lifetime: float = inf
+    failed: Failed | None = None
+    unwritten: Unwritten | None = None
+
+    def token_for(self, in_file: Token | None) -> Token | None:
+        """Return the token that counts when the file holds this one."""
+        unwritten = self.unwritten
+        return unwritten.token if unwritten is not None and in_file == unwritten.in_file else in_file
+
+
+class Renewal:
+    """A renewal under way, for any number of waiters on any loops; it does not depend on them.
+
+    It runs in a daemon thread of ours with a loop of its own, which survives the end of the caller's loop (no
+    helper of asyncio or anyio does), or as a task on the caller's loop.
+
+    Args:
+        memory: where it is found by others while it runs.
+        since: when it began, by the time of loops.
+        loop: the loop it runs on; None for a thread of its own.
+    """
+
+    __slots__ = ("__weakref__", "_memory", "_outcome", "_waiters", "loop", "since")
+
+    def __init__(self, memory: Memory, since: float, loop: asyncio.AbstractEventLoop | None = None) -> None:
+        self._memory = memory
         self.since = since
         self.loop = loop
         self._outcome: tuple[Token | None, BaseException | None] | None = None
-        self._watchers: list[ref[asyncio.Future[None]]] = []
+        self._waiters: list[ref[asyncio.Future[None]]] = []
         renew_after_fork(self)
 
-    def _after_fork(self) -> None:
-        """In a forked child, where nothing of it goes on."""
-        self._outcome = None, asyncio.CancelledError()
-
-    @property
-    def goes_on(self) -> bool:
-        """Whether it has not ended."""
-        return self._outcome is None
-
-    @classmethod
-    def begin(cls, renewal: Renewal, token: Token, *, here: bool) -> Underway:
-        """Begin a renewal.
-
-        Args:
-            renewal: what it takes.
-            token: the one to be renewed.
-            here: on the running loop, since things of the program's that live there are needed.
-        """
+    def start_thread(self, work: Coroutine[Any, Any, Token | None]) -> bool:
+        """Run in a daemon thread; return False when Python starts none, as at the very end of a program."""
+        program_end.install_handlers()
         loop, carrier = asyncio.get_running_loop(), tracing.carry(contextvars.Context())
-        if not here:
-            program_end.stand_before_signals()
-            self = renewal.memory.underway = cls(loop.time(), None)
-            thread = Thread(
-                target=self._live,
-                args=(renewal, token, carrier, ref(loop)),
-                name="aiocreds token renewal",
-                daemon=True,
-            )
-            try:
-                thread.start()
-            except RuntimeError:  # none is to be had, as at the very end of a program
-                renewal.memory.underway = None
-            else:
-                return self
-        renewal.held_back = False
-        self = cls(loop.time(), loop)
-        task = loop.create_task(renewal.run(token), name="aiocreds token renewal", context=carrier)
-        put_on_loop(renewal.memory.renewals, loop, self)
+        thread = Thread(
+            target=self._run, args=(work, carrier, ref(loop)), name="aiocreds token renewal", daemon=True
+        )
+        try:
+            thread.start()
+        except RuntimeError:
+            self._memory.in_thread = None
+            work.close()
+            return False
+        return True
+
+    def _run(
+        self,
+        work: Coroutine[Any, Any, Token | None],
+        carrier: contextvars.Context,
+        caller: ref[asyncio.AbstractEventLoop],
+    ) -> None:
+        token: Token | None = None
+        failure: BaseException | None = None
+        try:
+            with asyncio.Runner() as runner:
+                token = runner.run(work, context=carrier)
+        except BaseException as error:  # noqa: BLE001 - raised to the waiters
+            failure = error
+        if self._memory.in_thread is self:
+            self._memory.in_thread = None
+        self._settle(token, failure)
+        if (loop := caller()) is not None:
+            with suppress(RuntimeError):  # the loop was closed
+                loop.call_soon_threadsafe(program_end.restore_handlers)
+
+    def start_task(self, work: Coroutine[Any, Any, Token | None]) -> None:
+        """Run as a task on the running loop, which keeps it alive."""
+        loop, carrier = asyncio.get_running_loop(), tracing.carry(contextvars.Context())
+        task = loop.create_task(work, name="aiocreds token renewal", context=carrier)
+        put_on_loop(self._memory.on_loops, loop, self)
         belongings(loop).update((self, task))
 
         def ended(task: asyncio.Task[Token | None]) -> None:
-            renewal.memory.renewals.pop(id(loop), None)
+            self._memory.on_loops.pop(id(loop), None)
             belongings(loop).difference_update((self, task))
             error = asyncio.CancelledError() if task.cancelled() else task.exception()
             self._settle(task.result() if error is None else None, error)
 
         task.add_done_callback(ended)
-        return self
-
-    def _live(
-        self, renewal: Renewal, token: Token, carrier: contextvars.Context, beginner: ref[asyncio.AbstractEventLoop]
-    ) -> None:
-        brought: Token | None = None
-        failure: BaseException | None = None
-        try:
-            with asyncio.Runner() as runner:
-                brought = runner.run(renewal.run(token), context=carrier)
-        except BaseException as error:  # noqa: BLE001 - whoever waits raises it
-            failure = error
-        if renewal.memory.underway is self:
-            renewal.memory.underway = None
-        self._settle(brought, failure)
-        if (loop := beginner()) is not None:
-            with suppress(RuntimeError):  # it was closed
-                loop.call_soon_threadsafe(program_end.stand_back)
 
     def _settle(self, token: Token | None, error: BaseException | None) -> None:
         self._outcome = token, error
-        for known in self._watchers:
-            if (watcher := known()) is not None:
-                wake(watcher)
+        for known in self._waiters:
+            if (waiter := known()) is not None:
+                wake(waiter)
 
-    async def wait(self, seconds: float | None) -> bool:
-        """Wait so long at most; return whether it has ended."""
-        watcher: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._watchers.append(ref(watcher))
-        if self._outcome is None:
-            await asyncio.wait([watcher], timeout=seconds)
+    def _after_fork(self) -> None:
+        """Count as cancelled in a forked child, where neither thread nor loop goes on."""
+        self._outcome = None, asyncio.CancelledError()
+
+    @property
+    def done(self) -> bool:
+        """Return whether it has ended."""
         return self._outcome is not None
 
+    async def wait(self, seconds: float | None) -> bool:
+        """Wait for its end, at most so many seconds; return whether it has ended."""
+        waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiters.append(ref(waiter))
+        if not self.done:
+            await asyncio.wait([waiter], timeout=seconds)
+        return self.done
+
     def result(self) -> Token | None:
-        """Return what it has brought.
+        """Return the token it has brought.
 
         Raises:
             CredentialsError: it failed.
@@ -150,55 +385,13 @@ class Underway:
         return token
 
 
-@dataclass(slots=True, repr=False)
-class Held:
-    """A token whose renewal failed, until when it is left alone, and why."""
-
-    token: Token
-    until: float
-    error: CredentialsError
+def is_held(retry_at: float, now: float) -> bool:
+    """Return whether it is too early for another attempt; a clock that was set back does not prolong that."""
+    return 0 < retry_at - now <= HOLD
 
 
-@dataclass(slots=True, repr=False)
-class Unwritten:
-    """A token that the file could not be made to hold, what it holds instead, and when to try again."""
-
-    token: Token
-    in_file: Token
-    again: float
-
-
-@dataclass(slots=True, repr=False)
-class Memory:
-    """What this process knows about a cached token besides its file.
-
-    Attributes:
-        underway: the renewal under way.
-        renewals: those on loops of the program's, by their ids.
-        lifetime: of the tokens that renewals bring, in seconds.
-        held: what is to be left alone.
-        unwritten: what the file ought to hold.
-    """
-
-    underway: Underway | None = None
-    renewals: dict[int, ref[Underway]] = field(default_factory=dict)  # pyright: ignore[reportUnknownVariableType] - annotated
-    lifetime: float = inf
-    held: Held | None = None
-    unwritten: Unwritten | None = None
-
-    def token_for(self, in_file: Token | None) -> Token | None:
-        """The token that counts when the file holds this one."""
-        kept = self.unwritten
-        return kept.token if kept is not None and in_file == kept.in_file else in_file
-
-
-def on_hold(until: float, now: float) -> bool:
-    """Whether it is too early; a clock that was set back does not prolong that."""
-    return 0 < until - now <= HOLD
-
-
-def tell(path: str, end: float, now: float, word: str = "") -> None:
-    """Say when the token in a file ends, to who explains: in the words that errors have for it."""
+def trace_end(path: str, end: float, now: float, word: str = "") -> None:
+    """Record for `explain` when the token in a file ends, in the words of the errors."""
     if tracing.current() is None:
         return
     if end == -inf:
@@ -206,199 +399,3 @@ def tell(path: str, end: float, now: float, word: str = "") -> None:
         return
     tracing.note(path, utc(end), kind="renewed" if word else "ends" if end > now else "ended")
     tracing.note_end(moment(end))  # Go writes the year 1 for no time at all
-
-
-@dataclass(slots=True, repr=False)
-class Renewal:
-    """What it takes to renew a token.
-
-    Attributes:
-        path: of the file.
-        context: whose clock and HTTP session count.
-        memory: of what goes on about the file.
-        end: when a token ends, in seconds since the epoch; -inf for one that is no good.
-        margin: no need to renew while there are more than these.
-        renew: gets a new token with the old one.
-        held_back: the program does not end between the use of a refresh token and the file.
-    """
-
-    path: str
-    context: Context
-    memory: Memory
-    end: Callable[[Token], float]
-    margin: float
-    renew: Callable[[Token], Awaitable[Token]]
-    held_back: bool = True
-
-    def life(self, token: Token) -> float:
-        """Seconds that a token has left."""
-        return self.end(token) - self.context.clock.now()
-
-    async def read(self) -> Token | None:
-        """The token that counts."""
-        return self.memory.token_for(await storage.read(self.path))
-
-    async def run(self, seen: Token) -> Token | None:
-        """The token after the renewal, or what somebody else has put there meanwhile."""
-        with released(self.path.removesuffix(".json") + ".lock") as lock:
-            while True:
-                taken = await lock.attempt()
-                token = await self.read()
-                if token is None:
-                    return None
-                if self.life(token) > self.margin or (token != seen and self.life(token) > 0):
-                    kept = self.memory.unwritten
-                    if taken and kept is not None and token == kept.token:
-                        return await self._put(lock, token, kept.in_file)
-                    return token
-                if taken:
-                    with program_end.held_back() if self.held_back else nullcontext():
-                        return await self._renewed(lock, token)
-
-    async def _renewed(self, lock: FileLock, token: Token) -> Token | None:
-        async with self.context.http.lease():  # nothing shall be awaited between the answer and the file
-            try:
-                fresh = SecretDict(await self.renew(token))
-            except Exception as error:  # noqa: BLE001 - a middleware may raise anything
-                return await self._instead_of(token, error)
-            kept, life = self.memory.unwritten, self.life(fresh)
-            in_file = kept.in_file if kept is not None and token == kept.token else token
-            self.memory.lifetime = max(life, 0.0)
-            tell(self.path, self.end(fresh), self.context.clock.now(), "renewed until")
-            token_now = await self._put(lock, fresh, in_file)
-        if token_now is fresh:
-            logger.info("The token in %s has been renewed, for %.0f s", self.path, life)
-        return token_now
-
-    async def _instead_of(self, token: Token, cause: Exception) -> Token:
-        """What to use when a token cannot be renewed.
-
-        Raises:
-            CredentialsError: there is nothing.
-        """
-        # A refresh token works once: another has had it, such as AWS CLI, that takes no lock.
-        ended = isinstance(cause, LoginRequired) and isinstance(cause.__context__, ServiceRefused)
-        for look in range(LOOKS if ended and self.life(token) <= 0 else 1):
-            if look:
-                await asyncio.sleep(PAUSE)
-            other = await self.read()
-            if other is not None and other != token and self.life(other) > 0:
-                return other
-        if isinstance(cause, CredentialsError):
-            error = cause
-        else:
-            logger.debug("The renewal of %s: %s", self.path, frames_of(cause))
-            error = foreign(cause)
-        left, now = self.life(token), self.context.clock.now()
-        if left > 0:
-            self.memory.held = Held(token, now + HOLD, afresh(error))
-            level = logging.WARNING if error.recoverable else logging.ERROR
-            logger.log(level, "%s. The token in %s is used on for %.0f s", str(error), self.path, left)
-            return token
-        if not error.recoverable:
-            self.memory.held = Held(token, now + uniform(*REFUSED), afresh(error))
-        raise error
-
-    async def _put(self, lock: FileLock, token: Token, in_file: Token) -> Token | None:
-        """Put a token in the place of another, whoever is cancelled meanwhile; the token that counts then."""
-        writing = threads.submit(lock.during, lambda: self._write(token, in_file))
-        return await asyncio.shield(writing)
-
-    def _write(self, token: Token, in_file: Token) -> Token | None:
-        memory = self.memory
-        try:
-            try:
-                found = storage.look(self.path)
-            except (FileNotFoundError, NotADirectoryError):  # signed out, and that is to last
-                memory.unwritten = None
-                return None
-            if found is not None and found != in_file and self.life(found) > 0:  # signed in, perhaps somebody else
-                memory.unwritten = None
-                return found
-            storage.replace_json(self.path, token)
-            memory.unwritten = None
-        except Exception as error:  # noqa: BLE001 - whatever it is, the token is the only good one
-            known = memory.unwritten is not None and memory.unwritten.token == token
-            memory.unwritten = Unwritten(token, in_file, self.context.clock.now() + HOLD)
-            if isinstance(error, OthersFolder):
-                reason, remedy = str(error), f"run this as {error.owner}, or have the folder belong to this user"
-            else:
-                reason = ((isinstance(error, OSError) and error.strerror) or type(error).__name__).lower()
-                remedy = "let this user write there"
-            words = "The renewed sign-in cannot be kept in %s (%s): other programs may have to sign in again; %s"
-            logger.log(logging.DEBUG if known else logging.WARNING, words, self.path, reason, remedy)
-        return token
-
-
-# Seconds: a token with more than ENOUGH left is used on when a new one has been waited for so long.
-ENOUGH, PATIENCE = 60.0, 3.0
-
-
-class TokenCache:
-    """One cached token.
-
-    Args:
-        path: of its file.
-        context: whose clock and HTTP session count; what goes on about the file is remembered there.
-    """
-
-    def __init__(self, path: str, context: Context) -> None:
-        self.path = path
-        self._context = context
-        self._memory: Memory = context.cached(("renewal", path), Memory)
-
-    async def current(
-        self,
-        *,
-        end: Callable[[Token], float],
-        margin: float,
-        renew: Callable[[Token], Awaitable[Token]],
-        here: bool = False,
-    ) -> Token | None:
-        """The token, renewed first when it has little life left; None when there is none.
-
-        One renewal at a time on a machine: the others wait for it and take what it brought. A renewal goes on
-        when its caller is cancelled, since the token it brings may be the only good one left, and behind a caller
-        who has waited long enough for a token that is still good. When it fails, such a token is used on. What a
-        person does meanwhile, signing in or out, wins. Where the file cannot be written, the new token is kept in
-        memory until it can.
-
-        Args:
-            end: when a token ends, in seconds since the epoch; -inf for one that is no good.
-            margin: renew when there are no more than these, or than half of those that the last renewal brought.
-            renew: gets a new token with the old one.
-            here: does that with what lives on the running loop, such as a program's own middlewares. A renewal goes
-                on when any other loop ends, and for some seconds past the end of the program.
-
-        Raises:
-            CredentialsError: what `renew` raised, when the old token is no good any more; or the file is none.
-        """
-        memory, now = self._memory, self._context.clock.now()
-        token = memory.token_for(await storage.read(self.path))
-        if token is None:
-            return None
-        left, margin = end(token) - now, min(margin, memory.lifetime / 2)
-        tell(self.path, end(token), now)
-        if left > margin:
-            if memory.unwritten is None or on_hold(memory.unwritten.again, now):
-                return token
-        elif memory.held is not None and token == memory.held.token and on_hold(memory.held.until, now):
-            if left > 0:
-                return token
-            if not memory.held.error.recoverable:
-                raise afresh(memory.held.error)
-        renewal = self._shared(Renewal(self.path, self._context, memory, end, margin, renew), token, here=here)
-        patience = renewal.since + PATIENCE - asyncio.get_running_loop().time()
-        if not await renewal.wait(max(0.0, patience) if left > ENOUGH else None):
-            return token
-        return renewal.result()
-
-    def _shared(self, renewal: Renewal, token: Token, *, here: bool) -> Underway:
-        """The renewal under way, or a new one."""
-        memory = self._memory
-        if not here and memory.underway is not None and memory.underway.goes_on:
-            return memory.underway
-        loop = asyncio.get_running_loop()
-        if (underway := on_loop(memory.renewals, loop)) is not None:
-            return underway
-        return Underway.begin(renewal, token, here=here)

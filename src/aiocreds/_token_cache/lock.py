@@ -1,4 +1,4 @@
-"""A lock that processes share. It goes with the process that holds it, however that ends."""
+"""A file lock between processes; the operating system releases it with the process that holds it."""
 
 from __future__ import annotations
 
@@ -29,31 +29,31 @@ logger = logging.getLogger("aiocreds.token_cache")
 T = TypeVar("T")
 
 PAUSE, LONGEST_PAUSE = 0.05, 0.4  # seconds between two attempts
-LONGEST_LOCK = 60.0  # seconds; longer than an honest renewal takes, with all its attempts
+LONGEST_LOCK = 60.0  # seconds; longer than a renewal with all its attempts takes
+
 _opened: set[FileLock] = set()
-_told: set[str] = set()
+_warned: set[str] = set()
 
 
 @contextmanager
 def released(path: str) -> Iterator[FileLock]:
-    """The lock on a file, not yet taken; it is given up at the end, whatever happens."""
+    """Return the lock on a file, not yet taken, and release it at the end, whatever happens."""
     lock = FileLock(path, asyncio.get_running_loop())
     try:
         yield lock
     finally:
-        threads.run_behind(lock.release)  # after a cancellation, another thread may be at it still
+        threads.run_behind(lock.release)  # after a cancellation, another thread may still be taking it
 
 
 class FileLock:
-    """A lock on a file, which is made for it and left behind: taking it away would part those who wait for it.
+    """A lock on a file, which is made for it and stays: without it, waiting processes would lock different files.
 
-    Written here because aiocreds stands on two libraries, and because such a lock has to give itself up when its
-    loop is closed in the middle, and in a process that is forked meanwhile. What it does may take a while on a
-    network disk and is meant for threads, one of which is let in at a time.
+    Not a library's, because it has to be released when its loop is closed in the middle, and in a process that is
+    forked meanwhile. Its methods may take long on a network disk and are called in threads, one at a time.
 
     Args:
         path: of the file.
-        loop: whose end is also that of this lock.
+        loop: the lock is released once this loop is closed.
     """
 
     def __init__(self, path: str, loop: asyncio.AbstractEventLoop | None = None) -> None:
@@ -67,7 +67,10 @@ class FileLock:
         renew_after_fork(self)
 
     async def attempt(self) -> bool:
-        """Take the lock; False, after a pause, when another holds it. One that nobody gives up counts as taken."""
+        """Take the lock; return False, after a pause, when another holds it.
+
+        One that is held for longer than :data:`LONGEST_LOCK` counts as taken, with a warning.
+        """
         loop = asyncio.get_running_loop()
         if await threads.submit(self.take):
             return True
@@ -82,7 +85,7 @@ class FileLock:
         return False
 
     def take(self) -> bool:
-        """Take the lock; False when another holds it. Where no such file can be made, it counts as taken."""
+        """Take the lock; return False when another holds it. Where no such file can be made, it counts as taken."""
         with self._busy:
             if self._released:
                 return True
@@ -90,7 +93,7 @@ class FileLock:
                 if self._descriptor is None:
                     self._descriptor = _open(self.path)
                     _opened.add(self)
-            except OSError:  # such as on a read-only disk, where nobody else writes either
+            except OSError:  # such as a read-only disk, where no other program writes either
                 return True
             try:
                 if sys.platform == "win32":
@@ -99,12 +102,12 @@ class FileLock:
                     fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 pass
-            except OSError:  # msvcrt says so when another holds it; some network disks know no locks
+            except OSError:  # from msvcrt: another holds it; else a network disk without locks
                 if sys.platform != "win32":
                     return True
             else:
                 return True
-        # Perhaps it is held for a loop that was closed in the middle.
+        # It may be held for a loop of this process that was closed in the middle.
         orphans = [lock for lock in _opened.copy() if lock.path == self.path and lock.orphaned]
         for lock in orphans:
             lock.release()
@@ -112,19 +115,19 @@ class FileLock:
 
     @property
     def orphaned(self) -> bool:
-        """Whether nobody will give it up any more."""
+        """Return whether its loop is closed, so that nothing will release it."""
         if self._loop is None:
             return False
         loop = self._loop()
         return loop is None or loop.is_closed()
 
     def during(self, work: Callable[[], T]) -> T:
-        """Do something that no release may overtake."""
+        """Return the result of `work`; a release waits for its end."""
         with self._busy:
             return work()
 
     def release(self) -> None:
-        """Give it up for good, whether held or not."""
+        """Release it for good, whether held or not."""
         with self._busy:
             self._released = True
             if self._descriptor is None:
@@ -132,12 +135,12 @@ class FileLock:
             with suppress(OSError):  # it was not held
                 if sys.platform == "win32":
                     msvcrt.locking(self._descriptor, msvcrt.LK_UNLCK, 1)
-                else:  # closing is not enough: a process forked meanwhile may have the file open too
+                else:  # closing is not enough: a process forked meanwhile has the file open too
                     fcntl.flock(self._descriptor, fcntl.LOCK_UN)
             self._close()
 
     def _after_fork(self) -> None:
-        """Close it in a forked process, where it would outlive the parent whose it is."""
+        """Close it in a forked process, where it would outlive the parent that holds it."""
         self._busy, self._released = Lock(), True
         self._close()
 
@@ -149,7 +152,7 @@ class FileLock:
 
 
 def _open(path: str) -> int:
-    """Open the file of a lock, and make it where it is missing. A link is not followed: it might lead anywhere."""
+    """Open the file of a lock, creating it if missing. A link is refused: it might lead anywhere."""
     flags = os.O_RDWR | getattr(os, "O_NOFOLLOW", 0)
     try:
         return os.open(path, flags)
@@ -158,7 +161,7 @@ def _open(path: str) -> int:
         return os.open(path, flags | os.O_CREAT, 0o600)
     except OSError as error:
         fault = {errno.EACCES: "is not for this user", errno.ELOOP: "is a link"}.get(error.errno or 0)
-        if fault and path not in _told:
-            _told.add(path)
+        if fault and path not in _warned:
+            _warned.add(path)
             logger.warning("%s %s, so programs may renew the sign-in twice: remove it", path, fault)
         raise

@@ -1,8 +1,8 @@
-"""What has to come to its end before the program does, however that ends: by itself, by Ctrl-C, by a signal.
+"""Work that the end of the program waits for, however it ends: by itself, by Ctrl-C, by a signal.
 
-A daemon thread does the work. The end of the program waits for it in ``atexit``, for a few seconds at most. Where a
-signal would end it at once, a handler of ours stands before that for as long as there is such work, waits likewise,
-and hands the signal on.
+A daemon thread does the work. ``atexit`` waits for it, for a few seconds at most. Where a signal would end the
+program at once, a handler of ours is installed while there is such work; it waits likewise and then calls the
+handler it replaced. No library does this: the threads of asyncio and anyio are joined without a limit, or dropped.
 """
 
 from __future__ import annotations
@@ -23,30 +23,29 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from types import FrameType
 
-SECONDS = 3.0  # that the end of the program is held back
+SECONDS = 3.0  # that the end of the program waits for a piece of work
 ENDING = "SIGTERM", "SIGHUP", "SIGQUIT", "SIGINT"
 
-_under_way: dict[
-    Any, float
-] = {}  # a lock for each piece of work, held until it is done; until when it is waited for
+# By a lock that each piece of work holds until it is done: until when the end waits for it.
+_under_way: dict[Any, float] = {}
 _over = False
-_stood_before: dict[int, Any] = {}  # the handlers that ours stands before
-_finalizing: set[int] = set()  # the processes of multiprocessing that know of us
+_replaced: dict[int, Any] = {}  # handlers that ours was installed for, by signal
+_finalizing: set[int] = set()  # processes of multiprocessing that have our finalizer
 
 
 @contextmanager
 def held_back() -> Iterator[None]:
-    """Hold back the end of the program meanwhile.
+    """Have the end of the program wait for this block.
 
     Raises:
-        SourceUnavailable: the end has come already.
+        SourceUnavailable: the program is ending already.
     """
     if _over:
         raise SourceUnavailable("the program is ending, and nothing is begun that might be lost")
-    done = threading.Lock()  # no Event: waiting for one takes steps, in which a signal may have to wait as well
+    done = threading.Lock()  # no Event: a signal handler may interrupt its wait between two steps and wait, too
     done.acquire()
     _under_way[done] = inf
-    _tell_multiprocessing()
+    _finalize_with_multiprocessing()
     try:
         yield
     finally:
@@ -55,60 +54,60 @@ def held_back() -> Iterator[None]:
 
 
 def wait() -> None:
-    """Wait for what is under way, :data:`SECONDS` for each piece, however many signals and ends there are."""
+    """Wait for work under way, at most :data:`SECONDS` for each piece, however many signals arrive."""
     for done, give_up in list(_under_way.items()):
         give_up = _under_way[done] = min(give_up, monotonic() + SECONDS)
         while done in _under_way and monotonic() < give_up:
-            with suppress(KeyboardInterrupt):  # Ctrl-C once more makes it no shorter
+            with suppress(KeyboardInterrupt):  # a second Ctrl-C does not shorten it
                 if done.acquire(timeout=max(give_up - monotonic(), 0)):
                     done.release()
                     break
 
 
-def stand_before_signals() -> None:
-    """Have signals that may end the program wait as well. For the main thread; in others nothing can be done.
+def install_handlers() -> None:
+    """Install our handler for signals that may end the program. Only the main thread can; others do nothing.
 
-    Ctrl-C raises KeyboardInterrupt unless the program says otherwise, and ends it by way of ``atexit``.
+    Python's own handler for Ctrl-C raises KeyboardInterrupt, so that the program ends by way of ``atexit``.
     """
     if threading.current_thread() is not threading.main_thread():
         return
     for name in ENDING:
         number: int | None = getattr(signal, name, None)
         handler = None if number is None else signal.getsignal(number)
-        if number is None or handler in (None, signal.SIG_IGN, signal.default_int_handler, _hand_on):
+        if number is None or handler in (None, signal.SIG_IGN, signal.default_int_handler, _wait_and_pass_on):
             continue
         if name == "SIGINT" and handler is not signal.SIG_DFL:
             continue
         with suppress(ValueError, OSError):  # not the main interpreter
-            signal.signal(number, _hand_on)
-            _stood_before[number] = handler
+            signal.signal(number, _wait_and_pass_on)
+            _replaced[number] = handler
 
 
-def stand_back() -> None:
-    """Take our handlers away, where they still are; for the main thread."""
+def restore_handlers() -> None:
+    """Restore the replaced handlers where ours is still installed. Only the main thread can."""
     if _under_way or threading.current_thread() is not threading.main_thread():
         return
-    for number, handler in list(_stood_before.items()):
-        if signal.getsignal(number) is _hand_on:
+    for number, handler in list(_replaced.items()):
+        if signal.getsignal(number) is _wait_and_pass_on:
             signal.signal(number, handler)
-            _stood_before.pop(number, None)
+            _replaced.pop(number, None)
 
 
-def _hand_on(number: int, frame: FrameType | None) -> None:
+def _wait_and_pass_on(number: int, frame: FrameType | None) -> None:
     wait()
-    handler = _stood_before.get(number, signal.SIG_DFL)
-    if signal.getsignal(number) is _hand_on:
+    handler = _replaced.get(number, signal.SIG_DFL)
+    if signal.getsignal(number) is _wait_and_pass_on:
         signal.signal(number, handler)
-        _stood_before.pop(number, None)
+        _replaced.pop(number, None)
     if callable(handler):
         handler(number, frame)
     elif handler == signal.SIG_DFL:
-        signal.signal(number, signal.SIG_DFL)  # who had set another has set ours again, and means this one
+        signal.signal(number, signal.SIG_DFL)  # a program that restores a handler may have restored ours
         signal.raise_signal(number)
 
 
-def _tell_multiprocessing() -> None:
-    """Its processes end without atexit."""
+def _finalize_with_multiprocessing() -> None:
+    """Wait at the end of a process of multiprocessing, which runs no ``atexit``."""
     util = sys.modules.get("multiprocessing.util")
     if util is not None and os.getpid() not in _finalizing:
         _finalizing.add(os.getpid())
@@ -122,7 +121,7 @@ def _end() -> None:
 
 
 def _after_fork() -> None:
-    _under_way.clear()  # what a thread does that is not here
+    _under_way.clear()  # a child has none of the threads
 
 
 atexit.register(_end)

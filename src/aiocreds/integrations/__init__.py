@@ -1,1 +1,1 @@
-"""Leaves: each plugs providers into one other library, on its public interface alone."""
+"""Integrations: each connects providers to one other library, through its public interface alone."""

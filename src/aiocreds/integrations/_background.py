@@ -1,4 +1,7 @@
-"""Providers for threads that run no event loop: one loop in a thread of its own refreshes for all of them."""
+"""Credentials for threads without an event loop: one loop in a daemon thread refreshes for all of them.
+
+Not anyio's portal, which joins its thread without a limit and is dead in a forked child.
+"""
 
 from __future__ import annotations
 
@@ -19,14 +22,14 @@ SECONDS_TO_END = 5.0  # for a source that does not let itself be cancelled
 
 
 def current(provider: Provider) -> Credentials:
-    """What ``await provider()`` gives, from any thread.
+    """Return what ``await provider()`` returns, from any thread.
 
-    Takes what the provider serves from memory as it is. Anything else is left to the loop in the background, and
-    this thread, with the loop it may be running itself, waits for that only when the provider has its callers
-    wait: for the first load, in the last minute, and after an invalidation.
+    Credentials in memory are returned at once. Refreshes run on the loop in the background; this thread, with any
+    loop that it runs, waits for one only when the provider has its callers wait: for the first load, in the last
+    minute, and after an invalidation.
 
     Raises:
-        CredentialsError: none could be had.
+        CredentialsError: there are none.
     """
     credentials = _from_memory(provider)
     if credentials is not None:
@@ -36,8 +39,8 @@ def current(provider: Provider) -> Credentials:
 
 
 def _from_memory(provider: Provider) -> Credentials | None:
-    """What takes one step and no loop; None for what wants a loop to wait on or to refresh behind on."""
-    # A flight must not start on the loop of a thread that is about to block it.
+    """Return credentials that need no loop; None when the provider has to wait or to start a refresh."""
+    # A refresh must not start on the loop of a thread that is about to block it.
     running = asyncio._get_running_loop()  # noqa: SLF001  # pyright: ignore[reportPrivateUsage] - in asyncio.__all__
     asyncio._set_running_loop(None)  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
     step = provider()
@@ -55,7 +58,7 @@ def _from_memory(provider: Provider) -> Credentials | None:
 
 
 def _run_here(provider: Provider) -> Credentials:
-    """On a loop of this thread's own, at the program's end, when Python starts no more threads."""
+    """Load on a loop of this thread, at the end of the program, when Python starts no more threads."""
     if asyncio._get_running_loop() is not None:  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
         raise SourceUnavailable("nothing can be refreshed from here any more: the program is ending")
     loop = asyncio.new_event_loop()
@@ -66,7 +69,7 @@ def _run_here(provider: Provider) -> Credentials:
 
 
 def _close(loop: asyncio.AbstractEventLoop) -> None:
-    # Not asyncio.run(): to end the executor, it would start a thread; and Python has ended that already.
+    # Not asyncio.run(): it starts a thread to end the executor, which Python has ended already.
     try:
         loop.run_until_complete(_cancel_all())
         loop.run_until_complete(loop.shutdown_asyncgens())
@@ -82,7 +85,7 @@ async def _cancel_all() -> None:
 
 
 class _Loop:
-    """The event loop in the background, and its thread: a daemon, so that a program ends when it wants to."""
+    """The loop in the background and its thread, a daemon, so that it does not keep the program from ending."""
 
     def __init__(self) -> None:
         self._loop = asyncio.new_event_loop()
@@ -105,11 +108,11 @@ class _Loop:
         try:
             return answer.result()
         except concurrent.futures.CancelledError:
-            # The program is ending, and has waited for all threads but daemons, which end in the middle of things.
+            # The program is ending and has joined all threads but daemons: this one waits to be ended with it.
             threading.Event().wait()
             raise
         finally:
-            answer.cancel()  # Ctrl-C: who asked is gone
+            answer.cancel()  # after Ctrl-C, nothing waits for it
 
     def end(self) -> None:
         self._loop.call_soon_threadsafe(self._over.set)
@@ -125,11 +128,11 @@ class _Loop:
 _lock = threading.Lock()
 _running: _Loop | None = None
 _over = False
-_of_parents: list[_Loop] = []  # kept, since to collect a loop whose thread is gone is to warn of it
+_of_parents: list[_Loop] = []  # kept: collecting a loop whose thread is gone would warn
 
 
 def _loop() -> _Loop | None:
-    """The loop of this process; started when first needed. None when the program is ending."""
+    """Return the loop of this process, started when first needed; None when the program is ending."""
     global _running
     with _lock:
         if _over:
@@ -142,7 +145,7 @@ def _loop() -> _Loop | None:
         return _running
 
 
-@atexit.register  # now, not when the loop starts: what a program has registered since then still finds it running
+@atexit.register  # at import, so that it runs after the handlers that a program registers later
 def _end() -> None:
     global _over
     with _lock:
@@ -152,7 +155,7 @@ def _end() -> None:
 
 
 def _after_fork() -> None:
-    """A child has none of its parent's threads, and gets a loop of its own when it needs one."""
+    """Forget the parent's loop, whose thread is not in the child; the child starts one when it needs it."""
     global _lock, _running
     _lock = threading.Lock()
     if _running is not None:

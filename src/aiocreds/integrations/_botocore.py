@@ -1,4 +1,4 @@
-"""What aiobotocore and boto3 have in common, being botocore both: how keys are read, and how rejections arrive."""
+"""The part that aiobotocore and boto3 share through botocore: frozen keys, rejections, pickling."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ _attached: WeakKeyDictionary[Any, tuple[Provider, Callable[..., Any]]] = WeakKey
 
 
 class Session(Protocol):
-    """What `attach` needs of a botocore session, and of aiobotocore's."""
+    """The methods of a session of botocore or aiobotocore that `attach` uses."""
 
     def register_component(self, name: str, component: Any) -> None: ...
     def register(self, event_name: str, handler: Any) -> None: ...
 
 
 class Frozen(NamedTuple):
-    """What a botocore signer reads."""
+    """The credentials that a botocore signer reads."""
 
     access_key: str
     secret_key: str
@@ -44,7 +44,7 @@ class Frozen(NamedTuple):
 
     @classmethod
     def of(cls, credentials: Credentials) -> Frozen:
-        """These credentials."""
+        """Return these credentials."""
         return cls(
             credentials.access_key_id,
             credentials.secret_access_key,
@@ -54,29 +54,29 @@ class Frozen(NamedTuple):
 
 
 def watch_rejections(session: Session, provider: Provider) -> None:
-    """Have rejected credentials invalidated, for all clients that are created from now on."""
+    """Invalidate credentials that a service rejects, for all clients created from now on."""
     session.register("request-created", _note_signer)
     session.register("response-received", _Rejections(provider).note)
 
 
-def let_it_be_pickled(session: Any, provider: Provider, attach: Callable[..., Any]) -> None:
-    """Have a session go to another process as what it was made of, which no session of botocore can by itself.
+def make_picklable(session: Any, provider: Provider, attach: Callable[..., Any]) -> None:
+    """Make a session picklable, which no session of botocore is.
 
-    Its profile, region and other variables go along, the default configuration of its clients, and its provider if
-    that can; not the handlers that a program has registered.
+    The pickle has its profile, region and other variables, the default configuration of its clients, and its
+    provider; not the handlers that a program has registered.
     """
     _attached[session] = provider, attach
     copyreg.pickle(session.__class__, _reduced)
 
 
 def is_attached(session: Any) -> bool:
-    """Whether a session is one that has a provider."""
+    """Return whether a provider is attached to a session."""
     return session in _attached
 
 
 def _reduced(session: Any) -> Any:
     if session not in _attached:
-        return session.__reduce_ex__(4)  # as if we were not there
+        return session.__reduce_ex__(4)  # as without aiocreds
     provider, attach = _attached[session]
     names = [name for name in USER_AGENT if hasattr(session, name)]
     agent = {name: getattr(session, name) for name in names}
@@ -105,7 +105,7 @@ def _anew(
 
 
 class _Rejections:
-    """Takes note when a service rejects the credentials of a request."""
+    """Invalidates the credentials of a request that a service rejects."""
 
     def __init__(self, provider: Provider) -> None:
         self._provider = provider
@@ -118,7 +118,7 @@ class _Rejections:
 
 
 def _note_signer(request: Any, **_: object) -> None:
-    """After signing, at each attempt: keep the access key id where the handler of the answer finds it."""
+    """Keep the access key id of each signed attempt for the handler of its response."""
     authorization = request.headers.get("Authorization", "")
     if isinstance(authorization, bytes):
         authorization = authorization.decode("latin-1")

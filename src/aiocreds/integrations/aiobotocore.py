@@ -67,12 +67,12 @@ def attach(session: S, provider: Provider | Callable[[], Awaitable[Credentials]]
     if _held_by(session) is not credentials:
         raise ValueError("this session has credentials already, and would go on with them: attach to a new one")
     _botocore.watch_rejections(session, provider)
-    _botocore.let_it_be_pickled(session, provider, attach)
+    _botocore.make_picklable(session, provider, attach)
     return session
 
 
 def _held_by(session: Any) -> object:
-    """What the session goes on with: one step, since what it waits for is at hand."""
+    """Return the credentials of a session; they are there without waiting."""
     step = session.get_credentials()
     try:
         step.send(None)
@@ -84,7 +84,7 @@ def _held_by(session: Any) -> object:
 
 
 class _Resolver:
-    """Stands where a session looks for its credentials."""
+    """The credential resolver of a session."""
 
     def __init__(self, credentials: _SessionCredentials) -> None:
         self._credentials = credentials
@@ -94,7 +94,7 @@ class _Resolver:
 
 
 class _SessionCredentials:
-    """Stands where a client, or who asks the session itself, looks for credentials.
+    """The credentials object of a session and its clients.
 
     Has what aiobotocore's own refreshable credentials have. Their attributes (``access_key`` and so on) raise,
     since an attribute cannot wait for a refresh; so do these.

@@ -99,7 +99,7 @@ class SigV4Auth(SigV4):
         _, start = self._starts.get(id(call), (call, origin))
         if origin != start:
             logger.warning("not signed: a request was redirected from another host to %s", origin)
-            start = None  # whoever answers there decides nothing about what is signed
+            start = None  # that host does not decide which later requests are signed
             answer = await handler(request)
         elif SIGNED_URL in request.url.raw_query_string:
             start = None
@@ -140,7 +140,7 @@ class SigV4Auth(SigV4):
             raise
         if others is None:
             return answer
-        async with answer:  # lets go of its connection, once nobody reads the body any more
+        async with answer:  # releases the connection; the body is not read any more
             self._set_signature(request, others, url, body_hash)
         return await handler(request)
 
@@ -163,7 +163,7 @@ class SigV4Auth(SigV4):
 
 
 class _Hash:
-    """Stands where a body is written to."""
+    """A writer that hashes a body."""
 
     def __init__(self) -> None:
         self.sum = sha256()
@@ -173,14 +173,14 @@ class _Hash:
 
 
 async def _read(body: payload.Payload, length: int | None) -> str:
-    """The hash of a body that is not in memory; files are read in threads, by the piece."""
+    """Return the hash of a body that is not in memory; files are read in threads, piece by piece."""
     writer = _Hash()
     await body.write_with_length(cast("AbstractStreamWriter", writer), length)
     return writer.sum.hexdigest()
 
 
 def _repeatable(body: payload.Payload | bytes) -> bool:
-    """Whether a body can be read more than once."""
+    """Return whether a body can be read more than once."""
     if isinstance(body, aiohttp.MultipartWriter):
         return all(_repeatable(part) for part, _, _ in body)
     if isinstance(body, payload.IOBasePayload):
@@ -198,9 +198,11 @@ async def _says_expired(
         while len(seen) < LONGEST_REFUSAL and (piece := await answer.content.read(LONGEST_REFUSAL - len(seen))):
             seen += piece
     except aiohttp.ClientError:
-        return False  # it broke off, as whoever reads it is told again
+        return False  # it broke off; the reader of the body gets the error again
     if seen:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", DeprecationWarning)  # nothing else puts back what was not ours to take
+            warnings.simplefilter(
+                "ignore", DeprecationWarning
+            )  # there is no other way to put back what has been read
             answer.content.unread_data(seen)
     return judge(answer.status, answer.headers, seen)

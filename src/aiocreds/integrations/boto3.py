@@ -82,7 +82,7 @@ def attach(session: S, provider: Provider | Callable[[], Awaitable[Credentials]]
     if inner.get_credentials() is not credentials:
         raise ValueError("this session has credentials already, and would go on with them: attach to a new one")
     _botocore.watch_rejections(inner, provider)
-    _botocore.let_it_be_pickled(inner, provider, attach)
+    _botocore.make_picklable(inner, provider, attach)
     if inner is not session:
         copyreg.pickle(type(session), _reduced)
     return session
@@ -110,7 +110,7 @@ def _botocore_session(session: Any) -> _BotocoreSession:
 
 
 class _Resolver:
-    """Stands where a session looks for its credentials."""
+    """The credential resolver of a session."""
 
     def __init__(self, credentials: _SessionCredentials) -> None:
         self._credentials = credentials
@@ -120,7 +120,7 @@ class _Resolver:
 
 
 class _SessionCredentials:
-    """Stands where a client, or who asks the session itself, looks for credentials.
+    """The credentials object of a session and its clients.
 
     Has what botocore's own refreshable credentials have. As there, reading an attribute may wait for a refresh,
     and two that are read one after the other may belong to different keys.

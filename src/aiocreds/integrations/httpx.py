@@ -129,7 +129,7 @@ class SigV4Auth(SigV4, httpx.Auth):
 
 
 class _Forget:
-    """Takes the signature off a request that has been sent, for httpx makes the next one from it.
+    """Takes the signature off a request that has been sent: httpx makes the redirected one from it.
 
     See https://www.python-httpx.org/advanced/extensions/#trace
     """
@@ -141,7 +141,7 @@ class _Forget:
     async def __call__(self, event: str, info: Any) -> None:
         if event.endswith("receive_response_headers.complete"):
             status = next((part for part in info["return_value"] if isinstance(part, int)), 0)
-            if status // 100 == 3:  # no sooner: a transport may send the request again
+            if status // 100 == 3:  # not before: a transport may send the request again
                 self._headers.pop("Authorization", None)
                 self._headers.pop("X-Amz-Security-Token", None)
         if self._then is not None:
@@ -149,7 +149,7 @@ class _Forget:
 
 
 class _PutBack(httpx.AsyncByteStream):
-    """The body of an answer, of which some pieces have been seen."""
+    """The body of an answer, whose beginning has been read."""
 
     def __init__(self, stream: httpx.AsyncByteStream) -> None:
         self._stream = stream
@@ -157,7 +157,7 @@ class _PutBack(httpx.AsyncByteStream):
         self.seen = b""
 
     async def see(self, length: int) -> bytes:
-        """What the body begins with."""
+        """Return the beginning of the body."""
         while len(self.seen) < length and (piece := await anext(self._rest, None)) is not None:
             self.seen += piece
         return self.seen[:length]
@@ -172,7 +172,7 @@ class _PutBack(httpx.AsyncByteStream):
 
 
 async def _look(answer: httpx.Response) -> bytes:
-    """What a body begins with, which stays there to be read."""
+    """Return the beginning of a body, which can still be read whole."""
     if answer.is_stream_consumed or not isinstance(answer.stream, httpx.AsyncByteStream):
         return b""
     answer.stream = stream = _PutBack(answer.stream)
@@ -184,19 +184,19 @@ async def _look(answer: httpx.Response) -> bytes:
 
 
 def _bytes(request: httpx.Request) -> bytes | None:
-    """The body, where it is in memory."""
+    """Return the body if it is in memory."""
     return b"".join(request.stream) if isinstance(request.stream, httpx.ByteStream) else None
 
 
 def _multipart(request: httpx.Request) -> httpx.SyncByteStream | None:
-    """The body if it is httpx's own multipart, of files that can be read again."""
+    """Return the body if it is httpx's own multipart, whose files can be read again."""
     headers, stream = request.headers, request.stream
     known = "Content-Length" in headers and headers.get("Content-Type", "").startswith("multipart/form-data")
     return stream if known and isinstance(stream, httpx.SyncByteStream) else None
 
 
 async def _hash(body: httpx.SyncByteStream) -> str:
-    """The hash of a body that is not in memory, read in a thread by the piece."""
+    """Return the hash of a body that is not in memory, read in a thread piece by piece."""
 
     def read() -> str:
         found = sha256()
@@ -204,4 +204,4 @@ async def _hash(body: httpx.SyncByteStream) -> str:
             found.update(piece)
         return found.hexdigest()
 
-    return await threads.submit_long(copy_context().run, read)  # the pieces may be a program's own
+    return await threads.submit_long(copy_context().run, read)  # the pieces may come from code of the program

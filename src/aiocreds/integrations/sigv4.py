@@ -1,4 +1,4 @@
-"""What signing for aiohttp and for httpx has in common: how each service wants it, and who says "expired"."""
+"""The part of signing that aiohttp and httpx share: the rules of each service, and rejected credentials."""
 
 from __future__ import annotations
 
@@ -38,14 +38,14 @@ _CODE_IN_XML = re.compile(rb"<Code>\s*(\w+)\s*</Code>")
 
 
 class Rules(NamedTuple):
-    """How a service departs from the rules of Signature Version 4.
+    """The exceptions of a service from Signature Version 4.
 
     Attributes:
         path_as_is: paths are signed in the one encoding they are sent in, and ``//`` and ``..`` mean something.
-        hash_stated: the hash of the body is to stand in a header.
+        hash_stated: a header states the hash of the body.
         streams: a body whose hash is not known may go unsigned.
-        bodies: bodies are signed at all.
-        left_out: headers that are not to be signed.
+        bodies: bodies are signed.
+        left_out: headers that are not signed.
         fronts: it passes on the answers of applications, whose own tokens may expire, too.
     """
 
@@ -81,7 +81,7 @@ def _made(kind: type[SigV4], provider: Provider, service: str, region: str, cont
 
 
 class SigV4:
-    """What signs for one service in one region, with what a provider gives at that moment."""
+    """Signs for one service in one region, with a provider's current credentials."""
 
     def __init__(
         self,
@@ -102,7 +102,7 @@ class SigV4:
         self._rules = RULES.get(service, Rules())
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """To another process it goes as it was made, if its provider does."""
+        """Pickle the arguments; the provider has to be picklable."""
         return _made, (type(self), self._provider, self._service, self._region, self._context)
 
     def __repr__(self) -> str:
@@ -157,21 +157,21 @@ class SigV4:
         return says_expired(status, headers, b"" if self._rules.fronts else body)
 
     def _spelled(self, url: str) -> str:
-        """The URL as it is to be sent."""
+        """Return the URL in the spelling in which it is signed and sent."""
         return unambiguous(url, encode_path=not self._rules.path_as_is)
 
     async def _body_hash(
         self, body: bytes | None, stated: str | None, read: Callable[[], Awaitable[str]] | None
     ) -> str:
-        """What to sign of a body, which is left as it was.
+        """Return the hash to sign for a body, which is not changed.
 
         Args:
-            body: where it is in memory.
-            stated: what the request itself says.
-            read: hashes a body that is not in memory and can be read more than once.
+            body: the body, if it is in memory.
+            stated: the hash that the request states.
+            read: returns the hash of a body that is not in memory and can be read more than once.
 
         Raises:
-            InvalidConfiguration: the service wants a hash, and there is no way to have one.
+            InvalidConfiguration: the service wants a hash, and none can be computed.
         """
         if not self._rules.bodies:
             return UNSIGNED_PAYLOAD
@@ -191,7 +191,7 @@ class SigV4:
     def _sign(
         self, credentials: Credentials, method: str, url: str, headers: Iterable[tuple[str, str]], body_hash: str
     ) -> dict[str, str]:
-        """The headers that make the request a signed one."""
+        """Return the headers that sign the request."""
         check_sendable(credentials)
         rules = self._rules
         if rules.left_out:
@@ -212,13 +212,13 @@ class SigV4:
         )
 
     async def _others(self, rejected: Credentials) -> Credentials | None:
-        """Other credentials than those that were rejected; None when the provider has no others."""
+        """Return other credentials than the rejected ones; None when the provider has no others."""
         others = await self._provider()
         return None if others.access_key_id == rejected.access_key_id else others
 
 
 def says_expired(status: int, headers: Mapping[str, str], body: bytes) -> bool:
-    """Whether an answer says that the credentials of its request have expired."""
+    """Return whether an answer rejects the credentials of its request as expired."""
     found = _CODE_IN_XML.search(body)
     if found is not None:
         return found[1].decode() in EXPIRED

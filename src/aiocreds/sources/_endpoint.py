@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from aiocreds._aws.service_errors import log_outcome
+from aiocreds._aws.service_errors import is_passing_status, log_outcome
 from aiocreds._base import tracing
 from aiocreds._base.json_credentials import parse_credentials, parse_object
-from aiocreds.errors import ServiceRefused, SourceUnavailable
+from aiocreds.errors import SourceUnavailable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -101,7 +101,7 @@ class Endpoint(NamedTuple):
         tracing.note(host, wanted, kind="asked")
         try:
             response = await self._attempt(method, url, headers, self.attempts, retry_if)
-            if self.further_attempts and in_trouble(response):
+            if self.further_attempts and is_passing_status(response.status):
                 response = await self._attempt(method, url, headers, self.further_attempts, retry_if)
         except SourceUnavailable:
             log_outcome(wanted, host, target, "no answer")
@@ -129,32 +129,6 @@ class Endpoint(NamedTuple):
         if self.answered is not None:
             self.answered(response)
         return response
-
-
-def in_trouble(response: Response) -> bool:
-    """Return whether an answer reports a fault that may pass."""
-    return response.status >= 500 or response.status == 429
-
-
-def refusal(
-    response: Response, said: str, *, code: str = "", remedy: str, redirected: str
-) -> ServiceRefused | SourceUnavailable:
-    """Map an answer other than 200 to an error.
-
-    Args:
-        response: the answer.
-        said: who answered what, as the beginning of the message.
-        code: the error code in the answer.
-        remedy: what to do about a refusal.
-        redirected: what to do about a redirect.
-    """
-    status = response.status
-    if in_trouble(response):
-        trouble = "is in trouble" if status >= 500 else "is asked too often"
-        return SourceUnavailable(f"{said}: it {trouble}; asking again later may help")
-    if 300 <= status < 400:
-        remedy = f"redirects are not followed; {redirected}"
-    return ServiceRefused(f"{said}{f' {code}' if code else ''}: {remedy}", code=code, status=status)
 
 
 def unreadable(response: Response) -> bool:

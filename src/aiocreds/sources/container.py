@@ -9,6 +9,7 @@ from ipaddress import ip_address
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
+from aiocreds._aws.service_errors import OTHERS, REDIRECTS, endpoint_error
 from aiocreds._base import tracing
 from aiocreds._base.json_credentials import error_code, parse_object
 from aiocreds._base.redaction import SecretStr
@@ -17,7 +18,7 @@ from aiocreds._core.context import DEFAULT, Context
 from aiocreds._core.decorator import credential_provider
 from aiocreds._profiles import Setting, expand
 from aiocreds.errors import CredentialsNotFound, InvalidConfiguration, SourceUnavailable
-from aiocreds.sources._endpoint import Endpoint, refusal
+from aiocreds.sources._endpoint import Endpoint
 from aiocreds.sources._token_file import read_token_file
 
 if TYPE_CHECKING:
@@ -223,17 +224,19 @@ def _may_be_plain(host: str) -> bool:
 
 
 def _refusal(response: Response, *, url_place: str, token_place: str | None) -> ServiceRefused | SourceUnavailable:
-    status, host = response.status, response.host
     try:
-        code = error_code(parse_object(response.body, origin=host, remedy="").get("code"))
+        code = error_code(parse_object(response.body, origin=response.host, remedy="").get("code"))
     except SourceUnavailable:
         code = ""
-    remedy = f"check the path in {url_place}"
-    if status in (401, 403):
-        remedy = (
-            f"check the token in {token_place}"
-            if token_place
-            else f"no token was sent; if it wants one, put it into {TOKEN} or {TOKEN_FILE}"
-        )
-    said = f"{host} answered with HTTP {status}"
-    return refusal(response, said, code=code, remedy=remedy, redirected=f"put the final URL into {url_place}")
+    token = (
+        f"check the token in {token_place}"
+        if token_place
+        else f"no token was sent; if it wants one, put it into {TOKEN} or {TOKEN_FILE}"
+    )
+    remedies = {
+        401: token,
+        403: token,
+        REDIRECTS: f"redirects are not followed; put the final URL into {url_place}",
+        OTHERS: f"check the path in {url_place}",
+    }
+    return endpoint_error(response, remedies, said=f"{response.host} answered", code=code)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
+from aiocreds._aws.service_errors import OTHERS, REDIRECTS, endpoint_error, is_passing_status
 from aiocreds._base import tracing
 from aiocreds._base.redaction import SecretStr
 from aiocreds._base.time import time_limit
@@ -13,7 +14,7 @@ from aiocreds._core.decorator import credential_provider
 from aiocreds._core.singleflight import note_role
 from aiocreds._profiles import Section, Setting, load, profile_name
 from aiocreds.errors import CredentialsNotFound, InvalidConfiguration, SourceUnavailable
-from aiocreds.sources._endpoint import Endpoint, in_trouble, refusal
+from aiocreds.sources._endpoint import Endpoint
 
 if TYPE_CHECKING:
     from datetime import timedelta
@@ -207,7 +208,7 @@ class MetadataService(NamedTuple):
             raise self._absent(silence) from None
         if response.status in (200, 404) and self.v1_allowed:
             return
-        if in_trouble(response):
+        if is_passing_status(response.status):
             raise self._refusal(response)
         if self._is_of_another(response):
             raise self._no_instance(f"HTTP {response.status}")
@@ -255,7 +256,7 @@ class MetadataService(NamedTuple):
         if self.expected or self.url in self._answered:
             return False
         named = response.headers.get("Server") or response.headers.get("Via")
-        if proof or _is_named(response) or (in_trouble(response) and not named):
+        if proof or _is_named(response) or (is_passing_status(response.status) and not named):
             self._answered[self.url] = tokens
             return False
         return True
@@ -274,19 +275,21 @@ class MetadataService(NamedTuple):
             return CredentialsNotFound(f"{self.name} knows no role{missing}")
         if self._is_of_another(response):
             return self._no_instance(f"HTTP {status}")
-        remedy = redirected = "check AWS_EC2_METADATA_SERVICE_ENDPOINT and what answers there"
-        if status == 401:
-            remedy = "it insists on IMDSv2, and took no token; check for a firewall or proxy in between"
-        elif for_token and status in (403, 404, 405):
-            remedy = (
+        check = "check AWS_EC2_METADATA_SERVICE_ENDPOINT and what answers there"
+        remedies = {
+            401: "it insists on IMDSv2, and took no token; check for a firewall or proxy in between",
+            403: "check that the instance's HttpEndpoint is enabled, and for a firewall or proxy in between",
+            REDIRECTS: f"redirects are not followed; {check}",
+            OTHERS: check,
+        }
+        if for_token:
+            without_v2 = (
                 "it has no IMDSv2, and v1 is switched off; allow it in v1_disabled, AWS_EC2_METADATA_V1_DISABLED"
                 " or ec2_metadata_v1_disabled"
             )
-        elif status == 403:
-            remedy = "check that the instance's HttpEndpoint is enabled, and for a firewall or proxy in between"
+            remedies |= dict.fromkeys((403, 404, 405), without_v2)
         wanted = "a token" if for_token else "credentials"
-        said = f"{self.name} answered the request for {wanted} with HTTP {status}"
-        return refusal(response, said, remedy=remedy, redirected=redirected)
+        return endpoint_error(response, remedies, said=f"{self.name} answered the request for {wanted}")
 
     @property
     def _answered(self) -> dict[str, bool]:

@@ -11,7 +11,7 @@ from unittest import mock
 
 import time_machine
 
-from aiocreds._token_cache.cache import Renewal, Token, Underway
+from aiocreds._token_cache.cache import Renewal, Rules, Token, TokenCache
 from tests.helpers.idle_time import IdleTime
 from tests.helpers.scripted import START
 from tests.helpers.tls import TLS
@@ -118,12 +118,12 @@ def told(story: Story) -> str:
 @contextmanager
 def renewals_on_this_loop() -> Iterator[None]:
     """Have sign-ins renewed where time is moved; the thread that does so by itself knows of real time alone."""
-    begin = Underway.begin
+    renewal = TokenCache._renewal
 
-    def here(renewal: Renewal, token: Token, *, here: bool) -> Underway:
-        return begin(renewal, token, here=True)
+    def on_this_loop(cache: TokenCache, rules: Rules, token: Token, *, here: bool) -> Renewal:
+        return renewal(cache, rules, token, here=True)
 
-    with mock.patch.object(Underway, "begin", here):
+    with mock.patch.object(TokenCache, "_renewal", on_this_loop):
         yield
 
 

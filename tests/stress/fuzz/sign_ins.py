@@ -32,7 +32,7 @@ from aiocreds._profiles import SharedConfig
 from aiocreds._profiles.describe import tell_token
 from aiocreds._profiles.parser import Document
 from aiocreds._token_cache import storage
-from aiocreds._token_cache.cache import tell
+from aiocreds._token_cache.cache import trace_end
 from aiocreds.sources.login.token import LoginSession
 from aiocreds.sources.sso.token import SignIn
 from tests.stress.fuzz.answers import (
@@ -95,13 +95,13 @@ class Cache:
         if token is None:
             return None
         now = CONTEXT.clock.now()
-        tell(self.path, end(token), now)
+        trace_end(self.path, end(token), now)
         if end(token) - now > margin:
             return token
         fresh = storage.Document(await renew(token))
         now = CONTEXT.clock.now()
         assert now < end(fresh) < inf
-        tell(self.path, end(fresh), now, "renewed until")
+        trace_end(self.path, end(fresh), now, "renewed until")
         assert json.loads(json.dumps(fresh)).keys() == fresh.keys()
         return fresh
 

@@ -19,7 +19,7 @@ from aiocreds._base.time import LAST, parse_expiration, time_of, utc, when
 from aiocreds._core.context import Context
 from aiocreds._http import Response
 from aiocreds._http.request import _retry_after
-from aiocreds._token_cache.cache import tell
+from aiocreds._token_cache.cache import trace_end
 from aiocreds.errors import CredentialsError, InvalidConfiguration, SourceUnavailable
 from aiocreds.sources.env import EXPIRATION, _expiration
 from tests.stress.fuzz.answers import NOW, NUMBERS, TIMES, service
@@ -41,7 +41,7 @@ def feed(data: bytes) -> None:
     assert utc(at)
     assert when(said, NOW).isprintable()
     with tracing.recording(tracing.Record("fuzz")):
-        tell("file", at - NOW - 0.001, NOW)  # between two looks at the clock it moves
+        trace_end("file", at - NOW - 0.001, NOW)  # between two looks at the clock it moves
     assert at == (-inf if iso is None else min(iso, LAST)), (at, iso)
 
 

@@ -20,7 +20,17 @@ import botocore
 import pytest
 from botocore.retries import standard
 
-from aiocreds._aws.service_errors import LONGEST_MESSAGE, THROTTLED, details_in_json, to_error
+from aiocreds._aws.service_errors import (
+    LONGEST_MESSAGE,
+    OTHERS,
+    REDIRECTS,
+    THROTTLED,
+    ErrorCode,
+    details_in_json,
+    endpoint_error,
+    is_passing,
+    service_error,
+)
 from aiocreds._aws.sts import WITH_WEB_IDENTITY
 from aiocreds._base.redaction import SecretBytes
 from aiocreds._http import Response
@@ -34,10 +44,19 @@ def response(status: int = 400, body: object = b"", **headers: str) -> Response:
     return Response(status, named, SecretBytes(data), "example.com")
 
 
+CODES = {
+    "Busy": ErrorCode(passing=True),
+    "Final": ErrorCode("change something", recoverable=False),
+    "Unnamed": ErrorCode(recoverable=False),
+}
+
+
 def refused(answer: Response, *hidden: str) -> ServiceRefused | SourceUnavailable:
-    told = details_in_json(answer)
+    details = details_in_json(answer)
     secrets = [(text, "****") for text in hidden]
-    return to_error(answer, told, origin="It", target="to help", remedy="ask another", hidden=secrets)
+    return service_error(
+        answer, details, CODES, origin="It", target="to help", default="ask another", hidden=secrets
+    )
 
 
 def test_what_botocore_tries_again_is_tried_again() -> None:
@@ -50,7 +69,7 @@ def test_what_botocore_tries_again_is_tried_again() -> None:
     retries = json.loads(file.read_bytes())["retry"]["sts"]["__default__"]["policies"]
     of_sts = {policy["applies_when"]["response"]["service_error_code"] for policy in retries.values()}
     assert of_sts
-    assert all(code in WITH_WEB_IDENTITY.trouble for code in of_sts)
+    assert all(is_passing(code, WITH_WEB_IDENTITY.errors) for code in of_sts)
 
 
 CODE = "NotAuthorizedException"
@@ -135,3 +154,34 @@ def test_busy(status: int, code: str) -> None:
     assert isinstance(error, SourceUnavailable)
     assert f"HTTP {status} {code}".strip() in str(error)
     assert MARK not in str(error)
+
+
+def test_a_row_of_the_table_is_all_that_a_code_needs() -> None:
+    busy, final, unnamed = (refused(response(400, {"__type": code})) for code in CODES)
+    assert isinstance(busy, SourceUnavailable)
+    assert isinstance(final, ServiceRefused)
+    assert str(final) == "It refused to help: Final. Remedy: change something"
+    assert not final.recoverable
+    assert str(unnamed) == "It refused to help: Unnamed. Remedy: ask another"
+    assert not unnamed.recoverable
+
+
+def test_a_redirect_goes_before_the_remedy_of_its_code() -> None:
+    assert "Remedy: redirects are not followed" in str(refused(response(302, {"__type": "Final"})))
+
+
+@pytest.mark.parametrize(
+    ("status", "kind", "words"),
+    [
+        (403, ServiceRefused, "It answered with HTTP 403 Code: check the token"),
+        (404, ServiceRefused, "It answered with HTTP 404 Code: check the path"),
+        (307, ServiceRefused, "It answered with HTTP 307 Code: go there"),
+        (429, SourceUnavailable, "It answered with HTTP 429: it is asked too often; asking again later may help"),
+        (500, SourceUnavailable, "It answered with HTTP 500: it is in trouble; asking again later may help"),
+    ],
+)
+def test_an_endpoint_without_error_codes(status: int, kind: type[Exception], words: str) -> None:
+    remedies = {403: "check the token", REDIRECTS: "go there", OTHERS: "check the path"}
+    error = endpoint_error(response(status), remedies, said="It answered", code="Code")
+    assert type(error) is kind
+    assert str(error) == words

@@ -43,7 +43,7 @@ from aiocreds import ClientConfig, Context, InvalidConfiguration, LoginRequired,
 from aiocreds._base import tracing
 from aiocreds._base.time import time_of, utc
 from aiocreds._http import session
-from aiocreds._token_cache.cache import tell
+from aiocreds._token_cache.cache import trace_end
 from aiocreds._token_cache.lock import FileLock
 from tests.helpers.cancelling import cancel_at
 from tests.helpers.loopback_aws import Answer, Hang, Loopback, json_answer
@@ -352,7 +352,7 @@ def test_an_end_in_the_year_1_can_be_told() -> None:
     """Go writes that for no time at all; and between two looks at the clock, time goes on."""
     left = time_of("0001-01-01T00:00:00Z") - START - 0.1
     with tracing.recording(record := tracing.Record("sign-in")):
-        tell("file", left, START)
+        trace_end("file", left, START)
     found = [(event.kind, event.place, event.value) for event in record.events]
     assert found == [("ended", "file", "1970-01-01 00:00 UTC")]
 

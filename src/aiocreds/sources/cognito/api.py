@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from aiocreds._aws.json_protocol import CHECK_ENDPOINT, ask
+from aiocreds._aws.json_protocol import ask
+from aiocreds._aws.service_errors import CHECK_ENDPOINT, ErrorCode
 from aiocreds._base.json_credentials import (
     Names,
     account_of_arn,
@@ -28,18 +29,25 @@ if TYPE_CHECKING:
 
 NAME = "Cognito"
 FIELDS = Names("AccessKeyId", "SecretKey", "SessionToken")
-REMEDIES = {
-    "NotAuthorizedException": "check that the login tokens are fresh and their names those the pool knows; without"
-    " logins, that the pool allows guests",
-    "ResourceNotFoundException": "there is no such identity or pool: check the id, and its region",
-    "InvalidParameterException": "correct the id (an identity pool's looks like eu-central-1:1699ebc0-…, and a user"
-    " pool's is none), the logins or the role",
-    "ValidationException": "correct the id, the logins or the role",
-    "InvalidIdentityPoolConfigurationException": "give the pool roles that trust Cognito, and check their policies",
-    "ResourceConflictException": "the logins belong to different identities: use those of one",
-    "LimitExceededException": "the pool holds as many identities as the account may have",
+ERRORS = {
+    "ExternalServiceException": ErrorCode(passing=True),
+    "InternalErrorException": ErrorCode(passing=True),
+    "NotAuthorizedException": ErrorCode(
+        "check that the login tokens are fresh and their names those the pool knows; without"
+        " logins, that the pool allows guests"
+    ),
+    "ResourceNotFoundException": ErrorCode("there is no such identity or pool: check the id, and its region"),
+    "InvalidParameterException": ErrorCode(
+        "correct the id (an identity pool's looks like eu-central-1:1699ebc0-…, and a user"
+        " pool's is none), the logins or the role"
+    ),
+    "ValidationException": ErrorCode("correct the id, the logins or the role"),
+    "InvalidIdentityPoolConfigurationException": ErrorCode(
+        "give the pool roles that trust Cognito, and check their policies"
+    ),
+    "ResourceConflictException": ErrorCode("the logins belong to different identities: use those of one"),
+    "LimitExceededException": ErrorCode("the pool holds as many identities as the account may have"),
 }
-PASSING = {"ExternalServiceException", "InternalErrorException"}
 
 
 async def get_id(
@@ -113,7 +121,6 @@ async def _call(
             "X-Amz-Target": f"AWSCognitoIdentityService.{action}",
         },
         body={name: value for name, value in parameters.items() if value},
-        remedies=REMEDIES,
+        errors=ERRORS,
         hidden=list(parameters["Logins"].values()),
-        passing=PASSING,
     )

@@ -8,7 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from aiocreds._aws.json_protocol import CHECK_ENDPOINT, ask
+from aiocreds._aws.json_protocol import ask
+from aiocreds._aws.service_errors import CHECK_ENDPOINT, ErrorCode
 from aiocreds._base.json_credentials import Names, object_of, text_of
 from aiocreds.errors import SourceUnavailable
 from aiocreds.sources.login.dpop import dpop_proof
@@ -26,19 +27,22 @@ if TYPE_CHECKING:
 KEYS = Names("accessKeyId", "secretAccessKey", "sessionToken")
 LONGEST_LIFE = 24 * 3600  # seconds; the real ones live for 15 minutes
 # Every refusal is an AccessDeniedException or a ValidationException; its reason stands beside that.
-SIGN_IN_ENDED = {
-    "TOKEN_EXPIRED": "the session has ended",
-    "USER_CREDENTIALS_CHANGED": "the password or another credential of the person has changed",
-    "AUTHCODE_EXPIRED": "the sign-in was not finished in time",
+ERRORS = {
+    "TOKEN_EXPIRED": ErrorCode("the session has ended", sign_in_ended=True),
+    "USER_CREDENTIALS_CHANGED": ErrorCode(
+        "the password or another credential of the person has changed", sign_in_ended=True
+    ),
+    "AUTHCODE_EXPIRED": ErrorCode("the sign-in was not finished in time", sign_in_ended=True),
+    "INSUFFICIENT_PERMISSIONS": ErrorCode(
+        "the identity that signed in needs the permission for signin:CreateOAuth2Token", recoverable=False
+    ),
+    "INVALID_REQUEST": ErrorCode(
+        "check this machine's clock; if it is right, sign in again with aws login", clock=True
+    ),
+    "AccessDeniedException": ErrorCode("sign in again with aws login"),
+    "ValidationException": ErrorCode(clock=True),  # it may be about a proof from another time
 }
-NO_PERMISSION = "INSUFFICIENT_PERMISSIONS"
-REMEDIES = {
-    **SIGN_IN_ENDED,
-    NO_PERMISSION: "the identity that signed in needs the permission for signin:CreateOAuth2Token",
-    "INVALID_REQUEST": "check this machine's clock; if it is right, sign in again with aws login",
-    "AccessDeniedException": "sign in again with aws login",
-}
-UNTIMELY = {"INVALID_REQUEST", "ValidationException"}  # a proof from another time among them
+SIGN_IN_ENDED = {code for code, meaning in ERRORS.items() if meaning.sign_in_ended}
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -82,10 +86,8 @@ async def create_token(
         target="to renew the sign-in",
         headers={"Content-Type": "application/json"},
         body={"clientId": client_id, "grantType": "refresh_token", "refreshToken": refresh_token},
-        remedies=REMEDIES,
+        errors=ERRORS,
         hidden=[refresh_token],
-        unrecoverable={NO_PERMISSION},
-        untimely=UNTIMELY,
         proof=proof,
     )
     lifetime, keys = answer.get("expiresIn"), object_of(answer.get("accessToken"))

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from urllib.parse import urlencode
 
-from aiocreds._aws.json_protocol import CHECK_ENDPOINT, ask
+from aiocreds._aws.json_protocol import ask
+from aiocreds._aws.service_errors import CHECK_ENDPOINT, ErrorCode
 from aiocreds._base.json_credentials import Names, credentials_in, object_of, text_of
 from aiocreds._base.redaction import SecretStr
 from aiocreds._base.time import parse_expiration
@@ -25,28 +26,28 @@ LONGEST_LIFE = 10 * 365 * 24 * 3600  # seconds; the real ones live for an hour
 PORTAL, OIDC = "the SSO portal", "SSO-OIDC"
 FIELDS = Names("accessKeyId", "secretAccessKey", "sessionToken")
 UNAUTHORIZED = "UnauthorizedException"
-PORTAL_REMEDIES = {
-    UNAUTHORIZED: "the sign-in has ended",
-    "ForbiddenException": "the person who signed in has no such role there: check sso_account_id and sso_role_name,"
-    " and the assignments in the Identity Center",
-    "ResourceNotFoundException": "there is no such account or role: check sso_account_id and sso_role_name",
-    "InvalidRequestException": "check sso_account_id (12 digits) and sso_role_name",
+PORTAL_ERRORS = {
+    UNAUTHORIZED: ErrorCode("the sign-in has ended"),
+    "ForbiddenException": ErrorCode(
+        "the person who signed in has no such role there: check sso_account_id and sso_role_name,"
+        " and the assignments in the Identity Center"
+    ),
+    "ResourceNotFoundException": ErrorCode(
+        "there is no such account or role: check sso_account_id and sso_role_name"
+    ),
+    "InvalidRequestException": ErrorCode("check sso_account_id (12 digits) and sso_role_name"),
 }
-OIDC_REMEDIES = {
-    "InvalidGrantException": "the sign-in can be renewed no more",
-    "ExpiredTokenException": "the sign-in can be renewed no more",
-    "InvalidClientException": "the registration has ended",
-    "UnauthorizedClientException": "the registration may not do that",
-    "AccessDeniedException": "the person may not sign in there any more: ask who runs the Identity Center",
-    "InvalidRequestException": "check sso_region, and sign in again",
+OIDC_ERRORS = {
+    "InvalidGrantException": ErrorCode("the sign-in can be renewed no more", sign_in_ended=True),
+    "ExpiredTokenException": ErrorCode("the sign-in can be renewed no more", sign_in_ended=True),
+    "InvalidClientException": ErrorCode("the registration has ended", sign_in_ended=True),
+    "UnauthorizedClientException": ErrorCode("the registration may not do that", sign_in_ended=True),
+    "AccessDeniedException": ErrorCode(
+        "the person may not sign in there any more: ask who runs the Identity Center", sign_in_ended=True
+    ),
+    "InvalidRequestException": ErrorCode("check sso_region, and sign in again"),
 }
-SIGN_IN_ENDED = {
-    "InvalidGrantException",
-    "ExpiredTokenException",
-    "InvalidClientException",
-    "UnauthorizedClientException",
-    "AccessDeniedException",
-}
+SIGN_IN_ENDED = {code for code, meaning in OIDC_ERRORS.items() if meaning.sign_in_ended}
 
 
 async def get_role_credentials(
@@ -74,7 +75,7 @@ async def get_role_credentials(
         name=PORTAL,
         target=f"for the role {settings.role_name} in account {settings.account_id}, as {settings.place} says",
         headers={"x-amz-sso_bearer_token": access_token},
-        remedies=PORTAL_REMEDIES,
+        errors=PORTAL_ERRORS,
         hidden=[access_token],
     )
     origin, issued = f"{PORTAL} ({response.host})", object_of(answer.get("roleCredentials"))
@@ -133,7 +134,7 @@ async def create_token(
             "grantType": "refresh_token",
             "refreshToken": refresh_token,
         },
-        remedies=OIDC_REMEDIES,
+        errors=OIDC_ERRORS,
         hidden=[client_secret, refresh_token],
     )
     access_token, lifetime = SecretStr(text_of(answer.get("accessToken")) or ""), answer.get("expiresIn")
