@@ -98,13 +98,13 @@ class TokenCache:
                 return token
             if not memory.failed.error.recoverable:
                 raise afresh(memory.failed.error)
-        renewal = self._renewal(Rules(end, margin, renew), token, here=here)
+        renewal = self.renewal_for(Rules(end, margin, renew), token, here=here)
         patience = renewal.since + PATIENCE - asyncio.get_running_loop().time()
         if not await renewal.wait(max(0.0, patience) if left > ENOUGH else None):
             return token
         return renewal.result()
 
-    def _renewal(self, rules: Rules, token: Token, *, here: bool) -> Renewal:
+    def renewal_for(self, rules: Rules, token: Token, *, here: bool) -> Renewal:
         """Return the renewal under way, or start one: in a thread, or on this loop if it has to be `here`."""
         memory, loop = self._memory, asyncio.get_running_loop()
         if not here and memory.in_thread is not None and not memory.in_thread.done:

@@ -118,12 +118,12 @@ def told(story: Story) -> str:
 @contextmanager
 def renewals_on_this_loop() -> Iterator[None]:
     """Have sign-ins renewed where time is moved; the thread that does so by itself knows of real time alone."""
-    renewal = TokenCache._renewal
+    renewal = TokenCache.renewal_for
 
     def on_this_loop(cache: TokenCache, rules: Rules, token: Token, *, here: bool) -> Renewal:
         return renewal(cache, rules, token, here=True)
 
-    with mock.patch.object(TokenCache, "_renewal", on_this_loop):
+    with mock.patch.object(TokenCache, "renewal_for", on_this_loop):
         yield
 
 
