@@ -198,7 +198,7 @@ def environ(aws: Loopback, home: Path, clock: time_machine.Traveller) -> dict[st
 
 @pytest.fixture
 def shared_file(home: Path, environ: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setattr(files, "PIPE_PATIENCE", 0.05)
+    monkeypatch.setattr(files, "PIPE_PATIENCE", 0.2)
     monkeypatch.setattr(files, "PATIENCE_AGAIN", 0.02)
     environ["AWS_CONFIG_FILE"] = str(home / "shared")
     return home / "shared"
@@ -357,7 +357,7 @@ async def test_a_pipe_is_waited_for_once_and_heard_later(
     started = time.monotonic()
     for _ in range(10):
         await load(context, needed=False)
-    assert time.monotonic() - started < 1.5  # and not ten times what it was waited for
+    assert time.monotonic() - started < 5  # and not ten times what it was waited for
     writer = threading.Thread(target=shared_file.write_text, args=["[default]\nk = v\n"])
     writer.start()
     async with asyncio.timeout(LONGEST_WAIT):

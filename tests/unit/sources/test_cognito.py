@@ -654,7 +654,7 @@ async def test_cancelled_at_any_moment(aws: Loopback, context: Context, how: str
         await asyncio.sleep(0)
         return token
 
-    client = ClientConfig(read_timeout=0.03, connect_timeout=0.03, max_attempts=2)
+    client = ClientConfig(read_timeout=0.1, connect_timeout=0.1, max_attempts=2)
     number = 0
     for number in itertools.count(1):
         aws.script("/", *[Answer(503)] if how == "answering" else [])

@@ -625,7 +625,7 @@ TROUBLE: dict[str, tuple[Script, str]] = {
 
 
 def hasty(context: Context) -> Provider:
-    return from_login("me", client=ClientConfig(connect_timeout=0.1, read_timeout=0.1), context=context)
+    return from_login("me", client=ClientConfig(connect_timeout=0.2, read_timeout=0.2), context=context)
 
 
 @pytest.mark.slow

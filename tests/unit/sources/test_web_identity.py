@@ -769,7 +769,7 @@ async def test_cancelled_at_any_moment(aws: Loopback, context: Context, token_fi
         await asyncio.sleep(0)
         return secret("token")
 
-    client = ClientConfig(read_timeout=0.03, connect_timeout=0.03, max_attempts=2)
+    client = ClientConfig(read_timeout=0.1, connect_timeout=0.1, max_attempts=2)
     for kind in ("file", "function"):
         number = 0
         for number in itertools.count(1):
