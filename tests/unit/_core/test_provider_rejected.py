@@ -173,10 +173,11 @@ async def test_a_refresh_behind_callers_that_meets_such_refusals_has_failed(
     aws.always("/", sts_error("ExpiredToken"))
     assert await role() is held
     async with context:
-        for _ in range(50):
+        for _ in range(500):
             await settle()
             if role.status.failures:
                 break
+            await asyncio.sleep(0.01)  # the answer comes over a socket
     assert role.status.failures == 1
     assert isinstance(role.status.last_error, ServiceRefused)
 
