@@ -299,7 +299,7 @@ class Ledger:
             else:
                 self._since.clear()
                 trip.failure = repr(error) if error is not None else self._fault_of(credentials, trip.ended_at)
-                trip.fatal = isinstance(error, CredentialsError) and not error.recoverable
+                trip.fatal = _is_final(credentials, error)
                 if trip.failure:
                     self._note_failure(trip)
                 elif credentials is not None:
@@ -424,3 +424,12 @@ def _least_pause(load: Trip | None, failure: Trip, *, rejected: bool, refused: b
     if rejected or failure.ended_at >= mandatory:
         return 5.0
     return min(300.0, mandatory - failure.ended_at)
+
+
+def _is_final(credentials: object, error: BaseException | None) -> bool:
+    """Return whether a source failed for good: by a refusal, or by a mistake of the program."""
+    if isinstance(error, CredentialsError):
+        return not error.recoverable
+    if error is None:
+        return not isinstance(credentials, Credentials)
+    return isinstance(error, ValueError | TypeError)

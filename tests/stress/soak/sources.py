@@ -101,7 +101,7 @@ class Vendor:
         raise LoginRequired("the sign-in has ended", command="sign-in")
 
     async def foreign_error(self) -> Credentials:
-        raise OSError(secret("in a foreign error"))  # no mistake of a program, which would be refused for good
+        raise ValueError(secret("in a foreign error"))
 
     async def timed_out(self) -> Credentials:
         async with asyncio.timeout(0.02):

@@ -49,8 +49,6 @@ pytestmark = [
     pytest.mark.filterwarnings(
         "ignore:.*<coroutine object (Client|build_client|once):pytest.PytestUnraisableExceptionWarning"
     ),
-        "ignore:.*<coroutine object (Client|build_client|once):pytest.PytestUnraisableExceptionWarning"
-    ),
 ]
 ROLE_ARN = "arn:aws:iam::123456789012:role/app"
 LOOPS = 5
