@@ -208,8 +208,7 @@ def foreign(error: BaseException, source: object = None) -> CredentialsError:
     mistake = is_mistake(inner)
     wrapped = SourceUnavailable(
         f"raised {_told(inner)} {_place(inner, source)}{_own_words(inner)}"
-        f"{'; that is a mistake in the program, which no retry can mend' if mistake else ''}"
-        "; the error's __cause__ holds it",
+        f"{'; that is a mistake in the program, which no retry can mend' if mistake else ''}",
         try_next_link=getattr(error, "try_next_link", getattr(inner, "try_next_link", None)),
         recoverable=not mistake,
     )

@@ -7,6 +7,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from aiocreds._base import tracing
+from aiocreds._base.time import time_limit
 from aiocreds._core.context import DEFAULT, Context
 from aiocreds._core.provider import Provider, remembering_the_call
 from aiocreds._profiles import Section, SharedConfig, load, profile_name, profile_place
@@ -61,6 +62,7 @@ def from_ini(
         context: the environment, the home folder, the clock and the HTTP session.
 
     Raises:
+        InvalidConfiguration: ``process_timeout`` is no number above zero; raised by the call of this function.
         CredentialsNotFound: the profile holds no credentials, or nobody named one and there is no ``default``.
         InvalidConfiguration: a profile is missing or wrong; the message names file and line.
         LoginRequired: a person has to sign in (again); the message holds the command to run.
@@ -69,6 +71,7 @@ def from_ini(
 
     See https://docs.aws.amazon.com/sdkref/latest/guide/file-format.html
     """
+    time_limit(process_timeout, "process_timeout")
     resolver = _Profile(
         profile,
         credentials_file=credentials_file,
