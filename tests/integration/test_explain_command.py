@@ -110,6 +110,10 @@ def make() -> Provider:
 class Settings:
     provider = from_vault("aws/creds/app")
 
+    @staticmethod
+    def from_both(path: str, *more: str, region: str, **others: str) -> Provider:
+        return from_vault(path)
+
 provider = make()
 text = "a text"
 
@@ -158,8 +162,13 @@ async def test_what_a_program_uses_is_explained(
         ("app.aws:providre", "app.aws has no providre; its providers are provider"),
         ("app.aws:from_vault", "takes providers: write from_vault(), not from_vault"),
         ("app.aws:make", "it is no async function; for what it returns, write app.aws:make()"),
+        (
+            "app.aws:from_vault()",
+            "from_vault wants arguments (path): write a function without arguments that returns from_vault(...)",
+        ),
+        ("app.aws:Settings.from_both()", "Settings.from_both wants arguments (path, region): write a function"),
         ("app.aws:text", "takes a provider or an async function, not str"),
-        ("app.aws:fails()", "calling it failed with ValueError ({program}/app/aws.py:21); call it in Python"),
+        ("app.aws:fails()", "calling it failed with ValueError ({program}/app/aws.py:25); call it in Python"),
         ("appp.aws:provider", "there is no appp in {program}, nor is it installed for"),
         ("app.awss:provider", "there is no app.awss in {program}, nor is it installed for"),
         ("app.lacks:provider", "importing app.lacks failed with ModuleNotFoundError: No module named 'vault_sdk'"),
