@@ -208,7 +208,8 @@ def foreign(error: BaseException, source: object = None) -> CredentialsError:
     mistake = is_mistake(inner)
     wrapped = SourceUnavailable(
         f"raised {_told(inner)} {_place(inner, source)}{_own_words(inner)}"
-        f"{'; that is a mistake in the program, which no retry can mend' if mistake else ''}",
+        f"{'; that is a mistake in the program, which no retry can mend' if mistake else ''}"
+        "; the log at level DEBUG (--debug of the command) has its traceback",
         try_next_link=getattr(error, "try_next_link", getattr(inner, "try_next_link", None)),
         recoverable=not mistake,
     )

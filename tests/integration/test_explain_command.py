@@ -277,3 +277,17 @@ def test_a_terminal_gets_colours(unwanted: dict[str, str], home: Path) -> None:
     assert ("\x1b[1;32m✓ environment" in out.decode()) is not bool(unwanted)
     assert ("\x1b" in out.decode()) is not bool(unwanted)
     assert MARK not in out.decode()
+
+
+async def test_debug_shows_the_traceback_that_a_message_names(machine: Machine, program: Path) -> None:
+    words = (sys.executable, "-m", "aiocreds", "explain", "--offline", "--provider", "app.late:provider")
+    (program / "app" / "late.py").write_text(
+        f"async def provider():\n    return broken()\n\ndef broken():\n    raise ValueError('{secret()}')\n"
+    )
+    ended = await machine.run(*words, cwd=str(program))
+    told = " ".join(ended.out.split())
+    assert "the log at level DEBUG (--debug of the command) has its traceback" in told
+    assert "__cause__" not in ended.out
+    ended = await machine.run(*words, "--debug", cwd=str(program))
+    assert f'File "{program}/app/late.py", line 5, in broken' in ended.err
+    assert MARK not in ended.out + ended.err
