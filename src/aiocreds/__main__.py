@@ -1,4 +1,4 @@
-"""``python -m aiocreds``."""
+"""The entry of ``aiocreds`` and ``python -m aiocreds``."""
 
 # PYTHON_ARGCOMPLETE_OK
 
@@ -6,7 +6,20 @@ from __future__ import annotations
 
 import sys
 
-from aiocreds.cli.main import main
+
+def main() -> int:
+    """Run the command; Ctrl-C ends it without a traceback, also while its modules are loaded.
+
+    Returns:
+        the exit status.
+    """
+    try:
+        from aiocreds.cli import main as command  # loading takes long enough to be interrupted
+
+        return command.main()
+    except KeyboardInterrupt:
+        return 128 + 2
+
 
 if __name__ == "__main__":
     sys.exit(main())

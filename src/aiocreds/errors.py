@@ -209,7 +209,7 @@ def foreign(error: BaseException, source: object = None) -> CredentialsError:
     wrapped = SourceUnavailable(
         f"raised {_told(inner)} {_place(inner, source)}{_own_words(inner)}"
         f"{'; that is a mistake in the program, which no retry can mend' if mistake else ''}"
-        "; the error's __cause__ holds it",
+        "; the log at level DEBUG (--debug of the command) has its traceback",
         try_next_link=getattr(error, "try_next_link", getattr(inner, "try_next_link", None)),
         recoverable=not mistake,
     )

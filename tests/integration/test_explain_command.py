@@ -117,6 +117,10 @@ def make() -> Provider:
 class Settings:
     provider = from_vault("aws/creds/app")
 
+    @staticmethod
+    def from_both(path: str, *more: str, region: str, **others: str) -> Provider:
+        return from_vault(path)
+
 provider = make()
 text = "a text"
 
@@ -167,8 +171,13 @@ async def test_what_a_program_uses_is_explained(
         ("app.aws:providre", "app.aws has no providre; its providers are provider"),
         ("app.aws:from_vault", "takes providers: write from_vault(), not from_vault"),
         ("app.aws:make", "it is no async function; for what it returns, write app.aws:make()"),
+        (
+            "app.aws:from_vault()",
+            "from_vault wants arguments (path): write a function without arguments that returns from_vault(...)",
+        ),
+        ("app.aws:Settings.from_both()", "Settings.from_both wants arguments (path, region): write a function"),
         ("app.aws:text", "takes a provider or an async function, not str"),
-        ("app.aws:fails()", "calling it failed with ValueError ({program}/app/aws.py:21); call it in Python"),
+        ("app.aws:fails()", "calling it failed with ValueError ({program}/app/aws.py:25); call it in Python"),
         ("appp.aws:provider", "there is no appp in {program}, nor is it installed for"),
         ("app.awss:provider", "there is no app.awss in {program}, nor is it installed for"),
         ("app.lacks:provider", "importing app.lacks failed with ModuleNotFoundError: No module named 'vault_sdk'"),
@@ -279,3 +288,17 @@ def test_a_terminal_gets_colours(unwanted: dict[str, str], home: Path) -> None:
     assert ("\x1b[1;32m✓ environment" in out.decode()) is not bool(unwanted)
     assert ("\x1b" in out.decode()) is not bool(unwanted)
     assert MARK not in out.decode()
+
+
+async def test_debug_shows_the_traceback_that_a_message_names(machine: Machine, program: Path) -> None:
+    words = (sys.executable, "-m", "aiocreds", "explain", "--offline", "--provider", "app.late:provider")
+    (program / "app" / "late.py").write_text(
+        f"async def provider():\n    return broken()\n\ndef broken():\n    raise ValueError('{secret()}')\n"
+    )
+    ended = await machine.run(*words, cwd=str(program))
+    told = " ".join(ended.out.split())
+    assert "the log at level DEBUG (--debug of the command) has its traceback" in told
+    assert "__cause__" not in ended.out
+    ended = await machine.run(*words, "--debug", cwd=str(program))
+    assert f'File "{program}/app/late.py", line 5, in broken' in ended.err
+    assert MARK not in ended.out + ended.err

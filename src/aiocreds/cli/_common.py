@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 from zlib import crc32
 
 from aiocreds._base.redaction import SecretStr
+from aiocreds._base.time import time_limit
+from aiocreds._base.tracing import printable
 from aiocreds._core.context import DEFAULT
 from aiocreds._profiles import load, profile_name
 from aiocreds._profiles.files import CONFIG_FILE, CREDENTIALS_FILE
@@ -67,10 +69,19 @@ def _add_process_timeout(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--process-timeout",
         metavar="S",
-        type=float,
+        type=_time_limit,
         default=USUAL_TIMEOUT,
         help="seconds that a credential_process may take; by default %(default)g",
     )
+
+
+def _time_limit(text: str) -> float:
+    from argparse import ArgumentTypeError  # loaded by the caller
+
+    try:
+        return time_limit(float(text), "it")
+    except (ValueError, InvalidConfiguration):
+        raise ArgumentTypeError(f"{printable(repr(text))} is no time: give seconds, such as 60") from None
 
 
 def profile_names(**_: Any) -> list[str]:

@@ -2,6 +2,10 @@
 
 Any program on this machine may connect, with or without the token. What it holds open takes descriptors, which the
 providers need for files, requests and processes; so neither many connections nor slow ones may take them all.
+
+aiohttp's own site cannot promise that: it accepts what waits before anything can count it, cannot pause while all
+connections wait for an answer, and its keep-alive time-out cannot tell a client with the token from others, nor
+ends one that reads no answers.
 """
 
 from __future__ import annotations

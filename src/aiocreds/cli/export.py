@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import re
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from aiocreds._base.redaction import SecretStr
 from aiocreds.cli._common import add_profile, asking_for, fetch, iso, provider_of, told_expiration, variables
@@ -17,17 +17,10 @@ from aiocreds.errors import InvalidConfiguration
 
 if TYPE_CHECKING:
     from argparse import ArgumentParser, Namespace
+    from collections.abc import Callable
 
     from aiocreds.credentials import Credentials
 
-FORMATS = ("process", "env", "env-no-export", "powershell", "windows-cmd", "fish", "json")
-UNSET = {  # what other credentials, set before, have and these lack would make these invalid
-    "env": "unset {}",
-    "powershell": "$Env:{}=$null",
-    "windows-cmd": "set {}=",
-    "fish": "set -e {}",
-}
-FAILING = ("env", "fish")  # in these, `eval "$(aiocreds export …)" && …` would go on with what was set before
 EXAMPLE = """\
 example:
   eval "$(aiocreds export --profile dev --format env)"
@@ -63,7 +56,7 @@ def run(arguments: Namespace) -> int:
     Raises:
         CredentialsError: there are none, or they cannot be written in that format.
     """
-    failing = arguments.format in FAILING
+    failing = arguments.format in SHELLS and SHELLS[arguments.format].evaluated
 
     async def fetched() -> Credentials:
         nonlocal failing
@@ -93,36 +86,23 @@ def _fail(*, failing: bool) -> None:
 
 
 def written(credentials: Credentials, form: str) -> str:
-    """The credentials in one of the ``FORMATS``.
+    """Return the credentials in one of the ``FORMATS``.
 
     Raises:
         InvalidConfiguration: a value holds what that format has no way to say.
     """
     if form in ("process", "json"):
         return _json(credentials, whole=form == "json")
+    shell = SHELLS[form]
     lines: list[str] = []
     for name, value in variables(credentials).items():
         if "\0" in value:
             raise _inexpressible(name, "a NUL", "an environment variable")
         if value:
-            lines.append(SecretStr(_line(form, name, value)))
-        elif form in UNSET:
-            lines.append(UNSET[form].format(name))
+            lines.append(SecretStr(shell.assign(name, value)))
+        elif shell.unset:
+            lines.append(shell.unset.format(name))
     return "\n".join(lines) + "\n"
-
-
-def _line(form: str, name: str, value: str) -> str:
-    match form:
-        case "env":
-            return f"export {name}={_posix(value)}"
-        case "powershell":
-            return f"$Env:{name}={_powershell(value)}"
-        case "windows-cmd":
-            return f"set {_windows_cmd(name, value)}"
-        case "fish":
-            return f"set -gx {name} {_fish(value)}"
-        case _:
-            return f"{name}={_posix(value)}"
 
 
 def _json(credentials: Credentials, *, whole: bool) -> str:
@@ -144,34 +124,64 @@ def _json(credentials: Credentials, *, whole: bool) -> str:
     return json.dumps({name: value for name, value in document.items() if value is not None}) + "\n"
 
 
-_PLAIN = r"[\w@+=:,./-]+"  # as keys are; no shell reads anything into these
+def _plain(value: str) -> bool:
+    """Return whether no shell reads anything into a value, as into keys."""
+    return re.fullmatch(r"[\w@+=:,./-]+", value, re.ASCII) is not None
 
 
-def _posix(value: str) -> str:
-    return value if re.fullmatch(_PLAIN, value, re.ASCII) else "'" + value.replace("'", "'\\''") + "'"
+def _assignment(name: str, value: str) -> str:
+    quoted = value if _plain(value) else "'" + value.replace("'", "'\\''") + "'"
+    return f"{name}={quoted}"
 
 
-def _fish(value: str) -> str:
-    return (
-        value
-        if re.fullmatch(_PLAIN, value, re.ASCII)
-        else "'" + value.replace("\\", "\\\\").replace("'", "\\'") + "'"
-    )
+def _posix(name: str, value: str) -> str:
+    return f"export {_assignment(name, value)}"
 
 
-def _powershell(value: str) -> str:
-    return "'" + re.sub("(['\u2018\u2019\u201a\u201b])", r"\1\1", value) + "'"  # typographic quotes end it as well
+def _fish(name: str, value: str) -> str:
+    quoted = value if _plain(value) else "'" + value.replace("\\", "\\\\").replace("'", "\\'") + "'"
+    return f"set -gx {name} {quoted}"
+
+
+def _powershell(name: str, value: str) -> str:
+    doubled = re.sub("(['\u2018\u2019\u201a\u201b])", r"\1\1", value)  # typographic quotes end it as well
+    return f"$Env:{name}='{doubled}'"
 
 
 def _windows_cmd(name: str, value: str) -> str:
-    if re.fullmatch(_PLAIN, value, re.ASCII):
-        return f"{name}={value}"
+    if _plain(value):
+        return f"set {name}={value}"
     if re.search(r'[\x00-\x1f"%!]', value):
         raise _inexpressible(name, "a quotation mark, a percent sign or the like", "cmd.exe")
-    return f'"{name}={value}"'
+    return f'set "{name}={value}"'
 
 
 def _inexpressible(name: str, what: str, where: str) -> InvalidConfiguration:
     return InvalidConfiguration(
         f"the value for {name} holds {what}, which {where} cannot take safely: use --format process or json"
     )
+
+
+class Shell(NamedTuple):
+    """How a shell takes variables.
+
+    Attributes:
+        assign: writes the line that sets a name to a value.
+        unset: the line that unsets a name: what other credentials had and these lack would make these invalid.
+        evaluated: it runs what is printed, so that after a failure ``eval "$(aiocreds export …)" && …`` would go on
+            with what was set before.
+    """
+
+    assign: Callable[[str, str], str]
+    unset: str = ""
+    evaluated: bool = False
+
+
+SHELLS = {
+    "env": Shell(_posix, "unset {}", evaluated=True),
+    "env-no-export": Shell(_assignment),
+    "powershell": Shell(_powershell, "$Env:{}=$null"),
+    "windows-cmd": Shell(_windows_cmd, "set {}="),
+    "fish": Shell(_fish, "set -e {}", evaluated=True),
+}
+FORMATS = ("process", *SHELLS, "json")

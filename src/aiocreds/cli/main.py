@@ -71,6 +71,12 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _parsed(parser: argparse.ArgumentParser, own: list[str], words: list[str] | None) -> argparse.Namespace | None:
     """What the arguments mean; None when there were none, and the help has been shown."""
+    command = next((word for word in own if word in COMMANDS), None)
+    before = own[: own.index(command)] if command else own
+    if early := next((word for word in before if _belongs_to_a_command(word)), None):
+        option = printable(early.partition("=")[0])
+        where = f"aiocreds {command or 'COMMAND'} {option} ..."
+        parser.error(f"{option} cannot stand before the command; the options of a command go after it: {where}")
     arguments, rest = parser.parse_known_args(own)
     if arguments.command is None:
         parser.print_help(sys.stderr)
@@ -91,6 +97,12 @@ def _parsed(parser: argparse.ArgumentParser, own: list[str], words: list[str] | 
         else:
             arguments.profile = named
     return arguments
+
+
+def _belongs_to_a_command(word: str) -> bool:
+    """Return whether a word is an option that stands for nothing before the command."""
+    everywhere = ("-h", "--help", "--version", "--debug")  # argparse takes their beginnings as well
+    return word.startswith("-") and word != "-" and not any(it.startswith(word) for it in everywhere)
 
 
 def _run(arguments: argparse.Namespace) -> int:

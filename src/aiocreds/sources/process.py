@@ -10,7 +10,8 @@ from aiocreds._base.json_credentials import PROCESS, parse_credentials, parse_ob
 from aiocreds._base.paths import expand_user
 from aiocreds._base.time import time_limit
 from aiocreds._core.context import DEFAULT, Context
-from aiocreds._core.decorator import credential_provider
+from aiocreds._core.decorator import picklable
+from aiocreds._core.provider import Provider
 from aiocreds._core.singleflight import Unattended, attended
 from aiocreds._profiles import Section, Setting, load, profile_name, profile_place
 from aiocreds.errors import CredentialsNotFound, InvalidConfiguration, SourceUnavailable
@@ -35,8 +36,8 @@ class AskedItself(SourceUnavailable):
     asked_itself = True
 
 
-@credential_provider
-async def from_process(
+@picklable
+def from_process(
     profile: str | None = None,
     *,
     command: str | None = None,
@@ -44,7 +45,7 @@ async def from_process(
     config_file: str | None = None,
     timeout: float | timedelta = USUAL_TIMEOUT,
     context: Context = DEFAULT,
-) -> Credentials:
+) -> Provider:
     """Get the credentials that a program prints on its standard output as JSON, ``Version`` 1.
 
     ::
@@ -76,15 +77,20 @@ async def from_process(
 
     See https://docs.aws.amazon.com/sdkref/latest/guide/feature-process-credentials.html
     """
-    if command is not None:
-        return await run_credential_process(
-            command, place="command", timeout=timeout, more_time="timeout=", context=context
-        )
-    config = await load(context, credentials_file=credentials_file, config_file=config_file)
-    section = config.required(profile_name(context, profile), profile_place(context, profile))
-    if section is None or not (command := section.get("credential_process")):
-        raise CredentialsNotFound(f"profile {profile_name(context, profile)!r} has no credential_process")
-    return await run_profile_process(section, timeout=timeout, more_time="timeout=", context=context)
+    time_limit(timeout, "timeout")
+
+    async def fetch() -> Credentials:
+        if command is not None:
+            return await run_credential_process(
+                command, place="command", timeout=timeout, more_time="timeout=", context=context
+            )
+        config = await load(context, credentials_file=credentials_file, config_file=config_file)
+        section = config.required(profile_name(context, profile), profile_place(context, profile))
+        if section is None or not section.get("credential_process"):
+            raise CredentialsNotFound(f"profile {profile_name(context, profile)!r} has no credential_process")
+        return await run_profile_process(section, timeout=timeout, more_time="timeout=", context=context)
+
+    return Provider(fetch, name="from_process", context=context)
 
 
 async def run_profile_process(
@@ -157,8 +163,7 @@ async def run_credential_process(
         how = f"was killed by signal {-status}" if status < 0 else f"ended with exit status {status}"
         if ended.interrupted:
             how = "was interrupted at the terminal"
-        kept = "; its stderr is kept in the error's .stderr" if ended.stderr else ""
-        remedy = SHELL_HINT if shell else f"run it by hand to see why{kept}"
+        remedy = SHELL_HINT if shell else "run it by hand to see why"
         if status == ASKED_ITSELF and ended.stderr.startswith(b"aiocreds "):
             how = ASKS_FOR_ITSELF
             remedy = "have one of the profiles on its way hold credentials itself"

@@ -7,6 +7,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from aiocreds._base import tracing
+from aiocreds._base.time import time_limit
 from aiocreds._core.chain import ask
 from aiocreds._core.context import DEFAULT, Context
 from aiocreds._core.decorator import picklable, plain
@@ -63,6 +64,7 @@ def from_ini(
         context: the environment, the home folder, the clock and the HTTP session.
 
     Raises:
+        InvalidConfiguration: ``process_timeout`` is no number above zero; raised by the call of this function.
         CredentialsNotFound: the profile holds no credentials, or none is named and there is no ``default``.
         InvalidConfiguration: a profile is missing or wrong; the message names file and line.
         LoginRequired: a person has to sign in (again); the message holds the command to run.
@@ -108,7 +110,7 @@ class ProfileSource:
         self._credentials_file = credentials_file
         self._config_file = config_file
         self._mfa_code = mfa_code
-        self._process_timeout = process_timeout
+        self._process_timeout = time_limit(process_timeout, "process_timeout")
         self._client = client
         self._context = context
         self._built_for: tuple[SharedConfig, str] | None = None

@@ -8,6 +8,7 @@ import os
 import re
 import signal
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -337,3 +338,55 @@ def test_ctrl_c_before_a_command_has_begun(monkeypatch: pytest.MonkeyPatch) -> N
 
     install(monkeypatch, Slow(""))
     assert main(["export"]) == 130
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["-p", "dev", "explain"], "go after it: aiocreds explain -p ..."),
+        (["--debug", "--profile=dev", "export"], "--profile cannot stand before the command; the options of"),
+        (["-p", "dev"], "go after it: aiocreds COMMAND -p ..."),
+    ],
+)
+def test_an_option_before_the_command_is_sent_behind_it(
+    words: list[str], told: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        main(words)
+    assert told in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("given", ["-1", "0", "nan", "inf", "soon", "1e999"])
+@pytest.mark.parametrize("command", ["explain", "export", "exec", "serve"])
+def test_a_time_that_is_none_is_refused_with_the_command_line(
+    command: str, given: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        main([command, f"--process-timeout={given}"])
+    assert f"argument --process-timeout: {given!r} is no time" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "module", ["argparse", "aiocreds.cli.explain", "aiocreds.cli._terminal", "aiocreds.cli.main"]
+)
+async def test_ctrl_c_while_modules_are_loaded_leaves_without_a_word(module: str, machine: Machine) -> None:
+    program = f"""if True:
+    import os, signal, sys
+    class Interrupted:
+        @staticmethod
+        def find_spec(name, *_):
+            if name == {module!r}:
+                os.kill(os.getpid(), signal.SIGINT)
+    import aiocreds.__main__ as entry
+    sys.modules.pop("argparse", None)
+    sys.meta_path.insert(0, Interrupted)
+    sys.argv = ["aiocreds", "explain", "--offline"]
+    sys.exit(entry.main())
+    """
+    ended = await machine.run(sys.executable, "-W", "error", "-c", program)
+    assert ended == (130, "", "")
+
+
+def test_the_entry_point_is_the_one_that_leaves_quietly() -> None:
+    project = tomllib.loads((Path(__file__).parents[3] / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    assert project["scripts"] == {"aiocreds": "aiocreds.__main__:main"}

@@ -246,7 +246,7 @@ async def test_an_exit_status(machine: Machine, context: Context, home: Path) ->
     )
     provider = from_process(context=context)
     place = f"credential_process ({file}:3): vend ended with exit status 3"
-    error = await failure(provider, SourceUnavailable, place, "kept in the error's .stderr")
+    error = await failure(provider, SourceUnavailable, place, "run it by hand to see why")
     assert error.exit_status == 3
     assert error.stderr == f"{hidden}\n".encode()
     assert MARK in str(error.stderr)
