@@ -126,6 +126,7 @@ nox.options.error_on_missing_interpreters = False
 SITE = "docs/_build/html"
 CHROMIUM = ("chromium", "chromium-browser", "google-chrome", "chrome")
 
+WORKERS = "3"  # of the tests, on two cores: half of the time they wait for sockets and programs
 PATIENT = {"interrupt_timeout": 20, "terminate_timeout": 5}  # seconds in which tests end what they have started
 
 
@@ -169,7 +170,7 @@ def tests(session: nox.Session) -> None:
     """All tests on one interpreter; those not marked `slow` on every other one from 3.11 on."""
     install(session, ".", *dependencies("tests"))
     which = [] if session.python == thorough() else ["-m", "not slow"]
-    session.run("pytest", *(session.posargs or ["-n", "2", *which]), **PATIENT)
+    session.run("pytest", *(session.posargs or ["-n", WORKERS, *which]), **PATIENT)
 
 
 @nox.session
