@@ -1,4 +1,4 @@
-"""Why a provider has the credentials it has, or none: as data, and as the tree that `str()` of it draws."""
+"""Explain why a provider has the credentials it has, or none: as data, and as the tree that `str()` draws."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ async def explain_step_by_step(provider: Provider, begun: Callable[[Record], obj
 
 @dataclass(frozen=True, slots=True)
 class Explanation:
-    """What :func:`explain` returns. It holds no secret.
+    """The result of :func:`explain`. It holds no secret.
 
     Attributes:
         step: what the provider did, with all that was done for it.
@@ -109,7 +109,7 @@ class Explanation:
 
     @property
     def error(self) -> CredentialsError | None:
-        """Why there are none."""
+        """The error, where there are none."""
         return self.step.error
 
     @property

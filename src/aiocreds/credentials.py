@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Credentials:
-    """What signs a request, as it was when it was fetched.
+    """Credentials that sign requests, as they were when they were fetched.
 
     Its ``repr`` shows the last four characters of the access key id and no secret. It is plain data that can be
     copied and pickled; the secret goes with it.

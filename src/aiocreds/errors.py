@@ -1,4 +1,4 @@
-"""What can go wrong, told by type.
+"""The errors, one type for each kind of failure.
 
 ::
 
@@ -308,7 +308,7 @@ def _detail(error: BaseException) -> str:
 
 
 def _is_code(value: object) -> bool:
-    """Whether it is a word such as AccessDenied or CERTIFICATE_VERIFY_FAILED."""
+    """Return whether it is a word such as AccessDenied or CERTIFICATE_VERIFY_FAILED."""
     return (
         isinstance(value, str) and len(value) <= 64 and value.isascii() and value.replace(".", "_").isidentifier()
     )
@@ -378,7 +378,7 @@ def _is_ours(frame: FrameType) -> bool:
 
 
 def _is_installed(file: str) -> bool:
-    """Whether a file is of Python or of a package, not of the program."""
+    """Return whether a file is of Python or of a package, not of the program."""
     library = os.path.dirname(os.__file__)  # noqa: PTH120 - see files.py
     return file.startswith((library, "<frozen")) or "site-packages" in file or "dist-packages" in file
 

@@ -48,7 +48,7 @@ LONGEST_MESSAGE = 500  # characters
 
 
 class ErrorCode(NamedTuple):
-    """What an error code of a service means.
+    """The meaning of an error code of a service.
 
     Attributes:
         remedy: what to do about it; blank for the service's default.

@@ -1,1 +1,1 @@
-"""What every layer uses and that knows nothing of AWS: times, threads, secrets, processes, JSON documents."""
+"""Times, threads, redaction, processes and JSON documents: used by every layer, and free of AWS."""

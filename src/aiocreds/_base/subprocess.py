@@ -53,7 +53,7 @@ class Ended(NamedTuple):
 
     @property
     def interrupted(self) -> bool:
-        """Whether a person pressed Ctrl-C instead of answering; shells, and many programs, tell it as 130."""
+        """Return whether a person pressed Ctrl-C instead of answering, which many programs report as 130."""
         return self.asked and self.status in (-signal.SIGINT, 128 + signal.SIGINT)
 
 
@@ -324,7 +324,7 @@ async def _exit_status(process: Popen[bytes]) -> int:
 
 
 def fault(error: OSError | ValueError) -> str:
-    """Why a program cannot be started, as the rest of a sentence."""
+    """Return why a program cannot be started, as the rest of a sentence."""
     if isinstance(error, FileNotFoundError):
         return "is not there, or the interpreter in its first line is not"
     if isinstance(error, PermissionError):

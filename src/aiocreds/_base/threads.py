@@ -14,7 +14,7 @@ from weakref import ref
 if TYPE_CHECKING:
 
     class OnLoop(Protocol):
-        """What belongs to one loop."""
+        """An object that belongs to one loop."""
 
         @property
         def loop(self) -> asyncio.AbstractEventLoop | None:

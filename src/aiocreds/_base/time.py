@@ -154,7 +154,7 @@ def _in_utc(at: datetime) -> datetime:
 
 
 def _is_of_a_date(word: str) -> bool:
-    """Whether a word behind a time of day is part of the date that follows."""
+    """Return whether a word behind a time of day is part of the date that follows."""
     word = word.lower()
     return word in _MONTHS or word in _NAMES or word.removesuffix("day") in _OF_NO_MEANING
 

@@ -45,7 +45,7 @@ def chain(*providers: Provider | Callable[[], Awaitable[Credentials]], context: 
 
 
 class Chain(Provider):
-    """What :func:`chain` returns. It is the one cache: its members are asked to fetch, whatever they hold."""
+    """A provider that asks others in order. It is the one cache: its members fetch, whatever they hold."""
 
     __slots__ = ("_members", "_winner")
 
@@ -145,5 +145,5 @@ async def _asked(source: Callable[[], Awaitable[Credentials]], name: str) -> Cre
 
 
 def _listed(attempts: Iterable[CredentialsError]) -> str:
-    """What each member said, a line for each."""
+    """Return the members' errors, a line for each."""
     return "".join(f"\n  - {attempt}" for attempt in attempts)

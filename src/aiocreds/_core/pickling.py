@@ -1,4 +1,4 @@
-"""How a provider goes to another process: as the call that made it, if that says no secret.
+"""Pickle a provider as the call that made it, if that holds no secret.
 
 What it holds stays where it is. Where it arrives the factory is called once more, with the same arguments, and asks
 its source there.
@@ -83,7 +83,7 @@ def _reasons(name: str, value: object, *, secret: bool) -> Iterator[str]:
 
 
 def _parts(value: object) -> Iterable[tuple[str, object]]:
-    """What a container holds, by name where it has any."""
+    """Iterate over what a container holds, by name where it has any."""
     if isinstance(value, Mapping):
         return [(str(key), inner) for key, inner in cast("Mapping[object, object]", value).items()]
     if isinstance(value, list | tuple | set | frozenset):

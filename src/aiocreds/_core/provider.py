@@ -563,7 +563,7 @@ class Provider:
 
 
 class _Lifespan:
-    """What ``async with`` started on one loop.
+    """The background refresh that ``async with`` started on one loop.
 
     Attributes:
         loop: that loop.

@@ -102,7 +102,7 @@ class Clock:
 
 
 class State(NamedTuple):
-    """What is known between two loads."""
+    """The state of a provider between two loads."""
 
     credentials: Credentials | None = None
     loaded_at: float = -inf
@@ -124,7 +124,7 @@ NOTHING = State()  # is loaded yet
 
 
 class Action(Enum):
-    """What a caller gets."""
+    """The answer to a caller."""
 
     SERVE = auto()
     SERVE_AND_REFRESH = auto()
@@ -133,7 +133,7 @@ class Action(Enum):
 
 
 def decide(state: State, now: float) -> Action:
-    """What a caller who asks at ``now`` gets."""
+    """Return what a caller who asks at ``now`` gets."""
     if state.credentials is not None and now < state.advisory_at:
         return Action.SERVE
     if backing_off(state, now):
@@ -144,12 +144,12 @@ def decide(state: State, now: float) -> Action:
 
 
 def backing_off(state: State, now: float) -> bool:
-    """Whether the source is to be left alone. A clock that was set back does not prolong that."""
+    """Return whether it is too early to ask the source again. A clock that was set back does not prolong that."""
     return now < state.next_attempt <= now + SERVICE_BACKOFF[1]
 
 
 def usable(state: State, now: float) -> bool:
-    """Whether the credentials may be served: still valid, or stamped and nobody has said no for good."""
+    """Return whether the credentials may be served: still valid, or stamped and not refused for good."""
     if state.credentials is None:
         return False
     return now < state.expires_at or (state.credentials.may_outlive_expiry and not state.refused)

@@ -62,7 +62,7 @@ class Http:
         self._trust: dict[str, tuple[tuple[int, ...], ssl.SSLContext]] = {}
 
     def lease(self) -> Lease:
-        """What keeps the running loop's session open between requests: ``async with http.lease(): ...``."""
+        """Return the lease that keeps the running loop's session open: ``async with http.lease(): ...``."""
         loop = asyncio.get_running_loop()
         if (lease := on_loop(self._leases, loop)) is None:
             lease = Lease(self._borrowed, loop, self._held)

@@ -18,7 +18,7 @@ _EC2_METADATA_IPV6 = IPv6Network("fd00:ec2::/32")
 
 @lru_cache(maxsize=256)
 def _is_local(host: str) -> bool:
-    """Whether a host is this machine or its metadata service, which no proxy can reach."""
+    """Return whether a host is this machine or its metadata service, which no proxy can reach."""
     try:
         address = ip_address(host)
     except ValueError:
@@ -29,7 +29,7 @@ def _is_local(host: str) -> bool:
 
 
 def _is_exempt(host: str, port: int | None, exempt: str) -> bool:
-    """Whether a host, or a domain it is in, stands in `NO_PROXY`, with or without its port."""
+    """Return whether a host, or a domain it is in, stands in `NO_PROXY`, with or without its port."""
     entries = (entry.strip().lstrip(".").lower() for entry in exempt.split(","))
     names = f".{host}", f".{host}:{port}"
     return any(entry == "*" or any(name.endswith(f".{entry}") for name in names) for entry in entries if entry)

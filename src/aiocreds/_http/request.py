@@ -55,7 +55,7 @@ class NoAnswer(SourceUnavailable):
 
 
 class Failure(NamedTuple):
-    """Why an attempt brought no answer, as the rest of a sentence that begins with the host.
+    """The reason why an attempt had no answer, as the rest of a sentence that begins with the host.
 
     Attributes:
         what: went wrong.
@@ -102,7 +102,7 @@ _EXHAUSTED = {errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS}
 
 
 def diagnosis(error: BaseException, call: Call, *, answered: bool) -> Failure:
-    """Tell a failure in words that hold nothing of the request."""
+    """Return the reason of a failure, in words that hold nothing of the request."""
     if isinstance(error, Broken) and error.__cause__ is not None:
         error = error.__cause__
     if isinstance(error, TimeoutError):
@@ -128,7 +128,7 @@ def diagnosis(error: BaseException, call: Call, *, answered: bool) -> Failure:
 
 
 def was_closed(error: BaseException) -> bool:
-    """Whether a connection ended before a byte of the answer."""
+    """Return whether a connection ended before a byte of the answer."""
     if isinstance(error, Broken) and error.__cause__ is not None:
         error = error.__cause__
     if isinstance(error, aiohttp.ServerDisconnectedError):
@@ -137,7 +137,7 @@ def was_closed(error: BaseException) -> bool:
 
 
 def _fault_of_the_parser(error: BaseException) -> str | None:
-    """What aiohttp's parser has to say about an answer, content included; None when it was something else."""
+    """Return the fault that aiohttp's parser found in an answer, content included; None for any other error."""
     if not isinstance(error, aiohttp.ClientResponseError | aiohttp.ClientPayloadError):
         return None
     fault: BaseException | None = error
@@ -149,7 +149,7 @@ def _fault_of_the_parser(error: BaseException) -> str | None:
 
 
 def _unparsable(fault: str) -> Failure:
-    """Tell why an answer is none, in the words of the parser that are the same for every answer."""
+    """Return the parser's reason, in those of its words that are the same for every answer."""
     known = re.match(_REASON, fault.removeprefix("Bad status line:").lstrip())
     reason = next(filter(None, known.groups()), "") if known else ""
     remedy = "look at what answers there, and for a proxy in between"
@@ -202,7 +202,7 @@ Signer = Callable[[str, str, Iterable[tuple[str, str]], bytes], Mapping[str, str
 
 
 class Attempt:
-    """What an attempt needs to know of its request while aiohttp has it in its hands.
+    """The record of one attempt while aiohttp handles it.
 
     Attributes:
         sign: makes the headers that sign it, or None.

@@ -22,7 +22,7 @@ SECONDS_TO_CLOSE = 2.0
 
 @final
 class Lease:
-    """What the users of one `Http` on one loop share: a session, from the first request to the last leaver.
+    """The session that the users of one `Http` on one loop share, from the first request to the last holder.
 
     An ``async with`` over it holds it; holds nest.
     """
@@ -60,7 +60,7 @@ class Lease:
 
     @property
     def idle(self) -> bool:
-        """Whether a session is open that nobody needs, and can be closed."""
+        """Return whether a session is open that nobody needs, and can be closed."""
         needed = self._holders or self.loop in self._kept
         return not needed and self._session is not None and runs_here(self.loop)
 
@@ -104,7 +104,7 @@ def _connector() -> aiohttp.TCPConnector:
 
 
 class _LookUps:
-    """What aiohttp's resolver asks of a loop, in threads of ours."""
+    """The look-ups that aiohttp's resolver asks of a loop, in our own threads."""
 
     async def getaddrinfo(self, host: str, port: int, **hints: int) -> list[Any]:
         return await threads.submit_long(partial(socket.getaddrinfo, host, port, **hints))

@@ -255,7 +255,7 @@ class Unwritten(NamedTuple):
 
 @dataclass(slots=True, repr=False)
 class Memory:
-    """What a process knows about a cached token besides its file.
+    """The knowledge of a process about a cached token, besides its file.
 
     Attributes:
         in_thread: the latest renewal in a thread.

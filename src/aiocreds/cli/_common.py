@@ -1,4 +1,4 @@
-"""What the commands that hand credentials over share."""
+"""Shared by the commands that hand credentials over."""
 
 from __future__ import annotations
 
@@ -129,7 +129,7 @@ def asking_for(*profiles: str | None) -> Iterator[None]:
 def provider_of(
     profile: str | None, *, process_timeout: float = USUAL_TIMEOUT, mfa_code: MfaCode | None = None
 ) -> Provider:
-    """What a program would get; a person who sits at the terminal is asked for MFA codes."""
+    """Return the credentials a program would get; a person at the terminal is asked for MFA codes."""
     return default_chain(profile, process_timeout=process_timeout, mfa_code=mfa_code or ask_for_code)
 
 

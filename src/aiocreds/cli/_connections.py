@@ -37,7 +37,7 @@ TOLD = 60.0  # seconds from one line about a trouble to the next
 
 @dataclass(slots=True)
 class Connection:
-    """What is known of a connection; entered while a request with the token is answered, for which it stays.
+    """A connection; entered while a request with the token is answered, during which it is kept.
 
     Attributes:
         since: when it was made, or last answered.
@@ -57,7 +57,7 @@ class Connection:
         self.since = asyncio.get_running_loop().time()
 
     def over(self, now: float) -> bool:
-        """Whether it has been silent for too long."""
+        """Return whether it has been silent for too long."""
         return not self.busy and now - self.since > (IDLE if self.known else FIRST_REQUEST)
 
 
@@ -171,7 +171,7 @@ class Connections:
 
 
 def most_connections() -> int:
-    """How many there may be at once: half the descriptors are the providers'."""
+    """Return how many connections there may be at once: half of the descriptors are left to the providers."""
     if sys.platform == "win32":  # which has no such limit
         return MOST
     import resource

@@ -110,7 +110,7 @@ class Endpoint:
         return [f":{self.port}", ""] if self.port == HTTP_PORT else [f":{self.port}"]
 
     async def answer(self, request: web.BaseRequest) -> web.StreamResponse:
-        """What a request gets."""
+        """Answer a request."""
         refusal = self._refusal(request)
         if refusal is not None:
             refused = _no(*refusal)
@@ -139,7 +139,7 @@ class Endpoint:
         return web.Response(body=self._body(path, credentials), headers=HEADERS)
 
     def _crowded(self, path: bytes) -> bool:
-        """Whether so many wait for a profile that the others, of which each needs a connection, would suffer.
+        """Return whether so many wait for a profile that too few connections are left for the others.
 
         A profile may take as many connections as are left to all: half of them while it alone is slow, a third
         each when two are. A profile that is served alone takes nothing from anybody.
@@ -149,7 +149,7 @@ class Endpoint:
         )
 
     def _refusal(self, request: web.BaseRequest) -> tuple[int, str, str] | None:
-        """Why a request is refused, if it is: pages in a browser and other users reach loopback too."""
+        """Return why a request is refused, if it is: pages in a browser and other users reach loopback too."""
         headers = request.headers
         if not (request.remote or "").startswith("127."):
             return 403, "AccessDenied", "only this machine is served"
@@ -198,7 +198,7 @@ def _encoded(path: str) -> bytes:
 
 
 def _quiet() -> logging.Logger:
-    """What aiohttp logs to: it quotes requests that it cannot read, and with them perhaps the token."""
+    """Return a logger for aiohttp, which quotes requests that it cannot read, and with them perhaps the token."""
     quiet = logging.Logger("aiocreds.cli._endpoint")  # noqa: LOG001 - one that nobody listens to
     quiet.addHandler(logging.NullHandler())
     quiet.propagate = False

@@ -99,7 +99,7 @@ def _called(function: Callable[[], object], option: str) -> object:
 
 
 def _fail(error: BaseException, what: str, remedy: str) -> NoReturn:
-    """Tell where in the program it was; not with its words, which may hold a secret, unless they cannot."""
+    """Report where in the program it failed; its words are left out where they may hold a secret."""
     said = f"{type(error).__name__}{f': {_text(error)}' if isinstance(error, OF_THE_PROGRAM) else ''}"
     raise InvalidConfiguration(f"{what} with {said}{_place(error)}; {remedy}") from None
 

@@ -23,7 +23,7 @@ ENDING = ("SIGTERM", "SIGHUP")  # what asyncio.run does not turn into a cancella
 
 
 def complain(command: str, text: object) -> None:
-    """Tell on stderr what is wrong. If nobody can hear it, the exit status tells."""
+    """Print an error on stderr. Where that is closed, the exit status alone reports it."""
     try:
         print(printable(f"aiocreds {command}: {text}"), file=sys.stderr, flush=True)
     except OSError:
@@ -31,7 +31,7 @@ def complain(command: str, text: object) -> None:
 
 
 def point_to_explain(command: str, error: CredentialsError, profile: str | None) -> None:
-    """Tell who shows what was looked at, where a source has failed, and not what was asked of this command."""
+    """Point to ``aiocreds explain`` where a source has failed, not the use of this command."""
     if error.provider is None:
         return
     from shlex import quote  # for a line that is seldom told

@@ -267,7 +267,7 @@ async def _pass_on(signals: asyncio.Queue[int], pid: int) -> None:
 
 
 def _in_front() -> bool:
-    """Whether what is typed at a terminal goes to this process, and so to the command."""
+    """Return whether what is typed at a terminal goes to this process, and so to the command."""
     if sys.platform == "win32":
         return True
     try:

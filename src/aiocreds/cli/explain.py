@@ -164,7 +164,7 @@ class Region(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What is shown.
+    """The report that is shown.
 
     Attributes:
         explanation: of the chain.
@@ -186,20 +186,20 @@ class Report:
 
     @property
     def error(self) -> CredentialsError | None:
-        """What is wrong with the credentials."""
+        """Return the error of the credentials."""
         if self.explanation.error is None and self.check is not None and self.unchecked is None:
             return self.check.error
         return self.explanation.error
 
     @property
     def unchecked(self) -> SourceUnavailable | None:
-        """Why STS gave no answer; what it would say is unknown."""
+        """Return why STS gave no answer."""
         error = self.check and self.check.error
         return error if isinstance(error, SourceUnavailable) else None
 
     @property
     def warnings(self) -> list[str]:
-        """What looks like a mistake although it may work."""
+        """Return the warnings: what looks like a mistake although it may work."""
         found = [*self.explanation.warnings, *self.logged]
         if self.unchecked is not None:
             found.append(f"whose credentials they are is not confirmed: {self.unchecked}")
@@ -292,7 +292,7 @@ def _warnings() -> Iterator[list[str]]:
 
 @asynccontextmanager
 async def _progress() -> AsyncIterator[Callable[[tracing.Record], None]]:
-    """Tell a person who looks at an empty terminal for a second what the given record waits for."""
+    """Show on an empty terminal, after a second, what is waited for."""
     records: list[tracing.Record] = []
 
     async def report() -> None:

@@ -163,7 +163,7 @@ def _inexpressible(name: str, what: str, where: str) -> InvalidConfiguration:
 
 
 class Shell(NamedTuple):
-    """How a shell takes variables.
+    """The way in which a shell takes variables.
 
     Attributes:
         assign: writes the line that sets a name to a value.

@@ -70,7 +70,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _parsed(parser: argparse.ArgumentParser, own: list[str], words: list[str] | None) -> argparse.Namespace | None:
-    """What the arguments mean; None when there were none, and the help has been shown."""
+    """Parse the arguments; return None when there were none, and the help has been shown."""
     command = next((word for word in own if word in COMMANDS), None)
     before = own[: own.index(command)] if command else own
     if early := next((word for word in before if _belongs_to_a_command(word)), None):

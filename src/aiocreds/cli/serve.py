@@ -157,7 +157,7 @@ def _token(token: str, path: str | None) -> Iterator[str]:
 
 
 def _unsuitable(file: Path, length: int) -> str | None:
-    """What speaks against replacing what is at a path by a token of this length, and the remedy.
+    """Return why a file may not be replaced by a token of this length, with the remedy.
 
     Only what is certainly meant for it is replaced: an empty file that a person has made, or a token that this
     command has written and had no time to remove.

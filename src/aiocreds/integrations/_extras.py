@@ -1,4 +1,4 @@
-"""What a leaf stands on besides aiocreds itself."""
+"""Check the packages that integrations need, and serve their functions by older names."""
 
 from __future__ import annotations
 

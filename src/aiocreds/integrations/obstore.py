@@ -38,7 +38,7 @@ SHORTEST = 5.0  # seconds
 
 
 class S3Credential(TypedDict):
-    """What a store takes; obstore has its own under this name, for type checkers only."""
+    """The credentials that a store takes; obstore has its own type of this name, for type checkers only."""
 
     access_key_id: str
     secret_access_key: str
