@@ -40,7 +40,7 @@ import pytest
 import time_machine
 
 from aiocreds import ClientConfig, Context, InvalidConfiguration, LoginRequired, SourceUnavailable, from_sso
-from aiocreds._base import tracing
+from aiocreds._base import threads, tracing
 from aiocreds._base.time import time_of, utc
 from aiocreds._http import session
 from aiocreds._token_cache.cache import trace_end
@@ -1052,6 +1052,34 @@ async def test_a_program_that_ends_in_the_middle(
     assert not warnings(caplog)
     aws.sign_in.sso_login(home)
     assert (await from_sso("app", context=context)()).account_id == ACCOUNT
+
+
+async def test_a_token_that_waits_for_a_thread_is_written_though_its_renewal_is_cancelled(
+    aws: Loopback, context: Context, file: Path, clock: time_machine.Traveller
+) -> None:
+    """The refresh token has been used: the new one must not be dropped with what would write it."""
+    clock.shift(HOUR)
+    old, free = cached(file), threading.Event()
+    occupied: list[asyncio.Future[bool]] = []
+
+    async def occupy_all_threads(request: aiohttp.ClientRequest, handler: Any) -> Any:
+        response = await handler(request)
+        if request.url.path == OIDC:
+            occupied.extend(threads.submit(free.wait, 5) for _ in range(threads.MOST))
+        return response
+
+    client = ClientConfig(middlewares=[occupy_all_threads])
+    caller = asyncio.create_task(from_sso("app", client=client, context=context)())
+    await until(lambda: aws.count(OIDC) == 1)
+    await asyncio.sleep(0.1)  # now the write waits for a thread
+    [renewal] = [task for task in asyncio.all_tasks() if task.get_name() == "aiocreds token renewal"]
+    renewal.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await renewal
+    free.set()
+    await until(lambda: cached(file)["refreshToken"] != old["refreshToken"])
+    caller.cancel()
+    await asyncio.gather(caller, *occupied, return_exceptions=True)
 
 
 async def test_asyncios_debug_log_shows_no_token(
