@@ -13,6 +13,7 @@ import contextvars
 import logging
 from contextlib import nullcontext, suppress
 from dataclasses import dataclass, field
+from functools import partial
 from math import inf
 from random import uniform
 from threading import Thread
@@ -112,11 +113,11 @@ class TokenCache:
         if (known := on_loop(memory.on_loops, loop)) is not None:
             return known
         if not here:
-            renewal = memory.in_thread = Renewal(memory, loop.time())
-            if renewal.start_thread(self._renewed(rules, token, hold_program=True)):
+            renewal = Renewal(memory, loop.time())
+            if renewal.start_thread(partial(self._renewed, rules, token, hold_program=True)):
                 return renewal
         renewal = Renewal(memory, loop.time(), loop)
-        renewal.start_task(self._renewed(rules, token, hold_program=False))
+        renewal.start_task(partial(self._renewed, rules, token, hold_program=False))
         return renewal
 
     async def _renewed(self, rules: Rules, seen: Token, *, hold_program: bool) -> Token | None:
@@ -299,24 +300,24 @@ class Renewal:
         self._waiters: list[ref[asyncio.Future[None]]] = []
         renew_after_fork(self)
 
-    def start_thread(self, work: Coroutine[Any, Any, Token | None]) -> bool:
+    def start_thread(self, work: Callable[[], Coroutine[Any, Any, Token | None]]) -> bool:
         """Run in a daemon thread; return False when Python starts none, as at the very end of a program."""
         program_end.install_handlers()
         loop, carrier = asyncio.get_running_loop(), tracing.carry(contextvars.Context())
         thread = Thread(
             target=self._run, args=(work, carrier, ref(loop)), name="aiocreds token renewal", daemon=True
         )
+        self._memory.in_thread = self  # as late as possible: others wait for it without a limit
         try:
             thread.start()
         except RuntimeError:
             self._memory.in_thread = None
-            work.close()
             return False
         return True
 
     def _run(
         self,
-        work: Coroutine[Any, Any, Token | None],
+        work: Callable[[], Coroutine[Any, Any, Token | None]],
         carrier: contextvars.Context,
         caller: ref[asyncio.AbstractEventLoop],
     ) -> None:
@@ -324,7 +325,7 @@ class Renewal:
         failure: BaseException | None = None
         try:
             with asyncio.Runner() as runner:
-                token = runner.run(work, context=carrier)
+                token = runner.run(work(), context=carrier)
         except BaseException as error:  # noqa: BLE001 - raised to the waiters
             failure = error
         if self._memory.in_thread is self:
@@ -334,10 +335,10 @@ class Renewal:
             with suppress(RuntimeError):  # the loop was closed
                 loop.call_soon_threadsafe(program_end.restore_handlers)
 
-    def start_task(self, work: Coroutine[Any, Any, Token | None]) -> None:
+    def start_task(self, work: Callable[[], Coroutine[Any, Any, Token | None]]) -> None:
         """Run as a task on the running loop, which keeps it alive."""
         loop, carrier = asyncio.get_running_loop(), tracing.carry(contextvars.Context())
-        task = loop.create_task(work, name="aiocreds token renewal", context=carrier)
+        task = loop.create_task(work(), name="aiocreds token renewal", context=carrier)
         put_on_loop(self._memory.on_loops, loop, self)
         belongings(loop).update((self, task))
 

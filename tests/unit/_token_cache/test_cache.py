@@ -35,11 +35,20 @@ from datetime import timedelta
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
+from unittest.mock import Mock
 
 import pytest
 import time_machine
 
-from aiocreds import ClientConfig, Context, InvalidConfiguration, LoginRequired, SourceUnavailable, from_sso
+from aiocreds import (
+    ClientConfig,
+    Context,
+    CredentialsError,
+    InvalidConfiguration,
+    LoginRequired,
+    SourceUnavailable,
+    from_sso,
+)
 from aiocreds._base import threads, tracing
 from aiocreds._base.time import time_of, utc
 from aiocreds._http import session
@@ -1096,3 +1105,32 @@ async def test_asyncios_debug_log_shows_no_token(
     assert aws.count(OIDC) == 1
     lines = [record.getMessage() for record in caplog.records if "token renewal" in record.getMessage()]
     assert "result=****" in lines[-1]  # asyncio shows the ends of whatever a task brings
+
+
+async def test_a_renewal_that_could_not_begin_is_not_waited_for(
+    context: Context, file: Path, clock: time_machine.Traveller, monkeypatch: pytest.MonkeyPatch, aws: Loopback
+) -> None:
+    """As when a signal's handler raises in between."""
+    clock.shift(HOUR)
+    provider = from_sso("app", context=context)
+    with monkeypatch.context() as patch:
+        patch.setattr("aiocreds._token_cache.program_end.install_handlers", Mock(side_effect=MemoryError))
+        with pytest.raises(CredentialsError, match="MemoryError"):
+            await provider.fetch()
+    assert await asyncio.wait_for(sent(provider, aws), 5) == cached(file)["accessToken"]
+
+
+async def test_a_renewal_without_a_loop_leaves_no_coroutine(
+    context: Context, file: Path, clock: time_machine.Traveller, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As with too many open files; Python warns of a coroutine that was made and never awaited."""
+
+    def no_loop() -> None:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    clock.shift(HOUR)
+    monkeypatch.setattr("asyncio.Runner", no_loop)
+    monkeypatch.setattr("aiocreds._token_cache.cache.TokenCache._renewed", made := Mock())
+    with pytest.raises(CredentialsError, match="OSError"):
+        await from_sso("app", context=context).fetch()
+    made.assert_not_called()
