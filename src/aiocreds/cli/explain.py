@@ -248,9 +248,9 @@ async def _caller(
     with tracing.recording(record):
         try:
             config = await load(context, needed=False)
-            around = ConfigScope(context, config, config.profile(profile_name(context, profile)))
+            scope = ConfigScope(context, config, config.profile(profile_name(context, profile)))
             client = ClientConfig()
-            service = ServiceClient("sts", client, around, region_for(client, around))
+            service = ServiceClient("sts", client, scope, region_for(client, scope))
             caller = await sts.get_caller_identity(service, credentials)
             record.end()
         except CredentialsError as error:
