@@ -118,4 +118,6 @@ async def test_sso_whose_token_is_renewed(context: Context, home: Path, aws: Loo
     aws.sign_in.token_life = timedelta(hours=1)
     assert (await default_chain(context=context)()).provider == "sso"
     assert len(passed.calls) <= max(FILES_OF_SSO, AIM_OF_SSO), str(passed)
-    assert "TokenCache._renewed" in passed.calls["_token_cache/cache.py"], str(passed)  # which has a thread of its own
+    assert "TokenCache._renewed" in passed.calls["_token_cache/cache.py"], str(
+        passed
+    )  # which has a thread of its own

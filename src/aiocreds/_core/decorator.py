@@ -103,9 +103,24 @@ def as_provider(
         raise TypeError(f"{taker} takes providers: write {name}(), not {name}")
     if not callable(source):
         raise TypeError(f"{taker} takes a provider or an async function, not {name}")
+    if wanted := _required(source):
+        raise TypeError(
+            f"{taker} calls {name} without arguments, and it wants {wanted}: make it a factory with"
+            f" @credential_provider and pass {name}(…)"
+        )
     provider = Provider(source, name=name, context=context)
     _store_call(provider, as_provider, (source,), {"taker": taker, "context": context})
     return provider
+
+
+def _required(source: Callable[..., object]) -> str:
+    """Return the names of the arguments that a function cannot do without."""
+    try:
+        parameters = inspect.signature(source).parameters.values()
+    except (TypeError, ValueError):  # of a callable written in C, say
+        return ""
+    optional = inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD
+    return ", ".join(it.name for it in parameters if it.default is it.empty and it.kind not in optional)
 
 
 def _store_call(

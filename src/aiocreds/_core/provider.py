@@ -149,9 +149,10 @@ class Provider:
             Raises:
                 TypeError: always.
             """
+            factory = "default_chain" if self.name == "chain" else self.name
             raise TypeError(
                 f"{self.name} is a provider, and is called for its credentials: write `await provider()`, or in one"
-                " line with the call that makes it `await default_chain()()`"
+                f" line with the call that makes it `await {factory}()()`"
             )
 
     async def get(self, *, min_ttl: float | timedelta = 0.0) -> Credentials:
