@@ -432,7 +432,7 @@ class _Drawing(Tree):
             text = _cause(error, report.explanation.step)
         style = "bold green" if error is None else "bold red"
         yield from self.paragraph(text, style, first=f"{sign} ", rest="  ")
-        if report.default and isinstance(error, ChainExhausted) and not _hints(report.explanation.step):
+        if report.default and isinstance(error, ChainExhausted) and not _is_set_up(report.explanation.step):
             yield from self.paragraph(REMEDY, "", first="  ", rest="  ")
         for warning in report.warnings:
             yield from self.paragraph(warning, "yellow", first="! ", rest="  ")
@@ -486,6 +486,11 @@ def _cause(error: CredentialsError | None, step: Step) -> str:
 def _hints(step: Step) -> list[str]:
     """Return what the sources say that found something, although it is no credentials."""
     return [f"; {_with_source(it.error)}" for it in step.steps if it.error is not None and _found_something(it)]
+
+
+def _is_set_up(step: Step) -> bool:
+    """Return whether any source found something; a stranger at EC2's address, such as a proxy, is nothing."""
+    return any(_found_something(it) and "this is no EC2 instance" not in str(it.error) for it in step.steps)
 
 
 def _found_something(step: Step) -> bool:
