@@ -126,7 +126,7 @@ nox.options.error_on_missing_interpreters = False
 SITE = "docs/_build/html"
 CHROMIUM = ("chromium", "chromium-browser", "google-chrome", "chrome")
 
-WORKERS = "3"  # of the tests, on two cores: half of the time they wait for sockets and programs
+WORKERS = "4"  # of the tests, on two cores: half of the time they wait for sockets and programs
 PATIENT = {"interrupt_timeout": 20, "terminate_timeout": 5}  # seconds in which tests end what they have started
 
 
