@@ -490,15 +490,17 @@ def _hints(step: Step) -> list[str]:
 
 def _is_set_up(step: Step) -> bool:
     """Return whether any source found something; a stranger at EC2's address, such as a proxy, is nothing."""
-    return any(_found_something(it) and "this is no EC2 instance" not in str(it.error) for it in step.steps)
+    return any(_found_something(it) and "stranger" not in _kinds(it) for it in step.steps)
 
 
 def _found_something(step: Step) -> bool:
-    return any(
-        event.kind == "answer" or (event.kind == "profiles" and event.value != "0")
-        for look in step.looked_at
-        for event in look.events
-    )
+    return bool({"answer", "profiles"} & _kinds(step))
+
+
+def _kinds(step: Step) -> set[str]:
+    """Return the kinds of events that a step met, but for files without a profile."""
+    events = (event for look in step.looked_at for event in look.events)
+    return {event.kind for event in events if (event.kind, event.value) != ("profiles", "0")}
 
 
 def _with_source(error: CredentialsError) -> str:
