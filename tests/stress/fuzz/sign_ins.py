@@ -101,7 +101,7 @@ class Cache:
         fresh = storage.Document(await renew(token))
         now = CONTEXT.clock.now()
         assert now < end(fresh) < inf
-        trace_end(self.path, end(fresh), now, "renewed until")
+        trace_end(self.path, end(fresh), now, renewed=True)
         assert json.loads(json.dumps(fresh)).keys() == fresh.keys()
         return fresh
 
