@@ -186,16 +186,12 @@ AIOBOTOCORE = {  # oldest, middle (the one that aioboto3 wants), newest
     "newest": ["aiobotocore[httpx2]>=3.10", "boto3", "s3fs"],
 }
 AIOHTTP = (  # what is tested with the oldest aiohttp
-    *(
-        "tests/unit/_http/test_aiohttp_floor.py",
-        "tests/unit/_http/test_requests.py",
-        "tests/unit/sources/test_container.py",
-    ),
-    *(
-        "tests/unit/cli/test_cli_connections.py",
-        "tests/unit/cli/test_cli_endpoint.py",
-        "tests/integration/test_sigv4_aiohttp.py",
-    ),
+    "tests/unit/_http/test_aiohttp_floor.py",
+    "tests/unit/_http/test_requests.py",
+    "tests/unit/sources/test_container.py",
+    "tests/unit/cli/test_cli_connections.py",
+    "tests/unit/cli/test_cli_endpoint.py",
+    "tests/integration/test_sigv4_aiohttp.py",
 )
 
 
