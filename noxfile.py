@@ -18,7 +18,8 @@ def leave_quietly(kind: type[BaseException], error: BaseException, trace: object
 
 sys.excepthook = leave_quietly  # as early as can be: what follows takes its time
 
-import shutil  # noqa: E402 - this and the next ones: a Ctrl-C may come while they are loaded
+import functools  # noqa: E402 - this and the next ones: a Ctrl-C may come while they are loaded
+import shutil  # noqa: E402
 import signal  # noqa: E402
 import subprocess  # noqa: E402
 import time  # noqa: E402
@@ -130,6 +131,7 @@ WORKERS = "4"  # of the tests, on two cores: half of the time they wait for sock
 PATIENT = {"interrupt_timeout": 20, "terminate_timeout": 5}  # seconds in which tests end what they have started
 
 
+@functools.cache
 def interpreters() -> list[str]:
     """The Python versions from 3.11 on that this machine can run; a name alone may be an empty shim."""
     here = f"3.{sys.version_info.minor}"
