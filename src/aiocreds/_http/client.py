@@ -134,13 +134,8 @@ class Http:
                 proxy_for(self._environ, url),
                 url.scheme != "https" or await self._tls(ca_bundle),
             )
-            lease = self.lease()
-            lease.hold()
-            try:
+            async with self.lease() as lease:
                 outcome: Response | CredentialsError = await send(call, lease)
-            finally:
-                if lease.leave():
-                    await lease.close()
         except CredentialsError as error:
             outcome = error = afresh(error)  # without the frames that hold the request
             error.provider = error.provider or provider

@@ -174,6 +174,7 @@ def clean() -> bool:
 @pytest.fixture(autouse=True)
 def _fast(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("aiocreds._http.request.BACKOFF", 0.001)
+    monkeypatch.setattr("aiocreds._http.session.LINGER", 0.0)  # see test_lingering.py
 
 
 @pytest.fixture(scope="module", autouse=True)

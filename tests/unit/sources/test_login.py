@@ -830,6 +830,7 @@ async def test_cryptography_is_loaded_in_a_thread(sign_in: SignIn, environ: dict
 
 
 @pytest.mark.parametrize(("client", "least"), [(None, 4), (ClientConfig(middlewares=[pass_on]), 10)])
+@pytest.mark.usefixtures("connections_close_at_once")
 async def test_cancelled_at_any_moment(
     sign_in: SignIn, context: Context, client: ClientConfig | None, least: int
 ) -> None:
