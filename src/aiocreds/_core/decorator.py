@@ -101,7 +101,7 @@ def as_provider(
     known = _of_functions.get(key)
     if known is None:
         _check_source(source, taker)
-        name = getattr(source, "__name__", type(source).__name__)
+        name: Any = getattr(source, "__name__", type(source).__name__)
         provider = Provider(source, name=name, context=context)
         _store_call(provider, as_provider, (source,), {"taker": taker, "context": context})
         known = _of_functions.setdefault(key, provider)  # another thread may be faster

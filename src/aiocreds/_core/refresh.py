@@ -16,7 +16,6 @@ waits for a refresh while it holds something to serve does so for :func:`patienc
 from __future__ import annotations
 
 import time as clocks
-from dataclasses import replace
 from datetime import UTC, datetime
 from enum import Enum, auto
 from functools import cache, partial
@@ -197,7 +196,7 @@ def loaded(
     expires_at = inf if credentials.expiration is None else credentials.expiration.timestamp()
     if expire_after is not None and now + expire_after < expires_at:
         expires_at = now + expire_after
-        credentials = replace(credentials, expiration=_date(expires_at))
+        credentials = credentials.__replace__(expiration=_date(expires_at))
     if expires_at == inf:
         advisory_at = mandatory_at = inf
     else:

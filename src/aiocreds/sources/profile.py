@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -185,6 +184,8 @@ class ProfileSource:
         self, config: SharedConfig, section: Section, kind: Kind, outermost: Section, source: list[Provider]
     ) -> Credentials:
         """Return the credentials of a profile whose kind has to ask a service."""
+        from dataclasses import replace
+
         from aiocreds._aws.client import ClientConfig, ConfigScope  # most profiles ask none
 
         client, scope = self._client or ClientConfig(), ConfigScope(self._context, config, section, outermost)
