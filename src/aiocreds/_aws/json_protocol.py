@@ -10,7 +10,7 @@ from aiocreds._aws.service_errors import (
     CHECK_ENDPOINT,
     clock_codes,
     details_in_json,
-    is_passing,
+    is_transient_code,
     log_outcome,
     service_error,
 )
@@ -67,8 +67,8 @@ async def ask(
         SourceUnavailable: it did not answer, or not with an object.
     """
 
-    def worth_another(response: Response) -> bool:
-        return response.status >= 400 and is_passing(details_in_json(response).code, errors)
+    def is_transient(response: Response) -> bool:
+        return response.status >= 400 and is_transient_code(details_in_json(response).code, errors)
 
     def clock_rejected(response: Response) -> bool:
         if response.status < 400:
@@ -84,7 +84,7 @@ async def ask(
             body=_encoded(body),
             credentials=None,
             proof=proof,
-            retry_if=worth_another,
+            retry_if=is_transient,
             clock_rejected=clock_rejected,
         )
     except SourceUnavailable as silence:

@@ -16,7 +16,7 @@ from aiocreds._aws.service_errors import (
     ErrorCode,
     ErrorDetails,
     clock_codes,
-    is_passing,
+    is_transient_code,
     log_outcome,
     service_error,
 )
@@ -75,7 +75,7 @@ WEB_IDENTITY_ERRORS = ERRORS | {
     ),
     "ExpiredToken": _TOKEN_EXPIRED,
     "ExpiredTokenException": _TOKEN_EXPIRED,
-    "IDPCommunicationError": ErrorCode(passing=True),
+    "IDPCommunicationError": ErrorCode(transient=True),
     "IDPRejectedClaim": ErrorCode(
         "the identity provider does not accept the token: it has expired or was revoked", recoverable=False
     ),
@@ -208,7 +208,7 @@ async def _ask(
             headers={"Content-Type": "application/x-www-form-urlencoded; charset=utf-8"},
             body=_form(action.name, parameters),
             credentials=credentials,
-            retry_if=partial(_may_pass, action.errors),
+            retry_if=partial(_is_transient, action.errors),
             clock_rejected=_rejects_clock,
         )
     except SourceUnavailable as silence:
@@ -256,12 +256,12 @@ def _code(response: Response) -> str:
     return "" if response.status == 200 else error_code(_fields(response.body).get("Code"))
 
 
-def _may_pass(errors: Mapping[str, ErrorCode], response: Response) -> bool:
+def _is_transient(errors: Mapping[str, ErrorCode], response: Response) -> bool:
     """Return whether another attempt may succeed after this answer."""
     if response.status < 400:
         return False
     fields = _fields(response.body)
-    return is_passing(fields.get("Code", ""), errors) or _has_no_key(fields)
+    return is_transient_code(fields.get("Code", ""), errors) or _has_no_key(fields)
 
 
 def _has_no_key(fields: Mapping[str, str]) -> bool:

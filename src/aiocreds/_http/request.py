@@ -77,6 +77,11 @@ class Response:
     body: SecretBytes
     host: str
 
+    @property
+    def is_transient(self) -> bool:
+        """Whether another attempt may succeed, by the status alone: 429 and 5xx."""
+        return self.status == 429 or self.status >= 500
+
     def __repr__(self) -> str:
         return f"Response({self.status} from {self.host}, {len(self.body)} bytes)"
 
@@ -219,8 +224,7 @@ def _pause(call: Call, outcome: Response | Failure, attempt: int) -> float | Non
     """Return the seconds until the next attempt; None when there is to be none."""
     asked = 0.0
     if isinstance(outcome, Response):
-        again = outcome.status >= 500 or outcome.status == 429
-        if not again and not (call.retry_if is not None and call.retry_if(outcome)):
+        if not outcome.is_transient and not (call.retry_if is not None and call.retry_if(outcome)):
             return None
         asked = _retry_after(outcome.headers)
     elif not outcome.retry:

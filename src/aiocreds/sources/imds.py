@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
-from aiocreds._aws.service_errors import OTHERS, REDIRECTS, endpoint_error, is_passing_status
+from aiocreds._aws.service_errors import OTHERS, REDIRECTS, endpoint_error
 from aiocreds._base import tracing
 from aiocreds._base.redaction import SecretStr
 from aiocreds._base.time import time_limit
@@ -208,7 +208,7 @@ class MetadataService(NamedTuple):
             raise self._absent(silence) from None
         if response.status in (200, 404) and self.v1_allowed:
             return
-        if is_passing_status(response.status):
+        if response.is_transient:
             raise self._refusal(response)
         if self._is_of_another(response):
             raise self._no_instance(f"HTTP {response.status}")
@@ -256,7 +256,7 @@ class MetadataService(NamedTuple):
         if self.expected or self.url in self._answered:
             return False
         named = response.headers.get("Server") or response.headers.get("Via")
-        if proof or _is_named(response) or (is_passing_status(response.status) and not named):
+        if proof or _is_named(response) or (response.is_transient and not named):
             self._answered[self.url] = tokens
             return False
         return True
