@@ -7,7 +7,7 @@ import contextlib
 import inspect
 import logging
 import threading
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta  # noqa: TC003 - FastAPI resolves the hints of RefreshStatus
 from math import inf
 from time import time
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn, Self
@@ -249,13 +249,13 @@ class Provider:
         """Return the state of this provider, without asking the source."""
         state, now = self._state, self._clock.now()
         return RefreshStatus(
-            expiration=_datetime(state.expires_at),
+            expiration=refresh.date_of(state.expires_at),
             seconds_left=None if abs(state.expires_at) == inf else state.expires_at - now,
-            loaded_at=_datetime(state.loaded_at),
+            loaded_at=refresh.date_of(state.loaded_at),
             last_error=state.error,
             successes=state.successes,
             failures=state.failures,
-            next_attempt=_datetime(state.next_attempt),
+            next_attempt=refresh.date_of(state.next_attempt),
             loaded=refresh.usable(state, now),
         )
 
@@ -534,7 +534,7 @@ class Provider:
         if before.error is not None:
             logger.log(level, "%s: recovered", self.name)
         _, source, role = call.returned(new.access_key_id, self.name)
-        until = _datetime(after.expires_at)
+        until = refresh.date_of(after.expires_at)
         parts = (
             redact_key(new.access_key_id) + (f" from {source}" if source != self.name else ""),
             new.account_id and f"account {new.account_id}",
@@ -639,10 +639,3 @@ def _consequence(state: State, now: float) -> str:
     else:
         left = f"for {state.expires_at - now:.0f} s more"
     return f"{key} is served {left}; {again}"
-
-
-def _datetime(at: float) -> datetime | None:
-    try:
-        return None if abs(at) == inf else datetime.fromtimestamp(at, UTC)
-    except (ValueError, OverflowError, OSError):  # so far away that no calendar has it
-        return None

@@ -197,7 +197,7 @@ def loaded(
     expires_at = inf if credentials.expiration is None else credentials.expiration.timestamp()
     if expire_after is not None and now + expire_after < expires_at:
         expires_at = now + expire_after
-        credentials = replace(credentials, expiration=_date(expires_at))
+        credentials = replace(credentials, expiration=date_of(expires_at))
     if expires_at == inf:
         advisory_at = mandatory_at = inf
     else:
@@ -218,10 +218,11 @@ def loaded(
     )
 
 
-def _date(at: float) -> datetime | None:
+def date_of(at: float) -> datetime | None:
+    """Return a time as a datetime; None for infinity, and for one that no datetime can hold."""
     try:
         return datetime.fromtimestamp(at, UTC)
-    except (ValueError, OverflowError, OSError):  # so far away that no calendar has it
+    except (ValueError, OverflowError, OSError):
         return None
 
 
