@@ -1,8 +1,7 @@
 """Typed events of what a fetch looks at, for `explain`. Knows nothing of AWS.
 
-Nothing is kept unless somebody explains: each function here looks at one context variable and returns. An event is
-data; `_explain.py` turns it into words. A record holds no secret: callers record what may be shown, and of
-credentials there are the last four characters of the key.
+Without `explain`, each function here reads one context variable and returns. An event is data; `_explain.py` turns
+it into words. A record holds no secret: callers record what may be shown, and the last four characters of keys.
 """
 
 from __future__ import annotations

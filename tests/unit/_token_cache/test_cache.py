@@ -1079,12 +1079,12 @@ async def test_a_token_that_waits_for_a_thread_is_written_though_its_renewal_is_
     async def occupy_all_threads(request: aiohttp.ClientRequest, handler: Any) -> Any:
         response = await handler(request)
         if request.url.path == OIDC:
-            occupied.extend(threads.submit(occupy) for _ in range(threads.MOST))
+            occupied.extend(threads.submit(occupy) for _ in range(threads.MAX_THREADS))
         return response
 
     client = ClientConfig(middlewares=[occupy_all_threads])
     caller = asyncio.create_task(from_sso("app", client=client, context=context)())
-    await until(lambda: len(started) == threads.MOST and threads._pool._jobs.qsize())  # the write waits
+    await until(lambda: len(started) == threads.MAX_THREADS and threads._pool._jobs.qsize())  # the write waits
     [renewal] = [task for task in asyncio.all_tasks() if task.get_name() == "aiocreds token renewal"]
     renewal.cancel()
     with pytest.raises(asyncio.CancelledError):

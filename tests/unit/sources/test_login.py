@@ -853,7 +853,7 @@ async def test_cancelled_at_any_moment(
 async def test_cancelled_while_it_fails(
     sign_in: SignIn, context: Context, monkeypatch: pytest.MonkeyPatch, client: ClientConfig | None, least: int
 ) -> None:
-    monkeypatch.setattr("aiocreds._token_cache.cache.REFUSED", (0.0, 0.0))
+    monkeypatch.setattr("aiocreds._token_cache.cache.REFUSAL_BACKOFF", (0.0, 0.0))
     monkeypatch.setattr("aiocreds._token_cache.cache.PAUSE", 0.001)
     number = 0
     for number in itertools.count(1):
