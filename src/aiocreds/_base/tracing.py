@@ -207,7 +207,7 @@ class Record:
 
 
 def printable(text: str) -> str:
-    """Return a text without what would steer a terminal: names in it may come from anywhere."""
+    """Return a text without control characters: names in it may come from anywhere."""
     return "".join(char if char.isprintable() or char == "\n" else " " for char in text)
 
 
@@ -275,7 +275,7 @@ def note(
 
 
 def note_role(name: str) -> None:
-    """Record which role the credentials of this step are of."""
+    """Record the role that the credentials of this step are of."""
     record = _current.get()
     if record is not None:
         record.role = name
@@ -304,7 +304,7 @@ def joined(step: Record | None, credentials: Credentials | None, error: BaseExce
 
 
 def withdraw(record: Record | None, step: Record | None) -> None:
-    """Take a step back that came to nothing."""
+    """Remove a step that waited in vain."""
     if record is not None and step is not None:
         record.steps.remove(step)
 
