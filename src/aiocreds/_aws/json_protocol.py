@@ -87,11 +87,11 @@ async def ask(
             retry_if=is_transient,
             clock_rejected=clock_rejected,
         )
-    except SourceUnavailable as silence:
+    except SourceUnavailable as no_answer:
         log_outcome(operation, service.endpoint.host, target, "no answer")
         raise SourceUnavailable(
-            f"{silence}; asked {name} {target}", provider=silence.provider
-        ) from silence.__cause__
+            f"{no_answer}; asked {name} {target}", provider=no_answer.provider
+        ) from no_answer.__cause__
     origin = f"{name} ({response.host})"
     if response.status != 200:
         details = details_in_json(response, errors)
@@ -107,7 +107,7 @@ async def ask(
 def _encoded(body: Mapping[str, Any] | None) -> SecretBytes:
     try:
         return SecretBytes() if body is None else SecretBytes(json.dumps(body).encode())
-    except TypeError as error:  # raised among frames that hold the body
+    except TypeError as error:  # frames of json in its traceback hold the body
         raise InvalidConfiguration(f"an argument is no text: {str(error)[:80]}") from None
 
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("aiocreds.aws")
 
-# Of all services: https://docs.aws.amazon.com/STS/latest/APIReference/CommonErrors.html and the JSON services' own.
+# See https://docs.aws.amazon.com/STS/latest/APIReference/CommonErrors.html; the JSON services add some.
 THROTTLED = {
     "BandwidthLimitExceeded",
     "EC2ThrottledException",
