@@ -118,7 +118,7 @@ async def run(
         asks: called when it asks a person.
 
     Raises:
-        OSError: it cannot be started; :func:`fault` says why.
+        OSError: it cannot be started; :func:`why_not_started` has the reason.
         ValueError: its words hold a NUL.
         SourceUnavailable: it did not end in time, or wrote too much; it was killed with its children.
     """
@@ -196,7 +196,7 @@ def _why_overdue(process: Popen[bytes], terminal: Terminal | None, seconds: floa
             f"did not finish within {seconds:g} s and was killed; see what it waits for, or allow more time"
             f" ({more_time})"
         )
-    return f"ended, but a child of its still held its output open after {seconds:g} s; redirect the child's"
+    return f"ended, but its child still held its output open after {seconds:g} s; redirect the output of the child"
 
 
 async def _start(words: list[str], environ: Mapping[str, str], terminal: Terminal | None) -> Popen[bytes]:
@@ -315,7 +315,7 @@ async def _exit_status(process: Popen[bytes]) -> int:
     return status
 
 
-def fault(error: OSError | ValueError) -> str:
+def why_not_started(error: OSError | ValueError) -> str:
     """Return why a program cannot be started, as the rest of a sentence."""
     if isinstance(error, FileNotFoundError):
         return "is not there, or the interpreter in its first line is not"

@@ -184,7 +184,7 @@ class TokenCache:
         if left > 0:
             self._memory.failed = Failed(token, now + RETRY_AFTER, afresh(error))
             level = logging.WARNING if error.recoverable else logging.ERROR
-            logger.log(level, "%s. The token in %s is used on for %.0f s", str(error), self.path, left)
+            logger.log(level, "%s. The token in %s stays in use for %.0f s", str(error), self.path, left)
             return token
         if not error.recoverable:
             self._memory.failed = Failed(token, now + uniform(*REFUSAL_BACKOFF), afresh(error))

@@ -490,7 +490,7 @@ def _hints(step: Step) -> list[str]:
 
 def _is_set_up(step: Step) -> bool:
     """Return whether any source found something, other than a proxy or the like at EC2's address."""
-    return any(_found_something(it) and "stranger" not in _kinds(it) for it in step.steps)
+    return any(_found_something(it) and "other server" not in _kinds(it) for it in step.steps)
 
 
 def _found_something(step: Step) -> bool:
