@@ -40,6 +40,7 @@ class CredentialsError(Exception):
     provider: str | None = None
     try_next_link: bool = False
     recoverable: bool = True
+    _asked_before: tuple[str, ...] = ()  # the members of a chain before this one
 
     def __init__(
         self,
@@ -58,7 +59,8 @@ class CredentialsError(Exception):
 
     def __str__(self) -> str:
         text = super().__str__()
-        return f"{self.provider}: {text}" if self.provider else text
+        after = f" (after {', '.join(self._asked_before)})" if self._asked_before else ""
+        return f"{self.provider}{after}: {text}" if self.provider else text
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _restore, (type(self), self.args, dict(vars(self)))
