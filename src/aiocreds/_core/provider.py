@@ -221,8 +221,8 @@ class Provider:
             again = after.replacements > 1
             logger.log(
                 logging.DEBUG if again else logging.WARNING,
-                "%s: a service rejected %s %.0f s after it was loaded, and the one before it likewise; it is served"
-                " on, and the source is asked again in %.0f s, later each time: look at the clocks of both, and at"
+                "%s: a service rejected %s %.0f s after it was loaded, and the one before it likewise; it stays in"
+                " use, and the source is asked again in %.0f s, later each time: look at the clocks of both, and at"
                 " what is between them",
                 self.name,
                 redact_key(held.access_key_id),
@@ -631,7 +631,7 @@ def _consequence(state: State, now: float) -> str:
     if not refresh.usable(state, now):
         return f"{key} has expired and is no longer served; {again}"
     if now >= state.expires_at:
-        return f"{key} has expired, but its service may still accept it and it is served on; {again}"
+        return f"{key} has expired, but its service may still accept it, so it stays in use; {again}"
     if state.expires_at == inf:
         left = "for as long as it is accepted"
     elif state.credentials.may_outlive_expiry and refresh.usable(state, inf):
