@@ -203,7 +203,7 @@ class Identity:
     may_outlive_expiry: bool
 
 
-# From what was recorded to data.
+# From records to data.
 
 
 def step_of(record: Record, clock: Clock) -> Step:

@@ -194,7 +194,7 @@ def with_notes(error: BaseException) -> str:
 
 
 def foreign(error: BaseException, source: object = None) -> CredentialsError:
-    """Return somebody else's exception as one of ours.
+    """Return a foreign exception as one of ours.
 
     Its own text may hold anything, so the message has its type, what is safe to say of it (the status of a client
     library's error, an errno, a text that aiocreds wrote itself) and the last line in the source's own file. It
@@ -225,7 +225,7 @@ def is_mistake(error: BaseException) -> bool:
 
 
 def frames_of(error: BaseException) -> str:
-    """Return the traceback of somebody else's exception, as the log may hold it.
+    """Return the traceback of a foreign exception in a form that the log may hold.
 
     Files, lines and functions, of its causes too: no text of an exception, no line of source code and no local
     variable, any of which may hold a secret.

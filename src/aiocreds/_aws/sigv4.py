@@ -312,7 +312,7 @@ def unambiguous(url: str, *, encode_path: bool = True) -> str:
         scheme, separator, rest = address.partition("://")
         host, slash, path = rest.partition("/")
         path = canonical_path(slash + path, normalize=False, encode=False)
-        # A dot segment that was spelled out is part of the key, and clients resolve those that are not.
+        # A percent-encoded dot segment is part of the key; clients resolve plain ones.
         path = "/".join(DOTS.get(segment, segment) for segment in path.split("/"))
         address = scheme + separator + host + path
     pairs = (pair.replace("+", "%20").split("=", 1) for pair in query.split("&"))

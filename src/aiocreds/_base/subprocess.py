@@ -53,7 +53,7 @@ class Ended(NamedTuple):
 
     @property
     def interrupted(self) -> bool:
-        """Whether a person pressed Ctrl-C instead of answering, which many programs report as 130."""
+        """Return whether a person pressed Ctrl-C instead of answering, which many programs report as 130."""
         return self.asked and self.status in (-signal.SIGINT, 128 + signal.SIGINT)
 
 

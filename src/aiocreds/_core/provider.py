@@ -132,7 +132,7 @@ class Provider:
         self._clock.follow(self)  # last: another thread may put the clock right at once
 
     async def __call__(self) -> Credentials:
-        """The current credentials.
+        """Return the current credentials.
 
         Raises:
             CredentialsError: none could be had; its type says what kind of failure it was.

@@ -124,7 +124,7 @@ NOTHING_LOADED = State()
 
 
 class Action(Enum):
-    """What a caller gets."""
+    """The outcome for a caller."""
 
     SERVE = auto()
     SERVE_AND_REFRESH = auto()

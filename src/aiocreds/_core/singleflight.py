@@ -255,12 +255,12 @@ class SharedCall:
 
     @property
     def wanted(self) -> bool:
-        """Whether anything but a background refresh waits for it."""
+        """Return whether anything but a background refresh waits for it."""
         return any(outer is not BACKGROUND for outer in self._waiters.values())
 
     @property
     def nested(self) -> bool:
-        """Whether another call waits for this one."""
+        """Return whether another call waits for this one."""
         return bool(self._calls_waiting())
 
     def _calls_waiting(self) -> list[SharedCall]:

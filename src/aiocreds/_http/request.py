@@ -79,7 +79,7 @@ class Response:
 
     @property
     def is_transient(self) -> bool:
-        """Whether another attempt may succeed, by the status alone: 429 and 5xx."""
+        """Return whether another attempt may succeed, by the status alone: 429 and 5xx."""
         return self.status == 429 or self.status >= 500
 
     def __repr__(self) -> str:

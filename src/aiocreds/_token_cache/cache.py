@@ -231,7 +231,7 @@ class TokenCache:
 
 
 class Rules(NamedTuple):
-    """How to renew one kind of token: the arguments of `TokenCache.current`."""
+    """Rules for the renewal of one kind of token: the arguments of `TokenCache.current`."""
 
     end: Callable[[Token], float]
     margin: float
@@ -256,7 +256,7 @@ class Unwritten(NamedTuple):
 
 @dataclass(slots=True, repr=False)
 class Memory:
-    """What this process knows about a cached token besides its file.
+    """The state of a cached token in this process, besides its file.
 
     Attributes:
         in_thread: the latest renewal in a thread.
@@ -362,7 +362,7 @@ class Renewal:
 
     @property
     def done(self) -> bool:
-        """Whether it has ended."""
+        """Return whether it has ended."""
         return self._outcome is not None
 
     async def wait(self, seconds: float | None) -> bool:

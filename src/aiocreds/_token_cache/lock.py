@@ -115,7 +115,7 @@ class FileLock:
 
     @property
     def orphaned(self) -> bool:
-        """Whether its loop is closed, so that nothing will release it."""
+        """Return whether its loop is closed, so that nothing will release it."""
         if self._loop is None:
             return False
         loop = self._loop()

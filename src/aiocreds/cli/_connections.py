@@ -172,7 +172,7 @@ class Connections:
 
 def most_connections() -> int:
     """Return how many connections there may be at once: half of the descriptors are left to the providers."""
-    if sys.platform == "win32":  # which has no such limit
+    if sys.platform == "win32":  # it has no such limit
         return MOST_CONNECTIONS
     import resource
 

@@ -236,7 +236,7 @@ def _default_credentials(path: str) -> int:
             return 0
         lines = Path(path).read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:
-        return 0  # who may not read it here may not read it there
+        return 0  # the command cannot read it either
     header = 0
     for number, line in enumerate(map(str.strip, lines), 1):
         if line.startswith("["):

@@ -201,8 +201,6 @@ async def _says_expired(
         return False  # the reader of the body gets the error, too
     if seen:
         with warnings.catch_warnings():
-            warnings.simplefilter(
-                "ignore", DeprecationWarning
-            )  # there is no other way to put back what has been read
+            warnings.simplefilter("ignore", DeprecationWarning)  # there is no other way to unread data
             answer.content.unread_data(seen)
     return says_expired(answer.status, answer.headers, seen)

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 require("obstore", "obstore")
 
 # A store asks again once less than five minutes are left, at most every 0.1 s; past the expiration, before every
-# request, one request at a time. So it is told no more than this, and asks once a minute what is current, ...
+# request, one request at a time. So it gets no longer lifetime than this, and asks once a minute, ...
 LONGEST = 360.0  # seconds
 # ... and no less than this: a provider may serve credentials past their expiration.
 SHORTEST = 5.0  # seconds
@@ -72,7 +72,7 @@ def obstore_credentials(
 def sync_obstore_credentials(
     provider: Provider | Callable[[], Awaitable[Credentials]],
 ) -> Callable[[], S3Credential]:
-    """The same for programs that call obstore's synchronous methods (``get``, ``put``), or both kinds.
+    """Make one for programs that call obstore's synchronous methods (``get``, ``put``), or both kinds.
 
     Refreshes run on one loop in the background, as in :mod:`aiocreds.integrations.boto3`; credentials that are
     held cost no change of threads. A source that is bound to your own loop (an HTTP client made there, say) needs

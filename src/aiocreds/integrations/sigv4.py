@@ -38,7 +38,7 @@ _CODE_IN_XML = re.compile(rb"<Code>\s*(\w+)\s*</Code>")
 
 
 class Rules(NamedTuple):
-    """How a service differs from Signature Version 4.
+    """The differences of a service from Signature Version 4.
 
     Attributes:
         path_as_is: paths are signed as they are sent, neither encoded again nor normalized.
