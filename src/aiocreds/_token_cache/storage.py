@@ -150,7 +150,7 @@ def replace_json(path: str, document: dict[str, Any]) -> None:
     """Replace the object in a file, as :func:`replace_text` does. Of a link, the target is replaced.
 
     Raises:
-        OthersFolder: the folder belongs to another user. The old object stays.
+        ForeignFolder: the folder belongs to another user. The old object stays.
         OSError: the disk is full or read-only, or the folder not for this user. The old object stays.
     """
     refuse_folder_of_others(path)
@@ -213,7 +213,7 @@ def refuse_folder_of_others(path: str) -> None:
     On Windows, permissions do that.
 
     Raises:
-        OthersFolder: another user owns it.
+        ForeignFolder: another user owns it.
         OSError: there is no such folder.
     """
     if sys.platform == "win32":

@@ -248,7 +248,7 @@ def _default_credentials(path: str) -> int:
 
 
 async def _run_child(words: list[str], environ: dict[str, str]) -> int:
-    from anyio import create_task_group, open_process  # slow to load
+    from anyio import open_process  # slow to load
 
     signals: asyncio.Queue[int] = asyncio.Queue()
     # Before the command starts, so that no signal is lost.
@@ -257,10 +257,11 @@ async def _run_child(words: list[str], environ: dict[str, str]) -> int:
             process = await open_process(words, stdin=None, stdout=None, stderr=None, env=environ)
         except (OSError, ValueError) as error:
             return _report_not_started(words[0], error)
-        async with create_task_group() as forwarding:
-            forwarding.start_soon(_forward_signals, signals, process.pid)
+        forwarding = asyncio.create_task(_forward_signals(signals, process.pid))
+        try:
             status = await process.wait()
-            forwarding.cancel_scope.cancel()
+        finally:
+            forwarding.cancel()
     return 128 - status if status < 0 else status  # as shells report a signal
 
 
