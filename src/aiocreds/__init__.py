@@ -80,7 +80,7 @@ __all__ = [
     "from_web_token",
 ]
 
-_LAZY = {  # the module of each name that is loaded when it is first used
+_LAZY = {  # the modules of the names that are loaded at first use
     "ClientConfig": "_aws.client",
     "Explanation": "_explain",
     "default_chain": "sources.default",
@@ -101,7 +101,7 @@ _LAZY = {  # the module of each name that is loaded when it is first used
 }
 
 
-if not TYPE_CHECKING:  # a type checker would take it for a promise that there is any name
+if not TYPE_CHECKING:  # with it, type checkers would accept any name
 
     def __getattr__(name: str) -> object:
         if name not in _LAZY:

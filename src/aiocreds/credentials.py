@@ -145,5 +145,5 @@ def _in_utc(expiration: Any) -> datetime:
 
 
 def redact_key(access_key_id: str) -> str:
-    """The access key id as messages and logs may show it: its last four characters."""
+    """Return an access key id as messages and logs may show it: its last four characters."""
     return f"****{access_key_id[-4:]}" if len(access_key_id) > 8 else "****"

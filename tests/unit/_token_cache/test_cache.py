@@ -1081,13 +1081,13 @@ async def test_a_token_that_waits_for_a_thread_is_written_though_its_renewal_is_
     async def occupy_all_threads(request: aiohttp.ClientRequest, handler: Any) -> Any:
         response = await handler(request)
         if request.url.path == OIDC:
-            occupied.extend(threads.submit(occupy) for _ in range(threads.MOST))
+            occupied.extend(threads.submit(occupy) for _ in range(threads.MAX_THREADS))
         return response
 
     client = ClientConfig(middlewares=[occupy_all_threads])
     caller = asyncio.create_task(from_sso("app", client=client, context=context)())
     jobs: Any = threads._pool._jobs  # pyright: ignore[reportPrivateUsage] - nothing else shows that the write waits
-    await until(lambda: len(started) == threads.MOST and not jobs.empty())
+    await until(lambda: len(started) == threads.MAX_THREADS and not jobs.empty())
     [renewal] = [task for task in asyncio.all_tasks() if task.get_name() == "aiocreds token renewal"]
     renewal.cancel()
     with pytest.raises(asyncio.CancelledError):
