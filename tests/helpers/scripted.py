@@ -79,6 +79,11 @@ def warned(caplog: pytest.LogCaptureFixture) -> list[logging.LogRecord]:
     return [record for record in caplog.records if record.levelno >= logging.WARNING]
 
 
+def warnings(caplog: pytest.LogCaptureFixture) -> list[str]:
+    """Return the texts of these records."""
+    return [record.getMessage() for record in warned(caplog)]
+
+
 async def settle() -> None:
     """Let what needs no time come to its end."""
     for _ in range(20):

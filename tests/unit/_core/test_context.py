@@ -13,8 +13,8 @@ from yarl import URL
 
 from aiocreds import Context, InvalidConfiguration, chain, from_container_metadata, from_env, from_instance_metadata
 from tests.helpers.loopback_aws import CONTAINER_PATH, Loopback
+from tests.helpers.loopback_routes import Door
 from tests.helpers.scripted import others
-from tests.integration.test_outage import Door
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

@@ -32,8 +32,8 @@ from aiocreds import (
 from tests.helpers.loopback_aws import ROLES_PATH, Answer, Hang
 from tests.helpers.scripted import Source, issue, until
 from tests.helpers.secret_leaks import secret
+from tests.helpers.shared_files import APP, write_config
 from tests.helpers.sign_in_services import OIDC
-from tests.unit.sources.test_sso import APP, write_config
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable

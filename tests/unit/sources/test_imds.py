@@ -38,6 +38,7 @@ from aiocreds import (
     from_instance_metadata,
 )
 from tests.helpers.cancelling import cancelled_at
+from tests.helpers.failures import failure
 from tests.helpers.loopback_aws import (
     ROLE,
     ROLES_PATH,
@@ -49,10 +50,9 @@ from tests.helpers.loopback_aws import (
     Script,
     json_answer,
 )
+from tests.helpers.loopback_routes import detour
 from tests.helpers.scripted import until
 from tests.helpers.secret_leaks import secret
-from tests.unit._base.test_json_credentials import failure
-from tests.unit.sources.test_container import detour
 
 if TYPE_CHECKING:
     from collections.abc import Generator

@@ -17,7 +17,6 @@ from __future__ import annotations
 import asyncio
 import os
 import time
-from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import pytest
@@ -25,9 +24,9 @@ import pytest
 from aiocreds.errors import CredentialsError, InvalidConfiguration, SourceUnavailable
 from aiocreds.sources._token_file import LONGEST_TOKEN, read_token_file
 from tests.helpers.secret_leaks import MARK, secret
+from tests.helpers.shared_files import unreadable
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
     from pathlib import Path
 
 
@@ -39,20 +38,6 @@ def _pauses(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def file(tmp_path: Path) -> Path:
     return tmp_path / "token"
-
-
-@contextmanager
-def unreadable(file: Path) -> Generator[None]:
-    """Nobody may read a file meanwhile, nor may we."""
-    file.chmod(0)
-    root = not os.geteuid()
-    if root:  # whom file modes do not stop
-        os.seteuid(65534)
-    try:
-        yield
-    finally:
-        if root:
-            os.seteuid(0)
 
 
 async def test_stripped_and_read_anew(file: Path) -> None:
