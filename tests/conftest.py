@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import socket
+import sys
 import traceback
 from pathlib import Path
 from time import time
@@ -21,6 +23,13 @@ if TYPE_CHECKING:
 
 pytest_plugins = ["tests.helpers.secret_leaks_plugin"]
 SHARED_DATA = Path(__file__).parents[2] / "shared" / "data"
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_finish() -> None:
+    """Keep what is loaded by now out of garbage collections, which tests of what is let go ask for all the time."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session")
