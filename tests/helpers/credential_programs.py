@@ -5,6 +5,8 @@ from __future__ import annotations
 import itertools
 import json
 import os
+import signal
+from contextlib import suppress
 from pathlib import Path
 
 from tests.helpers.scripted import until
@@ -59,6 +61,12 @@ class Programs:
             except OSError:
                 continue
         return found
+
+    def kill(self) -> None:
+        """Kill those that are left."""
+        for number in self.processes():
+            with suppress(ProcessLookupError):
+                os.kill(int(number), signal.SIGKILL)
 
     async def nothing_runs(self) -> None:
         """Wait until none of them is left."""

@@ -15,6 +15,7 @@ from aiocreds._core import refresh
 from aiocreds._core.context import Context
 from aiocreds._core.provider import Provider
 from aiocreds.credentials import Credentials
+from tests.helpers.command import PATIENCE
 from tests.helpers.secret_leaks import secret
 
 if TYPE_CHECKING:
@@ -108,7 +109,8 @@ async def pass_on(request: aiohttp.ClientRequest, handler: aiohttp.ClientHandler
 
 
 async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(3):
+    """Wait until this holds."""
+    async with asyncio.timeout(PATIENCE):
         while not condition():  # noqa: ASYNC110 - of other processes and sockets
             await asyncio.sleep(0.005)
 

@@ -26,8 +26,10 @@ import pytest
 
 from aiocreds._http import MAX_BODY, Http, NoAnswer, Response
 from aiocreds.errors import InvalidConfiguration, ServiceRefused, SourceUnavailable, afresh
+from tests.helpers.command import PATIENCE
 from tests.helpers.http_server import Script, Server
 from tests.helpers.idle_time import IdleTime
+from tests.helpers.scripted import until
 from tests.helpers.secret_leaks import is_ours
 from tests.helpers.tls import TLS
 
@@ -36,12 +38,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 SECRET = "hunter2-the-secret"
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(1):
-        while not condition():  # noqa: ASYNC110, what is waited for happens in other tasks
-            await asyncio.sleep(0.001)
 
 
 def answer(status: int = 200, body: bytes = b"ok", **headers: str) -> bytes:
@@ -617,7 +613,7 @@ async def test_cancelled(  # noqa: C901, one path through all spots
             monkeypatch.setattr(asyncio.get_running_loop(), "sock_connect", stuck)
         if spot == "closing":
             monkeypatch.setattr("aiohttp.TCPConnector.close", delayed(aiohttp.TCPConnector.close, reached))
-        async with asyncio.timeout(3), mute_listener(spot) as mute:
+        async with asyncio.timeout(PATIENCE), mute_listener(spot) as mute:
             lease = http.lease()
             if leased:
                 await lease.__aenter__()
@@ -700,7 +696,7 @@ async def test_a_session_that_does_not_finish_closing(monkeypatch: pytest.Monkey
     monkeypatch.setattr(aiohttp.TCPConnector, "close", hangs)
     monkeypatch.setattr("aiocreds._http.session.SECONDS_TO_CLOSE", 0.05)
     async with Server(answer()).running() as server:
-        async with asyncio.timeout(1):
+        async with asyncio.timeout(PATIENCE):
             assert (await ask(Http({}), server.url)).status == 200
         assert clean()
 

@@ -23,6 +23,7 @@ import pytest
 
 from aiocreds.errors import CredentialsError, InvalidConfiguration, SourceUnavailable
 from aiocreds.sources._token_file import LONGEST_TOKEN, read_token_file
+from tests.helpers.command import PATIENCE
 from tests.helpers.secret_leaks import MARK, secret
 from tests.helpers.shared_files import unreadable
 
@@ -118,7 +119,7 @@ async def test_cancelled_in_the_middle(file: Path) -> None:
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes with names on Windows")
 async def test_a_pipe_is_refused_at_once(file: Path) -> None:
     os.mkfifo(file)
-    async with asyncio.timeout(2):
+    async with asyncio.timeout(PATIENCE):
         with pytest.raises(
             InvalidConfiguration, match=r"token \(from here\) cannot be read \(not a regular file\)"
         ):
