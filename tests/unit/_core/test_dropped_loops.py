@@ -11,6 +11,7 @@ import os
 import sys
 import threading
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from time import monotonic, sleep
 from typing import TYPE_CHECKING, Any
@@ -241,8 +242,8 @@ async def test_a_dropped_loop_is_gone(
     case: Callable[[Context, Loopback, Path], Any], close: bool, machine: Context, aws: Loopback, home: Path
 ) -> None:
     main = case(machine, aws, home)
-    begun = BEGUN.get(case, lambda _: 0)
-    alive, more = await dropped(main, close=close, begun=lambda: begun(aws))
+    begun = BEGUN.get(case)
+    alive, more = await dropped(main, close=close, begun=partial(begun, aws) if begun else int)
     assert alive == 0
     assert more <= 0, f"{more} more descriptors after {LOOPS} loops"
 

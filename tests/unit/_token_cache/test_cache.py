@@ -1073,7 +1073,8 @@ async def test_a_token_that_waits_for_a_thread_is_written_though_its_renewal_is_
 
     client = ClientConfig(middlewares=[occupy_all_threads])
     caller = asyncio.create_task(from_sso("app", client=client, context=context)())
-    await until(lambda: len(started) == threads.MOST and threads._pool._jobs.qsize() > 0)  # the write waits
+    queued = threads._pool._jobs  # pyright: ignore[reportPrivateUsage] - nobody else knows that a write waits
+    await until(lambda: len(started) == threads.MOST and queued.qsize() > 0)
     [renewal] = [task for task in asyncio.all_tasks() if task.get_name() == "aiocreds token renewal"]
     renewal.cancel()
     with pytest.raises(asyncio.CancelledError):
