@@ -1,4 +1,4 @@
-"""What every test has: no blocking of the loop, no secret in sight, a machine of its own."""
+"""Fixtures of all tests: nothing blocks the loop, no secret is in sight, and a test has a machine of its own."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def environ() -> dict[str, str]:
 
 @pytest.fixture
 def context(home: Path, environ: dict[str, str]) -> Context:
-    """What the sources see of the machine: `environ` and `home`, and nothing of the real one."""
+    """The machine as sources see it: `environ` and `home`, and nothing of the real one."""
     return Context(environ=environ, home=home)
 
 

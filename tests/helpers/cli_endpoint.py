@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 class Answer(NamedTuple):
-    """What the endpoint answered."""
+    """An answer of the endpoint."""
 
     status: int
     headers: Mapping[str, str]

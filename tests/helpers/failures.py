@@ -1,4 +1,4 @@
-"""What a caller of a provider gets when there are no credentials, checked for secrets."""
+"""The errors that callers of a provider get, checked for secrets."""
 
 from __future__ import annotations
 
