@@ -70,7 +70,7 @@ class Reset:
 
 
 Spoil = Callable[[Answer], Answer]
-"""Ways in which a good answer goes wrong."""
+"""A way in which a good answer goes wrong."""
 
 Script = Answer | Hang | Reset | Spoil
 

@@ -1,4 +1,4 @@
-"""The services that people and pods sign in to, on loopback: IAM Identity Center (portal and OIDC), AWS Sign-In, Cognito.
+"""Services that people and pods sign in to, on loopback: IAM Identity Center (portal, OIDC), AWS Sign-In, Cognito.
 
 It checks what the real ones check: bearer tokens and their expiry, client secrets and registrations, the DPoP proof
 and whether it was used before, login tokens. Refresh tokens work once.
