@@ -1,8 +1,10 @@
-"""What every test has: no blocking of the loop, no secret in sight, a machine of its own."""
+"""Fixtures of all tests: nothing blocks the loop, no secret is in sight, and a test has a machine of its own."""
 
 from __future__ import annotations
 
+import gc
 import socket
+import sys
 import traceback
 from pathlib import Path
 from time import time
@@ -21,6 +23,13 @@ if TYPE_CHECKING:
 
 pytest_plugins = ["tests.helpers.secret_leaks_plugin"]
 SHARED_DATA = Path(__file__).parents[2] / "shared" / "data"
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_finish() -> None:
+    """Keep what is loaded by now out of garbage collections, which tests of what is let go ask for all the time."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session")
@@ -45,6 +54,9 @@ def never_block(blockbuster: BlockBuster, monkeypatch: pytest.MonkeyPatch) -> It
 
     monkeypatch.setattr(BlockingError, "__init__", note)
     blockbuster.activate()
+    if "coverage" in sys.modules:  # its tracer takes a lock in our frames, and no Python may run while it has that
+        for name in ("threading.Lock.acquire", "threading.Lock.acquire_lock"):
+            blockbuster.functions[name].deactivate()
     try:
         yield blockbuster
     finally:
@@ -67,7 +79,7 @@ def environ() -> dict[str, str]:
 
 @pytest.fixture
 def context(home: Path, environ: dict[str, str]) -> Context:
-    """What the sources see of the machine: `environ` and `home`, and nothing of the real one."""
+    """The machine as sources see it: `environ` and `home`, and nothing of the real one."""
     return Context(environ=environ, home=home)
 
 

@@ -32,7 +32,7 @@ SESSION = f"[sso-session corp]\nsso_region = eu-central-1\nsso_start_url = {STAR
 
 @dataclass
 class Machine:
-    """What a case may change.
+    """The machine that a case changes.
 
     Attributes:
         home: the home folder.

@@ -72,7 +72,7 @@ class Reset:
 
 
 Spoil = Callable[[Answer], Answer]
-"""What becomes of a good answer on its way."""
+"""A way in which a good answer goes wrong."""
 
 Script = Answer | Hang | Reset | Spoil
 
@@ -183,11 +183,11 @@ class Loopback:
             self._reserved.bind(address)
 
     def script(self, path: str, *answers: Script) -> None:
-        """What the next requests to a path (without the query) get."""
+        """Set the answers to the next requests to a path (without the query)."""
         self._scripts[path].extend(answers)
 
     def always(self, path: str, answer: Script | None) -> None:
-        """What every request to a path gets after its script; None: it behaves again."""
+        """Set the answer to every request to a path after its script; None: it behaves again."""
         if answer is None:
             self._always.pop(path, None)
         else:
@@ -347,7 +347,7 @@ class Loopback:
         return None
 
     def _refuse(self, request: web.Request, seen: Seen) -> tuple[str, str] | None:
-        """What a real STS would find wrong with a signed request."""
+        """Return the code and message with which a real STS would refuse a signed request; None if it would not."""
         authorization = seen.headers.get("Authorization", "")
         if not authorization.startswith("AWS4-HMAC-SHA256 Credential="):
             return "MissingAuthenticationToken", "Request is missing Authentication Token"

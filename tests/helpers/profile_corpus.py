@@ -28,7 +28,7 @@ OTHER_TOKEN = secret("token")
 
 
 class Folder(NamedTuple):
-    """What lies in a home folder, and around it.
+    """The contents of a home folder, and what is around it.
 
     Attributes:
         config: the text of the one file.
@@ -80,7 +80,7 @@ B_ON_C = f"[profile b]\n{role('b', 'source_profile = c')}"
 
 
 def printed(name: str, **changed: object) -> str:
-    """What a program prints."""
+    """Return what a program prints."""
     whole = {"Version": 1, "AccessKeyId": f"ASIA{name}", "SecretAccessKey": SECRET, "SessionToken": TOKEN} | changed
     return json.dumps({key: value for key, value in whole.items() if value is not None})
 

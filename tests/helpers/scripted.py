@@ -1,4 +1,4 @@
-"""What the tests of providers share: credentials, a source that does as told, and the time they start at."""
+"""A source that follows a script, credentials that it returns, and ways to wait for what a provider does."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from aiocreds._core import refresh
 from aiocreds._core.context import Context
 from aiocreds._core.provider import Provider
 from aiocreds.credentials import Credentials
+from tests.helpers.command import PATIENCE
 from tests.helpers.secret_leaks import secret
 
 if TYPE_CHECKING:
@@ -31,7 +32,7 @@ Answer = Credentials | BaseException | object
 
 
 def issue(lifetime: float | None = 3600.0, *, stamped: bool = False, key: str | None = None) -> Credentials:
-    """Credentials that expire in ``lifetime`` seconds; None: never."""
+    """Return credentials that expire in ``lifetime`` seconds; None: never."""
     return Credentials(
         key or f"ASIATEST{next(_numbers):08}",
         secret(),
@@ -70,13 +71,18 @@ class Source:
             self.finished += 1
 
     def provider(self, context: Context | None = None, name: str = "source") -> Provider:
-        """A provider of this source, with a clock of its own."""
+        """Return a provider of this source, with a clock of its own."""
         return Provider(self, name=name, context=Context(environ={}) if context is None else context)
 
 
 def warned(caplog: pytest.LogCaptureFixture) -> list[logging.LogRecord]:
-    """What the log was told besides what was loaded, and what was asked of whom."""
+    """Return the records of warnings and errors."""
     return [record for record in caplog.records if record.levelno >= logging.WARNING]
+
+
+def warnings(caplog: pytest.LogCaptureFixture) -> list[str]:
+    """Return the texts of these records."""
+    return [record.getMessage() for record in warned(caplog)]
 
 
 async def settle() -> None:
@@ -86,13 +92,13 @@ async def settle() -> None:
 
 
 def others() -> set[asyncio.Task[Any]]:
-    """The tasks of this loop but the current one."""
+    """Return the tasks of this loop but the current one."""
     current = asyncio.current_task()
     return {task for task in asyncio.all_tasks() if task is not current}
 
 
 def renewing() -> bool:
-    """Whether a sign-in is being renewed, in a thread of its own or on this loop."""
+    """Return whether a sign-in is being renewed, in a thread of its own or on this loop."""
     names = [task.get_name() for task in asyncio.all_tasks()] + [thread.name for thread in threading.enumerate()]
     return "aiocreds token renewal" in names
 
@@ -103,7 +109,8 @@ async def pass_on(request: aiohttp.ClientRequest, handler: aiohttp.ClientHandler
 
 
 async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(30):
+    """Wait until this holds."""
+    async with asyncio.timeout(PATIENCE):
         while not condition():  # noqa: ASYNC110 - of other processes and sockets
             await asyncio.sleep(0.005)
 

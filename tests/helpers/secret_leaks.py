@@ -24,7 +24,7 @@ _kept: set[str] = set()
 
 
 def secret(what: str = "secret") -> str:
-    """A new secret, as long as a real one. It needs no `mark`."""
+    """Return a new secret, as long as a real one. It needs no `mark`."""
     return f"{MARK}-{what}-{next(_numbers):06}".ljust(40, "x")
 
 
@@ -42,7 +42,7 @@ def mark(text: object) -> None:
 
 
 def keep() -> None:
-    """What is marked by now is never forgotten."""
+    """Never forget what is marked by now."""
     _kept.update(_marked)
 
 
@@ -52,7 +52,7 @@ def forget() -> None:
 
 
 def secret_in(text: str) -> str | None:
-    """The secret that a text shows."""
+    """Return the secret that a text shows."""
     if MARK in text:
         start = text.index(MARK)
         return text[start : start + 40].split()[0]
@@ -60,12 +60,12 @@ def secret_in(text: str) -> str | None:
 
 
 def is_ours(place: str) -> bool:
-    """Whether a file, or a line of a traceback, is of the library."""
+    """Return whether a file, or a line of a traceback, is of the library."""
     return SOURCE in place
 
 
 def told_by(error: BaseException) -> Iterator[str]:
-    """All that the most talkative of error reporters shows of an exception; of frames, only of ours."""
+    """Yield all that the most talkative of error reporters shows of an exception; of frames, only of ours."""
     ahead: list[BaseException | None] = [error]
     seen: set[int] = set()
     while ahead:
@@ -87,7 +87,7 @@ def told_by(error: BaseException) -> Iterator[str]:
 
 
 def told(value: object, how: Callable[[object], str] = repr) -> str:
-    """What stands for a value."""
+    """Return the text of a value, whatever its `repr` raises."""
     try:
         return how(value)
     except Exception as error:  # noqa: BLE001 - a repr may fail in any way

@@ -241,7 +241,7 @@ class _Listener(logging.Handler):
 
 
 def _meant(*places: Place, because: str) -> tuple[Place, ...]:
-    """What the marker declares; it wants a reason."""
+    """Return the places that the marker declares; it wants a reason."""
     assert because
     assert set(places) <= set(get_args(Place)), places
     return places

@@ -1,4 +1,4 @@
-"""What people and pods sign in to, on loopback: IAM Identity Center (portal and OIDC), AWS Sign-In, Cognito.
+"""Services that people and pods sign in to, on loopback: IAM Identity Center (portal, OIDC), AWS Sign-In, Cognito.
 
 It checks what the real ones check: bearer tokens and their expiry, client secrets and registrations, the DPoP proof
 and whether it was used before, login tokens. Refresh tokens work once.
@@ -25,7 +25,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from pathlib import Path
 
-    from tests.helpers.loopback_aws import Seen
+    from aiocreds import Provider
+    from tests.helpers.loopback_aws import Loopback, Seen
 
 PORTAL, OIDC, SIGN_IN = "/federation/credentials", "/token", "/v1/token"
 START_URL = "https://corp.awsapps.com/start"
@@ -292,3 +293,10 @@ def _cached(path: Path, token: Mapping[str, Any]) -> Path:
     path.write_text(json.dumps(token))
     path.chmod(0o600)
     return path
+
+
+async def token_sent(provider: Provider, aws: Loopback) -> str:
+    """Return the access token that a fetch shows to the portal."""
+    await provider.fetch()
+    assert aws.requests[-1].path == PORTAL
+    return aws.requests[-1].headers["x-amz-sso_bearer_token"]

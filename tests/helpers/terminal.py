@@ -21,7 +21,7 @@ TAKE_IT = (
 
 
 class Terminal:
-    """What a person sees of a program, and what they type.
+    """A program at a pseudo-terminal: the output that a person sees, and the keys that they press.
 
     Attributes:
         process: the program.

@@ -1,12 +1,12 @@
-"""What tests with real servers share."""
+"""Fixtures of the tests with real servers."""
 
 from __future__ import annotations
 
-import logging
 from typing import TYPE_CHECKING
 
 import pytest
-from moto.server import ThreadedMotoServer
+
+from tests.helpers.moto_server import Lake, serve_lake, serve_moto
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -15,8 +15,12 @@ if TYPE_CHECKING:
 @pytest.fixture(scope="module")
 def moto() -> Iterator[str]:
     """The URL of moto's server: S3, STS, Cognito and the others, which really answer."""
-    logging.getLogger("werkzeug").setLevel(logging.ERROR)
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    yield "http://{}:{}".format(*server.get_host_and_port())
-    server.stop()
+    with serve_moto() as url:
+        yield url
+
+
+@pytest.fixture(scope="module")
+def lake() -> Iterator[Lake]:
+    """A bucket at a moto that checks who calls."""
+    with serve_lake() as lake:
+        yield lake

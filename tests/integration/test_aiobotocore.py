@@ -29,11 +29,11 @@ from examples.presigned_urls import presign
 
 from aiocreds import ClientConfig, Context, Credentials, InvalidConfiguration, Provider, from_temporary_credentials
 from aiocreds.integrations.aiobotocore import attach
+from tests.helpers.examples import EXAMPLES, keys, run
 from tests.helpers.loopback_aws import Answer, Loopback, Seen, json_answer, sts_error
+from tests.helpers.moto_server import arn, check_after, client, policy
 from tests.helpers.scripted import START, Source, issue, settle
 from tests.helpers.secret_leaks import MARK, secret
-from tests.integration.test_examples import EXAMPLES, keys, run
-from tests.integration.test_sts_moto import arn, check_after, client, policy
 
 REGION = "eu-central-1"
 ONE_ATTEMPT = AioConfig(retries={"total_max_attempts": 1})

@@ -38,10 +38,10 @@ from aiocreds import (
     from_temporary_credentials,
 )
 from aiocreds.integrations.boto3 import attach
+from tests.helpers.examples import EXAMPLES, run
 from tests.helpers.loopback_aws import Answer, Loopback, sts_error
 from tests.helpers.scripted import START, Source, issue
 from tests.helpers.secret_leaks import MARK, secret
-from tests.integration.test_examples import EXAMPLES, run
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

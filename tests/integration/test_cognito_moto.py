@@ -12,8 +12,8 @@ from aiobotocore.session import AioSession
 from aiocreds import ServiceRefused, from_cognito_identity, from_cognito_identity_pool
 from aiocreds.integrations.aiobotocore import attach
 from aiocreds.sources.cognito import credentials
+from tests.helpers.failures import failure_of
 from tests.helpers.secret_leaks import secret
-from tests.unit._aws.test_sts import failure_of
 
 if TYPE_CHECKING:
     from aiocreds import Context, Provider

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.integration.test_obstore import BUCKET, REGION, Lake, ShortLived, lake
+from tests.helpers.moto_server import BUCKET, REGION, Lake, ShortLived
 
 if TYPE_CHECKING:
     from aiocreds import Provider
@@ -27,8 +27,6 @@ pl: Any = pytest.importorskip("polars")
 from aiocreds.integrations.polars import polars_credentials  # noqa: E402 - it wants polars
 
 TASKS = 50
-
-__all__ = ["lake"]
 
 
 def place(lake: Lake) -> dict[str, str]:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import pytest
 
 import aiocreds
-from tests.integration.test_examples import EXAMPLES, ROOT, keys, run
+from tests.helpers.examples import EXAMPLES, ROOT, keys, run
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -10,60 +10,17 @@ import sys
 from contextlib import closing
 from pathlib import Path
 from socket import create_server
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.helpers.secret_leaks import MARK, secret
+from tests.helpers.examples import EXAMPLES, ROOT, keys, run
 
 if TYPE_CHECKING:
     from tests.helpers.loopback_aws import Loopback
 
-ROOT = Path(__file__).parents[2]
-EXAMPLES = ROOT / "examples"
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 FENCED = re.findall(r"^```(\w*)\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
-OLDER_BOTOCORE = "ignore:datetime.datetime.utc:DeprecationWarning"  # from Python 3.12 on
-
-
-class Ended(NamedTuple):
-    """A program that has ended."""
-
-    status: int | None
-    out: str
-    err: str
-
-
-async def run(*arguments: str | Path, home: Path, **environ: str) -> Ended:
-    """Run Python, every warning an error, on a machine that has nothing but `home` and `environ`."""
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-W", "error", "-W", OLDER_BOTOCORE, *arguments),
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-        cwd=home,
-        env={
-            "PATH": os.environ["PATH"],
-            "PYTHONPATH": os.environ.get("PYTHONPATH", ""),
-            "HOME": str(home),
-            "AWS_EC2_METADATA_DISABLED": "true",
-            "AWS_REGION": "eu-central-1",
-            **environ,
-        },
-    )
-    try:
-        async with asyncio.timeout(40):
-            out, err = await process.communicate()
-    finally:
-        if process.returncode is None:
-            process.kill()
-            await process.wait()
-    assert MARK not in out.decode() + err.decode(), "a secret was shown"
-    return Ended(process.returncode, out.decode(), err.decode())
-
-
-def keys() -> dict[str, str]:
-    """Keys for the environment of a program."""
-    return {"AWS_ACCESS_KEY_ID": "AKIAEXAMPLES00001", "AWS_SECRET_ACCESS_KEY": secret()}
 
 
 @pytest.mark.slow

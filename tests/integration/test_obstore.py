@@ -3,141 +3,35 @@
 from __future__ import annotations
 
 import asyncio
-import logging
-import os
 import pickle
 import signal
 import sys
 from collections import Counter
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from time import monotonic, time
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, urlsplit
-from urllib.request import urlopen
 
 import obstore
 import pytest
 import time_machine
-from moto.server import ThreadedMotoServer
-from moto.sts.models import sts_backends
 from obstore.exceptions import BaseError
-from obstore.store import S3Store
 
-from aiocreds import ClientConfig, Context, Credentials, CredentialsNotFound, Provider, from_temporary_credentials
+from aiocreds import Context, Credentials, CredentialsNotFound, Provider
 from aiocreds.integrations.obstore import obstore_credentials, sync_obstore_credentials
+from tests.helpers.examples import EXAMPLES
+from tests.helpers.moto_server import (
+    BUCKET,
+    Lake,
+    ShortLived,
+)
 from tests.helpers.scripted import START, Source, issue
 from tests.helpers.secret_leaks import MARK, secret
-from tests.integration.test_sts_moto import ACCOUNT, arn, check_after, client, policy
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from pathlib import Path
 
-REGION = "eu-central-1"
-BUCKET = "lake"
 TASKS = 50
-UNDER_WAY = 3.0  # seconds that a busy moto may take until it looks at a signature
-EXAMPLES = Path(__file__).parents[2] / "examples"
-
-
-@dataclass(frozen=True)
-class Lake:
-    """A bucket at a moto that checks who calls, and a user who may assume the role that may use it."""
-
-    url: str
-    user: Credentials
-
-    def role(self) -> Provider:
-        """The role, as moto's STS hands it out."""
-        return from_temporary_credentials(
-            role_arn=arn("lake"),
-            source=Source(usual=lambda: self.user).provider(),
-            client=ClientConfig(region=REGION, endpoint_url=self.url),
-            context=Context(environ={}),
-        )
-
-    def environ(self, home: Path) -> dict[str, str]:
-        """The environment of a program that is the user."""
-        return {
-            "PATH": os.environ["PATH"],
-            "PYTHONPATH": os.environ.get("PYTHONPATH", ""),
-            "HOME": str(home),
-            "AWS_REGION": REGION,
-            "AWS_ENDPOINT_URL": self.url,
-            "AWS_ALLOW_HTTP": "true",  # obstore and Polars ask for it
-            "AWS_EC2_METADATA_DISABLED": "true",
-            "AWS_ACCESS_KEY_ID": self.user.access_key_id,
-            "AWS_SECRET_ACCESS_KEY": self.user.secret_access_key,
-        }
-
-    def store(self, ask: Any) -> S3Store:
-        """A store that asks `ask` for credentials."""
-        return S3Store(
-            BUCKET,
-            endpoint=self.url,
-            region=REGION,
-            virtual_hosted_style_request=False,
-            client_options={"allow_http": True},
-            retry_config={"max_retries": 0},
-            credential_provider=ask,
-        )
-
-
-class ShortLived:
-    """A source of keys of the role that really end: soon after their expiration, moto knows them no more.
-
-    Attributes:
-        issued: the keys it has given.
-        ended: the access key ids that moto no longer knows.
-    """
-
-    def __init__(self, role: Provider, lifetime: float) -> None:
-        self.issued: list[Credentials] = []
-        self.ended: list[str] = []
-        self._role = role
-        self._lifetime = lifetime
-
-    async def __call__(self) -> Credentials:
-        fresh = await self._role.fetch()
-        expiration = datetime.now(UTC) + timedelta(seconds=self._lifetime)
-        self.issued.append(fresh.__replace__(expiration=expiration, may_outlive_expiry=False))
-        asyncio.get_running_loop().call_later(self._lifetime + UNDER_WAY, self.end, fresh.access_key_id)
-        return self.issued[-1]
-
-    def end(self, access_key_id: str) -> None:
-        """Have moto forget these keys."""
-        for assumed in sts_backends[ACCOUNT]["aws"].assumed_roles:
-            if assumed.access_key_id == access_key_id:
-                assumed.access_key_id = "ended"
-                self.ended.append(access_key_id)
-
-    def provider(self) -> Provider:
-        return Provider(self, name="short-lived", context=Context(environ={}))
-
-
-@pytest.fixture(scope="module")
-def lake() -> Iterator[Lake]:
-    logging.getLogger("werkzeug").setLevel(logging.ERROR)
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    url = "http://{}:{}".format(*server.get_host_and_port())
-    nobody = Credentials("AKIANOBODY", secret())
-    iam = client(url, "iam", nobody)
-    iam.create_user(UserName="lake")
-    iam.put_user_policy(UserName="lake", PolicyName="all", PolicyDocument=policy("*"))
-    iam.create_role(RoleName="lake", AssumeRolePolicyDocument=policy("sts:AssumeRole", Principal={"AWS": "*"}))
-    iam.put_role_policy(RoleName="lake", PolicyName="s3", PolicyDocument=policy("s3:*"))
-    key = iam.create_access_key(UserName="lake")["AccessKey"]
-    s3 = client(url, "s3", nobody)
-    s3.create_bucket(Bucket=BUCKET, CreateBucketConfiguration={"LocationConstraint": REGION})
-    s3.put_object(Bucket=BUCKET, Key="greeting", Body=b"hello")
-    check_after(url, "0")
-    yield Lake(url, Credentials(key["AccessKeyId"], key["SecretAccessKey"]))
-    check_after(url, "inf")
-    with urlopen(f"{url}/moto-api/reset", b"", timeout=5):  # moto remembers for all servers of a process
-        pass
-    server.stop()
 
 
 class Counting:

@@ -6,8 +6,7 @@ import asyncio
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from time import perf_counter
-from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
+from typing import TYPE_CHECKING
 
 import pytest
 import time_machine
@@ -22,6 +21,7 @@ from aiocreds import (
     from_temporary_credentials,
 )
 from tests.helpers.loopback_aws import ROLE, ROLES_PATH, Answer, Hang, Loopback
+from tests.helpers.loopback_routes import Door
 from tests.helpers.scripted import START, Source, issue
 
 if TYPE_CHECKING:
@@ -91,56 +91,6 @@ class Ward:
     @property
     def failures(self) -> int:
         return self.rounds[-1].failures
-
-
-class Door:
-    """A port that leads to the loopback service while it is open, and refuses connections while it is shut.
-
-    Attributes:
-        connections: how many there have been.
-    """
-
-    def __init__(self, aws: Loopback) -> None:
-        self.connections = 0
-        self._to = urlsplit(aws.url)
-        self._port = 0
-        self._server: asyncio.Server | None = None
-        self._led: dict[asyncio.StreamWriter, asyncio.Task[Any] | None] = {}
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self._port}"
-
-    async def open(self) -> None:
-        self._server = await asyncio.start_server(self._lead, "127.0.0.1", self._port)
-        self._port = self._server.sockets[0].getsockname()[1]
-
-    async def shut(self) -> None:
-        """Close the connections that are kept, too."""
-        if self._server is not None:
-            self._server.close()
-            led = [task for task in self._led.values() if task is not None]
-            for writer in self._led:
-                writer.close()
-            if led:
-                await asyncio.wait(led, timeout=5)
-            await self._server.wait_closed()
-
-    async def _lead(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self.connections += 1
-        self._led[writer] = asyncio.current_task()
-        try:
-            inner_reader, inner_writer = await asyncio.open_connection(self._to.hostname, self._to.port)
-            await asyncio.gather(pour(reader, inner_writer), pour(inner_reader, writer))
-        finally:
-            del self._led[writer]
-
-
-async def pour(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    while data := await reader.read(2**16):
-        writer.write(data)
-    writer.close()
-    await writer.wait_closed()
 
 
 async def landed(provider: Provider) -> None:

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from tests.helpers.examples import EXAMPLES
+from tests.helpers.moto_server import BUCKET, REGION, Lake, ShortLived
 from tests.helpers.scripted import Source
-from tests.integration.test_obstore import BUCKET, EXAMPLES, REGION, Lake, ShortLived, lake
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -27,8 +28,6 @@ from aiocreds.integrations.polars import polars_credentials  # noqa: E402 - it w
 
 PATH = f"s3://{BUCKET}/polars/numbers.parquet"
 TASKS = 50
-
-__all__ = ["lake"]
 
 
 def options(lake: Lake) -> dict[str, str | int]:

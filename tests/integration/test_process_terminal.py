@@ -41,7 +41,6 @@ if TYPE_CHECKING:
 
 pty = pytest.importorskip("pty", reason="Windows has no pseudo-terminals")
 
-PIPED_INPUT = "A process has the terminal or nothing as its standard input, never what is piped into the program."
 PATIENCE = 30.0  # seconds until what should happen counts as not happening
 ASKS = """\
 #!{python}

@@ -50,7 +50,6 @@ from tests.helpers.profile_corpus import (
 )
 from tests.helpers.secret_leaks import secret
 from tests.helpers.sign_in_services import OIDC, PORTAL, SIGN_IN, SignInServer
-from tests.integration.test_process_terminal import PIPED_INPUT
 
 LOADER: Any = Loader()  # botocore's data files, read once for all sessions
 pytestmark = [
@@ -604,6 +603,9 @@ async def test_alike_at_random(machine: Machine, seed: int) -> None:
         assert (profile, (await machine.ours(profile)).alike) == (profile, (await machine.theirs(profile)).alike)
 
 
+PIPED_INPUT = (  # test_process_terminal.py shows it
+    "A process has the terminal or nothing as its standard input, never what is piped into the program."
+)
 OF_DATES = {  # which tests/unit/_base/test_time.py compares
     "A time without a zone, such as an `Expiration` of a process, is UTC.",
     "An ambiguous time (`GMT+0200`) or an incomplete one (`00:00 UTC`) is an error.",

@@ -19,8 +19,8 @@ import pytest
 from tests.helpers.loopback_aws import Answer, Hang, Loopback
 from tests.helpers.scripted import until
 from tests.helpers.secret_leaks import MARK
+from tests.helpers.shared_files import APP, cached, write_config
 from tests.helpers.sign_in_services import OIDC, PORTAL
-from tests.unit.sources.test_sso import APP, cached, write_config
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.integration.test_obstore import BUCKET, EXAMPLES, REGION, Lake, ShortLived, lake
+from tests.helpers.examples import EXAMPLES
+from tests.helpers.moto_server import BUCKET, REGION, Lake, ShortLived
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -28,8 +29,6 @@ pa: Any = pytest.importorskip("pyarrow")
 load_catalog: Any = import_module("pyiceberg.catalog").load_catalog
 example: Any = import_module("examples.pyiceberg_s3")
 TASKS = 50
-
-__all__ = ["lake"]
 
 
 def catalog(lake: Lake, home: Path, **properties: str) -> Any:

@@ -17,11 +17,11 @@ import pytest
 
 from aiocreds import Context, LoginRequired, from_sso
 from aiocreds._token_cache.lock import FileLock
+from tests.helpers.failures import failure
 from tests.helpers.loopback_aws import Answer, Hang, Loopback
-from tests.helpers.scripted import until
+from tests.helpers.scripted import until, warnings
+from tests.helpers.shared_files import APP, COMMAND, LEGACY, cached, rewrite, write_config
 from tests.helpers.sign_in_services import OIDC, PORTAL
-from tests.unit._base.test_json_credentials import failure
-from tests.unit.sources.test_sso import APP, COMMAND, LEGACY, cached, rewrite, warnings, write_config
 
 if TYPE_CHECKING:
     from asyncio.subprocess import Process

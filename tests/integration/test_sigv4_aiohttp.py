@@ -28,8 +28,8 @@ from aiocreds.integrations.aiohttp import SigV4Auth
 from aiocreds.integrations.sigv4 import RULES, Rules
 from tests.helpers.scripted import START, Source, issue, others, settle
 from tests.helpers.secret_leaks import MARK, secret
-from tests.unit._aws.test_sigv4_cases import CASES, parsed
-from tests.unit._aws.test_sigv4_judge import (
+from tests.helpers.sigv4_cases import CASES, parsed
+from tests.helpers.sigv4_server import (
     EXPIRED,
     HEADERS,
     METHODS,

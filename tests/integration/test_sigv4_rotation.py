@@ -12,14 +12,12 @@ import pytest
 
 from aiocreds.integrations.aiohttp import SigV4Auth
 from aiocreds.integrations.httpx import SigV4Auth as HttpxSigV4Auth
-from tests.integration.test_obstore import BUCKET, REGION, Lake, ShortLived, lake
+from tests.helpers.moto_server import BUCKET, REGION, Lake, ShortLived
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
 pytestmark = pytest.mark.slow
-
-__all__ = ["lake"]
 
 TASKS = 50
 

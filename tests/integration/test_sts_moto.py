@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-import json
-from typing import TYPE_CHECKING, Any, cast
-from urllib.request import Request, urlopen
+from typing import TYPE_CHECKING
 
-import boto3  # type: ignore[import-untyped]  # it has no stubs
 import pytest
-from botocore.config import Config
 from botocore.exceptions import ClientError
 
 from aiocreds import Credentials, ServiceRefused, chain, from_env, from_ini, from_temporary_credentials
+from tests.helpers.failures import failure_of
+from tests.helpers.moto_server import ACCOUNT, REGION, arn, check_after, client, policy
 from tests.helpers.secret_leaks import secret
-from tests.unit._aws.test_sts import failure_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -23,38 +20,6 @@ if TYPE_CHECKING:
     from aiocreds import Context
 
 pytestmark = pytest.mark.slow
-
-REGION = "eu-central-1"
-ACCOUNT = "123456789012"
-
-
-def policy(action: str, **principal: object) -> str:
-    statement = {"Effect": "Allow", "Action": action, **(principal or {"Resource": "*"})}
-    return json.dumps({"Version": "2012-10-17", "Statement": [statement]})
-
-
-def arn(role: str) -> str:
-    return f"arn:aws:iam::{ACCOUNT}:role/{role}"
-
-
-def client(url: str, service: str, credentials: Credentials) -> Any:
-    make: Any = cast("Any", boto3).client
-    return make(
-        service,
-        endpoint_url=url,
-        region_name=REGION,
-        config=Config(retries={"total_max_attempts": 1}),
-        aws_access_key_id=credentials.access_key_id,
-        aws_secret_access_key=credentials.secret_access_key,
-        aws_session_token=credentials.session_token,
-    )
-
-
-def check_after(moto: str, calls: str) -> None:
-    """Have moto check who calls, after so many calls."""
-    request = Request(f"{moto}/moto-api/reset-auth", calls.encode(), {"Content-Type": "text/plain"})
-    with urlopen(request, timeout=5):
-        pass
 
 
 async def identity(moto: str, credentials: Credentials) -> str:

@@ -11,9 +11,10 @@ from examples.confused_deputy import on_behalf_of, role_for
 
 from aiocreds import ClientConfig, Context, InvalidConfiguration, SourceUnavailable, from_ini
 from aiocreds.sources.assume_role import from_temporary_credentials
+from tests.helpers.assumed_role import CALLER, caller
+from tests.helpers.failures import failure_of
 from tests.helpers.loopback_aws import Loopback, Seen, sts_error
 from tests.helpers.secret_leaks import secret
-from tests.unit._aws.test_sts import CALLER, caller, failure_of
 
 if TYPE_CHECKING:
     from pathlib import Path

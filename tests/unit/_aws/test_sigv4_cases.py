@@ -1,9 +1,7 @@
 """The signing cases that AWS publishes with its C library."""
 
-import json
 from datetime import datetime
-from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
 import pytest
@@ -20,35 +18,9 @@ from aiocreds._aws.sigv4 import (
     string_to_sign,
 )
 from aiocreds.credentials import Credentials
-
-FILE = Path(__file__).parents[4] / "shared" / "data" / "sigv4-cases.json"
-CASES: list[dict[str, Any]] = json.loads(FILE.read_text(encoding="utf-8")) if FILE.exists() else []
+from tests.helpers.sigv4_cases import CASES, parsed
 
 pytestmark = pytest.mark.skipif(not CASES, reason="the published signing cases do not lie beside the project")
-
-
-class Request(NamedTuple):
-    method: str
-    url: str
-    headers: list[tuple[str, str]]
-    body: bytes
-
-
-def parsed(text: str) -> Request:
-    """A request as the cases write it: the target may hold spaces, a header may go on in the next line."""
-    head, _, body = text.partition("\n\n")
-    first, *lines = head.rstrip("\n").split("\n")
-    method, target = first.removesuffix(" HTTP/1.1").split(" ", 1)
-    headers: list[tuple[str, str]] = []
-    for line in lines:
-        if line.startswith(" "):
-            name, value = headers.pop()
-            headers.append((name, f"{value}\n{line}"))
-        else:
-            name, _, value = line.partition(":")
-            headers.append((name, value))
-    host = next(value for name, value in headers if name == "Host")
-    return Request(method, f"https://{host}{target}", headers, body.encode())
 
 
 @pytest.fixture(params=CASES, ids=[case["name"] for case in CASES])

@@ -15,43 +15,18 @@ import aiocreds
 from aiocreds import (
     ClientConfig,
     Context,
-    CredentialsError,
     ServiceRefused,
     SourceUnavailable,
     from_temporary_credentials,
 )
 from aiocreds.credentials import Credentials
+from tests.helpers.assumed_role import CALLER, ROLE_ARN, answer, role
+from tests.helpers.failures import failure_of
 from tests.helpers.loopback_aws import Answer, Hang, Loopback, Reset, sts_error
 from tests.helpers.secret_leaks import MARK, secret, told_by
 
 if TYPE_CHECKING:
     import aiohttp
-
-    from aiocreds import Provider
-
-ROLE_ARN = "arn:aws:iam::123456789012:role/reader"
-CALLER = Credentials("AKIACALLERCALLER0042", secret(), secret("session"))
-
-
-async def caller() -> Credentials:
-    return CALLER
-
-
-async def failure_of(provider: Provider) -> CredentialsError:
-    """What the provider raises, once it is clear that it shows no secret."""
-    with pytest.raises(CredentialsError) as caught:
-        await provider()
-    assert MARK not in "".join(told_by(caught.value))
-    assert MARK not in repr(provider.status)
-    return caught.value
-
-
-def role(aws: Loopback, context: Context, client: ClientConfig | None = None, **environ: str) -> Provider:
-    """A role whose STS is on loopback."""
-    assert isinstance(context.environ, dict)
-    context.environ.update(aws.environ | environ)
-    aws.secrets.setdefault(CALLER.access_key_id, (CALLER.secret_access_key, CALLER.session_token))
-    return from_temporary_credentials(role_arn=ROLE_ARN, source=caller, client=client, context=context)
 
 
 async def test_a_role_is_assumed(aws: Loopback, context: Context) -> None:
@@ -247,16 +222,6 @@ async def test_nobody_there(context: Context, aws: Loopback, deaf_port: int) -> 
     error = await failure_of(role(aws, context, ClientConfig(endpoint_url=nobody, max_attempts=1)))
     assert isinstance(error, SourceUnavailable)
     assert f"127.0.0.1:{deaf_port} refused the connection" in str(error)
-
-
-def answer(
-    *, key: str = "ASIAANSWER00000001", expiration: str = "2999-01-01T00:00:00Z", arn: str = "", last: str = ""
-) -> str:
-    """A good answer of STS, but for what a test changes."""
-    return f"""<AssumeRoleResponse xmlns="https://sts.amazonaws.com/doc/2011-06-15/"><AssumeRoleResult>
-        <AssumedRoleUser><Arn>{arn}</Arn></AssumedRoleUser><Credentials><AccessKeyId>{key}</AccessKeyId>
-        <SecretAccessKey>{secret()}</SecretAccessKey><SessionToken>{secret("token")}</SessionToken>
-        <Expiration>{expiration}</Expiration></Credentials>{last}</AssumeRoleResult></AssumeRoleResponse>"""
 
 
 BOMB = (

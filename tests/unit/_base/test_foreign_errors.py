@@ -42,10 +42,10 @@ from aiocreds import (
     from_web_token,
 )
 from aiocreds.errors import foreign
+from tests.helpers.failures import failure
 from tests.helpers.loopback_aws import Answer, Loopback
 from tests.helpers.scripted import Source, issue
 from tests.helpers.secret_leaks import MARK, secret
-from tests.unit._base.test_json_credentials import failure
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable

@@ -15,34 +15,17 @@ from __future__ import annotations
 
 import json
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 import pytest
 
 from aiocreds._base.json_credentials import parse_credentials
 from aiocreds._base.redaction import SecretBytes
 from aiocreds.errors import CredentialsError, ServiceRefused, SourceUnavailable
-from tests.helpers.secret_leaks import MARK, assert_quiet, secret
-
-if TYPE_CHECKING:
-    from aiocreds._core.provider import Provider
+from tests.helpers.secret_leaks import MARK, secret
 
 E = TypeVar("E", bound=CredentialsError)
 NOW = datetime(2030, 1, 1, tzinfo=UTC).timestamp()
-
-
-async def failure(provider: Provider, kind: type[E], *words: str) -> E:
-    """What a caller gets; it has these words, names the source and shows no secret."""
-    with pytest.raises(CredentialsError) as caught:
-        await provider()
-    error = caught.value
-    assert isinstance(error, kind), repr(error)
-    for word in (provider.name, *words):
-        assert word in str(error), str(error)
-    assert_quiet(error)
-    assert MARK not in repr(provider)
-    assert MARK not in repr(provider.status)
-    return error
 
 
 def document(**fields: object) -> dict[str, object]:

@@ -16,10 +16,11 @@ from aiocreds import Context, ServiceRefused, SourceUnavailable, from_cognito_id
 from aiocreds._core import provider as provider_module
 from aiocreds._core import refresh
 from aiocreds.integrations.aiohttp import SigV4Auth
+from tests.helpers.assumed_role import answer, role
+from tests.helpers.failures import failure_of
 from tests.helpers.loopback_aws import Answer, Loopback, Reset, Script, json_answer, sts_error
 from tests.helpers.scripted import START, Source, issue, set_clock, settle, until
 from tests.helpers.secret_leaks import secret
-from tests.unit._aws.test_sts import answer, failure_of, role
 
 if TYPE_CHECKING:
     import time_machine

@@ -13,8 +13,8 @@ from yarl import URL
 
 from aiocreds import Context, InvalidConfiguration, chain, from_container_metadata, from_env, from_instance_metadata
 from tests.helpers.loopback_aws import CONTAINER_PATH, Loopback
-from tests.helpers.scripted import others
-from tests.integration.test_outage import Door
+from tests.helpers.loopback_routes import Door
+from tests.helpers.scripted import others, until
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -208,9 +208,7 @@ async def test_entering_alone_opens_nothing(door: Door, context: Context) -> Non
 
 async def closed(aws: Loopback) -> None:
     """Wait until the last connection is gone."""
-    async with asyncio.timeout(2):
-        while aws.open_connections:  # noqa: ASYNC110 - the service has no event for it
-            await asyncio.sleep(0.01)
+    await until(lambda: not aws.open_connections)
 
 
 def door_tasks() -> set[asyncio.Task[object]]:

@@ -11,6 +11,7 @@ import os
 import sys
 import threading
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from time import monotonic, sleep
 from typing import TYPE_CHECKING, Any
@@ -32,8 +33,8 @@ from aiocreds import (
 from tests.helpers.loopback_aws import ROLES_PATH, Answer, Hang
 from tests.helpers.scripted import Source, issue, until
 from tests.helpers.secret_leaks import secret
+from tests.helpers.shared_files import APP, write_config
 from tests.helpers.sign_in_services import OIDC
-from tests.unit.sources.test_sso import APP, write_config
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -52,6 +53,8 @@ pytestmark = [
 ]
 ROLE_ARN = "arn:aws:iam::123456789012:role/app"
 LOOPS = 5
+HANGS = 0.3  # seconds, if nobody can see that it hangs
+SETTLES = 0.05  # seconds from when it is seen to hang
 
 
 class Loop(asyncio.SelectorEventLoop):
@@ -62,33 +65,54 @@ def descriptors() -> int:
     return len(list(Path("/proc/self/fd").iterdir()))
 
 
-async def dropped(main: Callable[[], Awaitable[object]], *, close: bool = False) -> tuple[int, int]:
-    """Run this on some loops in a thread, a second each at most, and drop them; the loops and descriptors left."""
+@pytest.fixture(scope="module", autouse=True)
+def _few_objects() -> None:
+    """Keep what earlier tests have left out of the many collections here."""
+    gc.collect()
+    gc.freeze()
+
+
+async def until_it_hangs(main: Callable[[], Awaitable[object]], begun: Callable[[], int]) -> None:
+    """Let it run until it ends, hangs as far as `begun` can see, or has had its time."""
+    before, give_up = begun(), monotonic() + HANGS
+    task = asyncio.ensure_future(main())
+    while not task.done() and begun() == before and monotonic() < give_up:
+        await asyncio.wait([task], timeout=0.01)
+    await asyncio.wait([task], timeout=SETTLES)
+    if task.done() and not isinstance(task.exception(), CredentialsError):
+        task.result()
+
+
+async def dropped(
+    main: Callable[[], Awaitable[object]], *, close: bool = False, begun: Callable[[], int] = int
+) -> tuple[int, int]:
+    """Run this on some loops in a thread, and drop them; return the loops and descriptors left.
+
+    Args:
+        main: ends, or hangs and is dropped after `HANGS` seconds, or soon after `begun` has counted it.
+        close: close each loop before.
+        begun: how often what hangs has begun so far.
+    """
     loops: list[ref[asyncio.AbstractEventLoop]] = []
 
     def run() -> None:
         loop = Loop()
         loops.append(ref(loop))
-
-        async def for_a_while() -> None:
-            task = asyncio.ensure_future(main())
-            await asyncio.wait([task], timeout=0.3)
-            if task.done() and not isinstance(task.exception(), CredentialsError):
-                task.result()
-
-        loop.run_until_complete(for_a_while())
+        loop.run_until_complete(until_it_hangs(main, begun))
         if close:
             loop.close()
 
     def left(before: int = 0) -> tuple[int, int]:
-        for _ in range(3):  # what one round finalizes lets go of what the next one finds
-            gc.collect()
-        give_up = monotonic() + (
-            2.0 if before else 0.2
-        )  # the server of this test, in another thread, may be closing some just now
-        while (now := descriptors()) > before and monotonic() < give_up:
+        # A thread of ours may be letting go of its last work just now, and the server of this test, in another
+        # thread, may be closing connections.
+        give_up = monotonic() + (2.0 if before else 0.2)
+        while True:
+            for _ in range(3):  # what one round finalizes lets go of what the next one finds
+                gc.collect()
+            alive, now = sum(loop() is not None for loop in loops), descriptors()
+            if (not alive and now <= before) or monotonic() > give_up:
+                return alive, now
             sleep(0.05)
-        return sum(loop() is not None for loop in loops), now
 
     def all_of_them() -> tuple[int, int]:
         run()  # what is made once stays
@@ -155,8 +179,12 @@ def http_that_pauses(context: Context, aws: Loopback, home: Path) -> Any:
     return from_temporary_credentials(role_arn=ROLE_ARN, source=Source(issue()), context=context).fetch
 
 
+hanging: list[None] = []  # an item for each source that has begun to hang
+
+
 def a_source_that_hangs(context: Context, aws: Loopback, home: Path) -> Any:
     async def source() -> Any:
+        hanging.append(None)
         await asyncio.get_running_loop().create_future()
 
     return Provider(source, name="source", context=context)
@@ -198,6 +226,15 @@ CASES = [
     a_sign_in_that_is_renewed,
 ]
 
+BEGUN: dict[Callable[..., Any], Callable[[Loopback], int]] = {
+    http_that_hangs: lambda aws: len(aws.requests),
+    an_answer_that_hangs: lambda aws: aws.count(ROLES_PATH),
+    http_that_pauses: lambda aws: aws.count("/"),
+    a_source_that_hangs: lambda _: len(hanging),
+    a_role_whose_source_hangs: lambda _: len(hanging),
+    a_sign_in_that_is_renewed: lambda aws: aws.count(OIDC),
+}
+
 
 @pytest.mark.parametrize("close", [False, True], ids=["dropped", "closed and dropped"])
 @pytest.mark.parametrize("case", CASES)
@@ -205,7 +242,8 @@ async def test_a_dropped_loop_is_gone(
     case: Callable[[Context, Loopback, Path], Any], close: bool, machine: Context, aws: Loopback, home: Path
 ) -> None:
     main = case(machine, aws, home)
-    alive, more = await dropped(main, close=close)
+    begun = BEGUN.get(case)
+    alive, more = await dropped(main, close=close, begun=partial(begun, aws) if begun else int)
     assert alive == 0
     assert more <= 0, f"{more} more descriptors after {LOOPS} loops"
 
@@ -224,10 +262,12 @@ async def test_a_process_that_hangs(machine: Context, home: Path) -> None:
     script = home / "vend"
     script.write_text(f"#!/bin/sh\necho $$ >> {home}/pids\nexec sleep 30\n")
     script.chmod(0o700)
-    assert await dropped(from_process(command=str(script), context=machine).fetch) == (
-        0,
-        0,
-    )  # descriptors: as above
+    (home / "pids").touch()
+
+    def begun() -> int:
+        return len((home / "pids").read_text().split())
+
+    assert await dropped(from_process(command=str(script), context=machine).fetch, begun=begun) == (0, 0)
     pids = [int(pid) for pid in (home / "pids").read_text().split()]
     assert len(pids) == LOOPS + 1
     await until(lambda: not any(alive(pid) for pid in pids))
@@ -241,12 +281,14 @@ def alive(pid: int) -> bool:
 
 async def test_work_that_hangs_holds_no_loop(machine: Context, monkeypatch: pytest.MonkeyPatch, home: Path) -> None:
     over = threading.Event()
+    begun: list[None] = []
 
     def hang(*_: object) -> None:
+        begun.append(None)
         over.wait()
 
     monkeypatch.setattr("aiocreds._profiles.files._load", hang)
     try:
-        assert await dropped(default_chain(context=machine).fetch) == (0, 0)
+        assert await dropped(default_chain(context=machine).fetch, begun=lambda: len(begun)) == (0, 0)
     finally:
         over.set()

@@ -19,10 +19,11 @@ from aiocreds import (
     from_ini,
     from_temporary_credentials,
 )
+from tests.helpers.assumed_role import answer
+from tests.helpers.failures import failure_of
 from tests.helpers.loopback_aws import Answer, Loopback, sts_error
 from tests.helpers.scripted import START, Source, issue, settle
 from tests.helpers.secret_leaks import secret
-from tests.unit._aws.test_sts import answer, failure_of
 
 if TYPE_CHECKING:
     from pathlib import Path

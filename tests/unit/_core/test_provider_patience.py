@@ -15,11 +15,11 @@ import time_machine
 from aiocreds import Context, Credentials, Provider, SourceUnavailable, chain, from_process
 from aiocreds._core import provider as provider_module
 from aiocreds._core import refresh
+from tests.helpers.assumed_role import role
 from tests.helpers.idle_time import IdleTime
 from tests.helpers.loopback_aws import Answer, Hang, Loopback, Script
 from tests.helpers.scripted import START, Source, issue, others, settle, until, warned
 from tests.helpers.secret_leaks import secret
-from tests.unit._aws.test_sts import role
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable

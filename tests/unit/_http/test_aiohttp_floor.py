@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.helpers.cli_endpoint import get, serving
 from tests.helpers.scripted import Source
-from tests.unit.cli.test_cli_endpoint import get, serving
 
 if TYPE_CHECKING:
     from aiocreds.cli._endpoint import Endpoint

@@ -9,11 +9,11 @@ import aiohttp
 import pytest
 
 from aiocreds import Context, SourceUnavailable, from_container_metadata, from_http, from_instance_metadata
+from tests.helpers.failures import failure
+from tests.helpers.http_server import Server
 from tests.helpers.loopback_aws import CONTAINER_PATH
+from tests.helpers.loopback_routes import detour
 from tests.helpers.secret_leaks import MARK, secret
-from tests.unit._base.test_json_credentials import failure
-from tests.unit._http.test_requests import Server
-from tests.unit.sources.test_container import FULL, RELATIVE, TOKEN, detour
 
 if TYPE_CHECKING:
     import asyncio
@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 
     from tests.helpers.loopback_aws import Loopback
 
+FULL = "AWS_CONTAINER_CREDENTIALS_FULL_URI"
+RELATIVE = "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI"
+TOKEN = "AWS_CONTAINER_AUTHORIZATION_TOKEN"
 PROXY = "http://proxy.test:3128"
 ENVIRONMENTS = {
     "upper case": {"HTTP_PROXY": PROXY, "HTTPS_PROXY": PROXY},

@@ -31,17 +31,18 @@ from aiocreds import (
     from_temporary_credentials,
     from_web_token,
 )
+from tests.helpers.failures import failure
 from tests.helpers.loopback_aws import CONTAINER_PATH, ROLE, ROLES_PATH, TOKEN_PATH, Answer, Loopback
 from tests.helpers.scripted import START, Source
 from tests.helpers.secret_leaks import secret
+from tests.helpers.shared_files import APP, write_config
 from tests.helpers.sign_in_services import LOGIN_SESSION, OIDC, PORTAL, SIGN_IN
-from tests.unit._base.test_json_credentials import failure
-from tests.unit.sources.test_container import FULL, TOKEN
-from tests.unit.sources.test_sso import APP, write_config
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+FULL = "AWS_CONTAINER_CREDENTIALS_FULL_URI"
+TOKEN = "AWS_CONTAINER_AUTHORIZATION_TOKEN"
 ARN = "arn:aws:iam::123456789012:role/app"
 
 

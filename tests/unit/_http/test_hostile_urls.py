@@ -34,10 +34,10 @@ from aiocreds import (
 )
 from aiocreds._profiles import Setting
 from aiocreds.sources.container import checked_url
+from tests.helpers.failures import failure
 from tests.helpers.loopback_aws import json_answer
+from tests.helpers.loopback_routes import detour
 from tests.helpers.secret_leaks import secret
-from tests.unit._base.test_json_credentials import failure
-from tests.unit.sources.test_container import FULL, RELATIVE, TOKEN, detour
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -45,6 +45,9 @@ if TYPE_CHECKING:
 
     from tests.helpers.loopback_aws import Loopback
 
+FULL = "AWS_CONTAINER_CREDENTIALS_FULL_URI"
+RELATIVE = "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI"
+TOKEN = "AWS_CONTAINER_AUTHORIZATION_TOKEN"
 AGENT = "169.254.170.2"
 
 

@@ -15,102 +15,29 @@ import subprocess
 import sys
 import threading
 import traceback
-import weakref
 from collections import Counter
-from collections.abc import Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
-from typing import TYPE_CHECKING, Any, ClassVar, Self
+from typing import TYPE_CHECKING, Any
 
 import aiohttp
 import pytest
 
 from aiocreds._http import MAX_BODY, Http, NoAnswer, Response
 from aiocreds.errors import InvalidConfiguration, ServiceRefused, SourceUnavailable, afresh
+from tests.helpers.command import PATIENCE
+from tests.helpers.http_server import Script, Server
 from tests.helpers.idle_time import IdleTime
+from tests.helpers.scripted import until
 from tests.helpers.secret_leaks import is_ours
 from tests.helpers.tls import TLS
 
 if TYPE_CHECKING:
-    import ssl
-    from collections.abc import AsyncGenerator, Generator
+    from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
     from pathlib import Path
 
 SECRET = "hunter2-the-secret"
-
-
-Script = bytes | Callable[[asyncio.StreamWriter], Awaitable[None]]
-
-
-class Server:
-    """Answers each request with the next of its scripts, the last one over and over; counts what is open.
-
-    A script is the bytes to answer, or a coroutine function that gets the writer.
-    """
-
-    tasks: ClassVar = weakref.WeakSet["asyncio.Future[Any]"]()
-
-    def __init__(self, *scripts: Script) -> None:
-        self.scripts = list(scripts)
-        self.requests: list[tuple[str, dict[str, str], bytes]] = []
-        self.open = 0
-        self.connections = 0
-        self.asked = asyncio.Event()
-        self.port = 0
-        self._writers: set[asyncio.StreamWriter] = set()
-
-    @asynccontextmanager
-    async def running(self, tls: ssl.SSLContext | None = None) -> AsyncGenerator[Self]:
-        server = await asyncio.start_server(self._accept, "127.0.0.1", 0, ssl=tls)
-        self.port = server.sockets[0].getsockname()[1]
-        self.url = f"{'https' if tls else 'http'}://127.0.0.1:{self.port}"
-        try:
-            yield self
-        finally:
-            server.close()
-            for writer in list(self._writers):
-                writer.transport.abort()
-            await self.all_closed()
-
-    def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self.tasks.add(asyncio.ensure_future(self._serve(reader, writer)))
-
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self.open += 1
-        self.connections += 1
-        self._writers.add(writer)
-        with suppress(OSError, asyncio.IncompleteReadError):
-            while True:
-                head = (await reader.readuntil(b"\r\n\r\n")).decode()
-                start, *lines = head.strip().split("\r\n")
-                headers = {name.lower(): value for name, _, value in (line.partition(": ") for line in lines)}
-                body = await reader.readexactly(int(headers.get("content-length", 0)))
-                self.requests.append((start, headers, body))
-                self.asked.set()
-                script = self.scripts.pop(0) if len(self.scripts) > 1 else self.scripts[0]
-                if isinstance(script, bytes):
-                    writer.write(script)
-                    await writer.drain()
-                    continue
-                self.tasks.add(answering := asyncio.ensure_future(script(writer)))
-                with suppress(asyncio.IncompleteReadError):
-                    await reader.readexactly(1)  # the client is gone, or never
-                answering.cancel()
-                await asyncio.wait([answering])
-                break
-        self._writers.discard(writer)
-        writer.transport.abort()
-        self.open -= 1
-
-    async def all_closed(self) -> None:
-        await until(lambda: not self.open)
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(1):
-        while not condition():  # noqa: ASYNC110, what is waited for happens in other tasks
-            await asyncio.sleep(0.001)
 
 
 def answer(status: int = 200, body: bytes = b"ok", **headers: str) -> bytes:
@@ -687,7 +614,7 @@ async def test_cancelled(  # noqa: C901, one path through all spots
             monkeypatch.setattr(asyncio.get_running_loop(), "sock_connect", stuck)
         if spot == "closing":
             monkeypatch.setattr("aiohttp.TCPConnector.close", delayed(aiohttp.TCPConnector.close, reached))
-        async with asyncio.timeout(3), mute_listener(spot) as mute:
+        async with asyncio.timeout(PATIENCE), mute_listener(spot) as mute:
             lease = http.lease()
             if leased:
                 await lease.__aenter__()
@@ -770,7 +697,7 @@ async def test_a_session_that_does_not_finish_closing(monkeypatch: pytest.Monkey
     monkeypatch.setattr(aiohttp.TCPConnector, "close", hangs)
     monkeypatch.setattr("aiocreds._http.session.SECONDS_TO_CLOSE", 0.05)
     async with Server(answer()).running() as server:
-        async with asyncio.timeout(1):
+        async with asyncio.timeout(PATIENCE):
             assert (await ask(Http({}), server.url)).status == 200
         assert clean()
 

@@ -36,10 +36,10 @@ from aiocreds import (
     from_token_file,
 )
 from aiocreds._base.paths import expand_path
+from tests.helpers.failures import failure
 from tests.helpers.loopback_aws import CONTAINER_PATH
 from tests.helpers.secret_leaks import secret
 from tests.helpers.sign_in_services import ACCOUNT, LOGIN_SESSION, PERMISSION_SET, START_URL
-from tests.unit._base.test_json_credentials import failure
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -53,8 +53,8 @@ from aiocreds.sources.cognito.credentials import MemoryCache
 from tests.helpers.loopback_aws import CONTAINER_PATH, Loopback
 from tests.helpers.scripted import Source
 from tests.helpers.secret_leaks import secret
+from tests.helpers.shared_files import unreadable
 from tests.helpers.sign_in_services import ACCOUNT, PERMISSION_SET, START_URL
-from tests.unit.sources.test_token_file import unreadable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator

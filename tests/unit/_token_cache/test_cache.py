@@ -55,13 +55,12 @@ from aiocreds._http import session
 from aiocreds._token_cache.cache import trace_end
 from aiocreds._token_cache.lock import FileLock
 from tests.helpers.cancelling import cancel_at
+from tests.helpers.failures import failure
 from tests.helpers.loopback_aws import Answer, Hang, Loopback, json_answer
-from tests.helpers.scripted import START, others, pass_on, renewing, until
+from tests.helpers.scripted import START, others, pass_on, renewing, until, warnings
 from tests.helpers.secret_leaks import secret
-from tests.helpers.sign_in_services import ACCOUNT, OIDC, PORTAL
-from tests.unit._base.test_json_credentials import failure
-from tests.unit.sources.test_sso import APP, COMMAND, HOUR, cached, rewrite, warnings, write_config
-from tests.unit.sources.test_token_file import unreadable
+from tests.helpers.shared_files import APP, COMMAND, cached, lock_of, rewrite, unreadable, write_config
+from tests.helpers.sign_in_services import ACCOUNT, OIDC, PORTAL, token_sent
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Iterator
@@ -70,6 +69,7 @@ if TYPE_CHECKING:
 
     from aiocreds import Provider
 
+HOUR = timedelta(hours=1)
 MINUTE = timedelta(minutes=1)
 HERE = ClientConfig(middlewares=[pass_on])  # so that a renewal runs on the loop of who begins it
 WINDOW = HOUR - 15 * MINUTE
@@ -101,17 +101,6 @@ def file(aws: Loopback, home: Path) -> Path:
     return aws.sign_in.sso_login(home)
 
 
-def lock_of(file: Path) -> Path:
-    return file.with_suffix(".lock")
-
-
-async def sent(provider: Provider, aws: Loopback) -> str:
-    """The access token that a fetch shows to the portal."""
-    await provider.fetch()
-    assert aws.requests[-1].path == PORTAL
-    return aws.requests[-1].headers["x-amz-sso_bearer_token"]
-
-
 # When it is renewed, and how it is written.
 
 
@@ -123,10 +112,10 @@ async def test_from_15_minutes_before_its_end(
     rewrite(file, expiresAt=ends.strftime(pattern), registrationExpiresAt=ends.strftime(pattern), new={"x": ["ö"]})
     old, provider = cached(file), from_sso("app", context=context)
     clock.shift(WINDOW - timedelta(seconds=1))
-    assert await sent(provider, aws) == old["accessToken"]
+    assert await token_sent(provider, aws) == old["accessToken"]
     assert aws.count(OIDC) == 0
     clock.shift(1)
-    token = await sent(provider, aws)
+    token = await token_sent(provider, aws)
     assert token != old["accessToken"]
     assert aws.count(OIDC) == 1
     new = cached(file)
@@ -136,7 +125,7 @@ async def test_from_15_minutes_before_its_end(
         "refreshToken": new["refreshToken"],
     }
     assert new["refreshToken"] != old["refreshToken"]
-    assert await sent(provider, aws) == token
+    assert await token_sent(provider, aws) == token
     assert aws.count(OIDC) == 1
 
 
@@ -162,10 +151,10 @@ async def test_again_and_again(
 ) -> None:
     """Refresh tokens work once."""
     provider = from_sso("app", context=context)
-    tokens = {await sent(provider, aws)}
+    tokens = {await token_sent(provider, aws)}
     for count in range(1, 4):
         clock.shift(HOUR + MINUTE)
-        tokens.add(await sent(provider, aws))
+        tokens.add(await token_sent(provider, aws))
         assert aws.count(OIDC) == count
     assert len(tokens) == 4
     assert cached(file)["accessToken"] in tokens
@@ -192,7 +181,7 @@ async def test_a_link_stays_one(
     file.symlink_to(Path("../../../elsewhere/token.json") if relative else target)
     old = cached(file)
     clock.shift(HOUR)
-    token = await sent(from_sso("app", context=context), aws)
+    token = await token_sent(from_sso("app", context=context), aws)
     assert file.is_symlink()
     assert cached(target)["accessToken"] == token != old["accessToken"]
 
@@ -212,14 +201,14 @@ async def test_a_failed_renewal_is_left_alone_for_a_while(
     clock.shift(WINDOW)
     for later, count in ((0, 1), (29, 1), (2, 2), (29, 2)):
         clock.shift(later)
-        assert await sent(provider, aws) == cached(file)["accessToken"]
+        assert await token_sent(provider, aws) == cached(file)["accessToken"]
         assert aws.count(OIDC) == count
         assert len(warnings(caplog)) == count
     aws.always(OIDC, None)
-    assert await sent(provider, aws) == cached(file)["accessToken"]
+    assert await token_sent(provider, aws) == cached(file)["accessToken"]
     assert aws.count(OIDC) == 2
     clock.shift(2)
-    await sent(provider, aws)
+    await token_sent(provider, aws)
     assert aws.count(OIDC) == 3
     assert cached(file)["expiresAt"] > "2027-01-15T09:00:00Z"
 
@@ -230,9 +219,9 @@ async def test_a_token_that_ends_meanwhile_is_not_left_alone(
     aws.script(OIDC, Answer(503))
     provider = from_sso("app", client=ClientConfig(max_attempts=1), context=context)
     clock.shift(HOUR - timedelta(seconds=1))
-    await sent(provider, aws)
+    await token_sent(provider, aws)
     clock.shift(1)
-    await sent(provider, aws)
+    await token_sent(provider, aws)
     assert aws.count(OIDC) == 2
 
 
@@ -244,10 +233,10 @@ async def test_a_clock_that_was_set_back_does_not_prolong_that(
     aws.sign_in.access_tokens[cached(file)["accessToken"]] += timedelta(days=2)
     aws.script(OIDC, Answer(503))
     provider = from_sso("app", client=ClientConfig(max_attempts=1), context=context)
-    await sent(provider, aws)
+    await token_sent(provider, aws)
     clock.shift(timedelta(days=-1))
     rewrite(file, expiresAt="2027-01-15T08:10:00Z")
-    await sent(provider, aws)
+    await token_sent(provider, aws)
     assert aws.count(OIDC) == 2
 
 
@@ -260,7 +249,7 @@ async def test_who_cannot_renew_a_good_token_uses_it_on(
 ) -> None:
     rewrite(file, refreshToken=secret("refresh"))
     clock.shift(WINDOW)
-    assert await sent(from_sso("app", context=context), aws) == cached(file)["accessToken"]
+    assert await token_sent(from_sso("app", context=context), aws) == cached(file)["accessToken"]
     [record] = [record for record in caplog.records if record.levelno >= logging.WARNING]
     assert record.levelno == logging.ERROR
     assert "InvalidGrantException" in record.getMessage()
@@ -281,7 +270,7 @@ async def test_another_program_was_faster_without_the_lock(
         return response
 
     provider = from_sso("app", client=ClientConfig(middlewares=[meanwhile]), context=context)
-    assert await sent(provider, aws) == cached(file)["accessToken"]
+    assert await token_sent(provider, aws) == cached(file)["accessToken"]
     assert aws.count(OIDC) == 1
 
 
@@ -291,7 +280,7 @@ async def test_who_has_used_the_refresh_token_may_write_a_moment_later(
     """As AWS CLI, which takes no lock."""
     clock.shift(HOUR)
     aws.sign_in.registrations[cached(file)["clientId"]].refresh_tokens.clear()
-    fetching = asyncio.create_task(sent(from_sso("app", context=context), aws))
+    fetching = asyncio.create_task(token_sent(from_sso("app", context=context), aws))
     await until(lambda: aws.count(OIDC) == 1)
     await asyncio.sleep(0.02)
     assert not fetching.done()
@@ -324,7 +313,7 @@ async def test_tokens_that_live_for_less_than_the_window(
     provider = from_sso("app", context=context)
     for later, count in ((0, 1), (60, 1), (239, 1), (1, 2), (299, 2)):
         clock.shift(later)
-        await sent(provider, aws)
+        await token_sent(provider, aws)
         assert aws.count(OIDC) == count
 
 
@@ -342,7 +331,7 @@ async def test_a_middleware_that_raises_takes_no_good_token_away(
 
     provider = from_sso("app", client=ClientConfig(middlewares=[fail]), context=context)
     clock.shift(WINDOW)
-    assert await sent(provider, aws) == cached(file)["accessToken"]
+    assert await token_sent(provider, aws) == cached(file)["accessToken"]
     [warning] = warnings(caplog)
     assert "raised ValueError" in warning
     clock.shift(HOUR)
@@ -385,7 +374,7 @@ async def test_a_person_signs_in_meanwhile(
 ) -> None:
     clock.shift(HOUR - left * MINUTE)
     client = while_oidc_answers(lambda: aws.sign_in.sso_login(home, somebody="else"))
-    assert await sent(from_sso("app", client=client, context=context), aws) == cached(file)["accessToken"]
+    assert await token_sent(from_sso("app", client=client, context=context), aws) == cached(file)["accessToken"]
     assert cached(file)["somebody"] == "else"
     assert aws.count(OIDC) == 1
 
@@ -402,7 +391,7 @@ async def test_a_new_sign_in_that_is_being_written(
         threading.Timer(0.03, file.write_text, [whole]).start()
 
     provider = from_sso("app", client=while_oidc_answers(work), context=context)
-    assert await sent(provider, aws) == cached(file)["accessToken"]
+    assert await token_sent(provider, aws) == cached(file)["accessToken"]
     assert cached(file)["somebody"] == "else"
 
 
@@ -421,7 +410,7 @@ async def test_what_has_ended_meanwhile_is_replaced(
 ) -> None:
     clock.shift(HOUR)
     client = while_oidc_answers(lambda: rewrite(file, other=True))
-    assert await sent(from_sso("app", client=client, context=context), aws) == cached(file)["accessToken"]
+    assert await token_sent(from_sso("app", client=client, context=context), aws) == cached(file)["accessToken"]
     assert cached(file)["expiresAt"] == "2027-01-15T10:00:00Z"
 
 
@@ -485,16 +474,16 @@ async def test_a_file_that_cannot_be_written(
         patch.setattr(function, fail)
         for count in (1, 2, 3):
             clock.shift(HOUR)
-            token = await sent(provider, aws)
-            assert await sent(provider, aws) == token
-            assert await sent(from_sso("app", context=context), aws) == token
+            token = await token_sent(provider, aws)
+            assert await token_sent(provider, aws) == token
+            assert await token_sent(from_sso("app", context=context), aws) == token
             assert aws.count(OIDC) == count
             assert len(warnings(caplog)) == count
             assert f"cannot be kept in {file} ({reason})" in warnings(caplog)[-1]
         assert file.read_bytes() == before
         assert not list(file.parent.glob("*.tmp"))
     clock.shift(HOUR)
-    assert await sent(provider, aws) == cached(file)["accessToken"] != token
+    assert await token_sent(provider, aws) == cached(file)["accessToken"] != token
     assert aws.count(OIDC) == 4
     assert len(warnings(caplog)) == 3
     file.unlink()
@@ -517,17 +506,17 @@ async def test_it_is_written_once_there_is_room(
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(os, "replace", full)
-        token = await sent(provider, aws)
+        token = await token_sent(provider, aws)
         clock.shift(29)
-        await sent(provider, aws)
+        await token_sent(provider, aws)
         assert next(writes) == 2
         clock.shift(1)
         for _ in range(3):
-            assert await sent(provider, aws) == token
+            assert await token_sent(provider, aws) == token
         assert next(writes) == 4
-    assert await sent(provider, aws) == token != cached(file)["accessToken"]
+    assert await token_sent(provider, aws) == token != cached(file)["accessToken"]
     clock.shift(30)
-    assert await sent(provider, aws) == token == cached(file)["accessToken"]
+    assert await token_sent(provider, aws) == token == cached(file)["accessToken"]
     assert aws.count(OIDC) == len(warnings(caplog)) == 1
 
 
@@ -545,8 +534,8 @@ async def test_whatever_fails_the_token_is_kept(
     clock.shift(HOUR)
     monkeypatch.setattr("aiocreds._token_cache.storage.replace_json", fail)
     provider = from_sso("app", context=context)
-    token = await sent(provider, aws)
-    assert await sent(provider, aws) == token != cached(file)["accessToken"]
+    token = await token_sent(provider, aws)
+    assert await token_sent(provider, aws) == token != cached(file)["accessToken"]
     [warning] = warnings(caplog)
     assert "(recursionerror)" in warning
 
@@ -578,9 +567,9 @@ async def test_a_new_sign_in_goes_before_what_is_in_memory(
     monkeypatch.setattr(os, "replace", fail)
     clock.shift(HOUR)
     provider = from_sso("app", context=context)
-    token = await sent(provider, aws)
+    token = await token_sent(provider, aws)
     aws.sign_in.sso_login(home)
-    assert await sent(provider, aws) == cached(file)["accessToken"] != token
+    assert await token_sent(provider, aws) == cached(file)["accessToken"] != token
     file.unlink()
     await failure(from_sso("app", context=context), LoginRequired, f"run {COMMAND}")
 
@@ -590,7 +579,7 @@ async def test_a_lock_that_cannot_be_made(
 ) -> None:
     lock_of(file).mkdir()
     clock.shift(HOUR)
-    assert await sent(from_sso("app", context=context), aws) == cached(file)["accessToken"]
+    assert await token_sent(from_sso("app", context=context), aws) == cached(file)["accessToken"]
 
 
 async def test_a_folder_in_its_place(context: Context, file: Path) -> None:
@@ -769,7 +758,7 @@ async def test_a_lock_that_is_never_given_up(
     monkeypatch.setattr("aiocreds._token_cache.lock.LONGEST_LOCK", 0.2)
     clock.shift(HOUR)
     async with held(file):
-        assert await sent(from_sso("app", context=context), aws) == cached(file)["accessToken"]
+        assert await token_sent(from_sso("app", context=context), aws) == cached(file)["accessToken"]
     [warning] = warnings(caplog)
     assert f"{lock_of(file)} has been locked for 0 s" in warning
     assert "look for a process that hangs" in warning
@@ -781,7 +770,7 @@ async def test_who_waits_leaves_when_somebody_has_been_faster(
     """Though the lock is held still, by a process that hangs or by hundreds, one after another."""
     clock.shift(HOUR)
     async with held(file):
-        waiting = asyncio.create_task(sent(from_sso("app", context=context), aws))
+        waiting = asyncio.create_task(token_sent(from_sso("app", context=context), aws))
         await asyncio.sleep(0.05)
         aws.sign_in.sso_login(home)
         assert await asyncio.wait_for(waiting, 3) == cached(file)["accessToken"]
@@ -805,13 +794,13 @@ async def test_a_good_token_is_not_withheld(
     provider, old = from_sso("app", context=context), cached(file)["accessToken"]
     clock.shift(HOUR - timedelta(seconds=61))
     async with held(file) if what == "lock" else nullcontext():
-        assert await asyncio.wait_for(sent(provider, aws), 5) == old
+        assert await asyncio.wait_for(token_sent(provider, aws), 5) == old
         before = time.perf_counter()
-        assert await asyncio.wait_for(sent(provider, aws), 5) == old
+        assert await asyncio.wait_for(token_sent(provider, aws), 5) == old
         assert time.perf_counter() - before < 0.2  # the next one has no patience left
         assert not is_free(file)
     await until(lambda: cached(file)["accessToken"] != old)
-    assert await sent(provider, aws) == cached(file)["accessToken"]
+    assert await token_sent(provider, aws) == cached(file)["accessToken"]
 
 
 async def test_a_token_about_to_end_is_not_used_on(
@@ -821,7 +810,7 @@ async def test_a_token_about_to_end_is_not_used_on(
     clock.shift(HOUR - MINUTE)
     old = cached(file)["accessToken"]
     async with held(file):
-        fetching = asyncio.create_task(sent(from_sso("app", context=context), aws))
+        fetching = asyncio.create_task(token_sent(from_sso("app", context=context), aws))
         await asyncio.sleep(0.2)
         assert not fetching.done()
     assert await fetching == cached(file)["accessToken"] != old
@@ -832,7 +821,7 @@ async def test_a_lock_file_left_behind_is_no_lock(
 ) -> None:
     lock_of(file).write_text("12345")
     clock.shift(HOUR)
-    assert await sent(from_sso("app", context=context), aws) == cached(file)["accessToken"]
+    assert await token_sent(from_sso("app", context=context), aws) == cached(file)["accessToken"]
 
 
 def test_a_lock_is_given_up_though_a_forked_process_has_the_file_open(tmp_path: Path) -> None:
@@ -1124,7 +1113,7 @@ async def test_a_renewal_that_could_not_begin_is_not_waited_for(
         patch.setattr("aiocreds._token_cache.program_end.install_handlers", Mock(side_effect=MemoryError))
         with pytest.raises(CredentialsError, match="MemoryError"):
             await provider.fetch()
-    assert await asyncio.wait_for(sent(provider, aws), 5) == cached(file)["accessToken"]
+    assert await asyncio.wait_for(token_sent(provider, aws), 5) == cached(file)["accessToken"]
 
 
 async def test_a_renewal_without_a_loop_leaves_no_coroutine(

@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import os
 from contextlib import contextmanager
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 import pytest
@@ -27,10 +28,9 @@ from aiocreds import explain, from_login, from_sso
 from aiocreds._token_cache import storage
 from aiocreds._token_cache.lock import FileLock
 from aiocreds._token_cache.storage import ForeignFolder
-from tests.helpers.scripted import START
-from tests.helpers.sign_in_services import LOGIN_SESSION, OIDC, SIGN_IN
-from tests.unit._token_cache.test_cache import lock_of, sent
-from tests.unit.sources.test_sso import APP, HOUR, cached, warnings, write_config
+from tests.helpers.scripted import START, warnings
+from tests.helpers.shared_files import APP, cached, lock_of, write_config
+from tests.helpers.sign_in_services import LOGIN_SESSION, OIDC, SIGN_IN, token_sent
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator
@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from aiocreds import Context, Provider
     from tests.helpers.loopback_aws import Loopback
 
+HOUR = timedelta(hours=1)
 pwd = pytest.importorskip("pwd", reason="Windows keeps the folders of users apart by itself")
 NOBODY = 65534
 
@@ -176,7 +177,7 @@ async def test_a_link_to_a_file_of_another_user(
         await provider()
         assert f"{str(target)!r}, which belongs to {owner}: whoever" in warnings(caplog)[0]
         clock.shift(HOUR)
-        assert await sent(provider, aws) != cached(target)["accessToken"]
+        assert await token_sent(provider, aws) != cached(target)["accessToken"]
     assert target.read_bytes() == before
     assert "its folder " in warnings(caplog)[1]
     assert f"belongs to {owner})" in warnings(caplog)[1]
@@ -204,7 +205,7 @@ async def test_a_folder_that_is_a_link_is_nobodys_business(
     (home / ".aws").rename(home / "dotfiles")
     (home / ".aws").symlink_to("dotfiles")
     clock.shift(HOUR)
-    assert await sent(from_sso("app", context=context), aws) == cached(file)["accessToken"]
+    assert await token_sent(from_sso("app", context=context), aws) == cached(file)["accessToken"]
     assert aws.count(OIDC) == 1
     assert not warnings(caplog)
 
@@ -242,8 +243,8 @@ async def test_a_sign_in_in_a_folder_of_another_user(
     provider = from_sso("app", context=context)
     clock.shift(HOUR)
     with of_another_user(file.parent) as owner:
-        token = await sent(provider, aws)
-        assert await sent(provider, aws) == token
+        token = await token_sent(provider, aws)
+        assert await token_sent(provider, aws) == token
     assert aws.count(OIDC) == 1
     assert token in aws.sign_in.access_tokens
     assert file.read_bytes() == before

@@ -16,16 +16,14 @@ from aiohttp.web import RequestHandler
 from aiocreds.cli import _connections as module
 from aiocreds.cli._connections import most_connections
 from aiocreds.cli._endpoint import Endpoint
+from tests.helpers.cli_endpoint import get, serving
 from tests.helpers.command import PATIENCE
 from tests.helpers.scripted import Source, settle
-from tests.unit.cli.test_cli_endpoint import endpoint, get, serving
 
 if TYPE_CHECKING:
     import socket
 
 pytestmark = pytest.mark.slow
-
-__all__ = ["endpoint"]  # the fixture
 
 
 class Peer:

@@ -5,65 +5,18 @@ from __future__ import annotations
 import asyncio
 import json
 import sys
-from contextlib import asynccontextmanager
-from datetime import datetime
 from functools import partial
-from time import time
-from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
-from aiohttp import ClientSession
 from aiohttp.test_utils import make_mocked_request
 from botocore.utils import ContainerMetadataFetcher
 
 from aiocreds import Context, CredentialsNotFound, InvalidConfiguration, ServiceRefused, from_http
 from aiocreds.cli import _endpoint as module
 from aiocreds.cli._endpoint import Endpoint
+from tests.helpers.cli_endpoint import get, serving
 from tests.helpers.scripted import Source, issue, others
 from tests.helpers.secret_leaks import MARK
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Mapping
-
-
-class Answer(NamedTuple):
-    status: int
-    headers: Mapping[str, str]
-    body: dict[str, Any]
-
-    @property
-    def seconds_left(self) -> float:
-        return datetime.fromisoformat(self.body["Expiration"]).timestamp() - time()
-
-
-async def get(
-    endpoint: Endpoint, path: str = "/", method: str = "GET", headers: Mapping[str, str | None] | None = None
-) -> Answer:
-    """Ask, with the token unless `headers` say otherwise; None leaves a header out."""
-    sent = {"Authorization": endpoint.token, **(headers or {})}
-    async with (
-        ClientSession() as http,
-        http.request(
-            method,
-            f"http://127.0.0.1:{endpoint.port}{path}",
-            headers={name: value for name, value in sent.items() if value is not None},
-        ) as answer,
-    ):
-        text = await answer.text()
-        return Answer(answer.status, answer.headers.copy(), json.loads(text) if text else {})
-
-
-@asynccontextmanager
-async def serving(source: Source) -> AsyncIterator[Endpoint]:
-    async with Endpoint({"/": source.provider()}) as endpoint:
-        yield endpoint
-    assert not others()
-
-
-@pytest.fixture
-async def endpoint() -> AsyncIterator[Endpoint]:
-    async with serving(Source()) as endpoint:
-        yield endpoint
 
 
 async def test_it_answers_as_a_container_agent() -> None:

@@ -19,10 +19,10 @@ from aiocreds import (
     chain,
     from_temporary_credentials,
 )
+from tests.helpers.failures import failure_of
 from tests.helpers.loopback_aws import Loopback, sts_error
 from tests.helpers.scripted import START, Source, issue, settle
 from tests.helpers.secret_leaks import secret
-from tests.unit._aws.test_sts import failure_of
 
 if TYPE_CHECKING:
     import time_machine

@@ -42,10 +42,10 @@ from aiocreds import (
 )
 from aiocreds.sources.cognito import credentials as source
 from tests.helpers.cancelling import cancelled_at
+from tests.helpers.failures import failure
 from tests.helpers.loopback_aws import Answer, Hang, Loopback, Reset, Script, json_answer, json_error
 from tests.helpers.scripted import until
 from tests.helpers.secret_leaks import MARK, assert_quiet, secret
-from tests.unit._base.test_json_credentials import failure
 
 if TYPE_CHECKING:
     from pathlib import Path

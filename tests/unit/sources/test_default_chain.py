@@ -25,6 +25,7 @@ from aiocreds import (
     default_chain,
     explain,
 )
+from tests.helpers.failures import failure, failure_of
 from tests.helpers.loopback_aws import (
     CONTAINER_PATH,
     ROLE,
@@ -36,12 +37,10 @@ from tests.helpers.loopback_aws import (
     Reset,
     sts_error,
 )
+from tests.helpers.loopback_routes import detour
 from tests.helpers.scripted import issue, warned
 from tests.helpers.secret_leaks import secret
 from tests.helpers.sign_in_services import ACCOUNT, PERMISSION_SET, START_URL
-from tests.unit._aws.test_sts import failure_of
-from tests.unit._base.test_json_credentials import failure
-from tests.unit.sources.test_container import detour
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -11,30 +11,20 @@ import botocore.credentials
 import pytest
 import time_machine
 from cryptography.exceptions import InvalidSignature
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa, utils
-from cryptography.hazmat.primitives.serialization import Encoding, PrivateFormat
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec, utils
+from cryptography.hazmat.primitives.serialization import PrivateFormat
 
 from aiocreds._base.redaction import SecretStr
 from aiocreds._core.refresh import Clock
 from aiocreds.sources.login.dpop import dpop_proof, private_key
+from tests.helpers.dpop_keys import OTHER_KEYS, der_of, other_keys, pem_of
 from tests.helpers.scripted import START
-from tests.helpers.secret_leaks import MARK, secret
+from tests.helpers.secret_leaks import MARK
 from tests.helpers.sign_in_services import thumbprint
 
 URL = "https://eu-central-1.signin.aws.amazon.com/v1/token"
-P256 = bytes.fromhex("2a8648ce3d030107")  # its object identifier
 BOTOCORE: Any = cast("Any", botocore.credentials)
-
-
-def pem_of(key: Any, form: PrivateFormat = PrivateFormat.TraditionalOpenSSL, password: bytes | None = None) -> str:
-    hidden = serialization.BestAvailableEncryption(password) if password else serialization.NoEncryption()
-    text: bytes = key.private_bytes(Encoding.PEM, form, hidden)
-    return text.decode()
-
-
-def der_of(key: ec.EllipticCurvePrivateKey) -> bytes:
-    return key.private_bytes(Encoding.DER, PrivateFormat.TraditionalOpenSSL, serialization.NoEncryption())
 
 
 def octets(text: str) -> bytes:
@@ -167,33 +157,8 @@ def test_a_key(key: ec.EllipticCurvePrivateKey, form: PrivateFormat, ends: str) 
     assert private_key(SecretStr(pem)).private_numbers() == key.private_numbers()
 
 
-def other_keys() -> dict[str, str]:
-    good = ec.derive_private_key(1, ec.SECP256R1())
-    unknown = der_of(good).replace(P256, bytes([*P256[:-1], 0x77]))
-    assert unknown != der_of(good)
-    lines = base64.encodebytes(unknown).decode()
-    return {
-        "none": secret("key"),
-        "blank": " ",
-        "cut short": pem_of(good)[:100],
-        "not unicode": "\ud800",
-        "public": good.public_key()
-        .public_bytes(Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
-        .decode(),
-        "password": pem_of(good, PrivateFormat.PKCS8, b"x"),
-        "RSA": pem_of(rsa.generate_private_key(65537, 2048)),
-        "Ed25519": pem_of(ed25519.Ed25519PrivateKey.generate(), PrivateFormat.PKCS8),
-        "P-384": pem_of(ec.derive_private_key(1, ec.SECP384R1())),
-        "secp256k1": pem_of(ec.derive_private_key(1, ec.SECP256K1())),
-        "unknown curve": f"-----BEGIN EC PRIVATE KEY-----\n{lines}-----END EC PRIVATE KEY-----\n",
-    }
-
-
-OTHER_KEYS = other_keys()
-
-
 @pytest.mark.parametrize("what", OTHER_KEYS)
 def test_no_p_256_key(what: str) -> None:
     with pytest.raises(ValueError, match="no P-256 key") as caught:
-        private_key(SecretStr(OTHER_KEYS[what]))
+        private_key(SecretStr(other_keys()[what]))
     assert MARK not in repr(caught.value)

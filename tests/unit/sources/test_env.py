@@ -21,8 +21,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from aiocreds import CredentialsNotFound, InvalidConfiguration, from_env
+from tests.helpers.failures import failure
 from tests.helpers.secret_leaks import secret
-from tests.unit._base.test_json_credentials import failure
 
 if TYPE_CHECKING:
     from collections.abc import Generator

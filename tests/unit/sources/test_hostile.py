@@ -29,6 +29,7 @@ from aiocreds import (
 )
 from aiocreds._base import threads
 from aiocreds.errors import afresh
+from tests.helpers.command import PATIENCE
 from tests.helpers.loopback_aws import Answer, Loopback
 from tests.helpers.secret_leaks import MARK, is_ours, secret
 
@@ -68,7 +69,7 @@ async def test_a_thread_that_cannot_start_is_one_failure_and_no_more(
         patched.setattr(threading.Thread, "start", no_thread)
         with pytest.raises(SourceUnavailable):
             await provider()
-    async with asyncio.timeout(2):
+    async with asyncio.timeout(PATIENCE):
         with pytest.raises(CredentialsError, match="holds no credentials"):
             await provider()
 
@@ -208,7 +209,7 @@ async def test_leaving_under_repeated_cancellation_takes_the_refresh_along() -> 
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
-    await asyncio.wait_for(ended.wait(), 1)
+    await asyncio.wait_for(ended.wait(), PATIENCE)
 
 
 async def test_an_expiration_beyond_the_calendar_is_no_trouble() -> None:

@@ -18,15 +18,15 @@ from typing import TYPE_CHECKING
 import pytest
 
 from aiocreds import InvalidConfiguration, SourceUnavailable, from_process
-from tests.unit._base.test_json_credentials import failure
-from tests.unit.sources.test_process import KEY, Machine, machine, profile
+from tests.helpers.credential_programs import KEY, Programs
+from tests.helpers.failures import failure
+from tests.helpers.shared_files import write_config
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from aiocreds import Context, Provider
 
-__all__ = ["machine"]  # a fixture
 pytestmark = pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="programs and /proc of Linux")
 
 # What stands behind the program, and the words that it gets.
@@ -86,7 +86,7 @@ ONLY_A_SHELL_KNOWS = ["ve*", "ven?", "{vend,}", "!vend", "~nobody/vend", "#vend"
 
 
 @pytest.fixture
-def record(machine: Machine, context: Context, monkeypatch: pytest.MonkeyPatch) -> Path:
+def record(machine: Programs, context: Context, monkeypatch: pytest.MonkeyPatch) -> Path:
     """What the program ``vend`` was called with; it prints credentials as well."""
     assert context.home is not None
     monkeypatch.chdir(context.home)  # where a canary would appear
@@ -101,7 +101,7 @@ def by_argument(command: str, context: Context) -> Provider:
 
 def by_profile(command: str, context: Context) -> Provider:
     assert context.home is not None
-    profile(Path(context.home), f"[default]\ncredential_process = {command}\n")
+    write_config(Path(context.home), f"[default]\ncredential_process = {command}\n")
     return from_process(context=context)
 
 
@@ -110,14 +110,14 @@ def both_ways(command: str) -> list[Callable[[str, Context], Provider]]:
     return [by_argument] if any(sign in f" {command}" for sign in ("\n", " ;", " #")) else [by_argument, by_profile]
 
 
-def nothing_was_done(machine: Machine) -> bool:
+def nothing_was_done(machine: Programs) -> bool:
     return not Path("canary").exists() and not list(machine.folder.glob("canary*"))
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("arguments", "by"), [(words, by) for words in ARGUMENTS for by in both_ways(words)])
 async def test_the_program_gets_the_words_as_they_stand(
-    machine: Machine, context: Context, record: Path, arguments: str, by: Callable[[str, Context], Provider]
+    machine: Programs, context: Context, record: Path, arguments: str, by: Callable[[str, Context], Provider]
 ) -> None:
     credentials = await by(f"{machine.folder}/vend {arguments}", context)()
     assert credentials.access_key_id == KEY
@@ -128,7 +128,7 @@ async def test_the_program_gets_the_words_as_they_stand(
 @pytest.mark.slow
 @pytest.mark.parametrize(("command", "by"), [(words, by) for words in LOOKS_LIKE_ONE for by in both_ways(words)])
 async def test_no_shell_looks_for_the_program(
-    machine: Machine,
+    machine: Programs,
     context: Context,
     environ: dict[str, str],
     record: Path,
@@ -143,7 +143,7 @@ async def test_no_shell_looks_for_the_program(
 
 @pytest.mark.parametrize("command", ONLY_A_SHELL_KNOWS)
 async def test_nothing_in_its_name_stands_for_something_else(
-    machine: Machine, context: Context, environ: dict[str, str], record: Path, command: str
+    machine: Programs, context: Context, environ: dict[str, str], record: Path, command: str
 ) -> None:
     environ["PATH"] = f"{machine.folder}:{environ['PATH']}"
     await failure(by_argument(command, context), InvalidConfiguration, "is not there")
@@ -163,7 +163,7 @@ async def test_nothing_in_its_name_stands_for_something_else(
 )
 @pytest.mark.parametrize("by", [by_argument, by_profile])
 async def test_what_does_not_end_is_not_run(
-    machine: Machine,
+    machine: Programs,
     context: Context,
     environ: dict[str, str],
     record: Path,
@@ -180,7 +180,7 @@ async def test_what_does_not_end_is_not_run(
 @pytest.mark.parametrize(
     "command", ["cat {file} | tee canary", "cat {file} && touch canary", "cat {file} > canary"]
 )
-async def test_a_pipeline_is_told_how_to_become_one(machine: Machine, context: Context, command: str) -> None:
+async def test_a_pipeline_is_told_how_to_become_one(machine: Programs, context: Context, command: str) -> None:
     file = machine.prints().partition(" ")[2]
     provider = by_argument(command.format(file=file), context)
     await failure(provider, SourceUnavailable, "cat ended with exit status 1", "and none is used: write sh -c '…'")
@@ -190,7 +190,7 @@ async def test_a_pipeline_is_told_how_to_become_one(machine: Machine, context: C
 
 
 async def test_a_program_in_the_folder_is_none_on_the_path(
-    machine: Machine, context: Context, record: Path, monkeypatch: pytest.MonkeyPatch
+    machine: Programs, context: Context, record: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As for a shell: what lies where the program happens to run is not run by its bare name."""
     monkeypatch.chdir(machine.folder)

@@ -38,6 +38,7 @@ from aiocreds import (
     from_instance_metadata,
 )
 from tests.helpers.cancelling import cancelled_at
+from tests.helpers.failures import failure
 from tests.helpers.loopback_aws import (
     ROLE,
     ROLES_PATH,
@@ -49,10 +50,9 @@ from tests.helpers.loopback_aws import (
     Script,
     json_answer,
 )
+from tests.helpers.loopback_routes import detour
 from tests.helpers.scripted import until
 from tests.helpers.secret_leaks import secret
-from tests.unit._base.test_json_credentials import failure
-from tests.unit.sources.test_container import detour
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -399,18 +399,18 @@ async def test_nothing_is_there(aws: Loopback, context: Context) -> None:
 async def test_connections_are_not_answered(context: Context) -> None:
     started = time.monotonic()
     with nobody_accepts() as url:
-        provider = from_instance_metadata(endpoint=url, timeout=0.2, context=context)
+        provider = from_instance_metadata(endpoint=url, timeout=1, context=context)
         await failure(provider, CredentialsNotFound, f"no metadata service answers at {url}")
-    assert time.monotonic() - started < 0.6  # one quick attempt
+    assert time.monotonic() - started < 3  # one quick attempt
 
 
 @pytest.mark.slow
 async def test_nothing_is_ever_answered(aws: Loopback, context: Context) -> None:
     aws.down(by=Hang())
     started = time.monotonic()
-    provider = from_instance_metadata(timeout=timedelta(seconds=0.2), context=context)
+    provider = from_instance_metadata(timeout=timedelta(seconds=1), context=context)
     await failure(provider, CredentialsNotFound, aws.url)
-    assert time.monotonic() - started < 0.8
+    assert time.monotonic() - started < 4
     assert paths(aws) == [TOKEN_PATH, ROLES_PATH]  # a quick attempt each
 
 
@@ -437,11 +437,11 @@ async def test_refused_after_it_answered_before(context: Context, environ: dict[
 @pytest.mark.slow
 async def test_time_outs_are_bounded(aws: Loopback, context: Context) -> None:
     await from_instance_metadata(context=context)()
-    aws.down(TOKEN_PATH, by=Answer(body=aws.imds_token, drip=0.05))
+    aws.down(TOKEN_PATH, by=Answer(body=aws.imds_token, drip=0.15))
     aws.down(ROLES_PATH, by=Hang())
     started = time.monotonic()
-    await failure(from_instance_metadata(timeout=0.1, context=context), SourceUnavailable, "timed out")
-    assert time.monotonic() - started < 1.5  # three attempts of 0.1 s for the token and the probe
+    await failure(from_instance_metadata(timeout=0.3, context=context), SourceUnavailable, "timed out")
+    assert time.monotonic() - started < 4.5  # three attempts of 0.3 s for the token and the probe
 
 
 # How often it is asked.

@@ -48,12 +48,12 @@ from aiocreds import (
     from_login,
 )
 from tests.helpers.cancelling import cancel_at
+from tests.helpers.dpop_keys import OTHER_KEYS, other_keys
+from tests.helpers.failures import failure
 from tests.helpers.loopback_aws import Answer, Hang, Loopback, Reset, Script, json_answer, json_error
 from tests.helpers.scripted import START, pass_on, renewing, until
 from tests.helpers.secret_leaks import MARK, secret
 from tests.helpers.sign_in_services import ACCOUNT, LOGIN_SESSION, SIGN_IN
-from tests.unit._base.test_json_credentials import failure
-from tests.unit.sources.test_dpop import OTHER_KEYS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -268,7 +268,7 @@ async def test_incomplete_keys_are_renewed(sign_in: SignIn, context: Context, fi
 
 @pytest.mark.parametrize("what", OTHER_KEYS)
 async def test_a_key_that_is_none(sign_in: SignIn, context: Context, what: str) -> None:
-    path = sign_in(dpopKey=f"{secret('key')}\n{OTHER_KEYS[what]}")
+    path = sign_in(dpopKey=f"{secret('key')}\n{other_keys()[what]}")
     words = str(path), "ended at 20", "its dpopKey is no P-256 key", f"run {COMMAND}"
     error = await failure(from_login("me", context=context), LoginRequired, *words)
     assert "PRIVATE" not in str(error)

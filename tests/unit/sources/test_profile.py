@@ -25,11 +25,11 @@ from aiocreds import (
     default_chain,
     from_ini,
 )
+from tests.helpers.failures import failure_of
 from tests.helpers.loopback_aws import CONTAINER_PATH, ROLE, ROLES_PATH, Loopback, Reset, sts_error
 from tests.helpers.scripted import settle
 from tests.helpers.secret_leaks import MARK, secret
 from tests.helpers.sign_in_services import ACCOUNT, LOGIN_SESSION, OIDC, PERMISSION_SET, PORTAL, SIGN_IN, START_URL
-from tests.unit._aws.test_sts import failure_of
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -25,7 +25,6 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
-import logging
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -45,27 +44,23 @@ from aiocreds import (
     from_ini,
     from_sso,
 )
+from tests.helpers.failures import failure
 from tests.helpers.loopback_aws import Answer, Hang, Loopback, Reset, Script, json_answer, json_error
-from tests.helpers.scripted import START, Source, issue
+from tests.helpers.scripted import START, Source, issue, warnings
 from tests.helpers.secret_leaks import MARK, secret
+from tests.helpers.shared_files import APP, COMMAND, LEGACY, ROLE, SESSION, cached, rewrite, write_config
 from tests.helpers.sign_in_services import ACCOUNT, OIDC, PERMISSION_SET, PORTAL, START_URL
-from tests.unit._base.test_json_credentials import failure
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-SESSION = f"[sso-session corp]\nsso_region = eu-central-1\nsso_start_url = {START_URL}\n"
-ROLE = f"sso_account_id = {ACCOUNT}\nsso_role_name = {PERMISSION_SET}\n"
-APP = f"[profile app]\nsso_session = corp\n{ROLE}{SESSION}"
-LEGACY = f"[profile old]\nsso_start_url = {START_URL}\nsso_region = eu-central-1\n{ROLE}"
 ARGUMENTS: dict[str, Any] = {
     "sso_start_url": START_URL,
     "sso_region": "eu-central-1",
     "sso_account_id": ACCOUNT,
     "sso_role_name": PERMISSION_SET,
 }
-COMMAND = "aws sso login --sso-session corp"
 HOUR = timedelta(hours=1)
 
 
@@ -93,28 +88,8 @@ def config(home: Path) -> Path:
     return write_config(home, APP + LEGACY)
 
 
-def write_config(home: Path, text: str) -> Path:
-    file = home / ".aws" / "config"
-    file.write_text(text)
-    return file
-
-
 def host(aws: Loopback) -> str:
     return aws.url.removeprefix("http://")
-
-
-def cached(file: Path) -> dict[str, Any]:
-    token: dict[str, Any] = json.loads(file.read_text())
-    return token
-
-
-def rewrite(file: Path, **fields: Any) -> None:
-    token = {name: value for name, value in (cached(file) | fields).items() if value is not ...}
-    file.write_text(json.dumps(token))
-
-
-def warnings(caplog: pytest.LogCaptureFixture) -> list[str]:
-    return [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
 
 
 class Elsewhere:

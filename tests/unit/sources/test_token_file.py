@@ -17,17 +17,17 @@ from __future__ import annotations
 import asyncio
 import os
 import time
-from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import pytest
 
 from aiocreds.errors import CredentialsError, InvalidConfiguration, SourceUnavailable
 from aiocreds.sources._token_file import LONGEST_TOKEN, read_token_file
+from tests.helpers.command import PATIENCE
 from tests.helpers.secret_leaks import MARK, secret
+from tests.helpers.shared_files import unreadable
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
     from pathlib import Path
 
 
@@ -39,20 +39,6 @@ def _pauses(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def file(tmp_path: Path) -> Path:
     return tmp_path / "token"
-
-
-@contextmanager
-def unreadable(file: Path) -> Generator[None]:
-    """Nobody may read a file meanwhile, nor may we."""
-    file.chmod(0)
-    root = not os.geteuid()
-    if root:  # whom file modes do not stop
-        os.seteuid(65534)
-    try:
-        yield
-    finally:
-        if root:
-            os.seteuid(0)
 
 
 async def test_stripped_and_read_anew(file: Path) -> None:
@@ -133,7 +119,7 @@ async def test_cancelled_in_the_middle(file: Path) -> None:
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes with names on Windows")
 async def test_a_pipe_is_refused_at_once(file: Path) -> None:
     os.mkfifo(file)
-    async with asyncio.timeout(2):
+    async with asyncio.timeout(PATIENCE):
         with pytest.raises(
             InvalidConfiguration, match=r"token \(from here\) cannot be read \(not a regular file\)"
         ):

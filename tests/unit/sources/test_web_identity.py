@@ -44,13 +44,13 @@ from aiocreds import (
     from_token_file,
     from_web_token,
 )
+from tests.helpers.assumed_role import answer
 from tests.helpers.cancelling import cancelled_at
+from tests.helpers.failures import failure
 from tests.helpers.loopback_aws import Answer, Hang, Loopback, Reset, Script, sts_error
 from tests.helpers.scripted import issue, until
 from tests.helpers.secret_leaks import MARK, secret
-from tests.unit._aws.test_sts import answer
-from tests.unit._base.test_json_credentials import failure
-from tests.unit.sources.test_token_file import unreadable
+from tests.helpers.shared_files import unreadable
 
 if TYPE_CHECKING:
     from pathlib import Path

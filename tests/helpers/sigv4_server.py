@@ -1,40 +1,32 @@
-"""A service that judges what arrives, with botocore's signers; that it does; and what both clients are put through.
-
-In tests/integration, test_sigv4_aiohttp.py and test_sigv4_httpx.py put a client before it.
-"""
+"""A service that checks signed requests with botocore's signers, and what clients send to it and get from it."""
 
 from __future__ import annotations
 
 import asyncio
-import json
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 from typing import TYPE_CHECKING, Self
 from urllib.parse import parse_qsl, quote, unquote_to_bytes
 
-import aiohttp
-import pytest
 from aiohttp import web
 from botocore.auth import S3SigV4Auth, SigV4Auth
 from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials as BotocoreCredentials
 from hypothesis import strategies as st
-from yarl import URL
 
 from aiocreds._aws.sigv4 import UNSIGNED_HEADERS
-from aiocreds.integrations.sigv4 import says_expired
-from tests.helpers.scripted import issue
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from aiocreds import Credentials
 
 REGION = "eu-central-1"
 S3_FAMILY = {"s3", "s3-outposts", "s3-object-lambda", "s3express"}
 TAKES_UNSIGNED = {*S3_FAMILY, "vpc-lattice-svcs"}
 SERVICES = ["es", "execute-api", "bedrock", "sts", "aoss", "glacier", "vpc-lattice-svcs", *sorted(S3_FAMILY)]
-
 Refusal = Callable[[str], web.Response]
 
 
@@ -72,7 +64,7 @@ def xml(code: str, status: int = 400) -> web.Response:
 
 
 def long_xml(code: str) -> web.Response:
-    """More than a client has read when it has read enough."""
+    """Answer with more than a client has read when it has read enough."""
     body = f"<Error><Code>{code}</Code><Message>{'no ' * 400_000}</Message></Error>"
     return web.Response(status=403, body=body.encode(), content_type="application/xml")
 
@@ -144,7 +136,7 @@ class Judge:
 
     @property
     def wrong(self) -> list[str]:
-        """All that was wrong."""
+        """All that was wrong, with any request."""
         return [wrong for arrived in self.arrived for wrong in arrived.wrong]
 
     @property
@@ -164,7 +156,7 @@ class Judge:
         return web.Response(status=403 if arrived.wrong else 200, text="; ".join(arrived.wrong) or "fine")
 
     def judge(self, arrived: Arrived) -> list[str]:
-        """What is wrong with a request."""
+        """Return what is wrong with a request."""
         if arrived.signed_by not in self.known:
             return [f"nobody knows {arrived.signed_by!r}"]
         credentials = self.known[arrived.signed_by]
@@ -188,7 +180,7 @@ class Judge:
 
 
 def body_faults(arrived: Arrived, service: str) -> list[str]:
-    """What is wrong with what a request says of its body."""
+    """Return what is wrong with what a request says of its body."""
     stated = arrived.header("X-Amz-Content-SHA256")
     if stated == "UNSIGNED-PAYLOAD":
         return [] if service in TAKES_UNSIGNED else ["UNSIGNED-PAYLOAD"]
@@ -200,7 +192,7 @@ def body_faults(arrived: Arrived, service: str) -> list[str]:
 
 
 def signature_of(arrived: Arrived, credentials: Credentials, timestamp: str, region: str, service: str) -> str:
-    """The signature that botocore gives to what arrived, once a server has decoded and spelled it out."""
+    """Return botocore's signature of what arrived, once a server has decoded and spelled it out."""
     path, _, query_string = arrived.raw_path.partition("?")
     if "+" in query_string or ("+" in path and service in S3_FAMILY):
         return "none, for nobody knows what a + means"
@@ -221,19 +213,6 @@ def signature_of(arrived: Arrived, credentials: Credentials, timestamp: str, reg
 def quote_all(text: str) -> str:
     return quote(text, safe="-_.~", errors="surrogateescape")
 
-
-@pytest.fixture
-def credentials() -> Credentials:
-    return issue()
-
-
-@pytest.fixture
-async def judge(credentials: Credentials) -> AsyncIterator[Judge]:
-    async with Judge(credentials) as judge:
-        yield judge
-
-
-# What requests are made of
 
 PATHS = [
     "",
@@ -285,7 +264,7 @@ METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
 
 
 async def crowd(call: Callable[[int], Awaitable[int]], judge: Judge, keys: Sequence[Credentials]) -> set[int]:
-    """The statuses that fifty tasks see, which keep calling while all but the last keys expire, one by one."""
+    """Return the statuses that fifty tasks get, which call while all but the last keys expire, one by one."""
     done = [0] * 50
     statuses: set[int] = set()
     over = False
@@ -306,88 +285,3 @@ async def crowd(call: Callable[[int], Awaitable[int]], judge: Judge, keys: Seque
                 judge.expired.add(old.access_key_id)
         over = True
     return statuses
-
-
-# That it judges
-
-
-def by_botocore(url: str, service: str, credentials: Credentials, method: str, body: bytes) -> Mapping[str, str]:
-    request = AWSRequest(method, url, {"X-Mine": "a  b"}, body)
-    signer = S3SigV4Auth if service == "s3" else SigV4Auth
-    keys = BotocoreCredentials(credentials.access_key_id, credentials.secret_access_key, credentials.session_token)
-    signer(keys, service, REGION).add_auth(request)
-    return dict(request.headers.items())
-
-
-async def sent(judge: Judge, headers: Mapping[str, str], path: str, body: bytes) -> Arrived:
-    skipped = ["Content-Type", "Content-Length"]
-    async with (
-        aiohttp.ClientSession() as session,
-        session.put(
-            URL(judge.url + path, encoded=True), headers=headers, data=body, skip_auto_headers=skipped
-        ) as answer,
-    ):
-        assert (answer.status == 403) is bool(judge.arrived[-1].wrong)
-    return judge.arrived[-1]
-
-
-@pytest.mark.parametrize("service", ["es", "s3"])
-async def test_what_botocore_signs_is_right(service: str, judge: Judge, credentials: Credentials) -> None:
-    path = "/a%20b/c?x=1%2F2&y="
-    headers = by_botocore(judge.url + path, service, credentials, "PUT", b"body")
-    arrived = await sent(judge, headers, path, b"body")
-    # botocore does not sign the length, which aiohttp adds.
-    assert arrived.wrong == ["unsigned: {'content-length'}"]
-
-
-@pytest.mark.parametrize(
-    ("path", "body", "change", "said"),
-    [
-        ("/a%20b/d?x=1%2F2&y=", b"body", {}, "SignatureDoesNotMatch"),
-        ("/a%20b/c?x=1%2F3&y=", b"body", {}, "SignatureDoesNotMatch"),
-        ("/a%20b/c?x=1%2F2&y=", b"Body", {}, "XAmzContentSHA256Mismatch"),
-        ("/a%20b/c?x=1%2F2&y=", b"body", {"X-Mine": "a  c"}, "SignatureDoesNotMatch"),
-        ("/a%20b/c?x=1%2F2&y=", b"body", {"X-Yours": "?"}, "unsigned: {'x-yours'"),
-        ("/a%20b/c?x=1%2F2&y=", b"body", {"X-Amz-Security-Token": "another"}, "the token"),
-        ("/a%20b/c?x=1%2F2&y=", b"body", {"X-Amz-Date": "20200101T000000Z"}, "signed at"),
-    ],
-)
-async def test_what_is_changed_behind_the_signature_is_wrong(
-    path: str, body: bytes, change: dict[str, str], said: str, judge: Judge, credentials: Credentials
-) -> None:
-    headers = by_botocore(judge.url + "/a%20b/c?x=1%2F2&y=", "s3", credentials, "PUT", b"body")
-    arrived = await sent(judge, {**headers, **change}, path, body)
-    assert any(said in wrong.replace("'content-length', ", "") for wrong in arrived.wrong), arrived.wrong
-
-
-# What says "expired"
-
-
-@pytest.mark.parametrize("refusal", REFUSALS)
-@pytest.mark.parametrize("code", EXPIRED)
-def test_expired_answers_are_known(refusal: Refusal, code: str) -> None:
-    answer = refusal(code)
-    assert isinstance(answer.body, bytes | None)
-    assert says_expired(answer.status, answer.headers, answer.body or b"")
-
-
-@pytest.mark.parametrize("refusal", REFUSALS)
-@pytest.mark.parametrize("code", ["AccessDenied", "SignatureDoesNotMatch", "InvalidTokenId", "Expired"])
-def test_other_refusals_are_left_alone(refusal: Refusal, code: str) -> None:
-    answer = refusal(code)
-    assert isinstance(answer.body, bytes | None)
-    assert not says_expired(answer.status, answer.headers, answer.body or b"")
-
-
-@pytest.mark.parametrize(
-    "body",
-    [b"", b"no", b"[]", b'{"code": 7}', b"<Error>", b"\xff\xfe", b'{"message": "ExpiredToken"}', b"[" * 9000],
-)
-def test_what_is_no_refusal_of_aws_is_left_alone(body: bytes) -> None:
-    assert not says_expired(403, {}, body)
-
-
-def test_a_message_that_quotes_another_code_does_not_count() -> None:
-    body = b"<Error><Code>AccessDenied</Code><Message>&lt;Code>ExpiredToken&lt;/Code></Message></Error>"
-    assert not says_expired(403, {}, body)
-    assert not says_expired(400, {}, json.dumps({"__type": "Other", "message": "ExpiredToken"}).encode())
