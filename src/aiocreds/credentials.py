@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 from functools import partial
-from typing import Any, NoReturn, TypeVar, dataclass_transform
+from typing import Any, ClassVar, NoReturn, TypeVar, dataclass_transform
 
 T = TypeVar("T")
 
@@ -17,6 +17,21 @@ def _frozen(cls: type[T]) -> type[T]:
     keys in environment variables needs.
     """
     return cls
+
+
+class _Fields:
+    """The fields of a class for ``dataclasses.replace`` and its like, made when one of them asks."""
+
+    def __get__(self, _: object, cls: type) -> Any:
+        from dataclasses import field, make_dataclass
+        from inspect import signature
+
+        fields = [
+            (it.name, it.annotation, field() if it.default is it.empty else field(default=it.default))
+            for it in signature(cls).parameters.values()
+        ]
+        made: Any = make_dataclass(cls.__name__, fields)
+        return made.__dataclass_fields__
 
 
 @_frozen
@@ -65,6 +80,8 @@ class Credentials:
         "identity_id",
         "may_outlive_expiry",
     )
+
+    __dataclass_fields__: ClassVar[Any] = _Fields()
 
     def __init__(
         self,

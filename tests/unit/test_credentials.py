@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 import inspect
 import pickle
 from datetime import UTC, datetime, timedelta, timezone
@@ -96,7 +97,10 @@ def test_it_can_be_copied_compared_and_sent() -> None:
     credentials = Credentials(KEY, secret(), expiration=datetime(2030, 1, 1, tzinfo=UTC), may_outlive_expiry=True)
     assert copy.copy(credentials) == credentials
     assert pickle.loads(pickle.dumps(credentials)) == credentials
-    changed = credentials.__replace__(account_id="123456789012")  # as copy.replace does from Python 3.13 on
+    changed = dataclasses.replace(credentials, account_id="123456789012")
+    assert changed == credentials.__replace__(account_id="123456789012")  # as copy.replace does from Python 3.13 on
+    assert dataclasses.asdict(changed)["account_id"] == "123456789012"
+    assert [field.name for field in dataclasses.fields(credentials)] == list(Credentials.__match_args__)
     assert changed != credentials
     assert changed.may_outlive_expiry
 

@@ -88,7 +88,7 @@ def _parts(value: object) -> Iterable[tuple[str, object]]:
         return [(str(key), inner) for key, inner in cast("Mapping[object, object]", value).items()]
     if isinstance(value, list | tuple | set | frozenset):
         return [("", inner) for inner in cast("Iterable[object]", value)]
-    fields: Any = getattr(value, "__dataclass_fields__", None) or getattr(value, "__match_args__", ())
+    fields: Mapping[str, object] = getattr(value, "__dataclass_fields__", {})
     return [] if isinstance(value, type) else [(field, getattr(value, field)) for field in fields]
 
 
