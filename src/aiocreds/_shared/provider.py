@@ -210,7 +210,8 @@ class Shared(Provider):
         held = state.credentials
         if held is None:
             return True
-        return key != held.access_key_id and (state.rejected or entry.expires_at > state.expires_at)
+        # Services tell whole seconds: two that were issued at once end at once.
+        return key != held.access_key_id and (state.rejected or entry.expires_at >= state.expires_at)
 
 
 class _Trip:
