@@ -56,6 +56,7 @@ T = TypeVar("T")
 logger = logging.getLogger("aiocreds.shared")
 
 COLLECTION = "aiocreds"
+BOUND, BOUND_OF_FOLDER = 0.25, 2.0  # seconds that a caller waits for the store
 LEASE = 10.0  # seconds; prolonged while its owner is at work
 BEAT = LEASE / 4
 BUDGET = 30.0  # seconds that a source may take: three attempts of 10 s
@@ -73,7 +74,7 @@ def shared(
     key: str | None = None,
     secret_keys: Sequence[bytes | str] | None = None,
     lease: Lease | None = None,
-    timeout: float | timedelta = 0.25,
+    timeout: float | timedelta | None = None,
 ) -> Provider:
     """A provider whose credentials are fetched once for many processes.
 
@@ -102,7 +103,8 @@ def shared(
             encrypts, all of them decrypt. Needed for any store but a folder.
         lease: keeps processes apart that would fetch at the same time: :class:`RedisLease`, :class:`DynamoDBLease`
             or one of your own. A folder has its own. Without any, several processes may fetch.
-        timeout: seconds that a caller waits for the store at most.
+        timeout: seconds that a caller waits for the store at most; by default 0.25, and 2 for a folder: a machine
+            that is busy is slow, and its disk is not down.
 
     Raises:
         TypeError: no key can be derived for this provider, and none is given; or an argument is of no such kind.
@@ -122,6 +124,8 @@ def shared(
         raise ValueError("secret_keys are needed: nothing readable is put into a store that others may reach")
     if lease is None and isinstance(store, Folder):
         lease = FolderLease(store)
+    if timeout is None:
+        timeout = BOUND_OF_FOLDER if isinstance(store, Folder) else BOUND
     return Shared(source, store, lease, sealer, key, time_limit(timeout, "timeout"))
 
 
@@ -228,6 +232,8 @@ class _Trip:
 
     async def _ask(self, guard: Guard, question: Callable[[], Coroutine[object, object, T]]) -> T:
         """Ask within what is left of the caller's time for the store."""
+        if not self._left:
+            raise Unanswered("has taken all the time there is for it")
         began = monotonic()
         try:
             return await guard.ask(question, self._left)
