@@ -18,7 +18,9 @@ from aiocreds import RedisLease, from_temporary_credentials, shared
 
 async def main() -> None:
     """Get the role's credentials, from the store if they are there."""
-    client = Redis.from_url(os.environ.get("VALKEY_URL", "redis://127.0.0.1:6379"), decode_responses=True)
+    client: Redis = Redis.from_url(  # pyright: ignore[reportUnknownMemberType] - redis-py has types in part
+        os.environ.get("VALKEY_URL", "redis://127.0.0.1:6379"), decode_responses=True
+    )
     role = from_temporary_credentials(role_arn=os.environ.get("ROLE", "arn:aws:iam::123456789012:role/app"))
     provider = shared(
         role,

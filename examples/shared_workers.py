@@ -79,9 +79,8 @@ def main() -> None:
             server.terminate()
             server.wait()
             sts.stop()
-    print(
-        f"{len(keys)} workers, {len(set(keys.values()))} AssumeRole call: key ****{', ****'.join(set(keys.values()))}"
-    )
+    different = sorted(set(keys.values()))
+    print(f"{len(keys)} workers, {len(different)} AssumeRole call: key ****{', ****'.join(different)}")
 
 
 if __name__ == "__main__":

@@ -303,7 +303,8 @@ async def test_disk_and_memory(tmp_path: Path) -> None:
     from key_value.aio.stores.disk import DiskStore
     from key_value.aio.stores.memory import MemoryStore
 
-    for store in (MemoryStore(), DiskStore(directory=tmp_path)):
+    stores: list[Any] = [MemoryStore(), DiskStore(directory=tmp_path)]
+    for store in stores:
         first, second = Source(), Source()
         credentials = await shared(first.provider(), store=store, key="a", secret_keys=[KEY], timeout=5)()
         await gone()
@@ -312,7 +313,7 @@ async def test_disk_and_memory(tmp_path: Path) -> None:
     raw = b"".join(path.read_bytes() for path in files(tmp_path))
     assert b"sealed" in raw
     assert MARK.encode() not in raw
-    await store.close()
+    await stores[1].close()
 
 
 def files(folder: Path) -> list[Path]:

@@ -81,6 +81,14 @@ def mode(path: Path) -> int:
     return stat.S_IMODE(path.stat().st_mode)
 
 
+def read(path: Path) -> bytes:
+    return path.read_bytes()
+
+
+def write(path: Path, content: bytes) -> None:
+    path.write_bytes(content)
+
+
 def expose(path: Path) -> None:
     path.chmod(0o755)
 
@@ -424,6 +432,37 @@ async def test_a_source_that_gives_the_rejected_ones_again_does_not_store_them(f
     other = Source()
     await of(other, folder)()
     assert other.calls == 1
+
+
+async def test_a_rejected_entry_that_is_put_back_is_not_taken(folder: Path) -> None:
+    one = of(Source(issue(2 * HOUR), issue(HOUR), issue(HOUR)), folder)
+    old = await one()
+    [file] = entries(folder)
+    replayed = read(file)
+    one.invalidate(old)
+    await one()
+    write(file, replayed)
+    assert await one.fetch() != old
+    assert one._provider.status.successes == 3
+
+
+@pytest.mark.parametrize("ahead", [60.0, -60.0])
+async def test_hosts_whose_clocks_disagree(folder: Path, ahead: float) -> None:
+    """One fetches, the other takes it, and then the other way round; nobody overwrites what is newer."""
+    contexts = [Context({}), Context({})]
+    contexts[1].clock.learn(ahead)
+    sources = [Source(issue(HOUR), issue(HOUR + 60)), Source(issue(HOUR + 30))]
+    one, two = (
+        shared(source.provider(context), store=folder, key="app")
+        for source, context in zip(sources, contexts, strict=True)
+    )
+    first = await one()
+    assert await two() == first
+    second = await two.fetch()
+    assert await one.fetch() == second
+    third = await one.fetch()
+    assert await two.fetch() == third
+    assert [source.calls for source in sources] == [2, 1]
 
 
 # Holders that die or stop.
