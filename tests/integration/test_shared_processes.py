@@ -47,6 +47,9 @@ from aiocreds._shared import provider as module
 
 module.LEASE = 0.4
 where, url = sys.argv[1:]
+if url:  # loaded before anything is measured
+    import redis.asyncio as redis
+    from key_value.aio.stores.redis import RedisStore
 KEY = bytes(range(32))
 
 async def fetch(who):
@@ -56,8 +59,6 @@ async def fetch(who):
 async def load(who, key, deadly=0):
     source = Provider(lambda: fetch(who), name="source")
     if url:
-        import redis.asyncio as redis
-        from key_value.aio.stores.redis import RedisStore
         client = redis.Redis.from_url(url, decode_responses=True)
         provider = shared(
             source, store=RedisStore(client=client), lease=RedisLease(client), key=key, secret_keys=[KEY], timeout=5
