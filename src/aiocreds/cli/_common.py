@@ -65,6 +65,16 @@ def add_profile(parser: ArgumentParser, *, several: bool = False) -> None:
     _add_process_timeout(parser)
 
 
+def add_shared(parser: ArgumentParser) -> None:
+    """Give a command its ``--shared``."""
+    parser.add_argument(
+        "--shared",
+        metavar="FOLDER",
+        help="share the credentials with other processes of this user through this folder, which is made for it:"
+        " one fetches, and asks for the MFA code, for all",
+    )
+
+
 def _add_process_timeout(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--process-timeout",
@@ -127,10 +137,26 @@ def asking_for(*profiles: str | None) -> Iterator[None]:
 
 
 def provider_of(
-    profile: str | None, *, process_timeout: float = USUAL_TIMEOUT, mfa_code: MfaCode | None = None
+    profile: str | None,
+    *,
+    process_timeout: float = USUAL_TIMEOUT,
+    mfa_code: MfaCode | None = None,
+    folder: str | None = None,
 ) -> Provider:
-    """Return the credentials a program would get; a person at the terminal is asked for MFA codes."""
-    return default_chain(profile, process_timeout=process_timeout, mfa_code=mfa_code or ask_for_code)
+    """Return the credentials a program would get; a person at the terminal is asked for MFA codes.
+
+    Args:
+        profile: by default the chain decides.
+        process_timeout: seconds that a credential_process may take.
+        mfa_code: asks for a code in another way.
+        folder: to share the credentials through.
+    """
+    chain = default_chain(profile, process_timeout=process_timeout, mfa_code=mfa_code or ask_for_code)
+    if folder is None:
+        return chain
+    from aiocreds._shared.provider import shared  # few do
+
+    return shared(chain, store=folder)
 
 
 async def fetch(provider: Provider) -> Credentials:

@@ -17,7 +17,16 @@ from aiocreds._core.context import DEFAULT
 from aiocreds._profiles import load
 from aiocreds._profiles.files import CONFIG_FILE, CREDENTIALS_FILE
 from aiocreds._token_cache import program_end
-from aiocreds.cli._common import ASKED_BEFORE, add_profile, asking_for, fetch, provider_of, region_of, variables
+from aiocreds.cli._common import (
+    ASKED_BEFORE,
+    add_profile,
+    add_shared,
+    asking_for,
+    fetch,
+    provider_of,
+    region_of,
+    variables,
+)
 from aiocreds.cli._terminal import ask_for_code, caught, complain, numbers_of, point_to_explain, run_to_end
 from aiocreds.errors import CredentialsError, InvalidConfiguration, with_notes
 from aiocreds.sources.container import FULL_URI, TOKEN
@@ -91,6 +100,7 @@ def configure(parser: ArgumentParser) -> None:
     parser.description = "Run a command with credentials in its environment."
     parser.epilog = EXAMPLE
     add_profile(parser)
+    add_shared(parser)
     parser.add_argument("--region", metavar="R", help="by default the profile's, else that of your environment")
     parser.add_argument(
         "--server",
@@ -136,7 +146,8 @@ def cleaned(environ: Mapping[str, str]) -> dict[str, str]:
 
 
 async def _environment(arguments: Namespace) -> dict[str, str]:
-    credentials = await fetch(provider_of(arguments.profile, process_timeout=arguments.process_timeout))
+    provider = provider_of(arguments.profile, process_timeout=arguments.process_timeout, folder=arguments.shared)
+    credentials = await fetch(provider)
     keys = {name: value for name, value in variables(credentials).items() if value}
     return {**cleaned(os.environ), **keys, **await _region(arguments)}
 
@@ -182,7 +193,9 @@ async def _beside(arguments: Namespace) -> int:
             )
         return await ask_for_code(serial_number)
 
-    provider = provider_of(arguments.profile, process_timeout=arguments.process_timeout, mfa_code=code)
+    provider = provider_of(
+        arguments.profile, process_timeout=arguments.process_timeout, mfa_code=code, folder=arguments.shared
+    )
     async with Endpoint({"/": provider}) as endpoint:
         await fetch(provider)
         environ = {

@@ -1,0 +1,85 @@
+"""What is asked of a store is bounded in time, and a store that fails is left alone for a while."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from time import monotonic
+from typing import TYPE_CHECKING, TypeVar
+
+from aiocreds._base.threads import belongings
+from aiocreds._core.refresh import spread
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine
+
+T = TypeVar("T")
+logger = logging.getLogger("aiocreds.shared")
+
+BACKOFF = 1.0, 60.0  # seconds that what fails is left alone: the first time, and at most
+
+
+class Unanswered(Exception):
+    """The store gave no answer, or is left alone since it gave none before. The text says why."""
+
+
+class Guard:
+    """Stands before a store, or before its leases.
+
+    Args:
+        what: it is, for the log.
+    """
+
+    def __init__(self, what: str) -> None:
+        self._what = what
+        self._failures = 0
+        self._again = 0.0
+        self._reason = ""
+
+    async def ask(self, question: Callable[[], Coroutine[object, object, T]], seconds: float) -> T:
+        """Return the answer to a question that has so many seconds.
+
+        What does not end in that time is cancelled and not waited for.
+
+        Raises:
+            Unanswered: there is none.
+        """
+        if monotonic() < self._again:
+            raise Unanswered(f"is left alone after it failed ({self._reason})")
+        loop = asyncio.get_running_loop()
+        task = loop.create_task(question(), name=f"aiocreds {self._what}")
+        try:
+            await asyncio.wait([task], timeout=max(seconds, 0.0))
+        finally:
+            if not task.done():
+                belongings(loop).add(task)
+                task.add_done_callback(_forget)
+                task.cancel()
+        if not task.done():
+            raise self._failed(f"no answer within {seconds:.3g} s")
+        if task.cancelled():
+            raise self._failed("was cancelled")
+        if (error := task.exception()) is not None:
+            raise self._failed(type(error).__name__)  # its own text may hold a password
+        if self._failures:
+            self._failures, self._again = 0, 0.0
+            logger.info("%s answers again", self._what)
+        return task.result()
+
+    def _failed(self, reason: str) -> Unanswered:
+        self._failures += 1
+        first, longest = BACKOFF
+        pause = min(first * 2.0 ** min(self._failures - 1, 16), longest)
+        pause = spread(pause / 2, pause)
+        self._again, self._reason = monotonic() + pause, reason
+        level = logging.WARNING if self._failures == 1 else logging.DEBUG
+        logger.log(
+            level, "%s failed (%s): going on without it; it is asked again in %.1f s", self._what, reason, pause
+        )
+        return Unanswered(f"did not answer ({reason})")
+
+
+def _forget(task: asyncio.Task[object]) -> None:
+    belongings(task.get_loop()).discard(task)
+    if not task.cancelled():
+        task.exception()  # it came too late

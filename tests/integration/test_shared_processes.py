@@ -1,0 +1,197 @@
+"""shared() between real processes: a fleet that starts at once, and a holder that is killed at each step."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+from contextlib import AsyncExitStack
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from aiocreds import ClientConfig, Context, from_temporary_credentials, shared
+from tests.helpers.scripted import Source
+from tests.helpers.valkey import Valkey, program
+from tests.integration.test_shared_sign_in import go, line_of, run, started
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from tests.helpers.loopback_aws import Loopback
+
+pytestmark = [
+    pytest.mark.skipif(sys.platform == "win32", reason="signals and locks of Unix"),
+    pytest.mark.shows_secrets("stdout", because="the programs print whose keys they got"),
+]
+ROLE = "arn:aws:iam::123456789012:role/app"
+MEMBER = f"""
+import asyncio, sys
+from aiocreds import from_env, from_temporary_credentials, shared
+
+async def main():
+    provider = shared(from_temporary_credentials(role_arn="{ROLE}", source=from_env()), store=sys.argv[1])
+    print("ready", flush=True)
+    while sys.stdin.readline():
+        print((await provider.fetch()).access_key_id, flush=True)
+
+asyncio.run(main())
+"""
+# A child that fetches is killed before the n-th thing that its loop does; then its parent fetches.
+KILLED = """
+import asyncio, json, os, signal, sys, time
+from datetime import UTC, datetime, timedelta
+from aiocreds import Context, Credentials, Provider, RedisLease, shared
+from aiocreds._shared import provider as module
+
+module.LEASE = 0.4
+where, url = sys.argv[1:]
+if url:  # loaded before anything is measured
+    import redis.asyncio as redis
+    from key_value.aio.stores.redis import RedisStore
+KEY = bytes(range(32))
+
+async def fetch(who):
+    await asyncio.sleep(0)
+    return Credentials(f"ASIA{who}", "x", "y", expiration=datetime.now(UTC) + timedelta(hours=1))
+
+async def load(who, key, deadly=0):
+    source = Provider(lambda: fetch(who), name="source")
+    if url:
+        client = redis.Redis.from_url(url, decode_responses=True)
+        provider = shared(
+            source, store=RedisStore(client=client), lease=RedisLease(client), key=key, secret_keys=[KEY], timeout=5
+        )
+    else:
+        provider = shared(source, store=where, key=key, timeout=5)
+    if deadly:
+        real, count = asyncio.events.Handle._run, 0
+        def counted(handle):
+            nonlocal count
+            count += 1
+            if count == deadly:
+                os.kill(os.getpid(), signal.SIGKILL)
+            real(handle)
+        asyncio.events.Handle._run = counted
+    credentials = await provider()
+    if url:
+        await client.aclose()
+    return credentials.access_key_id
+
+outcomes, longest = {"CHILD": 0, "PARENT": 0}, 0.0
+for deadly in range(1, 1000):
+    child = os.fork()
+    if not child:
+        asyncio.run(load("CHILD", f"key {deadly}", deadly))
+        os._exit(0)
+    status = os.waitpid(child, 0)[1]
+    began = time.monotonic()
+    outcomes[asyncio.run(load("PARENT", f"key {deadly}"))[4:]] += 1
+    longest = max(longest, time.monotonic() - began)
+    if status == 0:
+        break
+    assert status == signal.SIGKILL, status
+print(json.dumps([deadly, outcomes, longest]))
+"""
+
+
+@pytest.fixture
+def environ(aws: Loopback, home: Path) -> dict[str, str]:
+    return {
+        "HOME": str(home),
+        "PATH": os.defpath,
+        "PYTHONPATH": ":".join(sys.path),
+        **aws.environ,
+        "AWS_ACCESS_KEY_ID": "AKIATESTTEST00000001",
+        "AWS_SECRET_ACCESS_KEY": "x" * 40,
+        "AWS_REGION": "eu-central-1",
+    }
+
+
+@pytest.fixture
+def valkey(tmp_path: Path) -> Iterator[Valkey]:
+    with Valkey(tmp_path) as server:
+        yield server
+
+
+async def test_eight_processes_make_one_call(aws: Loopback, environ: dict[str, str], home: Path) -> None:
+    async with AsyncExitStack() as stack, asyncio.timeout(50):
+        entered = (stack.enter_async_context(started(environ, MEMBER, str(home / "store"))) for _ in range(8))
+        processes = await asyncio.gather(*entered)
+        assert [await line_of(process) for process in processes] == ["ready"] * 8
+        for count in (1, 2):  # the second time, that is a refresh
+            for process in processes:
+                go(process)
+            assert len({await line_of(process) for process in processes}) == 1
+            assert len(aws.assumed) == count
+
+
+async def killed(environ: dict[str, str], place: Path, url: str) -> tuple[int, dict[str, int], float]:
+    import json
+
+    async with asyncio.timeout(55):
+        deadly, outcomes, longest = json.loads(await run(environ, KILLED, str(place), url))
+    return deadly, outcomes, longest
+
+
+async def test_a_holder_killed_at_each_step(environ: dict[str, str], home: Path) -> None:
+    steps, outcomes, longest = await killed(environ, home / "store", "")
+    assert steps > 15
+    assert outcomes["CHILD"] > 0
+    assert outcomes["PARENT"] > 10
+    assert longest < 1.0
+
+
+@pytest.mark.skipif(program() is None, reason="no valkey-server is installed")
+async def test_a_holder_killed_at_each_step_with_valkey(
+    environ: dict[str, str], tmp_path: Path, valkey: Valkey
+) -> None:
+    pytest.importorskip("redis")
+    pytest.importorskip("key_value.aio")
+    steps, outcomes, longest = await killed(environ, tmp_path, valkey.url)
+    assert steps > 15
+    assert outcomes["CHILD"] > 0
+    assert outcomes["PARENT"] > 10
+    assert longest < 0.4 + 1.0  # the lease, and what it takes to connect and to look
+
+
+async def test_terminals_share_what_the_command_got(aws: Loopback, environ: dict[str, str], home: Path) -> None:
+    config = "[profile app]\nrole_arn = {}\nsource_profile = base\n[profile base]\n{}\n{}\n"
+    (home / ".aws/config").write_text(
+        config.format(ROLE, "aws_access_key_id = AKIATESTTEST00000001", f"aws_secret_access_key = {'x' * 40}")
+    )
+    words = "import runpy, sys; sys.argv[0] = 'aiocreds'; runpy.run_module('aiocreds', run_name='__main__')"
+    export = "export", "app", "--shared", "~/store", "--format", "json"
+    async with asyncio.timeout(50):
+        found = await asyncio.gather(*(run(environ, words, *export) for _ in range(4)))
+        told = await run(
+            environ, words, "exec", "app", "--shared", "~/store", "--", "sh", "-c", "echo $AWS_ACCESS_KEY_ID"
+        )
+    assert len(set(found)) == 1
+    assert told in found[0]
+    assert len(aws.assumed) == 1
+
+
+async def test_one_code_is_asked_for_all(aws: Loopback, home: Path) -> None:
+    asked = 0
+
+    async def code(serial_number: str) -> str:
+        nonlocal asked
+        asked += 1
+        await asyncio.sleep(0.2)
+        return "123456"
+
+    def member() -> Any:
+        role = from_temporary_credentials(
+            role_arn=ROLE,
+            source=Source().provider(Context(aws.environ, home=home)),
+            serial_number="arn:aws:iam::123456789012:mfa/me",
+            mfa_code=code,
+            client=ClientConfig(region="eu-central-1"),
+            context=Context(aws.environ, home=home),
+        )
+        return shared(role, store=home / "store", key="app", timeout=2)
+
+    await asyncio.gather(*(member()() for _ in range(10)))
+    assert asked == 1
