@@ -41,7 +41,7 @@ app = FastAPI(lifespan=lifespan)
 
 @app.get("/")
 async def whoami() -> dict[str, Any]:
-    """Tell which worker this is, and the end of the key that it has."""
+    """Return which worker this is, and the end of the key that it has."""
     credentials = await provider()
     return {"worker": os.getpid(), "key": credentials.access_key_id[-4:]}
 

@@ -90,7 +90,7 @@ class Counter:
 
 
 class Fleet(NamedTuple):
-    """What a fleet did: seconds until all had credentials, and calls to STS then and at each refresh."""
+    """The result of a fleet: seconds until all had credentials, and calls to STS then and at each refresh."""
 
     start: float
     calls: list[int]
@@ -168,7 +168,7 @@ async def _fleet(how: str, where: str, place: Path, *, processes: int = PROCESSE
 
 
 def _cold(place: Path) -> Row:
-    """What a process pays whose role's credentials another one has fetched."""
+    """Measure a process whose role's credentials another one has fetched."""
     home = place / "home"
     (home / ".aws").mkdir(parents=True)
     (home / ".aws/config").write_text(f"[profile app]\nrole_arn = {ROLE}\nsource_profile = default\n")

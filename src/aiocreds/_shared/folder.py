@@ -27,11 +27,11 @@ OTHERS = stat.S_IRWXG | stat.S_IRWXO
 
 
 class OpenToOthers(OSError):
-    """Other users can get at what is to be private."""
+    """Other users have access to a folder or file that is to be private."""
 
 
 class Folder:
-    """Keeps each entry in a file of mode 0600, in a folder of mode 0700.
+    """A store that keeps each entry in a file of mode 0600, in a folder of mode 0700.
 
     Args:
         path: of the folder, which is made when it is first written to.

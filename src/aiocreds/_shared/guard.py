@@ -1,4 +1,4 @@
-"""What is asked of a store is bounded in time, and a store that fails is left alone for a while."""
+"""Bound in time each request to a store, and leave a store alone for a while after it failed."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ BACKOFF = 1.0, 60.0  # seconds that what fails is left alone: the first time, an
 
 
 class Unanswered(Exception):
-    """The store gave no answer, or is left alone since it gave none before. The text says why."""
+    """The store did not answer, or is not asked since it did not before. The text says why."""
 
 
 class Guard:
-    """Stands before a store, or before its leases.
+    """Asks a store, or its leases, within a time limit and with a backoff.
 
     Args:
-        what: it is, for the log.
+        what: the name of the store, for the log.
     """
 
     def __init__(self, what: str) -> None:
@@ -37,9 +37,9 @@ class Guard:
         self._reason = ""
 
     async def ask(self, question: Callable[[], Coroutine[object, object, T]], seconds: float) -> T:
-        """Return the answer to a question that has so many seconds.
+        """Return the answer to a question, within so many seconds.
 
-        What does not end in that time is cancelled and not waited for.
+        A question that takes longer is cancelled, and its end is not waited for.
 
         Raises:
             Unanswered: there is none.
@@ -82,4 +82,4 @@ class Guard:
 def _forget(task: asyncio.Task[object]) -> None:
     belongings(task.get_loop()).discard(task)
     if not task.cancelled():
-        task.exception()  # it came too late
+        task.exception()  # too late for its caller; asyncio would log that nobody looked at it

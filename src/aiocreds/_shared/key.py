@@ -1,7 +1,7 @@
 """The name of an entry: derived from everything that changes which credentials a provider gets.
 
-What cannot be derived is refused, and the program gives a name itself. A derived name says nothing of what it was
-made of: it is a hash, keyed where the program has a key.
+Where none can be derived, the program has to give one. The name is a hash of the description, keyed where the
+program has a key.
 """
 
 from __future__ import annotations
@@ -35,8 +35,9 @@ TOKEN_FILE = f"{SOURCES}web_identity.from_token_file"
 ENVIRONMENT = f"{SOURCES}env.from_env"
 DEFAULT_CHAIN = f"{SOURCES}default.default_chain"
 CHAIN = "aiocreds._core.chain.chain"
+FUNCTION = "aiocreds._core.decorator.as_provider"
 SHARED = "aiocreds._shared.provider.shared"
-# Who types a code, how long a call may take and how often it is tried: other answers they do not make.
+# These change who types a code, how long a call may take and how often it is tried, and not what it returns.
 NEUTRAL = {
     *("mfa_code", "process_timeout", "timeout", "max_retries", "context"),
     *("connect_timeout", "read_timeout", "max_attempts"),
@@ -58,7 +59,9 @@ def refuse_unknown(provider: Provider) -> None:
         TypeError: something of it cannot be compared with that of another process.
     """
     for reason in _unknown(provider):
-        raise TypeError(f"what {provider.name} gives cannot be told from its arguments, since {reason}: {REMEDY}")
+        raise TypeError(
+            f"what {provider.name} gives cannot be derived from its arguments, since {reason}: {REMEDY}"
+        )
 
 
 async def description(provider: Provider) -> SecretBytes:
@@ -75,6 +78,9 @@ async def description(provider: Provider) -> SecretBytes:
 def _unknown(provider: Provider) -> Iterator[str]:
     call = _call(provider)
     name = "" if call is None else _name(call)
+    if name == FUNCTION:
+        yield f"{provider.name} is a function, which may return anything"
+        return
     if call is None or not (name.startswith(SOURCES) or name in (CHAIN, SHARED)):
         yield f"{provider.name} is no source of aiocreds" if call is None else f"{name} is a source of its own"
         return
@@ -98,7 +104,7 @@ def _unknown_in(argument: str, value: object) -> Iterator[str]:
         if not is_found(value):
             yield f"its {argument} is a function that is not to be found by its name, such as a closure or a method"
         elif argument == "source" or argument == "providers":
-            yield f"its {argument} is a function, which may give anything"
+            yield f"its {argument} is a function, which may return anything"
     elif (parts := _parts(value)) is not None:
         for part, inner in parts:
             yield from _unknown_in(part or argument, inner)
@@ -109,7 +115,7 @@ def _unknown_in(argument: str, value: object) -> Iterator[str]:
 async def _described(provider: Provider) -> Any:
     call = _call(provider)
     if call is None:
-        raise TypeError(REMEDY)  # refuse_unknown has said so
+        raise TypeError(REMEDY)  # refuse_unknown has refused it already
     name, arguments = _name(call), _arguments(call)
     context = arguments.get("context", DEFAULT)
     context = context if isinstance(context, Context) else DEFAULT
@@ -118,15 +124,15 @@ async def _described(provider: Provider) -> Any:
             return ["named", arguments["key"]]
         return await _described(arguments["provider"])
     lifetime = provider._expire_after  # noqa: SLF001  # pyright: ignore[reportPrivateUsage] - it is one of us
-    told = SecretDict()
+    described = SecretDict()
     for argument, value in arguments.items():
         if argument not in NEUTRAL and argument != "web_identity_token":
-            told[argument] = await _canonical(value)
-    return [name, told, lifetime, await _surroundings(name, arguments, context)]
+            described[argument] = await _canonical(value)
+    return [name, described, lifetime, await _surroundings(name, arguments, context)]
 
 
 async def _surroundings(name: str, arguments: Mapping[str, Any], context: Context) -> Any:
-    """What else decides: the environment, the shared files, whose token it is, which machine."""
+    """Return what else decides: the environment, the shared files, the identity in a token, the machine."""
     if name == CHAIN:
         return None
     if name == ENVIRONMENT:
@@ -154,7 +160,7 @@ async def _default_chain(context: Context) -> Any:
 
 
 async def _of_default_chain(arguments: Mapping[str, Any], context: Context) -> Any:
-    """Name the source that the default chain will come to, where that can be told without a machine's secrets."""
+    """Describe the source that the default chain will use, where the environment alone decides that."""
     if not arguments.get("profile"):
         if key := context.setting("AWS_ACCESS_KEY_ID"):
             return ["environment", key]
@@ -168,7 +174,7 @@ async def _of_default_chain(arguments: Mapping[str, Any], context: Context) -> A
 
 
 async def _here(arguments: Mapping[str, Any], context: Context) -> Any:
-    """All that this machine and this user may contribute: such a source is shared on this machine alone."""
+    """Return all that this machine and user may contribute: such a source is shared on this machine only."""
     variables = {
         name: value
         for name, value in context.environ.items()
@@ -188,7 +194,7 @@ async def _files(arguments: Mapping[str, Any], context: Context) -> list[str]:
 
 
 async def _endpoint(client: Any, role: str, context: Context) -> list[str]:
-    """Which STS is asked, for which region to sign."""
+    """Return which STS is asked, and for which region to sign."""
     from aiocreds._aws.client import ClientConfig, ServiceClient, config_scope, region_for
 
     client = client or ClientConfig()
@@ -218,22 +224,22 @@ async def _token_in_file(named: str | None, context: Context) -> Any:
 
 
 def _bearer(token: str) -> Any:
-    """Whose token it is, and what STS takes from it into the session; all of one that cannot be read."""
+    """Return the claims that name the identity and the session tags of a token; all of one that cannot be read."""
     from binascii import Error, a2b_base64
 
     try:
         part = token.split(".")[1].encode()
         claims: Any = json.loads(a2b_base64(part.replace(b"-", b"+").replace(b"_", b"/") + b"=" * (-len(part) % 4)))
-        told = SecretDict(
+        identity = SecretDict(
             (name, value) for name, value in claims.items() if name in CLAIMS or name.startswith(TAGS)
         )
     except (IndexError, Error, ValueError, AttributeError, RecursionError):
         return SecretStr(token)
-    return told if "sub" in told else SecretStr(token)
+    return identity if "sub" in identity else SecretStr(token)
 
 
 def _machine() -> list[str]:
-    """Name this machine and user: no two have the same, also where they were cloned from one image."""
+    """Return what is different on each machine and for each user, also on machines cloned from one image."""
     import socket
 
     user = os.getuid() if hasattr(os, "getuid") else os.environ.get("USERNAME", "")
@@ -249,7 +255,7 @@ def _text(path: str) -> str:
 
 
 async def _canonical(value: object) -> Any:
-    """A value as JSON has it, the same for values that mean the same."""
+    """Return a value in the terms of JSON, the same for values that mean the same."""
     if isinstance(value, Provider):
         return await _described(value)
     if isinstance(value, timedelta):
@@ -272,7 +278,7 @@ async def _canonical(value: object) -> Any:
 
 
 def _parts(value: object) -> Iterable[tuple[str, object]] | None:
-    """What a container holds, by name where it has any; None for what is none."""
+    """Return the items of a container, by name where it has any; None where the value is none."""
     if isinstance(value, Mapping):
         return [(str(key), inner) for key, inner in cast("Mapping[object, object]", value).items()]
     if isinstance(value, list | tuple):
@@ -285,7 +291,7 @@ def _parts(value: object) -> Iterable[tuple[str, object]] | None:
 
 
 def _call(provider: Provider) -> Call | None:
-    return provider._call  # noqa: SLF001  # pyright: ignore[reportPrivateUsage] - it is one of us
+    return provider._made_by  # noqa: SLF001  # pyright: ignore[reportPrivateUsage] - it is one of us
 
 
 def _name(call: Call) -> str:

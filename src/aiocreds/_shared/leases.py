@@ -1,8 +1,8 @@
-"""Leases: which process of all fetches, while the others wait or go on with what they hold.
+"""Leases: one process fetches, while the others wait or go on with what they hold.
 
-A lease has an owner, known by a random token, and a time limit that the owner prolongs while it is at work. Who
-dies or is stopped prolongs nothing, and nobody is held up for longer than that. No clock of one host is compared
-with that of another.
+A lease has an owner, named by a random token, and a time limit that the owner prolongs while it fetches. A process
+that dies or is stopped prolongs nothing, so the others wait no longer than that limit. The clocks of two hosts are
+never compared.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ LONG_AGO = 3600.0  # seconds; more than any two clocks are apart
 
 
 class Lease(Protocol):
-    """What keeps processes apart. One of your own may stand on anything that many processes can see.
+    """A lease of which one process at a time is the owner. A lease of your own may use any storage they all reach.
 
-    What fails may raise anything: the process then fetches without a lease. All calls are bounded in time.
+    It may raise anything: the process then fetches without a lease. All calls are bounded in time.
     """
 
     async def acquire(self, name: str, owner: str, seconds: float) -> bool:
@@ -83,7 +83,7 @@ class RedisLease:
 
 
 class _Seen:
-    """Leases of others as they were seen last: one that is not prolonged for its time is free."""
+    """The leases of others as last seen: one that has not been prolonged for its time is free."""
 
     def __init__(self) -> None:
         self._beats: dict[str, tuple[object, float]] = {}

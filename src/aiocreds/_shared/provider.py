@@ -1,6 +1,6 @@
-"""shared(): one process of many fetches, and the others take what it put into the store."""
+"""shared(): one of many processes fetches, and the others take from the store what it has put there."""
 
-# ruff: noqa: SLF001 - a trip is a part of its provider
+# ruff: noqa: SLF001 - a load is a part of its provider
 # pyright: reportPrivateUsage=false
 
 from __future__ import annotations
@@ -16,9 +16,10 @@ from typing import TYPE_CHECKING, Any, Protocol, Self, TypeVar
 from aiocreds._base import tracing
 from aiocreds._base.threads import belongings
 from aiocreds._base.time import time_limit
-from aiocreds._core.provider import Provider, provided_by, remembering_the_call
+from aiocreds._core.decorator import as_provider, picklable
+from aiocreds._core.provider import Provider
 from aiocreds._core.refresh import spread, windows
-from aiocreds._core.singleflight import current_flight, note_role
+from aiocreds._core.singleflight import current_call, note_role
 from aiocreds._shared import key as keys
 from aiocreds._shared.folder import Folder, folder_for
 from aiocreds._shared.guard import Guard, Unanswered
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
     from aiocreds.credentials import Credentials
 
     class Store(Protocol):
-        """What is asked of a store: a part of ``AsyncKeyValue`` of `py-key-value-aio`."""
+        """The part of ``AsyncKeyValue`` of `py-key-value-aio` that is used."""
 
         async def get(self, key: str, *, collection: str | None = None) -> dict[str, Any] | None:
             """Return a value."""
@@ -64,9 +65,10 @@ PERSON = 120.0  # seconds that somebody needs to type a code
 PAUSE, LONGEST_PAUSE = 0.05, 0.5  # seconds between two looks for what another process fetches
 REPLAYED = 300.0  # seconds after their expiry; so long, a store that ends entries has ended them
 REMEMBERED = 16  # rejected keys
+PLACE = "shared store"  # for explain
 
 
-@remembering_the_call
+@picklable
 def shared(
     provider: Provider | Callable[[], Awaitable[Credentials]],
     *,
@@ -112,7 +114,7 @@ def shared(
         ModuleNotFoundError: ``secret_keys`` are given and `cryptography` is not installed.
         CredentialsError: when fetching: what the source raises.
     """
-    source = provided_by(provider, taker="shared()")
+    source = as_provider(provider, taker="shared()")
     if key is None:
         keys.refuse_unknown(source)
     elif not key.strip():
@@ -130,7 +132,7 @@ def shared(
 
 
 class Shared(Provider):
-    """What :func:`shared` returns.
+    """The provider that :func:`shared` returns.
 
     Attributes:
         duplicates: how often this process fetched what another one fetched at the same time.
@@ -143,10 +145,10 @@ class Shared(Provider):
         "_leases",
         "_provider",
         "_rejected",
+        "_reported",
         "_sealer",
         "_store",
         "_stores",
-        "_told",
         "duplicates",
     )
 
@@ -171,39 +173,39 @@ class Shared(Provider):
         self._stores = Guard(what)
         self._leases = Guard(f"the lease in {what}")
         self._rejected: list[str] = []
-        self._told: set[str] = set()
+        self._reported: set[str] = set()
         self.duplicates = 0
 
-    def _twin(self) -> Self:
+    def _copy(self) -> Self:
         return type(self)(self._provider, self._store, self._lease, self._sealer, self._key, self._bound)
 
-    def _reject(self, key: str | None, *, tell: bool) -> None:
+    def _reject(self, key: str | None, *, log: bool) -> None:
         held = self._state.credentials
         rejected = key or (held and held.access_key_id)
         if rejected and rejected not in self._rejected:
             self._rejected = [*self._rejected[1 - REMEMBERED :], rejected]
-        super()._reject(key, tell=tell)
+        super()._reject(key, log=log)
 
     async def _obtain(self) -> Credentials:
         """Take what the store has, else what the source gives; then the store has that."""
         try:
             named = repr(self._key).encode() if self._key is not None else await keys.description(self._provider)
         except CredentialsError as error:
-            tracing.note("shared store", f"not asked: {error}")
+            tracing.note(PLACE, f"not asked: {error}", kind="note")
             return await self._provider.fetch()  # which says the same, and better
-        trip = _Trip(self, self._sealer.name(named))
+        load = _SharedLoad(self, self._sealer.name(named))
         try:
-            found = await trip.wait()
+            found = await load.wait()
             if found is not None:
                 tracing.not_asked([self._provider.name])
                 if found.role:
                     note_role(found.role)
                 return found.credentials
             credentials = await self._provider.fetch()
-            await trip.keep(credentials)
+            await load.keep(credentials)
             return credentials
         finally:
-            trip.end()
+            load.end()
 
     def _acceptable(self, entry: Entry) -> bool:
         """Return whether an entry of the store will do: it is not what has to be replaced, and lasts a while."""
@@ -218,14 +220,19 @@ class Shared(Provider):
         return key != held.access_key_id and (state.rejected or entry.expires_at >= state.expires_at)
 
 
-class _Trip:
-    """One look into the store, and what follows from it."""
+class _SharedLoad:
+    """One load of a shared provider: it reads the entry, takes the lease, and writes what the source returned.
+
+    Args:
+        owner: the provider.
+        name: of the entry, and of its lease.
+    """
 
     def __init__(self, owner: Shared, name: str) -> None:
         self._of = owner
         self._name = name
         self._token = ""
-        self._beating: asyncio.Task[None] | None = None
+        self._heartbeat: asyncio.Task[None] | None = None
         self._left = owner._bound
         self._seen: Entry | None = None
         self._leasing = owner._lease is not None
@@ -267,12 +274,12 @@ class _Trip:
         try:
             entry = await self._ask(owner._stores, self._read)
         except Unanswered as silence:
-            tracing.note("shared store", str(silence))
+            self._note(str(silence))
             self._leasing = False
             return None
         if entry is None:
             if not again:
-                tracing.note("shared store", "answered: no entry")
+                self._note("answered: no entry")
             return None
         self._seen = entry
         usable = owner._acceptable(entry)
@@ -280,8 +287,7 @@ class _Trip:
             age = max(owner._clock.now() - entry.loaded_at, 0.0)
             fit = "" if usable else ", due for a refresh"
             took = (monotonic() - began) * 1000
-            tracing.note(
-                "shared store",
+            self._note(
                 f"answered in {took:.0f} ms: {redact_key(entry.credentials.access_key_id)}, fetched {age:.0f} s ago"
                 f" by {entry.host}{fit}",
             )
@@ -297,20 +303,23 @@ class _Trip:
         try:
             entry = owner._sealer.open(value, self._name)
         except Refused as refused:
-            self._tell(f"{refused}")
+            self._report(f"{refused}")
             return None
         late = owner._clock.now() - entry.expires_at
         if late >= 0:
             if late > REPLAYED and not isinstance(owner._store, Folder):
-                self._tell("has expired long ago, and the store should have ended it")
+                self._report("has expired long ago, and the store should have ended it")
             return None
         return entry
 
-    def _tell(self, fault: str) -> None:
-        """Say once what is wrong with the entry; it counts as absent."""
-        tracing.note("shared store", f"answered: the entry {fault}")
-        if fault not in self._of._told:
-            self._of._told.add(fault)
+    def _note(self, found: str) -> None:
+        tracing.note(PLACE, found, kind="note")
+
+    def _report(self, fault: str) -> None:
+        """Log once what is wrong with the entry, which counts as absent."""
+        self._note(f"answered: the entry {fault}")
+        if fault not in self._of._reported:
+            self._of._reported.add(fault)
             logger.warning("the entry %s in the shared store %s: it counts as absent", self._name[:12], fault)
 
     async def _remove(self, rejected: Entry) -> None:
@@ -328,7 +337,7 @@ class _Trip:
             self._leasing = False
 
     async def _take(self) -> bool:
-        """Try to take the lease; whoever cannot be asked has none."""
+        """Try to take the lease; one that does not answer is done without."""
         from secrets import token_hex
 
         owner, token = self._of, self._token or token_hex(16)
@@ -336,19 +345,19 @@ class _Trip:
         try:
             taken = await self._ask(owner._leases, partial(self._acquire, token))
         except Unanswered as silence:
-            tracing.note("lease", str(silence))
+            tracing.note("lease", str(silence), kind="note")
             self._leasing = False
             return False
         if taken:
             loop = asyncio.get_running_loop()
-            self._beating = loop.create_task(self._beat(token), name="aiocreds shared lease")
+            self._heartbeat = loop.create_task(self._prolong(token), name="aiocreds shared lease")
         return taken
 
     async def _acquire(self, token: str) -> bool:
         lease = self._of._lease
         return lease is not None and await lease.acquire(self._name, token, LEASE)
 
-    async def _beat(self, token: str) -> None:
+    async def _prolong(self, token: str) -> None:
         """Prolong the lease while the source is asked."""
         while True:
             await asyncio.sleep(BEAT)
@@ -358,12 +367,12 @@ class _Trip:
                 return
 
     async def keep(self, credentials: Credentials) -> None:
-        """Have the store keep what the source gave, unless it has something newer."""
+        """Put what the source returned into the store, unless that has something newer."""
         owner = self._of
         if credentials.expiration is None or credentials.access_key_id in owner._rejected:
             return
-        flight = current_flight()
-        role = flight.inner.role if flight is not None and flight.inner is not None else None
+        call = current_call()
+        role = call.inner[2] if call is not None and call.inner is not None else None
         entry = Entry(credentials, owner._clock.now(), _host(), role)
 
         async def put() -> None:
@@ -379,25 +388,25 @@ class _Trip:
                 value = owner._sealer.seal(entry, self._name)
                 await owner._store.put(self._name, value, collection=COLLECTION, ttl=max(left, 1.0))
 
-        # It goes on behind the caller who has waited for the store long enough.
+        # It goes on when the caller has waited for the store long enough.
         keeping = _behind(owner._stores.ask(put, max(owner._bound, 1.0)))
         began = monotonic()
         await asyncio.wait([keeping], timeout=self._left)
         self._left = max(self._left - (monotonic() - began), 0.0)
         if not keeping.done() and self._token:  # the lease ends after that
             keeping.add_done_callback(lambda _: self._release())
-            self._stop_beating()
-            self._beating = None
+            self._stop_heartbeat()
+            self._heartbeat = None
 
     def end(self) -> None:
-        """Give up the lease, if it was taken; nobody waits for that."""
-        if self._beating is not None:
-            self._stop_beating()
+        """Give up the lease, if it was taken, without waiting for that."""
+        if self._heartbeat is not None:
+            self._stop_heartbeat()
             self._release()
 
-    def _stop_beating(self) -> None:
-        if self._beating is not None:
-            self._beating.cancel()
+    def _stop_heartbeat(self) -> None:
+        if self._heartbeat is not None:
+            self._heartbeat.cancel()
 
     def _release(self) -> None:
         owner, token = self._of, self._token
@@ -415,11 +424,11 @@ class _Trip:
 
 
 def _behind(work: Coroutine[object, object, None]) -> asyncio.Task[None]:
-    """Have something done that may go on when its caller does not wait any more."""
+    """Start what may go on when its caller no longer waits, and return its task."""
     loop = asyncio.get_running_loop()
 
     async def quietly() -> None:
-        with suppress(Unanswered):  # the log knows
+        with suppress(Unanswered):  # which is logged
             await work
 
     task = loop.create_task(quietly(), name="aiocreds shared store")
@@ -436,7 +445,7 @@ def _host() -> str:
 
 def budget(provider: Provider) -> float:
     """Return how many seconds a source may take, by its arguments."""
-    call = provider._call
+    call = provider._made_by
     if call is None:
         return BUDGET
     _, args, arguments = call

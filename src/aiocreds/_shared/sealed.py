@@ -1,4 +1,4 @@
-"""What an entry of the store looks like: readable in a private folder, encrypted and bound to its name elsewhere.
+"""The format of an entry: readable in a private folder, encrypted and bound to its name in any other store.
 
 AES-256-GCM with a random nonce; the name of the entry is the associated data, so that an entry which was copied
 under another name is refused like one of which a byte was changed. Fernet, which has no associated data, would
@@ -27,11 +27,11 @@ FORM = "give keys of 32 bytes, or of as many in base64 as cryptography.fernet.Fe
 
 
 class Refused(Exception):
-    """What the store holds is no entry of ours for this name. The text says why, and shows nothing of it."""
+    """The stored value is no entry of ours for this name. The text says why, and shows nothing of it."""
 
 
 class Entry(NamedTuple):
-    """What is shared.
+    """Shared credentials, and where they come from.
 
     Attributes:
         credentials: as the source gave them.
@@ -47,7 +47,7 @@ class Entry(NamedTuple):
 
     @property
     def expires_at(self) -> float:
-        """When the service stops accepting them, in seconds since the epoch."""
+        """Return when the service stops accepting them, in seconds since the epoch."""
         expiration = self.credentials.expiration
         return 0.0 if expiration is None else expiration.timestamp()
 
@@ -78,11 +78,11 @@ class Sealer:
 
     @property
     def keyed(self) -> bool:
-        """Whether what is written cannot be read without a key."""
+        """Return whether what is written cannot be read without a key."""
         return bool(self._ciphers)
 
     def name(self, description: bytes) -> str:
-        """Return the name of an entry, which says nothing of what it was made of."""
+        """Return the name of an entry: a hash, from which the description cannot be read."""
         from hashlib import sha256
 
         if not self._naming:

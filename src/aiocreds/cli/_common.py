@@ -154,7 +154,7 @@ def provider_of(
     chain = default_chain(profile, process_timeout=process_timeout, mfa_code=mfa_code or ask_for_code)
     if folder is None:
         return chain
-    from aiocreds._shared.provider import shared  # few do
+    from aiocreds._shared.provider import shared  # most commands share nothing
 
     return shared(chain, store=folder)
 
