@@ -18,7 +18,8 @@ def leave_quietly(kind: type[BaseException], error: BaseException, trace: object
 
 sys.excepthook = leave_quietly  # as early as can be: what follows takes its time
 
-import shutil  # noqa: E402 - this and the next ones: a Ctrl-C may come while they are loaded
+import functools  # noqa: E402 - this and the next ones: a Ctrl-C may come while they are loaded
+import shutil  # noqa: E402
 import signal  # noqa: E402
 import subprocess  # noqa: E402
 import time  # noqa: E402
@@ -126,10 +127,11 @@ nox.options.error_on_missing_interpreters = False
 SITE = "docs/_build/html"
 CHROMIUM = ("chromium", "chromium-browser", "google-chrome", "chrome")
 
-WORKERS = "3"  # of the tests, on two cores: half of the time they wait for sockets and programs
+WORKERS = "4"  # of the tests, on two cores: half of the time they wait for sockets and programs
 PATIENT = {"interrupt_timeout": 20, "terminate_timeout": 5}  # seconds in which tests end what they have started
 
 
+@functools.cache
 def interpreters() -> list[str]:
     """The Python versions from 3.11 on that this machine can run; a name alone may be an empty shim."""
     here = f"3.{sys.version_info.minor}"
@@ -186,16 +188,12 @@ AIOBOTOCORE = {  # oldest, middle (the one that aioboto3 wants), newest
     "newest": ["aiobotocore[httpx2]>=3.10", "boto3", "s3fs"],
 }
 AIOHTTP = (  # what is tested with the oldest aiohttp
-    *(
-        "tests/unit/_http/test_aiohttp_floor.py",
-        "tests/unit/_http/test_requests.py",
-        "tests/unit/sources/test_container.py",
-    ),
-    *(
-        "tests/unit/cli/test_cli_connections.py",
-        "tests/unit/cli/test_cli_endpoint.py",
-        "tests/integration/test_sigv4_aiohttp.py",
-    ),
+    "tests/unit/_http/test_aiohttp_floor.py",
+    "tests/unit/_http/test_requests.py",
+    "tests/unit/sources/test_container.py",
+    "tests/unit/cli/test_cli_connections.py",
+    "tests/unit/cli/test_cli_endpoint.py",
+    "tests/integration/test_sigv4_aiohttp.py",
 )
 
 

@@ -351,6 +351,7 @@ WORDS = {  # of the kinds that need no more than their value and key
     "claim": "{key} {value}",
     "token end": "ending at {value}",
     "asked": "asked for {value}",
+    "stranger": "which is something else, such as a proxy",
     "starts": "runs {value}",
     "prompted": "which asked at the terminal",
     "exited": "which ended with {key} and printed {value} bytes",

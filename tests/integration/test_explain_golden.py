@@ -18,7 +18,9 @@ import pytest
 from aiocreds._core.context import Context
 from aiocreds._explain import WIDTH
 from aiocreds.cli.explain import Report, examine
+from aiocreds.sources.imds import ENDPOINTS, ROLES_PATH, TOKEN_PATH
 from tests.helpers.broken_setups import CASES, Machine
+from tests.helpers.loopback_aws import Answer
 from tests.helpers.secret_leaks import MARK
 
 if TYPE_CHECKING:
@@ -105,3 +107,19 @@ def test_no_golden_file_is_left_over() -> None:
 
 def test_at_least_thirty_set_ups_are_broken() -> None:
     assert sum(case.code != 0 for case in CASES.values()) >= 30
+
+
+async def test_a_stranger_at_the_metadata_address_is_no_set_up(
+    machine: Machine, aws: Loopback, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A person behind such a proxy has to sign in, as anybody whose laptop has nothing set up."""
+    monkeypatch.setitem(ENDPOINTS, "ipv4", aws.url)
+    for path in (TOKEN_PATH, ROLES_PATH):
+        aws.always(path, Answer(403, headers={"Server": "squid"}))
+    for name in ("AWS_EC2_METADATA_DISABLED", "AWS_EC2_METADATA_SERVICE_ENDPOINT"):
+        machine.environ.pop(name, None)
+    report = await examine(context=Context(machine.environ, home=machine.home))
+    text = " ".join(report.text(WIDTH).split())
+    assert report.code == 1
+    assert "something else, such as a proxy, with HTTP 403" in text
+    assert "On a laptop, sign in with aws login" in text

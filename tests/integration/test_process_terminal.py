@@ -520,7 +520,8 @@ def piped(machine: Machine, program: Path) -> tuple[int, list[str]]:
 @pytest.mark.skipif(not Path("/bin/bash").exists(), reason="a shell with job control")
 def test_a_process_with_jobs_of_its_own_is_killed_with_what_it_has_in_front(machine: Machine) -> None:
     config = machine.folder / ".aws" / "config"
-    config.write_text("[default]\ncredential_process = /bin/bash --norc -ic 'sleep 4321; true'\n")
+    long = 4000 + os.getpid() / 10**7  # seconds, of this test alone
+    config.write_text(f"[default]\ncredential_process = /bin/bash --norc -ic 'sleep {long}; true'\n")
     screen = machine.python(
         """\
         import asyncio
@@ -541,5 +542,7 @@ def test_a_process_with_jobs_of_its_own_is_killed_with_what_it_has_in_front(mach
     screen.type("yes\n")
     screen.until("typed yes")
     assert screen.status() == 0
-    sleeping = subprocess.run(["pgrep", "-f", "^sleep 4321$"], capture_output=True, text=True, check=False).stdout
+    sleeping = subprocess.run(
+        ["pgrep", "-f", f"^sleep {long}$"], capture_output=True, text=True, check=False
+    ).stdout
     assert not sleeping

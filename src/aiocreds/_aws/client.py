@@ -117,18 +117,18 @@ async def config_scope(
     return ConfigScope(context, config, config.profile(profile_name(context)))
 
 
-def region_for(client: ClientConfig, around: ConfigScope, *, arn: str | None = None) -> str:
+def region_for(client: ClientConfig, scope: ConfigScope, *, arn: str | None = None) -> str:
     """Return the region of a call.
 
     It comes from ``client``, ``AWS_REGION``, ``AWS_DEFAULT_REGION``, the profile's ``region`` (else the outer
     one's), else the home region of the partition of ``arn``.
     """
-    context = around.context
+    context = scope.context
     return (
         client.region
         or context.setting("AWS_REGION")
         or context.setting("AWS_DEFAULT_REGION")
-        or around.get("region")
+        or scope.get("region")
         or home_region(arn or "")
     )
 
@@ -138,7 +138,7 @@ class ServiceClient(NamedTuple):
 
     service: str
     client: ClientConfig
-    around: ConfigScope
+    scope: ConfigScope
     region: str
 
     @property
@@ -154,9 +154,9 @@ class ServiceClient(NamedTuple):
             endpoint_url=self.client.endpoint_url,
             use_fips=self.client.use_fips,
             use_dualstack=self.client.use_dualstack,
-            environ=self.around.context.environ,
-            profile=self.around if self.around.section or self.around.outer else None,
-            services=self.around.config.services,
+            environ=self.scope.context.environ,
+            profile=self.scope if self.scope.section or self.scope.outer else None,
+            services=self.scope.config.services,
         )
 
     async def call(
@@ -189,7 +189,7 @@ class ServiceClient(NamedTuple):
             InvalidConfiguration: the endpoint's settings contradict, or no header can hold the credentials.
             SourceUnavailable: the service did not answer.
         """
-        endpoint, context = self.endpoint, self.around.context
+        endpoint, context = self.endpoint, self.scope.context
         if tracing.current() is not None:
             self._trace(endpoint)
         if credentials is not None:
@@ -211,7 +211,7 @@ class ServiceClient(NamedTuple):
                 read_timeout=read,
                 attempts=self.client.max_attempts,
                 retry_if=retry_if,
-                ca_bundle=self.around.get("ca_bundle"),
+                ca_bundle=self.scope.get("ca_bundle"),
                 middlewares=self.client.middlewares,
                 sign=None if proof is None else proof(clock),
             )
@@ -229,11 +229,11 @@ class ServiceClient(NamedTuple):
 
     def _trace(self, endpoint: Endpoint) -> None:
         """Record for `explain` the endpoint, and the setting it comes from."""
-        around, custom = self.around, self.client.endpoint_url and "endpoint_url="
+        scope, custom = self.scope, self.client.endpoint_url and "endpoint_url="
         if not custom:
-            profile = around if around.section or around.outer else None
+            profile = scope if scope.section or scope.outer else None
             setting = configured_url(
-                self.service, environ=around.context.environ, profile=profile, services=around.config.services
+                self.service, environ=scope.context.environ, profile=profile, services=scope.config.services
             )
             custom = setting and setting.place
         tracing.note(endpoint.host, self.region, kind="service", key=self.service, overridden_by=custom or "")
@@ -253,7 +253,7 @@ class ServiceClient(NamedTuple):
         Raises:
             SourceUnavailable: they have expired.
         """
-        clock = self.around.context.clock
+        clock = self.scope.context.clock
         end = inf if credentials.expiration is None else credentials.expiration.timestamp()
         if end <= clock.now():
             tried = self._clock_of(response, asked, clock.offset)
@@ -269,7 +269,7 @@ class ServiceClient(NamedTuple):
             asked: when it was asked for, by our clock.
             used: our clock's offset then.
         """
-        clock = self.around.context.clock
+        clock = self.scope.context.clock
         there = _time_of(response.headers.get("Date", ""))
         if there is None:
             return None
@@ -286,7 +286,7 @@ class ServiceClient(NamedTuple):
         there = _time_of(response.headers.get("Date", ""))
         if there is not None and abs(there - tried.now()) > SKEW_TOLERATED:
             return
-        self.around.context.clock.adopt(tried)
+        self.scope.context.clock.adopt(tried)
         if skew := tried.offset:
             tracing.note(CLOCK, f"{skew:.0f}", kind="clock", key=response.host)
 

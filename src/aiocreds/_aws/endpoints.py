@@ -11,6 +11,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 from urllib.parse import urlsplit
 
+from aiocreds._profiles import Setting
 from aiocreds.errors import InvalidConfiguration
 
 if TYPE_CHECKING:
@@ -168,13 +169,6 @@ class Section(Protocol):
     def where(self, key: str, nested: str | None = None, /) -> str:
         """Return the place of a key, or of one nested under it, as ``file:line``."""
         ...
-
-
-class Setting(NamedTuple):
-    """A value and the place it was found in, for messages."""
-
-    value: str
-    place: str
 
 
 def endpoint_for(

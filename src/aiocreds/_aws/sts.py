@@ -166,7 +166,7 @@ async def assume(
     """
     target = f"to assume {parameters.get('RoleArn', 'the role')}"
     note_role(str(parameters.get("RoleArn", "")))
-    asked = sts.around.context.clock.now()
+    asked = sts.scope.context.clock.now()
     response = await _ask(sts, action, parameters, target=target, credentials=credentials, hidden=hidden)
     origin = f"STS ({response.host})"
     assumed = _parse(response, action, origin, parameters.get("RoleArn"))

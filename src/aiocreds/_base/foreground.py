@@ -119,12 +119,12 @@ class Terminal:
 
     async def _give_when_in_front(self, group: int, limit: asyncio.Timeout, attended: Callable[[], bool]) -> bool:
         """Give a group the foreground once it is ours to give; return False when nobody waits for that."""
-        told = False
+        is_paused = False
         while attended():
             if self._give(group):
                 return True
-            if not told and os.environ.get(LENDER, str(os.getpgrp())) != str(os.getpgrp()):
-                told = True  # we are such a program ourselves: who has started us sees us ask
+            if not is_paused and os.environ.get(LENDER, str(os.getpgrp())) != str(os.getpgrp()):
+                is_paused = True  # we are such a program ourselves: who has started us sees us ask
                 await _stop_ourselves(signal.SIGTTIN, limit)
                 continue
             # Somebody beside us asks just now, or we are a shell's background job; nobody tells when that ends.

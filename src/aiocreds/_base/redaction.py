@@ -1,8 +1,7 @@
-"""Values that work as ever and show nothing: secrets, and what holds some.
+"""Redaction: values whose ``repr`` shows nothing, for secrets and what holds them.
 
-Error reporters send the local variables of every frame of a traceback, and asyncio's debug log shows what threads
-and tasks bring. Both ask for a ``repr``. So a token, a body or an answer is put into one of these where it comes
-in, and stays in it until it is used.
+Error reporters send the ``repr`` of the local variables of every frame of a traceback, and asyncio's debug log that
+of what threads and tasks return. So a token, a body or an answer is put into one of these where it comes in.
 """
 
 from __future__ import annotations
@@ -10,32 +9,32 @@ from __future__ import annotations
 from typing import Any
 
 
-class _Hidden:
+class _Redacted:
     __slots__ = ()
 
     def __repr__(self) -> str:
         return "****"
 
 
-class SecretStr(_Hidden, str):
-    """A token, a code, a secret key. What string methods return is plain."""
+class SecretStr(_Redacted, str):
+    """A token, a code or a secret key. String methods return plain text."""
 
     __slots__ = ()
 
 
-class SecretBytes(_Hidden, bytes):
-    """A body, or what a program printed."""
+class SecretBytes(_Redacted, bytes):
+    """A body, or the output of a program."""
 
     __slots__ = ()
 
 
-class SecretBuffer(_Hidden, bytearray):
-    """Data that still comes in."""
+class SecretBuffer(_Redacted, bytearray):
+    """A body or an output that is being read."""
 
     __slots__ = ()
 
 
-class SecretDict(_Hidden, dict[str, Any]):
-    """A JSON object. Those inside it are plain."""
+class SecretDict(_Redacted, dict[str, Any]):
+    """A JSON object. The objects inside it are plain."""
 
     __slots__ = ()

@@ -1,4 +1,4 @@
-"""Running a program that may hang, flood or leave children behind, without a shell."""
+"""Run programs that may hang, write too much or leave children behind, without a shell."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import shlex
 import signal
 import sys
 from contextlib import suppress
-from typing import IO, TYPE_CHECKING, NamedTuple
+from typing import IO, TYPE_CHECKING, Any, NamedTuple
 
 from aiocreds._base import threads
 from aiocreds._base.foreground import LENDER, Terminal, controlling_terminal, has_ended
@@ -23,7 +23,7 @@ else:
     from subprocess import DEVNULL, PIPE, Popen
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Coroutine, Mapping
 
 LONGEST_COMMAND = 128 * 1024  # characters; no system starts a program with a longer word, and shlex takes ages
 LONGEST_OUTPUT = 64 * 1024
@@ -58,7 +58,7 @@ class Ended(NamedTuple):
 
 
 def split_command(command: str, *, place: str) -> list[str]:
-    """The words of a command line, by the platform's rules. Any of them may be a secret.
+    """Return the words of a command line, by the platform's rules. Any of them may be a secret.
 
     Raises:
         InvalidConfiguration: there are none, or too many, or the last one does not end.
@@ -103,7 +103,7 @@ async def run(
     attended: Callable[[], bool],
     asks: Callable[[], object],
 ) -> Ended:
-    """Run a program to its end, and kill it with its children when nobody waits for it any more.
+    """Run a program to its end; kill it with its children when this is cancelled or the time is over.
 
     Its standard input is the terminal of this process, where it may ask a person while a caller waits; without a
     terminal it is empty. It never is this process's own standard input.
@@ -114,7 +114,7 @@ async def run(
         origin: what messages call it.
         seconds: that it may take.
         more_time: how to allow more, for messages.
-        attended: tells whether a caller waits.
+        attended: returns whether a caller waits.
         asks: called when it asks a person.
 
     Raises:
@@ -123,87 +123,80 @@ async def run(
         SourceUnavailable: it did not end in time, or wrote too much; it was killed with its children.
     """
     loop = asyncio.get_running_loop()
-    try:
-        with controlling_terminal() as terminal:
-            ended = await _run(
-                words,
-                environ,
-                origin=origin,
-                seconds=seconds,
-                more_time=more_time,
-                attended=attended,
-                asks=asks,
-                terminal=terminal,
-            )
-    except RuntimeError:
-        if runs_here(loop):
-            raise
-        raise GeneratorExit from None  # as it was, before asyncio missed the loop, which was dropped in the middle
-    if ended.interrupted:
-        os.kill(0, signal.SIGINT)  # as the terminal would have told all of this job, had the program not had it
-    return ended
-
-
-async def _run(
-    words: list[str],
-    environ: Mapping[str, str],
-    *,
-    origin: str,
-    seconds: float,
-    more_time: str,
-    attended: Callable[[], bool],
-    asks: Callable[[], object],
-    terminal: Terminal | None,
-) -> Ended:
     stdout, stderr = SecretBuffer(), SecretBuffer()
-    loop = asyncio.get_running_loop()
-    process = await _start(words, environ, terminal)
-    ended = False
-    try:
-        # Not anyio's, which at times lose a cancellation at the end of asyncio.run.
-        async with asyncio.timeout(seconds) as limit:
-            async with asyncio.TaskGroup() as tasks:
-                watching = None
-                if terminal is not None:
-                    watching = tasks.create_task(terminal.watch(process, limit, attended=attended, asks=asks))
-                reading = [
-                    tasks.create_task(_read(process.stdout, stdout, process)),
-                    tasks.create_task(_read(process.stderr, stderr, None)),
-                ]
-                await asyncio.wait(reading)
-                status = await _exit_status(process)
-                if watching is not None:
-                    watching.cancel()  # it looks now and then only
-            ended = True
-    except TimeoutError:
-        if terminal is not None and terminal.asked and not terminal.given:
-            fault = (
-                f"asks at the terminal, and this program was in its background for {seconds:g} s;"
-                " bring it to the foreground (fg)"
-            )
-        elif process.poll() is None:
-            fault = (
-                f"did not finish within {seconds:g} s and was killed; see what it waits for, or allow more time"
-                f" ({more_time})"
-            )
-        else:
-            fault = (
-                f"ended, but a child of its still held its output open after {seconds:g} s; redirect the child's"
-            )
-        raise SourceUnavailable(f"{origin} {fault}", stderr=bytes(stderr)) from None
-    finally:
-        if runs_here(loop):
-            await _end(process, kill=not ended, terminal=terminal)
-        else:
-            _abandon(process)
+    status, in_time = 0, False
+    with controlling_terminal() as terminal:
+        process = await _start(words, environ, terminal)
+        try:
+            # Not anyio's, which at times lose a cancellation at the end of asyncio.run.
+            async with asyncio.timeout(seconds) as limit:
+                watch = terminal.watch(process, limit, attended=attended, asks=asks) if terminal else None
+                status = await _finished(process, stdout, stderr, watch)
+            in_time = True
+        except TimeoutError:
+            overdue = _overdue(process, terminal, seconds, more_time)
+            raise SourceUnavailable(f"{origin} {overdue}", stderr=bytes(stderr)) from None
+        finally:
+            if runs_here(loop):
+                await _end(process, kill=not in_time, terminal=terminal)
+            else:
+                _abandon(process)
     if len(stdout) > LONGEST_OUTPUT:
         raise SourceUnavailable(
             f"{origin} printed more than {LONGEST_OUTPUT // 1024} KiB and was killed;"
             " run it by hand and look at what it prints"
         )
-    if terminal is None:
-        return Ended(status, SecretBytes(stdout), SecretBytes(stderr))
-    return Ended(status, SecretBytes(stdout), SecretBytes(stderr), terminal.asked, terminal.declined, terminal=True)
+    ended = Ended(status, SecretBytes(stdout), SecretBytes(stderr))
+    if terminal is not None:
+        ended = ended._replace(asked=terminal.asked, declined=terminal.declined, terminal=True)
+    if ended.interrupted:
+        os.kill(0, signal.SIGINT)  # the terminal would have sent it to all of this job, had the program not had it
+    return ended
+
+
+async def _finished(
+    process: Popen[bytes],
+    stdout: SecretBuffer,
+    stderr: SecretBuffer,
+    watch: Coroutine[Any, Any, None] | None,
+) -> int:
+    """Read what a program prints until it ends, and watch it meanwhile; return its exit status.
+
+    No task group: that awaits its tasks even when its loop was dropped, where nothing can be awaited.
+    """
+    loop = asyncio.get_running_loop()
+    reading = [
+        loop.create_task(_read(process.stdout, stdout, process)),
+        loop.create_task(_read(process.stderr, stderr, None)),
+    ]
+    tasks = reading if watch is None else [*reading, loop.create_task(watch)]
+    waiting = set(tasks)
+    try:
+        while not all(task.done() for task in reading):
+            done, waiting = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+            for task in done:
+                task.result()  # raises what it has failed with
+        return await _exit_status(process)
+    finally:
+        if runs_here(loop):
+            for task in tasks:
+                task.cancel()
+            await asyncio.wait(tasks)  # the watching one gives the terminal back
+
+
+def _overdue(process: Popen[bytes], terminal: Terminal | None, seconds: float, more_time: str) -> str:
+    """Return why a program has not ended in time, as the rest of a sentence."""
+    if terminal is not None and terminal.asked and not terminal.given:
+        return (
+            f"asks at the terminal, and this program was in its background for {seconds:g} s;"
+            " bring it to the foreground (fg)"
+        )
+    if process.poll() is None:
+        return (
+            f"did not finish within {seconds:g} s and was killed; see what it waits for, or allow more time"
+            f" ({more_time})"
+        )
+    return f"ended, but a child of its still held its output open after {seconds:g} s; redirect the child's"
 
 
 async def _start(words: list[str], environ: Mapping[str, str], terminal: Terminal | None) -> Popen[bytes]:

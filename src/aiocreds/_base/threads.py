@@ -1,4 +1,4 @@
-"""Threads, forks and event loops of one process: what they share, and the threads of this package."""
+"""Event loops, forks and threads: what belongs to a loop, what a fork renews, and a pool of daemon threads."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 from weakref import ref
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
 
     class OnLoop(Protocol):
         """An object that belongs to one loop."""
@@ -20,35 +21,39 @@ if TYPE_CHECKING:
         def loop(self) -> asyncio.AbstractEventLoop | None:
             """The loop."""
 
-    from collections.abc import Callable
+
+BELONGINGS = "_aiocreds"  # attribute of a loop
+MOST = 8  # threads; a disk or a name server that hangs blocks one each
+IDLE = 10.0  # seconds after which a thread without work ends
+SECONDS_TO_END = 0.5  # for a thread without work
 
 L = TypeVar("L", bound="OnLoop")
-BELONGINGS = "_aiocreds"
-_elsewhere: dict[asyncio.AbstractEventLoop, set[Any]] = {}  # of loops that take no attributes
+T = TypeVar("T")
+_elsewhere: dict[asyncio.AbstractEventLoop, set[Any]] = {}  # the belongings of loops that take no attributes
 _owners: set[ref[Any]] = set()  # changed and copied in one step each: owners live in any thread
 
 
 def belongings(loop: asyncio.AbstractEventLoop) -> set[Any]:
-    """Return what is kept alive for a loop: tasks, keepers, open sessions.
+    """Return what is kept alive for a loop: tasks, lifespans, open connections.
 
-    The loop itself holds it. A table of ours would hold what is in it, and that refers to the loop: a loop that is
-    dropped without ``close()`` would stay for ever, with its descriptors. All else of ours refers to it weakly.
+    The loop itself holds it. A global table would hold what refers to the loop: one that is dropped without
+    ``close()`` would stay for ever, with its descriptors. All other references here are weak.
     """
     try:
-        return loop.__dict__.setdefault(BELONGINGS, set())  # type: ignore[no-any-return]  # it is ours alone
+        return loop.__dict__.setdefault(BELONGINGS, set())  # type: ignore[no-any-return]  # set here alone
     except AttributeError:
         return _elsewhere.setdefault(loop, set())
 
 
 def on_loop(table: dict[int, ref[L]], loop: asyncio.AbstractEventLoop) -> L | None:
-    """Return what a table holds for a loop, if that is alive."""
+    """Return the entry of a table for a loop, if it is alive."""
     known = table.get(id(loop))
     found = None if known is None else known()
     return found if found is not None and found.loop is loop else None
 
 
 def put_on_loop(table: dict[int, ref[L]], loop: asyncio.AbstractEventLoop, what: L) -> None:
-    """Put something into a table of what there is by the id of its loop, and take out what has gone."""
+    """Put an entry into a table by the id of its loop, and remove those whose loop is gone or closed."""
     for number, known in list(table.items()):  # other threads add theirs meanwhile
         if (other := known()) is None or other.loop is None or other.loop.is_closed():
             table.pop(number, None)
@@ -56,15 +61,15 @@ def put_on_loop(table: dict[int, ref[L]], loop: asyncio.AbstractEventLoop, what:
 
 
 def runs_here(loop: asyncio.AbstractEventLoop | None) -> bool:
-    """Return whether code runs on its loop; if not, the garbage collector ends what ran on one that was dropped.
+    """Return whether this code runs on a loop; if not, that was dropped and the garbage collector ends its tasks.
 
-    Nothing can be awaited there, and what libraries raise for want of a loop is no failure.
+    Nothing can be awaited then, and the errors of libraries that need the loop are no failures.
     """
     return asyncio._get_running_loop() is loop  # noqa: SLF001  # pyright: ignore[reportPrivateUsage] - in asyncio.__all__
 
 
 def wake(waiter: asyncio.Future[None]) -> None:
-    """End the wait of a future that belongs to another loop; one that is closed waits no more."""
+    """End the wait of a future that belongs to another loop, unless that is closed."""
     with suppress(RuntimeError):
         waiter.get_loop().call_soon_threadsafe(_end, waiter)
 
@@ -85,25 +90,14 @@ def renew_after_fork(owner: object) -> None:
 def _after_fork() -> None:
     for known in list(_owners):
         if (owner := known()) is not None:
-            owner._after_fork()  # noqa: SLF001 - what has been registered has it for this
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork)
-
-
-MOST = 8  # threads; a disk or a name server that hangs holds one each
-IDLE = 10.0  # seconds after which a thread that has nothing to do ends
-SECONDS_TO_END = 0.5  # for one that has nothing to do
-
-T = TypeVar("T")
+            owner._after_fork()  # noqa: SLF001 - registered owners have it for this
 
 
 def submit(function: Callable[..., T], *args: Any) -> asyncio.Future[T]:
-    """Call a function in a thread of ours; return a future of the running loop for what it returns or raises.
+    """Call a function in a thread of the pool; return a future of the running loop for its result.
 
-    For what takes no longer than a disk does. At the very end of a program, when Python starts no more threads,
-    it is called at once, in this one.
+    For work that takes no longer than a disk. At the very end of a program, when Python starts no more threads, it
+    is called at once, in this one.
 
     Raises:
         RuntimeError: there is no thread, and the machine starts none.
@@ -112,12 +106,12 @@ def submit(function: Callable[..., T], *args: Any) -> asyncio.Future[T]:
 
 
 def submit_long(function: Callable[..., T], *args: Any) -> asyncio.Future[T]:
-    """Do as :func:`submit` for what may take long, such as the hash of a large body: files do not wait for it."""
+    """Do as :func:`submit` for work that may take long, such as the hash of a large body, in other threads."""
     return _submit(_pool_for_long, function, args)
 
 
 def run_behind(function: Callable[[], None]) -> None:
-    """Have a thread of ours call a function some time; nobody waits for it, and what the disk says is dropped."""
+    """Call a function in a thread of the pool without waiting; its OSError is dropped."""
 
     def quietly() -> None:
         with suppress(OSError):
@@ -131,7 +125,7 @@ def run_behind(function: Callable[[], None]) -> None:
 
 def _submit(pool: _Pool, function: Callable[..., T], args: tuple[Any, ...]) -> asyncio.Future[T]:
     future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
-    known = ref(future)  # work that hangs holds no loop that has been dropped
+    known = ref(future)  # work that hangs does not keep a dropped loop alive
     pool.put(lambda: _call(known, function, args))
     return future
 
@@ -149,7 +143,7 @@ def _call(known: ref[asyncio.Future[T]], function: Callable[..., T], args: tuple
     try:
         if (future := known()) is not None:
             future.get_loop().call_soon_threadsafe(_settle, future, value, error)
-    except RuntimeError:  # the loop was closed meanwhile: nobody waits
+    except RuntimeError:  # the loop was closed meanwhile
         pass
     finally:
         del error  # its traceback holds this frame
@@ -167,7 +161,7 @@ def _settle(future: asyncio.Future[Any], value: object, error: BaseException | N
 class _Pool:
     """Threads that start when there is work for them and end when there has been none for a while.
 
-    They are daemons: one that hangs at a disk that is gone keeps no program from ending.
+    They are daemons: one that hangs at a disk does not keep a program from ending.
     """
 
     def __init__(self) -> None:
@@ -175,14 +169,14 @@ class _Pool:
         renew_after_fork(self)
 
     def _after_fork(self) -> None:
-        """Begin anew: a child has none of the threads."""
+        """Start anew in a forked child, which has none of the threads."""
         self._jobs: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
-        self._lock = threading.RLock()  # what the garbage collector runs in mid-change may want a thread, too
+        self._lock = threading.RLock()  # the garbage collector may run code here that needs a thread, too
         self._threads: set[threading.Thread] = set()
         self._spare = 0  # threads that wait, less the jobs that wait
 
     def put(self, job: Callable[[], None]) -> None:
-        """Have a thread do this.
+        """Have a thread call ``job``.
 
         Raises:
             RuntimeError: there is none, and the machine starts no more.
@@ -226,7 +220,7 @@ class _Pool:
                 self._spare += 1
 
     def rest(self) -> None:
-        """End the threads that have nothing to do, so that a fork finds none, nor the end of the interpreter."""
+        """End the threads without work, so that none is there at a fork or at the end of the interpreter."""
         if not self._lock.acquire(timeout=SECONDS_TO_END):  # a fork waits for nobody
             return
         try:
@@ -236,7 +230,7 @@ class _Pool:
             if ended:
                 for _ in ended:
                     self._jobs.put(None)
-                self._jobs = SimpleQueue()  # one that starts meanwhile shall not take what is theirs
+                self._jobs = SimpleQueue()  # a thread that starts meanwhile must not take their None
         finally:
             self._lock.release()
         for thread in ended:
@@ -251,4 +245,4 @@ def _rest() -> None:
 _pool, _pool_for_long = _Pool(), _Pool()
 atexit.register(_rest)
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(before=_rest)
+    os.register_at_fork(before=_rest, after_in_child=_after_fork)

@@ -10,44 +10,9 @@ from math import inf
 
 from aiocreds.errors import InvalidConfiguration, SourceUnavailable
 
-
-def seconds(duration: float | timedelta, what: str) -> float:
-    """A duration as a number of seconds.
-
-    Raises:
-        ValueError: it is none; ``what`` names it.
-    """
-    if isinstance(duration, timedelta):
-        number = duration.total_seconds()
-    else:
-        try:
-            number = math.fsum((duration,))  # unlike float(), it reads no text
-        except TypeError:
-            kind = type(duration).__name__
-            raise ValueError(f"{what} must be a number of seconds or a timedelta, not {kind}") from None
-    if not number >= 0:
-        raise ValueError(f"{what} must be a number of seconds or a timedelta from zero on, not {number:g}")
-    return number
-
-
-def time_limit(duration: float | timedelta, what: str) -> float:
-    """A time-out as a number of seconds. There is always one: none at all is no choice.
-
-    Raises:
-        InvalidConfiguration: it is not above zero, or has no end.
-    """
-    try:
-        number = seconds(duration, what)
-    except ValueError as error:
-        raise InvalidConfiguration(str(error)) from None
-    if not 0 < number < inf:
-        raise InvalidConfiguration(f"{what} must be above zero and have an end: give a number of seconds such as 5")
-    return number
-
-
 LAST = datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC).timestamp()  # what comes later is no datetime
 LONGEST = 80  # characters
-# Compiled when they are first needed: most programs meet nothing but ISO 8601.
+# Compiled when they are first needed: most programs read nothing but ISO 8601.
 _COMPACT = r"(?a)(\d{4})(\d\d)(\d\d)[T ]?(\d\d)(\d\d)(\d\d)?(?!\d)"
 _CLOCK = r"(?ai)(?<![\d:+])(\d\d?)(?::(\d\d?)(?::(\d\d?)(?:[.,](\d+))?)?\s*(am|pm)?|\s*(am|pm))(?![\d:])"
 _ZONE = r"(?a)\s*([A-Za-z]+)?(?:\s*([+-])(\d\d?):?(\d\d)?(?!\d)(?:\s*\([^()]*\)|\s+[A-Z]{3,5}\b)?)?"
@@ -66,6 +31,40 @@ _OF_NO_MEANING = {
 }
 
 
+def seconds(duration: float | timedelta, what: str) -> float:
+    """Return a duration as a number of seconds.
+
+    Raises:
+        ValueError: it is no duration; ``what`` names it.
+    """
+    if isinstance(duration, timedelta):
+        number = duration.total_seconds()
+    else:
+        try:
+            number = math.fsum((duration,))  # unlike float(), it reads no text
+        except TypeError:
+            kind = type(duration).__name__
+            raise ValueError(f"{what} must be a number of seconds or a timedelta, not {kind}") from None
+    if not number >= 0:
+        raise ValueError(f"{what} must be a number of seconds or a timedelta from zero on, not {number:g}")
+    return number
+
+
+def time_limit(duration: float | timedelta, what: str) -> float:
+    """Return a time-out as a number of seconds. There always is one.
+
+    Raises:
+        InvalidConfiguration: it is not above zero, or has no end.
+    """
+    try:
+        number = seconds(duration, what)
+    except ValueError as error:
+        raise InvalidConfiguration(str(error)) from None
+    if not 0 < number < inf:
+        raise InvalidConfiguration(f"{what} must be above zero and have an end: give a number of seconds such as 5")
+    return number
+
+
 def parse_time(text: str) -> datetime:
     """Read a date with a time of day, as botocore's parser does: ISO 8601, HTTP and mail dates, ``date``, Go, US.
 
@@ -73,7 +72,7 @@ def parse_time(text: str) -> datetime:
     that is not this machine's, and ``GMT+0200``, which some readers take as two hours west.
 
     Raises:
-        ValueError: it is none, or in UTC beyond what a datetime can hold.
+        ValueError: it is no such time, or in UTC beyond what a datetime can hold.
     """
     text = text.strip()
     if len(text) > LONGEST or text.endswith(("-", "+", "/")):
@@ -135,7 +134,7 @@ def _number(value: object) -> int | float | None:
 
 
 def _zone(behind: str) -> tuple[tuple[str | None, ...], str]:
-    """The zone in what stands behind a time of day, and the rest, which is of the date."""
+    """Return the zone in the text behind a time of day, and the rest, which belongs to the date."""
     if (zone := re.match(_ZONE, behind)) and (zone[1] or zone[2]):
         name, *offset = zone.groups()
         if not (name and _is_of_a_date(name)):
@@ -170,7 +169,7 @@ def _time_of_day(clock: re.Match[str]) -> tuple[int, int, int, int]:
 
 
 def _date(text: str) -> tuple[int, int, int]:
-    """Year, month and day. Where numbers alone leave it open, the month comes first, as in the USA."""
+    """Return year, month and day. Where numbers alone leave it open, the month comes first, as in the USA."""
     numbers, month, at = _parts_of_date(text)
     if len(numbers) != (2 if month else 3) or (month and at == 2):
         raise ValueError("half a date, or more than one")
@@ -190,7 +189,7 @@ def _date(text: str) -> tuple[int, int, int]:
 
 
 def _parts_of_date(text: str) -> tuple[list[str], int, int]:
-    """The numbers of a date, the month that has a name, else 0, and how many numbers stand before it."""
+    """Return the numbers of a date, the month that has a name, else 0, and how many numbers come before it."""
     numbers: list[str] = []
     month, at = 0, 0
     for part in re.findall(_PART, text):
@@ -207,7 +206,7 @@ def _parts_of_date(text: str) -> tuple[list[str], int, int]:
 
 
 def _whole(year: str) -> int:
-    """The year that two digits stand for: none that is half a century away, as HTTP has it."""
+    """Return the year that two digits stand for: none that is half a century away, as in HTTP."""
     if len(year) > 2:
         return int(year)
     this = time.localtime().tm_year
@@ -224,12 +223,12 @@ def _placed(
     hours: str | None = None,
     minutes: str | None = None,
 ) -> datetime:
-    """A time in the zone that is named behind it."""
+    """Return a time in the zone that is named behind it."""
     offset = timedelta(hours=int(hours or 0), minutes=int(minutes or 0))
     universal = (name or "").upper() in ("UTC", "GMT", "UT", "Z")
     if name and not universal:
         if sign or name not in time.tzname:
-            raise ValueError("a zone that only its own people know")
+            raise ValueError("a zone that is not this machine's")
         # The hour that the end of summer time repeats has two names.
         local = (at.replace(fold=fold).astimezone() for fold in (0, 1))
         return next((it for it in local if it.tzname() == name), at.astimezone())
@@ -239,7 +238,7 @@ def _placed(
 
 
 def time_of(value: object) -> float:
-    """A time as AWS CLI and services write it, in seconds since the epoch; -inf for what is none."""
+    """Return a time as AWS CLI and services write it, in seconds since the epoch; -inf if it is no time."""
     try:
         return min(parse_time(value if isinstance(value, str) else "").timestamp(), LAST)
     except ValueError:
@@ -247,17 +246,17 @@ def time_of(value: object) -> float:
 
 
 def moment(at: float) -> datetime:
-    """A time in seconds since the epoch; none before that or after the year 9999, which might be no datetime."""
+    """Return the datetime of seconds since the epoch, between that and the end of the year 9999."""
     return datetime.fromtimestamp(min(max(at, 0.0), LAST), UTC)
 
 
 def utc(at: float, pattern: str = "%Y-%m-%d %H:%M UTC") -> str:
-    """A time in seconds since the epoch as text."""
+    """Return a time in seconds since the epoch as text."""
     return moment(at).strftime(pattern)
 
 
 def when(value: object, now: float) -> str:
-    """When something ends or ended, as the rest of a sentence."""
+    """Return when something ends or ended, as the rest of a sentence."""
     at = time_of(value)
     if at == -inf:
         return "does not say when it ends"

@@ -41,6 +41,7 @@ if TYPE_CHECKING:
         "asked",  # a host; value: what it was asked for
         "answer",  # of a host; key: the attempt, unless it is the first; value: HTTP status
         "no answer",  # of a host; key: as above; value: the failure
+        "stranger",  # a host that answers, and is not the service that belongs there
         "clock",  # key: the host it disagrees with; value: seconds that this machine is behind, or -seconds ahead
         "starts",  # a process; value: its program
         "prompted",  # that process used the terminal

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, NamedTuple, Self
 
 from aiocreds._base import tracing
 from aiocreds._core.context import DEFAULT, Context
 from aiocreds._core.decorator import as_provider, picklable
-from aiocreds._core.provider import Provider
-from aiocreds._core.singleflight import Unattended, current_call
+from aiocreds._core.provider import Provider, failure_of
+from aiocreds._core.singleflight import current_call
 from aiocreds.credentials import Credentials
-from aiocreds.errors import ChainExhausted, CredentialsError, afresh, foreign, frames_of, inmost
+from aiocreds.errors import ChainExhausted, CredentialsError, afresh
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterable
+    from collections.abc import Awaitable, Callable, Iterable, Sequence
 
 logger = logging.getLogger("aiocreds.chain")
 
@@ -41,23 +41,31 @@ def chain(*providers: Provider | Callable[[], Awaitable[Credentials]], context: 
     members = [as_provider(member, taker="a chain") for member in providers]
     if context is None:
         context = members[0]._context  # noqa: SLF001 - it is one of us  # pyright: ignore[reportPrivateUsage]
-    return Chain(members, context=context)
+    return Chain(members, context=context, inner=members)
 
 
 class Chain(Provider):
-    """A provider that asks others in order. It is the one cache: its members fetch, whatever they hold."""
+    """A provider that asks others in order. It is the one cache: its members fetch, whatever they hold.
+
+    Args:
+        members: to ask.
+        context: where the clock comes from.
+        inner: the providers that it draws from, directly or by its members.
+    """
 
     __slots__ = ("_members", "_winner")
 
-    def __init__(self, members: list[Provider], *, context: Context = DEFAULT, name: str = "chain") -> None:
-        super().__init__(self._walk, name=name, context=context, inner=members)
+    def __init__(
+        self, members: Sequence[Provider | Entry], *, context: Context = DEFAULT, inner: Iterable[Provider]
+    ) -> None:
+        super().__init__(self._ask_members, name="chain", context=context, inner=inner)
         self._members = members
-        self._winner: Provider | None = None
+        self._winner: Provider | Entry | None = None
 
     def _copy(self) -> Self:
-        return type(self)(self._members, context=self._context, name=self.name)
+        return type(self)(self._members, context=self._context, inner=self._inner)
 
-    async def _walk(self) -> Credentials:
+    async def _ask_members(self) -> Credentials:
         if self._winner is not None and self._clock.now() < self._state.expires_at:
             tracing.note("memory", self._winner.name, kind="winner")
             return await self._winner.fetch()
@@ -80,13 +88,11 @@ class Chain(Provider):
         raise ChainExhausted(f"no AWS credentials found. Tried in order:{_listed(attempts)}", attempts=attempts)
 
 
-class Entry(Provider):
-    """A member of a chain that is asked in the chain's own call, without a task and a cache of its own.
+class Entry(NamedTuple):
+    """A source as the member of a chain: asked in the chain's own call, without a task and a cache of its own."""
 
-    ``invalidate`` and ``async with`` of the chain reach what it draws from, as with any member.
-    """
-
-    __slots__ = ()
+    name: str
+    source: Callable[[], Awaitable[Credentials]]
 
     async def fetch(self) -> Credentials:
         """Return credentials from the source, now; nothing is kept here.
@@ -94,7 +100,7 @@ class Entry(Provider):
         Raises:
             CredentialsError: the source failed.
         """
-        return await ask(self._source, name=self.name)
+        return await ask(self.source, name=self.name)
 
 
 async def ask(source: Callable[[], Awaitable[Credentials]], *, name: str) -> Credentials:
@@ -127,15 +133,11 @@ async def _asked(source: Callable[[], Awaitable[Credentials]], name: str) -> Cre
     except CredentialsError as error:
         error.provider = error.provider or name
         raise
-    except Unattended:
-        raise
     except Exception as error:  # noqa: BLE001 - a user's callback may raise anything
-        if isinstance(inner := inmost(error), Unattended):
-            raise inner from None
-        logger.debug("%s: %s", name, frames_of(error))
-        wrapped = foreign(error, source)
-        wrapped.provider = wrapped.provider or name
-        raise wrapped from wrapped.__cause__
+        failure = failure_of(error, source, name)
+        if isinstance(failure, CredentialsError):
+            failure.provider = failure.provider or name
+        raise failure from failure.__cause__
     call = current_call()
     if call is not None and isinstance(credentials, Credentials):  # pyright: ignore[reportUnnecessaryIsInstance] - a user's may not be
         key = credentials.access_key_id

@@ -103,9 +103,24 @@ def as_provider(
         raise TypeError(f"{taker} takes providers: write {name}(), not {name}")
     if not callable(source):
         raise TypeError(f"{taker} takes a provider or an async function, not {name}")
+    if wanted := required_arguments(source):
+        raise TypeError(
+            f"{taker} calls {name} without arguments, and it wants {', '.join(wanted)}: make it a factory with"
+            f" @credential_provider and pass {name}(…)"
+        )
     provider = Provider(source, name=name, context=context)
     _store_call(provider, as_provider, (source,), {"taker": taker, "context": context})
     return provider
+
+
+def required_arguments(function: Callable[..., object]) -> list[str]:
+    """Return the names of the arguments that a function cannot be called without."""
+    try:
+        parameters = inspect.signature(function).parameters.values()
+    except (TypeError, ValueError):  # nothing that can be called, or written in C
+        return []
+    several = inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD
+    return [it.name for it in parameters if it.default is it.empty and it.kind not in several]
 
 
 def _store_call(

@@ -149,9 +149,10 @@ class Provider:
             Raises:
                 TypeError: always.
             """
+            factory = "default_chain" if self.name == "chain" else self.name
             raise TypeError(
                 f"{self.name} is a provider, and is called for its credentials: write `await provider()`, or in one"
-                " line with the call that makes it `await default_chain()()`"
+                f" line with the call that makes it `await {factory}()()`"
             )
 
     async def get(self, *, min_ttl: float | timedelta = 0.0) -> Credentials:
@@ -420,12 +421,11 @@ class Provider:
         except (asyncio.CancelledError, GeneratorExit, KeyboardInterrupt, SystemExit):
             raise  # _call_done sees to it when the task has ended
         except BaseException as error:  # noqa: BLE001 - a user's own source may raise anything; a caller sees our tree alone
-            if isinstance(inner := inmost(error), Unattended):
-                self._decline(call, inner)
+            failure = failure_of(error, self._source, self.name)
+            if isinstance(failure, Unattended):
+                self._decline(call, failure)
             else:
-                if logger.isEnabledFor(logging.DEBUG):
-                    logger.debug("%s: %s", self.name, frames_of(error))
-                self._fail(call, foreign(error, self._source))
+                self._fail(call, failure)
         call.finish()
 
     def _call_done(self, call: SharedCall) -> None:
@@ -460,13 +460,13 @@ class Provider:
                     raise SourceUnavailable(
                         f"handed out credentials that expired at {credentials.expiration:%Y-%m-%d %H:%M:%S} UTC;"
                         f" if that is not long ago, check this machine's clock",
-                        provider=call.returned(credentials.access_key_id, self.name)[1],
+                        provider=call.source_of(credentials.access_key_id, self.name),
                     )
                 after = refresh.born_expired(after, now)
             elif held is not None and before.rejected and held.access_key_id == credentials.access_key_id:
                 raise SourceUnavailable(
                     f"handed out {redact_key(held.access_key_id)} again, which a service has rejected",
-                    provider=call.returned(credentials.access_key_id, self.name)[1],
+                    provider=call.source_of(credentials.access_key_id, self.name),
                 )
             elif (
                 held is not None
@@ -584,6 +584,17 @@ class _Lifespan:
 def declined(provider: Provider) -> bool:
     """Return whether the source needs a person and nobody waited the last time it was called."""
     return provider._state.declined  # noqa: SLF001  # pyright: ignore[reportPrivateUsage] - of the class above
+
+
+def failure_of(
+    error: BaseException, source: Callable[[], Awaitable[Credentials]], name: str
+) -> CredentialsError | Unattended:
+    """Return what a caller gets for an exception of a user's own source; its traceback is logged at DEBUG."""
+    if isinstance(inner := inmost(error), Unattended):
+        return inner
+    if logger.isEnabledFor(logging.DEBUG):
+        logger.debug("%s: %s", name, frames_of(error))
+    return foreign(error, source)
 
 
 def _no_coroutine(returned: object) -> SourceUnavailable:

@@ -230,6 +230,10 @@ class SharedCall:
             belongings(task.get_loop()).add(task)
             task.add_done_callback(_forget)
 
+    def source_of(self, key: str, provider: str) -> str:
+        """Return the name of the provider within this call that returned an access key id, or ``provider``."""
+        return self.inner[1] if self.inner is not None and self.inner[0] == key else provider
+
     def returned(self, key: str, provider: str) -> tuple[str, str, str | None]:
         """Return access key id, provider and role, and pass them to the calls that wait for this one."""
         if self.inner is not None and self.inner[0] == key:  # handed on, as a chain does

@@ -13,7 +13,7 @@ from aiocreds._base import threads
 from aiocreds._base.paths import expand_path, home_folder
 from aiocreds._base.threads import on_loop, put_on_loop
 from aiocreds._http.proxies import proxy_for
-from aiocreds._http.request import Call, Response, checked_headers, checked_url, persist, timeouts
+from aiocreds._http.request import Call, Response, checked_headers, checked_url, send, timeouts
 from aiocreds._http.session import Lease
 from aiocreds.errors import CredentialsError, InvalidConfiguration, afresh
 
@@ -137,7 +137,7 @@ class Http:
             lease = self.lease()
             lease.hold()
             try:
-                outcome: Response | CredentialsError = await persist(call, lease)
+                outcome: Response | CredentialsError = await send(call, lease)
             finally:
                 if lease.leave():
                     await lease.close()

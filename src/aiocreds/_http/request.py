@@ -1,4 +1,4 @@
-"""One request: attempts, pauses between them, and an answer of bounded size."""
+"""One request: attempts with backoff, answers of bounded size, and errors that hold nothing of the request."""
 
 from __future__ import annotations
 
@@ -37,13 +37,56 @@ if TYPE_CHECKING:
 
     from aiocreds._http.session import Lease
 
+logger = logging.getLogger("aiocreds.http")
 
-class NoAnswer(SourceUnavailable):
-    """Nothing answered any attempt: refused, unreachable, not resolved, or silent until the time-out.
+MAX_BODY = 64 * 1024  # bytes; the largest honest answer, an STS one with a long token, has about 5 KiB
+MAX_RETRY_AFTER = 20.0  # seconds; a service that asks for more gets no further attempt
+BACKOFF, LONGEST_BACKOFF = 0.15, 5.0
+MOST_STALE = 5  # kept connections in a row that may turn out to be closed before one counts as an attempt
+_UNSENDABLE = re.compile(r"[^\t\x20-\x7e\xa0-\xff]")
+_LATER = "asking again later may help"
+# The messages of llhttp, up to what it quotes, and those of aiohttp's own that quote nothing.
+_REASON = (
+    r"(?a)([A-Z][\w `,/'.()-]{,80}):\n\n"
+    r"|(Duplicate '[\w-]{,40}' header found|Too many (?:headers|trailers) received)"
+    r"|(Got more than \d{,9} bytes when reading)"
+    r"|(Invalid HTTP header|Bad status line)"
+    r"|((?:Chunk size mismatch|Transfer-Encoding can't be present|Data after `Connection)[\w `:-]{,60})\Z"
+)
+_DROPPED = {errno.ECONNRESET, errno.ECONNABORTED, errno.EPIPE}
+_EXHAUSTED = {errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS}
+
+# (method, url, headers, body) -> the headers to add
+Signer = Callable[[str, str, Iterable[tuple[str, str]], bytes], Mapping[str, str]]
+
+
+@final
+@dataclass(frozen=True, slots=True, repr=False)
+class Response:
+    """An answer, whatever its status. Its ``repr`` leaves out headers and body.
 
     Attributes:
-        timed_out: the last attempt ended in silence rather than in a refusal.
-        connected: the last attempt was sent: somebody took it, and kept silent.
+        status: the HTTP status.
+        headers: case-insensitive.
+        body: at most `MAX_BODY` bytes.
+        host: who answered, ``host`` or ``host:port``, for messages.
+    """
+
+    status: int
+    headers: Mapping[str, str]
+    body: SecretBytes
+    host: str
+
+    def __repr__(self) -> str:
+        return f"Response({self.status} from {self.host}, {len(self.body)} bytes)"
+
+
+class NoAnswer(SourceUnavailable):
+    """Nothing answered any attempt: it was refused, unreachable, not resolved, or timed out.
+
+    Attributes:
+        timed_out: the last attempt timed out.
+        connected: the last attempt was sent on a connection.
     """
 
     def __init__(
@@ -54,18 +97,281 @@ class NoAnswer(SourceUnavailable):
         self.connected = connected
 
 
+@dataclass(slots=True, repr=False)
+class Call:
+    """The parameters of a request, without a ``repr``: tracebacks that show locals show no headers and no body."""
+
+    provider: str | None
+    method: str
+    url: URL
+    headers: Mapping[str, str] | None
+    body: bytes | None
+    attempts: int
+    retry_if: Callable[[Response], bool] | None
+    timeout: aiohttp.ClientTimeout
+    middlewares: Sequence[aiohttp.ClientMiddlewareType]
+    sign: Signer | None
+    proxy: URL | None
+    tls: ssl.SSLContext | bool
+
+    @property
+    def host(self) -> str:
+        """Return ``host`` or ``host:port``, for messages."""
+        return self.url.host_port_subcomponent or ""
+
+    def signed_headers(self) -> Mapping[str, str]:
+        """Return the headers with those that sign the request as it stands."""
+        headers = self.headers or {}
+        if self.sign is None:
+            return headers
+        return {**headers, **self.sign(self.method, url_text(self.url), headers.items(), self.body or b"")}
+
+
+async def send(call: Call, lease: Lease) -> Response | SourceUnavailable:
+    """Make up to ``call.attempts`` attempts. Return failures: raising them here would show `call`."""
+    loop = asyncio.get_running_loop()
+    answered = False
+    attempt = stale = 0
+    while True:
+        attempt += 1
+        started = loop.time()
+        outcome = await _attempt(call, lease.session())
+        if isinstance(outcome, Failure) and outcome.stale and stale < MOST_STALE:
+            logger.debug("%s %s: had closed the kept connection, another is used", call.method, call.host)
+            attempt, stale = attempt - 1, stale + 1
+            continue
+        answered = answered or isinstance(outcome, Response) or outcome.answered
+        if logger.isEnabledFor(logging.DEBUG):
+            said = outcome.status if isinstance(outcome, Response) else outcome.what
+            took, tries = (loop.time() - started) * 1000, f"attempt {attempt} of {call.attempts}"
+            # No path: that of an ECS task's credentials is as good as a password.
+            logger.debug("%s %s: %s (%.0f ms, %s)", call.method, call.host, said, took, tries)
+        if tracing.current() is not None:
+            tries, took = f"{attempt} of {call.attempts}" if attempt > 1 else "", loop.time() - started
+            if isinstance(outcome, Response):
+                tracing.note(call.host, str(outcome.status), kind="answer", key=tries, seconds=took)
+            else:
+                tracing.note(call.host, outcome.what, kind="no answer", key=tries, seconds=took)
+        if attempt >= call.attempts or (pause := _pause(call, outcome, attempt)) is None:
+            return outcome if isinstance(outcome, Response) else to_error(call, outcome, attempt, answered=answered)
+        await asyncio.sleep(pause)
+
+
+async def _attempt(call: Call, session: aiohttp.ClientSession) -> Response | Failure:
+    """Send the request once and read the answer; abort the connection if that fails."""
+    loop, attempt, headers = asyncio.get_running_loop(), Attempt(call.sign), call.headers
+    if call.sign is not None and not call.middlewares:  # nothing changes the request after this: sign it here
+        attempt.sign, headers = None, call.signed_headers()
+    token = attempt_under_way.set(attempt)
+    response = outcome = None
+    try:
+        response = await session.request(
+            call.method,
+            call.url,
+            headers=headers,
+            data=call.body,
+            allow_redirects=False,
+            timeout=call.timeout,
+            proxy=call.proxy,
+            ssl=call.tls,
+            middlewares=call.middlewares if call.method == "POST" else (without_retries, *call.middlewares),
+        )
+        outcome = await _read(response, call.host)
+    except (aiohttp.ClientError, OSError) as error:
+        failure = failure_of(error, call, answered=response is not None)
+        stale = attempt.reused and response is None and was_closed(error)
+        return failure._replace(connected=bool(attempt.transports), stale=stale)
+    except RuntimeError:
+        if runs_here(loop):
+            raise
+        raise GeneratorExit from None  # its loop was closed in the middle, and aiohttp cannot close anything there
+    else:
+        return outcome
+    finally:
+        del headers  # a cancellation's traceback shows this frame
+        with suppress(ValueError):  # in another context: its loop was dropped in the middle
+            attempt_under_way.reset(token)
+        if not isinstance(outcome, Response):
+            with suppress(RuntimeError):  # as above, and has closed itself
+                for transport in attempt.transports:
+                    transport.abort()
+                if response is not None:
+                    response.close()
+
+
+async def _read(response: aiohttp.ClientResponse, host: str) -> Response | Failure:
+    if response.headers.get("Content-Encoding", "identity").lower() != "identity":
+        remedy = "check for a proxy that rewrites answers"
+        return Failure("compressed its answer, which nobody asked for", remedy, retry=False)
+    if 0 < (response.content_length or 0) <= MAX_BODY:
+        return Response(response.status, response.headers, SecretBytes(await response.read()), host)
+    body = SecretBuffer()
+    async for piece in response.content.iter_any():
+        body += piece
+        del piece  # a cancellation's traceback shows this frame
+        if len(body) > MAX_BODY:
+            remedy = "check that the address is that of the right service"
+            return Failure(f"sent more than {MAX_BODY // 1024} KiB", remedy, retry=False)
+    return Response(response.status, response.headers, SecretBytes(body), host)
+
+
+def _pause(call: Call, outcome: Response | Failure, attempt: int) -> float | None:
+    """Return the seconds until the next attempt; None when there is to be none."""
+    asked = 0.0
+    if isinstance(outcome, Response):
+        again = outcome.status >= 500 or outcome.status == 429
+        if not again and not (call.retry_if is not None and call.retry_if(outcome)):
+            return None
+        asked = _retry_after(outcome.headers)
+    elif not outcome.retry:
+        return None
+    backoff = random.uniform(0, min(LONGEST_BACKOFF, BACKOFF * 2 ** (attempt - 1)))
+    return max(asked, backoff) if asked <= MAX_RETRY_AFTER else None
+
+
+def _retry_after(headers: Mapping[str, str]) -> float:
+    """Return the pause that the service asks for, in seconds. A date counts by its ``Date``, if it sends one."""
+    value = headers.get("Retry-After", "").strip()
+    if value.isascii() and value.isdecimal():
+        return float(value)
+    if (then := time_of(value)) == -inf:
+        return 0.0
+    now = time_of(headers.get("Date"))
+    return max(0.0, then - (time() if now == -inf else now))
+
+
+def checked_headers(headers: Mapping[str, str] | None) -> Mapping[str, str] | None:
+    """Return the headers, if all of them can be sent.
+
+    Raises:
+        InvalidConfiguration: one cannot; it is named, its value is not.
+    """
+    for name, value in headers.items() if headers else ():
+        if _UNSENDABLE.search(value):
+            raise InvalidConfiguration(
+                f"the value for the {name} header holds a line break or another character that no header "
+                "may; look for a stray newline in the variable or file it comes from"
+            )
+    return headers
+
+
+@lru_cache(maxsize=256)
+def checked_url(url: str | URL) -> URL:
+    """Return the URL, parsed once.
+
+    Raises:
+        InvalidConfiguration: it is not for http or https, or holds a user name.
+    """
+    try:
+        parsed = URL(url)
+        if parsed.scheme in {"http", "https"} and parsed.host and parsed.port and not parsed.raw_user:
+            return parsed
+    except (ValueError, TypeError, IndexError):  # the last is yarl's answer to http://][@
+        pass
+    shown = str(url).partition("?")[0]
+    named = "the URL" if "@" in shown else f"the URL {shown!r}"  # a password may stand before the @
+    raise InvalidConfiguration(f"{named} cannot be used; write http:// or https:// and a host, no user name")
+
+
+@lru_cache(maxsize=64)
+def timeouts(total: float, connect: float | None, read: float | None) -> aiohttp.ClientTimeout:
+    """Return aiohttp's time-outs, made once. A read time-out above the total one is left out."""
+    read = None if read is not None and read >= total else read
+    # aiohttp would round limits from 5 s on up to a whole second of the loop's clock.
+    return aiohttp.ClientTimeout(total=total, sock_connect=connect, sock_read=read, ceil_threshold=inf)
+
+
+@lru_cache(maxsize=64)
+def url_text(url: URL) -> str:
+    """Return the URL as it is sent."""
+    return str(url)
+
+
+# Hooks that aiohttp calls.
+
+
+class Attempt:
+    """What the hooks know of the attempt under way.
+
+    Attributes:
+        sign: makes the headers that sign it, or None.
+        transports: the connections that it was sent on.
+        reused: whether the last of them was kept from an earlier request.
+    """
+
+    __slots__ = ("reused", "sign", "transports")
+
+    def __init__(self, sign: Signer | None) -> None:
+        self.sign = sign
+        self.transports: list[asyncio.Transport] = []
+        self.reused = False
+
+
+attempt_under_way: ContextVar[Attempt] = ContextVar("attempt_under_way")
+
+
+def noting_reuse() -> aiohttp.TraceConfig:
+    """Return a trace configuration that notes whether an attempt uses a kept connection."""
+
+    async def kept(*_: object) -> None:
+        attempt_under_way.get().reused = True
+
+    async def made(*_: object) -> None:
+        attempt_under_way.get().reused = False
+
+    noting = aiohttp.TraceConfig()
+    noting.on_connection_reuseconn.append(kept)
+    noting.on_connection_create_start.append(made)
+    return noting
+
+
+class OutgoingRequest(aiohttp.ClientRequest):
+    """A request that is signed after the last middleware, and notes the connection that it is sent on.
+
+    When an attempt is given up, aiohttp would close a TLS connection by waiting half a minute for a peer that may
+    hang; noted connections are aborted instead.
+    """
+
+    async def send(self, conn: Connection) -> aiohttp.ClientResponse:
+        """Note the connection, sign the request and send it."""
+        attempt = attempt_under_way.get()
+        if conn.transport is not None:
+            attempt.transports.append(conn.transport)
+        if attempt.sign is not None:
+            body = await self.body.as_bytes() if self.body else b""
+            self.headers.update(attempt.sign(self.method, url_text(self.url), self.headers.items(), body))
+        return await super().send(conn)
+
+
+class Broken(aiohttp.ClientError):
+    """A broken connection, as an exception on which aiohttp does not retry."""
+
+
+async def without_retries(
+    request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType
+) -> aiohttp.ClientResponse:
+    """Keep aiohttp from retrying a GET or PUT by itself: attempts are counted here."""
+    try:
+        return await handler(request)
+    except (aiohttp.ClientOSError, aiohttp.ServerDisconnectedError) as error:
+        raise Broken from error
+
+
+# Failures as errors.
+
+
 class Failure(NamedTuple):
-    """The reason why an attempt had no answer, as the rest of a sentence that begins with the host.
+    """Why an attempt failed, as the rest of a sentence that begins with the host.
 
     Attributes:
         what: went wrong.
         remedy: for it.
-        answered: whether anything is there.
-        timed_out: whether it was silent.
-        connected: whether the request was sent.
-        retry: whether another attempt may help.
-        stale: whether the connection was a kept one that its other end had closed: no attempt at all.
-        cause: to go with the error, or None; it holds nothing of the request and the answer either.
+        answered: something is there.
+        timed_out: it did not answer in time.
+        connected: the request was sent.
+        retry: another attempt may help.
+        stale: the connection was a kept one that its other end had closed, which counts as no attempt.
+        cause: of the error, or None; it holds nothing of the request or the answer.
     """
 
     what: str
@@ -78,7 +384,6 @@ class Failure(NamedTuple):
     cause: Exception | None = None
 
 
-_LATER = "asking again later may help"
 _FAILURES: tuple[tuple[type[Exception], Failure], ...] = (
     (aiohttp.ClientConnectorDNSError, Failure("was not found: its name has no address", answered=False)),
     (
@@ -89,20 +394,10 @@ _FAILURES: tuple[tuple[type[Exception], Failure], ...] = (
     (aiohttp.ClientPayloadError, Failure("broke off in the middle of its answer", _LATER)),
     (aiohttp.InvalidURL, Failure("cannot be asked: not a valid URL", retry=False)),
 )
-# Those of llhttp, before what it quotes, and those of aiohttp's own that quote nothing.
-_REASON = (
-    r"(?a)([A-Z][\w `,/'.()-]{,80}):\n\n"
-    r"|(Duplicate '[\w-]{,40}' header found|Too many (?:headers|trailers) received)"
-    r"|(Got more than \d{,9} bytes when reading)"
-    r"|(Invalid HTTP header|Bad status line)"
-    r"|((?:Chunk size mismatch|Transfer-Encoding can't be present|Data after `Connection)[\w `:-]{,60})\Z"
-)
-_DROPPED = {errno.ECONNRESET, errno.ECONNABORTED, errno.EPIPE}
-_EXHAUSTED = {errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS}
 
 
-def diagnosis(error: BaseException, call: Call, *, answered: bool) -> Failure:
-    """Return the reason of a failure, in words that hold nothing of the request."""
+def failure_of(error: BaseException, call: Call, *, answered: bool) -> Failure:
+    """Map an exception to a failure, whose words hold nothing of the request."""
     if isinstance(error, Broken) and error.__cause__ is not None:
         error = error.__cause__
     if isinstance(error, TimeoutError):
@@ -137,7 +432,7 @@ def was_closed(error: BaseException) -> bool:
 
 
 def _fault_of_the_parser(error: BaseException) -> str | None:
-    """Return the fault that aiohttp's parser found in an answer, content included; None for any other error."""
+    """Return the message of aiohttp's parser about an answer, content included; None for another error."""
     if not isinstance(error, aiohttp.ClientResponseError | aiohttp.ClientPayloadError):
         return None
     fault: BaseException | None = error
@@ -149,7 +444,7 @@ def _fault_of_the_parser(error: BaseException) -> str | None:
 
 
 def _unparsable(fault: str) -> Failure:
-    """Return the parser's reason, in those of its words that are the same for every answer."""
+    """Return a failure with those words of the parser that are the same for every answer."""
     known = re.match(_REASON, fault.removeprefix("Bad status line:").lstrip())
     reason = next(filter(None, known.groups()), "") if known else ""
     remedy = "look at what answers there, and for a proxy in between"
@@ -186,7 +481,7 @@ def _system_error(error: OSError, *, connecting: bool) -> Failure:
 
 
 def to_error(call: Call, failure: Failure, attempts: int, *, answered: bool) -> SourceUnavailable:
-    """The error to raise when the last attempt has failed."""
+    """Return the error to raise when the last attempt has failed."""
     through = f" (through the proxy {call.proxy.host_port_subcomponent})" if call.proxy else ""
     tries = f" ({attempts} attempts)" if attempts > 1 else ""
     message = f"{call.host}{through} {failure.what}{tries}; {failure.remedy}"
@@ -195,294 +490,3 @@ def to_error(call: Call, failure: Failure, attempts: int, *, answered: bool) -> 
         error.__cause__ = failure.cause
         return error
     return NoAnswer(message, provider=call.provider, timed_out=failure.timed_out, connected=failure.connected)
-
-
-# (method, url, headers, body) -> the headers to add
-Signer = Callable[[str, str, Iterable[tuple[str, str]], bytes], Mapping[str, str]]
-
-
-class Attempt:
-    """The record of one attempt while aiohttp handles it.
-
-    Attributes:
-        sign: makes the headers that sign it, or None.
-        wires: the connections that it went out on.
-        reused: whether the last of them was kept from an earlier request.
-    """
-
-    __slots__ = ("reused", "sign", "wires")
-
-    def __init__(self, sign: Signer | None) -> None:
-        self.sign = sign
-        self.wires: list[asyncio.Transport] = []
-        self.reused = False
-
-
-attempt_under_way: ContextVar[Attempt] = ContextVar("attempt_under_way")
-
-
-def noting_reuse() -> aiohttp.TraceConfig:
-    """Return what has aiohttp tell an attempt whether its connection is a kept one."""
-
-    async def kept(*_: object) -> None:
-        attempt_under_way.get().reused = True
-
-    async def made(*_: object) -> None:
-        attempt_under_way.get().reused = False
-
-    noting = aiohttp.TraceConfig()
-    noting.on_connection_reuseconn.append(kept)
-    noting.on_connection_create_start.append(made)
-    return noting
-
-
-class OutgoingRequest(aiohttp.ClientRequest):
-    """Is signed behind the last middleware, and notes the connection it goes out on.
-
-    When an attempt is given up, aiohttp closes its connection politely, which over TLS means to wait half a
-    minute for a peer that may be hung. We cut it instead.
-    """
-
-    async def send(self, conn: Connection) -> aiohttp.ClientResponse:
-        """Sign, send, and note on what."""
-        attempt = attempt_under_way.get()
-        if conn.transport is not None:
-            attempt.wires.append(conn.transport)
-        if attempt.sign is not None:
-            body = await self.body.as_bytes() if self.body else b""
-            self.headers.update(attempt.sign(self.method, url_text(self.url), self.headers.items(), body))
-        return await super().send(conn)
-
-
-@lru_cache(maxsize=64)
-def url_text(url: URL) -> str:
-    """The URL as it goes on the wire."""
-    return str(url)
-
-
-class Broken(aiohttp.ClientError):
-    """A connection that broke, under a name that aiohttp lets pass."""
-
-
-async def once(request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:
-    """Keep aiohttp from repeating a GET or PUT by itself: attempts are counted here."""
-    try:
-        return await handler(request)
-    except (aiohttp.ClientOSError, aiohttp.ServerDisconnectedError) as error:
-        raise Broken from error
-
-
-logger = logging.getLogger("aiocreds.http")
-
-MAX_BODY = 64 * 1024  # bytes; the largest honest answer, an STS one with a long token, has about 5 KiB
-MAX_RETRY_AFTER = 20.0  # seconds; whoever asks for more gets no further attempt
-BACKOFF, LONGEST_BACKOFF = 0.15, 5.0
-MOST_STALE = 5  # kept connections in a row that may turn out to be closed before one counts as an attempt
-
-
-@final
-@dataclass(frozen=True, slots=True, repr=False)
-class Response:
-    """An answer, whatever its status. Its ``repr`` leaves out headers and body.
-
-    Attributes:
-        status: the HTTP status.
-        headers: case-insensitive.
-        body: at most `MAX_BODY` bytes.
-        host: who answered, ``host`` or ``host:port``, for messages.
-    """
-
-    status: int
-    headers: Mapping[str, str]
-    body: SecretBytes
-    host: str
-
-    def __repr__(self) -> str:
-        return f"Response({self.status} from {self.host}, {len(self.body)} bytes)"
-
-
-@dataclass(slots=True, repr=False)
-class Call:
-    """A request to be made, without a ``repr``: tracebacks that show locals show no headers and no body."""
-
-    provider: str | None
-    method: str
-    url: URL
-    headers: Mapping[str, str] | None
-    body: bytes | None
-    attempts: int
-    retry_if: Callable[[Response], bool] | None
-    timeout: aiohttp.ClientTimeout
-    middlewares: Sequence[aiohttp.ClientMiddlewareType]
-    sign: Signer | None
-    proxy: URL | None
-    tls: ssl.SSLContext | bool
-
-    @property
-    def host(self) -> str:
-        """Whom messages name: ``host`` or ``host:port``."""
-        return self.url.host_port_subcomponent or ""
-
-    def signed_headers(self) -> Mapping[str, str]:
-        """The headers with those that sign the request as it stands."""
-        headers = self.headers or {}
-        if self.sign is None:
-            return headers
-        return {**headers, **self.sign(self.method, url_text(self.url), headers.items(), self.body or b"")}
-
-
-async def persist(call: Call, lease: Lease) -> Response | SourceUnavailable:
-    """Make up to ``call.attempts`` attempts. Failures are returned: raising them here would show `call`."""
-    loop = asyncio.get_running_loop()
-    answered = False
-    attempt = stale = 0
-    while True:
-        attempt += 1
-        started = loop.time()
-        outcome = await _attempt(call, lease.session())
-        if isinstance(outcome, Failure) and outcome.stale and stale < MOST_STALE:
-            logger.debug("%s %s: had closed the kept connection, another is used", call.method, call.host)
-            attempt, stale = attempt - 1, stale + 1
-            continue
-        answered = answered or isinstance(outcome, Response) or outcome.answered
-        if logger.isEnabledFor(logging.DEBUG):
-            said = outcome.status if isinstance(outcome, Response) else outcome.what
-            took, tries = (loop.time() - started) * 1000, f"attempt {attempt} of {call.attempts}"
-            # No path: that of an ECS task's credentials is as good as a password.
-            logger.debug("%s %s: %s (%.0f ms, %s)", call.method, call.host, said, took, tries)
-        if tracing.current() is not None:
-            tries, took = f"{attempt} of {call.attempts}" if attempt > 1 else "", loop.time() - started
-            if isinstance(outcome, Response):
-                tracing.note(call.host, str(outcome.status), kind="answer", key=tries, seconds=took)
-            else:
-                tracing.note(call.host, outcome.what, kind="no answer", key=tries, seconds=took)
-        if attempt >= call.attempts or (pause := _pause(call, outcome, attempt)) is None:
-            return outcome if isinstance(outcome, Response) else to_error(call, outcome, attempt, answered=answered)
-        await asyncio.sleep(pause)
-
-
-async def _attempt(call: Call, session: aiohttp.ClientSession) -> Response | Failure:
-    """Send the request once and read the answer, or cut the connection."""
-    loop, attempt, headers = asyncio.get_running_loop(), Attempt(call.sign), call.headers
-    if call.sign is not None and not call.middlewares:  # nobody changes the request on its way: sign it here
-        attempt.sign, headers = None, call.signed_headers()
-    token = attempt_under_way.set(attempt)
-    response = outcome = None
-    try:
-        response = await session.request(
-            call.method,
-            call.url,
-            headers=headers,
-            data=call.body,
-            allow_redirects=False,
-            timeout=call.timeout,
-            proxy=call.proxy,
-            ssl=call.tls,
-            middlewares=call.middlewares if call.method == "POST" else (once, *call.middlewares),
-        )
-        outcome = await _read(response, call.host)
-    except (aiohttp.ClientError, OSError) as error:
-        failure = diagnosis(error, call, answered=response is not None)
-        stale = attempt.reused and response is None and was_closed(error)
-        return failure._replace(connected=bool(attempt.wires), stale=stale)
-    except RuntimeError:
-        if runs_here(loop):
-            raise
-        raise GeneratorExit from None  # its loop was closed in the middle, and aiohttp cannot close anything there
-    else:
-        return outcome
-    finally:
-        del headers  # a cancellation's traceback shows this frame
-        with suppress(ValueError):  # in another context: its loop was dropped in the middle
-            attempt_under_way.reset(token)
-        if not isinstance(outcome, Response):
-            with suppress(RuntimeError):  # as above, and has closed itself
-                for wire in attempt.wires:
-                    wire.abort()
-                if response is not None:
-                    response.close()
-
-
-async def _read(response: aiohttp.ClientResponse, host: str) -> Response | Failure:
-    if response.headers.get("Content-Encoding", "identity").lower() != "identity":
-        remedy = "check for a proxy that rewrites answers"
-        return Failure("compressed its answer, which nobody asked for", remedy, retry=False)
-    if 0 < (response.content_length or 0) <= MAX_BODY:
-        return Response(response.status, response.headers, SecretBytes(await response.read()), host)
-    body = SecretBuffer()
-    async for piece in response.content.iter_any():
-        body += piece
-        del piece  # a cancellation's traceback shows this frame
-        if len(body) > MAX_BODY:
-            remedy = "check that the address is that of the right service"
-            return Failure(f"sent more than {MAX_BODY // 1024} KiB", remedy, retry=False)
-    return Response(response.status, response.headers, SecretBytes(body), host)
-
-
-def _pause(call: Call, outcome: Response | Failure, attempt: int) -> float | None:
-    """Seconds until the next attempt; None when there shall be none."""
-    asked = 0.0
-    if isinstance(outcome, Response):
-        again = outcome.status >= 500 or outcome.status == 429
-        if not again and not (call.retry_if is not None and call.retry_if(outcome)):
-            return None
-        asked = _retry_after(outcome.headers)
-    elif not outcome.retry:
-        return None
-    backoff = random.uniform(0, min(LONGEST_BACKOFF, BACKOFF * 2 ** (attempt - 1)))
-    return max(asked, backoff) if asked <= MAX_RETRY_AFTER else None
-
-
-def _retry_after(headers: Mapping[str, str]) -> float:
-    """The pause the service asks for, in seconds. A date counts by the service's clock if it shows one."""
-    value = headers.get("Retry-After", "").strip()
-    if value.isascii() and value.isdecimal():
-        return float(value)
-    if (then := time_of(value)) == -inf:
-        return 0.0
-    now = time_of(headers.get("Date"))
-    return max(0.0, then - (time() if now == -inf else now))
-
-
-_UNSENDABLE = re.compile(r"[^\t\x20-\x7e\xa0-\xff]")
-
-
-def checked_headers(headers: Mapping[str, str] | None) -> Mapping[str, str] | None:
-    """The headers, if all of them can be sent.
-
-    Raises:
-        InvalidConfiguration: one cannot; it is named, its value is not.
-    """
-    for name, value in headers.items() if headers else ():
-        if _UNSENDABLE.search(value):
-            raise InvalidConfiguration(
-                f"the value for the {name} header holds a line break or another character that no header "
-                "may; look for a stray newline in the variable or file it comes from"
-            )
-    return headers
-
-
-@lru_cache(maxsize=256)
-def checked_url(url: str | URL) -> URL:
-    """The URL, parsed once.
-
-    Raises:
-        InvalidConfiguration: it is none for http, or holds a user name.
-    """
-    try:
-        parsed = URL(url)
-        if parsed.scheme in {"http", "https"} and parsed.host and parsed.port and not parsed.raw_user:
-            return parsed
-    except (ValueError, TypeError, IndexError):  # the last is yarl's answer to http://][@
-        pass
-    shown = str(url).partition("?")[0]
-    named = "the URL" if "@" in shown else f"the URL {shown!r}"  # a password may stand before the @
-    raise InvalidConfiguration(f"{named} cannot be used; write http:// or https:// and a host, no user name")
-
-
-@lru_cache(maxsize=64)
-def timeouts(total: float, connect: float | None, read: float | None) -> aiohttp.ClientTimeout:
-    """Aiohttp's time-outs, made once. A silence that only ``total`` can end needs no clock of its own."""
-    read = None if read is not None and read >= total else read
-    # aiohttp would round limits from 5 s on up to a whole second of the loop's clock.
-    return aiohttp.ClientTimeout(total=total, sock_connect=connect, sock_read=read, ceil_threshold=inf)

@@ -33,7 +33,7 @@ CLAIMS = {"iss": "issuer", "aud": "audience", "sub": "subject"}
 LONGEST = 100
 
 
-def tell_variables(context: Context, place: str) -> None:
+def record_variables(context: Context, place: str) -> None:
     """Record what names the profile and the files; ``place`` is the variable that the profile is named in."""
     for variable in (place, CONFIG_FILE, CREDENTIALS_FILE):
         if value := context.setting(variable):
@@ -42,7 +42,7 @@ def tell_variables(context: Context, place: str) -> None:
                 tracing.note(OLDER_PROFILE, context.setting(OLDER_PROFILE), overridden_by=PROFILE)
 
 
-def tell_files(config: SharedConfig, name: str) -> None:
+def record_files(config: SharedConfig, name: str) -> None:
     """Record what the files hold, and where the profile is."""
     for file, profiles in config.files():
         if file.startswith("~"):
@@ -54,7 +54,7 @@ def tell_files(config: SharedConfig, name: str) -> None:
         tracing.note(section.where(), name, kind="section", key="profile")
 
 
-def tell_fault(context: Context, config: SharedConfig | None, wrong: InvalidConfiguration) -> None:
+def record_fault(context: Context, config: SharedConfig | None, wrong: InvalidConfiguration) -> None:
     """Record what is at the places that an error names, where their turn would have come later."""
     record = tracing.current()
     if record is None:
@@ -68,31 +68,31 @@ def tell_fault(context: Context, config: SharedConfig | None, wrong: InvalidConf
     files = "|".join(re.escape(file) for file, _ in config.files())
     for place in dict.fromkeys(re.findall(rf"(?:{files}):\d+", text)):
         if not any(place in other for other in known):
-            _tell_line(config, place)
+            _record_line(config, place)
     for variable in dict.fromkeys(re.findall(r"\bAWS_[A-Z0-9_]+", text)):
         if variable not in known and context.setting(variable):
             tracing.note(variable)
 
 
-def tell_step(section: Section, kind: Kind) -> None:
+def record_step(section: Section, kind: Kind) -> None:
     """Record what a profile says about its credentials."""
     if kind is Kind.STATIC:
-        _tell_setting(section, "aws_access_key_id")
-        _tell_setting(section, "aws_secret_access_key")
+        _record_setting(section, "aws_access_key_id")
+        _record_setting(section, "aws_secret_access_key")
         first, *others = [*filter(section.get, SESSION_TOKENS)] or [""]
         for name in filter(None, (first, *others)):
             hidden = section.get(name) != section.get(first)
             tracing.note(section.where(name), key=name, overridden_by=first if hidden else "")
     for key in (*SHOWN[kind], "region"):
         if section.get(key):
-            _tell_setting(section, key)
+            _record_setting(section, key)
     if kind is Kind.ROLE and section.get("external_id"):
-        _tell_setting(section, "external_id")
+        _record_setting(section, "external_id")
     if kind is not Kind.CREDENTIAL_SOURCE:  # of a role that has been recorded already
-        _tell_unused(section, kind)
+        _record_unused(section, kind)
 
 
-def tell_token(path: str, token: str) -> None:
+def record_token(path: str, token: str) -> None:
     """Record what a token claims, if it is a JSON Web Token: who issued it, for whom, and when it ends."""
     try:
         part = token.split(".")[1]
@@ -109,7 +109,7 @@ def tell_token(path: str, token: str) -> None:
     tracing.note(path, f"{end:%Y-%m-%d %H:%M} UTC", kind="token end")
 
 
-def _tell_line(config: SharedConfig, place: str) -> None:
+def _record_line(config: SharedConfig, place: str) -> None:
     """Record what stands at a line of the files."""
     for sections, kind in (
         (config.profiles, "profile"),
@@ -123,12 +123,12 @@ def _tell_line(config: SharedConfig, place: str) -> None:
                 return
             for key in section:
                 if section.where(key) == place:
-                    _tell_setting(section, key)
+                    _record_setting(section, key)
                     return
     tracing.note(place, "is not used", kind="note")
 
 
-def _tell_setting(section: Section, key: str) -> None:
+def _record_setting(section: Section, key: str) -> None:
     """Record a setting; its value only where no secret may be in it."""
     value = section.get(key) or ""
     if key == "aws_access_key_id":
@@ -138,7 +138,7 @@ def _tell_setting(section: Section, key: str) -> None:
     tracing.note(section.where(key), value, key=key)
 
 
-def _tell_unused(section: Section, kind: Kind) -> None:
+def _record_unused(section: Section, kind: Kind) -> None:
     """Record what else the profile has, to no effect: another kind of credentials, or another file, comes first."""
     first = next((key for key in (kind.value, *SHOWN[kind]) if section.get(key)), kind.value)
     itself = section.get("source_profile") == section.name  # a role that is assumed with the keys beside it

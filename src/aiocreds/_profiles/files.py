@@ -70,7 +70,7 @@ async def load(
     """
     loop = asyncio.get_running_loop()
     key = (id(loop), credentials_file, config_file)
-    looks: dict[Any, Any] = context.cached("config looks", dict)
+    looks: dict[Any, Any] = context.cached("config looks", dict[Any, Any])
     known: ref[Look] | None = looks.get(key)
     if known is None or (look := known()) is None or look.begun:
         look = Look(context, credentials_file, config_file)
@@ -90,7 +90,7 @@ async def load(
 
 def _warn_of_unread(context: Context, config: SharedConfig) -> None:
     """Warn once that a file cannot be read, and again after it could be or for another reason."""
-    cache: dict[Any, Any] = context.cached("config files", dict)
+    cache: dict[Any, Any] = context.cached("config files", dict[Any, Any])
     for path, fault in config.unread():
         key, why = ("unread", path), str(fault or "")
         if fault and cache.get(key) != why:
@@ -191,7 +191,7 @@ def _load(
 ) -> SharedConfig:
     documents: list[Document] = []
     named = False
-    cache: dict[Any, Any] = context.cached("config files", dict)
+    cache: dict[Any, Any] = context.cached("config files", dict[Any, Any])
     for name, given in (("credentials", credentials_file), ("config", config_file)):
         path, named = locate(name, context.environ, given=given, home=context.home)
         key = (name, path)
@@ -239,7 +239,7 @@ def _done(context: Context, key: object, look: Look, taken: asyncio.Future[Share
 
 def _answer(context: Context, key: object, look: Look, answer: SharedConfig | BaseException) -> None:
     """Wake the waiters, back on the loop."""
-    looks: dict[Any, Any] = context.cached("config looks", dict)
+    looks: dict[Any, Any] = context.cached("config looks", dict[Any, Any])
     known: ref[Look] | None = looks.get(key)
     if known is not None and known() is look:
         del looks[key]

@@ -155,7 +155,7 @@ class TokenCache:
             unwritten, left = memory.unwritten, self._left(rules, fresh)
             in_file = unwritten.in_file if unwritten is not None and token == unwritten.token else token
             memory.lifetime = max(left, 0.0)
-            trace_end(self.path, rules.end(fresh), self._context.clock.now(), "renewed until")
+            trace_end(self.path, rules.end(fresh), self._context.clock.now(), renewed=True)
             current = await self._put(rules, lock, fresh, in_file)
         if current is fresh:
             logger.info("The token in %s has been renewed, for %.0f s", self.path, left)
@@ -391,12 +391,12 @@ def is_held(retry_at: float, now: float) -> bool:
     return 0 < retry_at - now <= HOLD
 
 
-def trace_end(path: str, end: float, now: float, word: str = "") -> None:
-    """Record for `explain` when the token in a file ends, in the words of the errors."""
+def trace_end(path: str, end: float, now: float, *, renewed: bool = False) -> None:
+    """Record for `explain` when the token in a file ends."""
     if tracing.current() is None:
         return
     if end == -inf:
         tracing.note(path, "holds no token that says when it ends", kind="note")
         return
-    tracing.note(path, utc(end), kind="renewed" if word else "ends" if end > now else "ended")
+    tracing.note(path, utc(end), kind="renewed" if renewed else "ends" if end > now else "ended")
     tracing.note_end(moment(end))  # Go writes the year 1 for no time at all

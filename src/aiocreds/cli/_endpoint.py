@@ -125,8 +125,10 @@ class Endpoint:
         if provider is None:
             return _no(404, "NotFound", f"no profile is served at {asked!r}; there is {', '.join(self._paths())}")
         if self._crowded(path):
-            told = f"{self._waiting[path]} requests wait for this profile, whose source has not answered: ask later"
-            refused = _no(503, "TooManyRequests", told)
+            reason = (
+                f"{self._waiting[path]} requests wait for this profile, whose source has not answered: ask later"
+            )
+            refused = _no(503, "TooManyRequests", reason)
             refused.headers["Retry-After"] = str(RETRY_AFTER)
             return refused
         self._waiting[path] += 1

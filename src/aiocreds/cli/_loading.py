@@ -10,7 +10,7 @@ import traceback
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from aiocreds._core.decorator import as_provider
+from aiocreds._core.decorator import as_provider, required_arguments
 from aiocreds._core.provider import Provider
 from aiocreds.errors import InvalidConfiguration
 
@@ -51,7 +51,7 @@ def load_provider(name: str) -> Provider:
             raise InvalidConfiguration(f"{option}: {match['module']} has no {match['path']}{_others(module)}")
         found = getattr(found, part)
     if match["call"] and not inspect.iscoroutinefunction(found):
-        if missing := _required(found):
+        if missing := required_arguments(found):
             raise InvalidConfiguration(
                 f"{option}: {match['path']} wants arguments ({', '.join(missing)}): write a function without"
                 f" arguments that returns {match['path']}(...), and name that one"
@@ -79,16 +79,6 @@ def _imported(module: str, option: str) -> ModuleType:
         _fail(missing, f"{option}: importing {module} failed", f"python -c 'import {module}' shows all of it")
     except (Exception, SystemExit) as error:  # noqa: BLE001 - a program may raise anything
         _fail(error, f"{option}: importing {module} failed", f"python -c 'import {module}' shows all of it")
-
-
-def _required(function: Callable[..., object]) -> list[str]:
-    """Return the arguments that a function cannot be called without."""
-    try:
-        parameters = inspect.signature(function).parameters.values()
-    except (TypeError, ValueError):  # nothing that can be called, or written in C
-        return []
-    several = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
-    return [it.name for it in parameters if it.default is it.empty and it.kind not in several]
 
 
 def _called(function: Callable[[], object], option: str) -> object:

@@ -248,9 +248,9 @@ async def _caller(
     with tracing.recording(record):
         try:
             config = await load(context, needed=False)
-            around = ConfigScope(context, config, config.profile(profile_name(context, profile)))
+            scope = ConfigScope(context, config, config.profile(profile_name(context, profile)))
             client = ClientConfig()
-            service = ServiceClient("sts", client, around, region_for(client, around))
+            service = ServiceClient("sts", client, scope, region_for(client, scope))
             caller = await sts.get_caller_identity(service, credentials)
             record.end()
         except CredentialsError as error:
@@ -432,7 +432,7 @@ class _Drawing(Tree):
             text = _cause(error, report.explanation.step)
         style = "bold green" if error is None else "bold red"
         yield from self.paragraph(text, style, first=f"{sign} ", rest="  ")
-        if report.default and isinstance(error, ChainExhausted) and not _hints(report.explanation.step):
+        if report.default and isinstance(error, ChainExhausted) and not _is_set_up(report.explanation.step):
             yield from self.paragraph(REMEDY, "", first="  ", rest="  ")
         for warning in report.warnings:
             yield from self.paragraph(warning, "yellow", first="! ", rest="  ")
@@ -488,12 +488,19 @@ def _hints(step: Step) -> list[str]:
     return [f"; {_with_source(it.error)}" for it in step.steps if it.error is not None and _found_something(it)]
 
 
+def _is_set_up(step: Step) -> bool:
+    """Return whether any source found something; a stranger at EC2's address, such as a proxy, is nothing."""
+    return any(_found_something(it) and "stranger" not in _kinds(it) for it in step.steps)
+
+
 def _found_something(step: Step) -> bool:
-    return any(
-        event.kind == "answer" or (event.kind == "profiles" and event.value != "0")
-        for look in step.looked_at
-        for event in look.events
-    )
+    return bool({"answer", "profiles"} & _kinds(step))
+
+
+def _kinds(step: Step) -> set[str]:
+    """Return the kinds of events that a step met, but for files without a profile."""
+    events = (event for look in step.looked_at for event in look.events)
+    return {event.kind for event in events if (event.kind, event.value) != ("profiles", "0")}
 
 
 def _with_source(error: CredentialsError) -> str:

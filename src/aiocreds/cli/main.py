@@ -216,8 +216,8 @@ def _telling(command: str, *, debug: bool) -> Iterator[None]:
         yield
         return
     logger, handler = logging.getLogger("aiocreds"), logging.StreamHandler()
-    told = "%(relativeCreated)6.0f ms  %(name)s: %(message)s" if debug else f"aiocreds {command}: %(message)s"
-    handler.setFormatter(Plain(told))
+    layout = "%(relativeCreated)6.0f ms  %(name)s: %(message)s" if debug else f"aiocreds {command}: %(message)s"
+    handler.setFormatter(Plain(layout))
     handler.setLevel(logging.DEBUG if debug else logging.WARNING)
     level, propagate = logger.level, logger.propagate
     logger.addHandler(handler)

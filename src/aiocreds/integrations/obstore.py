@@ -97,12 +97,12 @@ def _current_in_any_thread(provider: Provider) -> S3Credential:
 
 def _as_obstore_has_it(credentials: Credentials, provider: Provider) -> S3Credential:
     left = provider.status.seconds_left  # by the services' clock, and as expire_after() counts it
-    told = None if left is None else timedelta(seconds=min(max(left, SHORTEST), LONGEST))
+    remaining = None if left is None else timedelta(seconds=min(max(left, SHORTEST), LONGEST))
     return {
         "access_key_id": credentials.access_key_id,
         "secret_access_key": credentials.secret_access_key,
         "token": credentials.session_token,
-        "expires_at": None if told is None else datetime.now(UTC) + told,
+        "expires_at": None if remaining is None else datetime.now(UTC) + remaining,
     }
 
 

@@ -52,9 +52,9 @@ async def read_token_file(path: str, *, place: str) -> SecretStr:
             ) from None
         if token:
             if tracing.current() is not None:
-                from aiocreds._profiles.describe import tell_token  # few ever ask
+                from aiocreds._profiles.describe import record_token  # few ever ask
 
-                tell_token(path, token)
+                record_token(path, token)
             return token
     tracing.note(path, kind="missing" if missing else "empty")
     if missing:

@@ -132,8 +132,8 @@ async def _role(
     context: Context,
 ) -> Credentials:
     tracing.note("role_arn", str(parameters["RoleArn"]))
-    around = await config_scope(context, client)
-    return await assume(parameters, source=source, mfa_code=mfa_code, client=client, around=around)
+    scope = await config_scope(context, client)
+    return await assume(parameters, source=source, mfa_code=mfa_code, client=client, scope=scope)
 
 
 async def assume(
@@ -142,15 +142,15 @@ async def assume(
     source: Provider,
     mfa_code: MfaCode | None,
     client: ClientConfig,
-    around: ConfigScope,
+    scope: ConfigScope,
     mfa_place: str = "serial_number",
 ) -> Credentials:
     """Return the credentials of a role, assumed with those of ``source``.
 
     ``mfa_place`` is what asks for an MFA code, for messages.
     """
-    region = region_for(client, around, arn=str(parameters["RoleArn"]))
-    service = ServiceClient("sts", client, around, region)
+    region = region_for(client, scope, arn=str(parameters["RoleArn"]))
+    service = ServiceClient("sts", client, scope, region)
     name = parameters.get("RoleSessionName") or session_name()
     request: dict[str, str | int] = {**parameters, "RoleSessionName": name}
     serial_number = parameters.get("SerialNumber")

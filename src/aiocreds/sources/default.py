@@ -26,8 +26,6 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("aiocreds.sources.default")
 
-CONTAINER_URIS = "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI", "AWS_CONTAINER_CREDENTIALS_FULL_URI"
-
 
 @picklable
 def default_chain(
@@ -164,9 +162,11 @@ def default_chain(
         )
 
     async def remote() -> Credentials:
-        if any(map(context.setting, CONTAINER_URIS)):
+        from aiocreds.sources.container import FULL_URI, RELATIVE_URI
+
+        if context.setting(RELATIVE_URI) or context.setting(FULL_URI):
             return await ask(container, name="from_container_metadata")
-        for variable in CONTAINER_URIS:
+        for variable in (RELATIVE_URI, FULL_URI):
             tracing.note(variable, None)
         return await ask(instance, name="from_instance_metadata")
 
@@ -180,14 +180,14 @@ def default_chain(
         context=context,
     )
     sso_given = sso_start_url or sso_account_id or sso_region or sso_role_name or sso_session
-    entries: list[Provider] = [
-        *([] if profile else [Entry(_environment(context), name="from_env", context=context)]),
-        *([Entry(sso, name="from_sso", context=context)] if sso_given else []),
-        Entry(shared_files.fetch, name="from_ini", context=context, inner=shared_files.sources),
-        Entry(web_identity, name="from_token_file", context=context),
-        Entry(remote, name="remote", context=context),
+    entries = [
+        *([] if profile else [Entry("from_env", _environment(context))]),
+        *([Entry("from_sso", sso)] if sso_given else []),
+        Entry("from_ini", shared_files.fetch),
+        Entry("from_token_file", web_identity),
+        Entry("remote", remote),
     ]
-    return Chain(entries, context=context)
+    return Chain(entries, context=context, inner=shared_files.sources)
 
 
 def _environment(context: Context) -> Callable[[], Awaitable[Credentials]]:

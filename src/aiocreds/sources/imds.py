@@ -262,6 +262,7 @@ class MetadataService(NamedTuple):
         return True
 
     def _no_instance(self, answer: str) -> CredentialsNotFound:
+        tracing.note(self.url.partition("//")[2].partition("/")[0], kind="stranger")
         return CredentialsNotFound(
             f"no metadata service answers at {self.url}, but something else, such as a proxy, with {answer}: this"
             " is no EC2 instance, or its service has to be named in AWS_EC2_METADATA_SERVICE_ENDPOINT"
@@ -293,7 +294,7 @@ class MetadataService(NamedTuple):
 
     @property
     def _answered(self) -> dict[str, bool]:
-        return self.context.cached("metadata services", dict)  # by URL, and whether tokens arrive
+        return self.context.cached("metadata services", dict[str, bool])  # by URL, and whether tokens arrive
 
     @property
     def name(self) -> str:

@@ -132,7 +132,7 @@ async def run_credential_process(
         account_id: of the credentials, where the program prints none.
     """
     seconds = time_limit(timeout, more_time.partition("=")[0])
-    asking: set[int] = context.cached("commands that ask", set)  # by their hashes
+    asking: set[int] = context.cached("commands that ask", set[int])  # by their hashes
     if hash(command) in asking and not attended():
         raise Unattended
     words = subprocess.split_command(command, place=place)

@@ -124,18 +124,18 @@ class ProfileSource:
         config: SharedConfig | None = None
         place = profile_place(self._context, self._profile)
         if tracing.current() is not None:
-            from aiocreds._profiles.describe import tell_variables  # only explain asks
+            from aiocreds._profiles.describe import record_variables  # only explain asks
 
-            tell_variables(self._context, place)
+            record_variables(self._context, place)
         try:
             config = await load(
                 self._context, credentials_file=self._credentials_file, config_file=self._config_file
             )
             name = profile_name(self._context, self._profile)
             if tracing.current() is not None:
-                from aiocreds._profiles.describe import tell_files
+                from aiocreds._profiles.describe import record_files
 
-                tell_files(config, name)
+                record_files(config, name)
             outermost, *steps = resolve(config, name, place)
             if self._built_for != (config, name):
                 # Only when the files say something new: what the sources hold is still good otherwise.
@@ -144,9 +144,9 @@ class ProfileSource:
             return await self._step(config, outermost, outermost.section, self.sources)
         except InvalidConfiguration as wrong:
             if tracing.current() is not None:
-                from aiocreds._profiles.describe import tell_fault
+                from aiocreds._profiles.describe import record_fault
 
-                tell_fault(self._context, config, wrong)
+                record_fault(self._context, config, wrong)
             raise
 
     def _folded(self, config: SharedConfig, steps: list[Step], outermost: Section) -> list[Provider]:
@@ -166,9 +166,9 @@ class ProfileSource:
         """Return the credentials of one profile; ``source`` holds the provider that its role is assumed with."""
         section, kind = step
         if tracing.current() is not None:
-            from aiocreds._profiles.describe import tell_step
+            from aiocreds._profiles.describe import record_step
 
-            tell_step(section, kind)
+            record_step(section, kind)
         match kind:
             case Kind.STATIC:
                 return _static(section)
@@ -195,16 +195,16 @@ class ProfileSource:
             case Kind.WEB_IDENTITY:
                 from aiocreds.sources.web_identity import profile_credentials
 
-                return await profile_credentials(section, client=client, around=scope)
+                return await profile_credentials(section, client=client, scope=scope)
             case Kind.SSO:
                 from aiocreds._profiles.resolve import sso_of_profile
                 from aiocreds.sources.sso.credentials import role_credentials
 
-                return await role_credentials(sso_of_profile(config, section), client=of_others, around=scope)
+                return await role_credentials(sso_of_profile(config, section), client=of_others, scope=scope)
             case _:
                 from aiocreds.sources.login.credentials import login_credentials
 
-                return await login_credentials(section, client=of_others, around=scope)
+                return await login_credentials(section, client=of_others, scope=scope)
 
     async def _role(
         self, section: Section, source: Provider, client: ClientConfig, scope: ConfigScope
@@ -223,7 +223,7 @@ class ProfileSource:
             source=source,
             mfa_code=self._mfa_code,
             client=client,
-            around=scope,
+            scope=scope,
             mfa_place=f"profile {section.name!r} ({section.where('mfa_serial')})",
         )
 

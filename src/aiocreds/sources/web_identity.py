@@ -177,17 +177,17 @@ async def from_token_file(
     )
 
 
-async def profile_credentials(section: Section, *, client: ClientConfig, around: ConfigScope) -> Credentials:
+async def profile_credentials(section: Section, *, client: ClientConfig, scope: ConfigScope) -> Credentials:
     """Return the credentials of a profile with a ``web_identity_token_file``."""
     file = section.setting("web_identity_token_file") or Setting("", "web_identity_token_file")
-    path = expand(file.value, around.context, place=file.place)
+    path = expand(file.value, scope.context, place=file.place)
     parameters: dict[str, str | int] = {
         "RoleArn": section.get("role_arn") or "",
         "RoleSessionName": section.get("role_session_name") or session_name(),
         "DurationSeconds": duration(section),
     }
     token = await read_token_file(path, place=file.place)
-    return await assume_with_token(parameters, token=token, place=file.place, client=client, around=around)
+    return await assume_with_token(parameters, token=token, place=file.place, client=client, scope=scope)
 
 
 async def _assume(
@@ -229,16 +229,16 @@ async def _assume(
         **sts.listed("PolicyArns", policy_arns, field="arn"),
     }
     client = client or ClientConfig()
-    around = await config_scope(context, client)
-    return await assume_with_token(parameters, token=token, place=place, client=client, around=around)
+    scope = await config_scope(context, client)
+    return await assume_with_token(parameters, token=token, place=place, client=client, scope=scope)
 
 
 async def assume_with_token(
-    parameters: Mapping[str, str | int], *, token: SecretStr, place: str, client: ClientConfig, around: ConfigScope
+    parameters: Mapping[str, str | int], *, token: SecretStr, place: str, client: ClientConfig, scope: ConfigScope
 ) -> Credentials:
     """Assume a role with a token; ``place`` is where the token comes from, for messages."""
     token = checked_token(token, place=place)
-    region = region_for(client, around, arn=str(parameters["RoleArn"]))
-    service = ServiceClient("sts", client, around, region)
+    region = region_for(client, scope, arn=str(parameters["RoleArn"]))
+    service = ServiceClient("sts", client, scope, region)
     request = {**parameters, "WebIdentityToken": token}
     return await sts.assume(service, sts.WITH_WEB_IDENTITY, request, hidden=token)

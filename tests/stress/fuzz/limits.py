@@ -20,11 +20,11 @@ if TYPE_CHECKING:
     from tests.stress.fuzz.target import Target
 
 # A long input may take so many times the time of one that is a quarter as long. Quadratic time would be 16-fold.
-TIMES, TIMES_THE_TIME = 4, 12
+TIMES, TIMES_THE_TIME = 4, 10
 AHEAD = 8  # times as long as an input that can just be measured: there what is quadratic prevails
 ENOUGH = 0.003  # seconds of CPU that can be measured
 LONGEST = 2**17  # in what a shape counts
-RUNS, LOOKS = 3, 8  # of the shorter inputs; at the longest, where a noisy machine may have decided
+RUNS, LOOKS = 5, 5  # of the shorter inputs; at the longest, where a noisy machine may have decided
 
 WARM, MEASURED = 10_000, 20_000  # inputs
 MOST_HELD = 128 * 1024  # bytes; caches of bounded length hold inputs of different lengths

@@ -14,7 +14,7 @@ from aiocreds._aws.endpoints import SERVICES
 from aiocreds._base import tracing
 from aiocreds._base.subprocess import split_command
 from aiocreds._core.context import Context
-from aiocreds._profiles.describe import tell_files, tell_step
+from aiocreds._profiles.describe import record_files, record_step
 from aiocreds._profiles.resolve import Kind, duration, resolve, sso_of_arguments, sso_of_profile
 from aiocreds.errors import CredentialsError
 from aiocreds.sources.imds import _Settings
@@ -54,7 +54,7 @@ def feed(data: bytes) -> None:
 
 def steps(config: SharedConfig, name: str) -> None:
     """The walk ends, and each step of it can be told about."""
-    tell_files(config, name)
+    record_files(config, name)
     try:
         walked = resolve(config, name, "AWS_PROFILE")
     except CredentialsError:
@@ -62,7 +62,7 @@ def steps(config: SharedConfig, name: str) -> None:
     assert walked[-1].kind is not Kind.ROLE
     assert all(step.kind is Kind.ROLE for step in walked[:-1])
     for section, kind in walked[:3]:
-        tell_step(section, kind)
+        record_step(section, kind)
         with suppress(CredentialsError):
             duration(section)
         if kind is Kind.SSO:

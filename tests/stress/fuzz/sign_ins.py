@@ -29,7 +29,7 @@ from aiocreds._base.redaction import SecretBytes
 from aiocreds._explain import words
 from aiocreds._http import Response
 from aiocreds._profiles import SharedConfig
-from aiocreds._profiles.describe import tell_token
+from aiocreds._profiles.describe import record_token
 from aiocreds._profiles.parser import Document
 from aiocreds._token_cache import storage
 from aiocreds._token_cache.cache import trace_end
@@ -60,7 +60,7 @@ _descriptor, _path = tempfile.mkstemp(".json", "sign-in")
 os.close(_descriptor)
 FILE = Path(_path)
 atexit.register(FILE.unlink, missing_ok=True)
-AROUND = service("signin").around
+AROUND = service("signin").scope
 SECTION = SharedConfig(Document("credentials"), Document("config", b"[profile me]\nlogin_session = x")).profiles[
     "me"
 ]
@@ -101,7 +101,7 @@ class Cache:
         fresh = storage.Document(await renew(token))
         now = CONTEXT.clock.now()
         assert now < end(fresh) < inf
-        trace_end(self.path, end(fresh), now, "renewed until")
+        trace_end(self.path, end(fresh), now, renewed=True)
         assert json.loads(json.dumps(fresh)).keys() == fresh.keys()
         return fresh
 
@@ -116,7 +116,7 @@ def feed(data: bytes) -> None:
     record = tracing.Record("fuzz")
     with tracing.recording(record):
         if kind == b"token":
-            tell_token("file", text(content))
+            record_token("file", text(content))
         else:
             FILE.write_bytes(content)
             (login if kind == b"login" else sso)()

@@ -79,7 +79,7 @@ def relative(said: str) -> None:
 
 def endpoint(said: str) -> None:
     """A service's endpoint: the Host that is signed is the one that goes out."""
-    url = endpoints.checked_url(endpoints.Setting(said, "it"))
+    url = endpoints.checked_url(Setting(said, "it"))
     found = sent(f"{url}/path")
     assert same(found.raw_host, urlsplit(url).hostname), said
     assert host_header(urlsplit(url_text(found))) == found.host_port_subcomponent, said

@@ -142,7 +142,7 @@ def credentials(rule: Rule) -> Credentials:
 @pytest.mark.parametrize("rule", RULES.values(), ids=RULES)
 def test_what_is_signed(rule: Rule) -> None:
     body_hash = sha256(rule.body).hexdigest()
-    lines = sorted(
+    lines: list[str] = sorted(
         [
             *rule.lines,
             f"host:{HOST}",

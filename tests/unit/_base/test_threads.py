@@ -128,7 +128,7 @@ async def test_threads_end_when_there_is_nothing_to_do(monkeypatch: pytest.Monke
     monkeypatch.setattr(threads, "IDLE", 0.05)
     ours = threads._Pool()
     monkeypatch.setattr(threads, "_pool", ours)
-    for _ in range(6):
+    for _ in range(20):
         await asyncio.gather(*(threads.submit(time.sleep, 0.01) for _ in range(20)))
         assert len(ours._threads) <= threads.MOST
         await asyncio.sleep(0.04)  # some end just as others are wanted

@@ -219,7 +219,7 @@ async def test_while_a_time_is_tried_others_count_as_before(aws: Loopback, conte
     held = await other()
     aws.clock = AHEAD
     refusal = sts_error("RequestTimeTooSkewed")
-    aws.script("/", refusal, Answer(503, delay=0.2))
+    aws.script("/", refusal, Answer(503, headers={"Retry-After": "1"}))
     fetch = asyncio.create_task(role(aws, context)())
     await until(lambda: len(aws.requests) == 2)
     assert context.clock.offset == 0

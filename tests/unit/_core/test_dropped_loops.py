@@ -47,7 +47,7 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore:.*BaseEventLoop.__del__:pytest.PytestUnraisableExceptionWarning"),
     pytest.mark.filterwarnings("ignore:.*<function Client:pytest.PytestUnraisableExceptionWarning"),
     pytest.mark.filterwarnings(
-        "ignore:.*<coroutine object (Client|build_client|once):pytest.PytestUnraisableExceptionWarning"
+        "ignore:.*<coroutine object (Client|without_retries):pytest.PytestUnraisableExceptionWarning"
     ),
 ]
 ROLE_ARN = "arn:aws:iam::123456789012:role/app"

@@ -239,3 +239,19 @@ def test_the_package_tells_its_version() -> None:
     from importlib.metadata import version
 
     assert aiocreds.__version__ == version("aiocreds")
+
+
+async def needs_a_path(path: str, *, region: str, retries: int = 3) -> Credentials:
+    return issue()
+
+
+@pytest.mark.parametrize("taker", TAKERS)
+async def test_a_function_that_wants_arguments_is_refused_at_once(taker: str) -> None:
+    words = r"calls needs_a_path without arguments, and it wants path, region: make it a factory"
+    with pytest.raises(TypeError, match=words):
+        await key_of(TAKERS[taker](needs_a_path))
+
+
+async def test_a_call_short_is_answered_with_the_name_of_the_factory() -> None:
+    with pytest.raises(TypeError, match=r"`await from_env\(\)\(\)`"):
+        await from_env()  # type: ignore[misc]  # the mistake

@@ -18,7 +18,7 @@ from aiocreds.errors import CredentialsError, InvalidConfiguration, LoginRequire
 from tests.helpers.scripted import Source, issue, others, settle
 from tests.helpers.secret_leaks import secret
 
-CROWD = 2_000
+CROWD = 10_000
 Ask = Callable[[], Awaitable[Credentials]]
 SRC = Path(__file__).parents[3] / "src"
 

@@ -261,9 +261,8 @@ def test_eight_loops_share_a_failure() -> None:
 
 
 @pytest.mark.parametrize("how", ["ends", "is blocked", "is stopped"])
-def test_a_loop_that_loads_and_then(how: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_loop_that_loads_and_then(how: str) -> None:
     """The others go on without it."""
-    monkeypatch.setattr("aiocreds._core.singleflight.ECHO", 0.2)
     under_way, over = threading.Event(), threading.Event()
     calls = itertools.count()
 

@@ -200,7 +200,7 @@ async def test_a_profile_and_a_session_may_share_a_name(tmp_path: Path) -> None:
 
 
 # What a machine has, and where the files are then: (variables, platform, the account's home, config, credentials).
-PLACES = {
+PLACES: dict[str, tuple[dict[str, str], tuple[str, str, str, str]]] = {
     "HOME counts first, not on Windows": (
         {"HOME": "/h/ada", "USERPROFILE": "no", "HOMEDRIVE": "no", "HOMEPATH": "no"},
         ("posix", "no", "/h/ada/.aws/config", "/h/ada/.aws/credentials"),

@@ -199,7 +199,6 @@ def environ(aws: Loopback, home: Path, clock: time_machine.Traveller) -> dict[st
 @pytest.fixture
 def shared_file(home: Path, environ: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(files, "PIPE_PATIENCE", 0.2)
-    monkeypatch.setattr(files, "PATIENCE_AGAIN", 0.02)
     environ["AWS_CONFIG_FILE"] = str(home / "shared")
     return home / "shared"
 
@@ -350,7 +349,7 @@ async def test_an_explanation_tells_what_was_done_without(shared_file: Path, con
 async def test_a_pipe_is_waited_for_once_and_heard_later(
     shared_file: Path, context: Context, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(files, "PIPE_PATIENCE", 0.2)
+    monkeypatch.setattr(files, "PIPE_PATIENCE", 1.0)
     os.mkfifo(shared_file)
     with pytest.raises(InvalidConfiguration, match="a pipe that nobody writes to within"):
         await load(context)

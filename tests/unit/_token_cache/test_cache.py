@@ -1069,18 +1069,22 @@ async def test_a_token_that_waits_for_a_thread_is_written_though_its_renewal_is_
     """The refresh token has been used: the new one must not be dropped with what would write it."""
     clock.shift(HOUR)
     old, free = cached(file), threading.Event()
+    started: list[int] = []
     occupied: list[asyncio.Future[bool]] = []
+
+    def occupy() -> bool:
+        started.append(1)
+        return free.wait(5)
 
     async def occupy_all_threads(request: aiohttp.ClientRequest, handler: Any) -> Any:
         response = await handler(request)
         if request.url.path == OIDC:
-            occupied.extend(threads.submit(free.wait, 5) for _ in range(threads.MOST))
+            occupied.extend(threads.submit(occupy) for _ in range(threads.MOST))
         return response
 
     client = ClientConfig(middlewares=[occupy_all_threads])
     caller = asyncio.create_task(from_sso("app", client=client, context=context)())
-    await until(lambda: aws.count(OIDC) == 1)
-    await asyncio.sleep(0.1)  # now the write waits for a thread
+    await until(lambda: len(started) == threads.MOST and threads._pool._jobs.qsize())  # the write waits
     [renewal] = [task for task in asyncio.all_tasks() if task.get_name() == "aiocreds token renewal"]
     renewal.cancel()
     with pytest.raises(asyncio.CancelledError):

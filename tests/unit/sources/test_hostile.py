@@ -102,7 +102,7 @@ async def test_a_source_that_cancels_its_task_is_not_asked_in_a_tight_loop() -> 
         await provider()
     assert calls == 1
     async with provider:
-        await asyncio.sleep(0.1)
+        await asyncio.sleep(0.5)
     assert calls <= 3
 
 

@@ -80,7 +80,7 @@ async def get_credentials(
         ServiceRefused: Cognito answered no.
         SourceUnavailable: it did not answer, or not with credentials.
     """
-    asked = cognito.around.context.clock.now()
+    asked = cognito.scope.context.clock.now()
     answer, response = await _call(
         cognito,
         "GetCredentialsForIdentity",

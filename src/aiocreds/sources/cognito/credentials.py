@@ -210,10 +210,10 @@ async def _service(identity: str, client: ClientConfig | None, context: Context)
         )
     client = client or ClientConfig()
     region, colon, _ = identity.partition(":")
-    around = await config_scope(context, client, region=region if colon else None)
+    scope = await config_scope(context, client, region=region if colon else None)
     if client.region or not colon:
-        region = region_for(client, around)
-    return ServiceClient("cognito-identity", client, around, region)
+        region = region_for(client, scope)
+    return ServiceClient("cognito-identity", client, scope, region)
 
 
 async def _tokens(logins: Logins | None) -> dict[str, SecretStr]:

@@ -65,15 +65,15 @@ async def from_login(
     section = config.required(name, profile_place(context, profile))
     if section is None or not section.get("login_session"):
         raise CredentialsNotFound(f"profile {name!r} has no login_session")
-    around = ConfigScope(context, config, section)
-    return await login_credentials(section, client=client or ClientConfig(), around=around)
+    scope = ConfigScope(context, config, section)
+    return await login_credentials(section, client=client or ClientConfig(), scope=scope)
 
 
-async def login_credentials(section: Section, *, client: ClientConfig, around: ConfigScope) -> Credentials:
+async def login_credentials(section: Section, *, client: ClientConfig, scope: ConfigScope) -> Credentials:
     """Return the credentials of a profile with a ``login_session``, renewed first if they end soon."""
     if not await threads.submit(dpop.can_prove):
         raise InvalidConfiguration(
             f"profile {section.name!r} has a login_session ({section.where('login_session')}), and what aws login"
             f" brought is renewed with the library cryptography, which is not installed: {dpop.INSTALL}"
         )
-    return await LoginSession(section, client, around).credentials()
+    return await LoginSession(section, client, scope).credentials()

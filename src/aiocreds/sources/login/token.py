@@ -38,14 +38,14 @@ class LoginSession:
     Args:
         section: the profile.
         client: how AWS Sign-In is called.
-        around: the configuration it is called in.
+        scope: the configuration it is called in.
     """
 
-    def __init__(self, section: Section, client: ClientConfig, around: ConfigScope) -> None:
-        self._command = around.config.command(f"aws login --profile {section.name}")
+    def __init__(self, section: Section, client: ClientConfig, scope: ConfigScope) -> None:
+        self._command = scope.config.command(f"aws login --profile {section.name}")
         self._client = client
-        self._around = around
-        context = around.context
+        self._scope = scope
+        context = scope.context
         place, folder = CACHE_VARIABLE, context.setting(CACHE_VARIABLE)
         if folder is None:
             place = folder = CACHE
@@ -61,7 +61,7 @@ class LoginSession:
             SourceUnavailable: they have ended, and AWS Sign-In does not answer.
         """
         with tracing.step("sign-in of aws login"):
-            here = bool(self._client.middlewares) or self._around.context.session is not None
+            here = bool(self._client.middlewares) or self._scope.context.session is not None
             token = await self._cache.current(end=self._end, margin=RENEWAL_WINDOW, renew=self._renew, here=here)
             if token is None:
                 raise LoginRequired(f"there is no readable sign-in in {self._cache.path}", command=self._command)
@@ -101,7 +101,7 @@ class LoginSession:
     async def _renew(self, token: Token) -> Token:
         """Renew the keys with the refresh token, and keep the fields that are not known here."""
         self._check(token)
-        clock = self._around.context.clock
+        clock = self._scope.context.clock
         client_id, refresh_token, pem = (SecretStr(text_of(token[name]) or "") for name in NEEDED)
         try:
             key = await threads.submit(private_key, pem)
@@ -112,8 +112,8 @@ class LoginSession:
                 " that can be read",
                 command=self._command,
             ) from None
-        region = self._client.region or text_of(token.get("signInRegion")) or region_for(self._client, self._around)
-        service = ServiceClient("signin", self._client, self._around, region)
+        region = self._client.region or text_of(token.get("signInRegion")) or region_for(self._client, self._scope)
+        service = ServiceClient("signin", self._client, self._scope, region)
         try:
             renewed = await api.create_token(service, client_id=client_id, refresh_token=refresh_token, key=key)
         except ServiceRefused as refused:

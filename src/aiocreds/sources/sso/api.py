@@ -66,7 +66,7 @@ async def get_role_credentials(
                 f"{name} is {value!r}, as {settings.place} says: it must be one line without control characters"
             )
     query = urlencode({"role_name": settings.role_name, "account_id": settings.account_id})
-    asked = portal.around.context.clock.now()
+    asked = portal.scope.context.clock.now()
     answer, response = await ask(
         portal,
         "GET",

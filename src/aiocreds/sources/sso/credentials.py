@@ -91,14 +91,14 @@ async def from_sso(
         if section is None or not is_sso(section):
             raise CredentialsNotFound(f"profile {name!r} has no sso_session and no sso_start_url")
         settings = sso_of_profile(config, section)
-    around = ConfigScope(context, config, section or config.profile(name))
-    return await role_credentials(settings, client=client or ClientConfig(), around=around)
+    scope = ConfigScope(context, config, section or config.profile(name))
+    return await role_credentials(settings, client=client or ClientConfig(), scope=scope)
 
 
-async def role_credentials(settings: SsoSettings, *, client: ClientConfig, around: ConfigScope) -> Credentials:
+async def role_credentials(settings: SsoSettings, *, client: ClientConfig, scope: ConfigScope) -> Credentials:
     """Return a role's credentials from the portal, with the cached sign-in, renewed first if it ends soon."""
-    sign_in = SignIn(settings, client, around)
-    portal = ServiceClient("sso", client, around, settings.region)
+    sign_in = SignIn(settings, client, scope)
+    portal = ServiceClient("sso", client, scope, settings.region)
     note_role(f"{settings.role_name} in {settings.account_id}")
     access_token = await sign_in.access_token()
     try:

@@ -35,18 +35,18 @@ class SignIn:
     Args:
         settings: what is wanted.
         client: how SSO-OIDC is called.
-        around: the configuration it is called in.
+        scope: the configuration it is called in.
     """
 
-    def __init__(self, settings: SsoSettings, client: ClientConfig, around: ConfigScope) -> None:
+    def __init__(self, settings: SsoSettings, client: ClientConfig, scope: ConfigScope) -> None:
         self._settings = settings
-        self._clock = around.context.clock
-        self._here = bool(client.middlewares) or around.context.session is not None
-        self._oidc = ServiceClient("sso-oidc", client, around, settings.region)
+        self._clock = scope.context.clock
+        self._here = bool(client.middlewares) or scope.context.session is not None
+        self._oidc = ServiceClient("sso-oidc", client, scope, settings.region)
         key = hashlib.sha1(
             (settings.session or settings.start_url).encode(errors="surrogatepass"), usedforsecurity=False
         ).hexdigest()
-        self._cache = TokenCache(f"{expand(CACHE, around.context, place=CACHE)}/{key}.json", around.context)
+        self._cache = TokenCache(f"{expand(CACHE, scope.context, place=CACHE)}/{key}.json", scope.context)
 
     async def access_token(self, *, refused: SecretStr | None = None) -> SecretStr:
         """Return the access token, renewed first if it ends soon.
