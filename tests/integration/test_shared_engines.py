@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from aiocreds import DynamoDBLease, Provider, RedisLease, shared
-from aiocreds._shared import guard
+from aiocreds._shared import circuit_breaker
 from aiocreds._shared import provider as module
 from tests.helpers.scripted import Source, until, warned
 from tests.helpers.secret_leaks import MARK
@@ -139,7 +139,7 @@ async def test_a_holder_that_died_blocks_nobody_past_its_lease(
 
 async def test_a_holder_at_work_keeps_its_lease(fleet: Fleet, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "LEASE", 4.0)
-    monkeypatch.setattr(module, "BEAT", 0.2)
+    monkeypatch.setattr(module, "HEARTBEAT", 0.2)
     slow, other = Source(), Source()
     slow.gate = asyncio.Event()
     loads = [asyncio.ensure_future(fleet.member(it, timeout=30)()) for it in (slow, other)]
@@ -183,7 +183,7 @@ async def test_a_server_that_fails(
     caplog: pytest.LogCaptureFixture,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(guard, "BACKOFF", (0.1, 0.1))
+    monkeypatch.setattr(circuit_breaker, "BACKOFF", (0.1, 0.1))
     source, cold = Source(), Source()
     member = fleet.member(source, timeout=1)
     await member()

@@ -166,7 +166,7 @@ async def test_terminals_share_what_the_command_got(aws: Loopback, environ: dict
         config.format(ROLE, "aws_access_key_id = AKIATESTTEST00000001", f"aws_secret_access_key = {'x' * 40}")
     )
     words = (
-        "from aiocreds._shared import provider; provider.BOUND_OF_FOLDER = 30; import runpy, sys;"
+        "from aiocreds._shared import provider; provider.TIMEOUT_OF_FOLDER = 30; import runpy, sys;"
         " sys.argv[0] = 'aiocreds'; runpy.run_module('aiocreds', run_name='__main__')"
     )
     export = "export", "app", "--shared", "~/store", "--format", "json"

@@ -46,8 +46,8 @@ UNRELATED = (  # variables of AWS CLI and of SDKs that change no credentials
     *("AWS_PAGER", "AWS_DEFAULT_OUTPUT", "AWS_CLI_", "AWS_EXECUTION_ENV", "AWS_MAX_ATTEMPTS", "AWS_RETRY_MODE"),
     *("AWS_SDK_", "AWS_CREDENTIAL_EXPIRATION", "AWS_METADATA_SERVICE_"),
 )
-CLAIMS = ("iss", "sub", "aud", "azp", "amr")  # of a token; STS takes session tags from those below
-TAGS = "https://aws.amazon.com/"
+# Claims that differ from one token of an identity to the next; a role's policy may look at any other.
+UNRELATED_CLAIMS = {"exp", "iat", "nbf", "jti", "auth_time", "kubernetes.io"}  # the last one names pod and node
 MACHINE = ("/etc/machine-id", "/proc/sys/kernel/random/boot_id")
 REMEDY = "give the entry a name, key=, that stands for whose credentials they are"
 
@@ -84,7 +84,7 @@ def _unknown(provider: Provider) -> Iterator[str]:
     if call is None or not (name.startswith(SOURCES) or name in (CHAIN, SHARED)):
         yield f"{provider.name} is no source of aiocreds" if call is None else f"{name} is a source of its own"
         return
-    arguments = _arguments(call)
+    arguments = arguments_of(call)
     if name == SHARED and arguments["key"] is not None:
         return
     for argument, value in arguments.items():
@@ -116,7 +116,7 @@ async def _described(provider: Provider) -> Any:
     call = _call(provider)
     if call is None:
         raise TypeError(REMEDY)  # refuse_unknown has refused it already
-    name, arguments = _name(call), _arguments(call)
+    name, arguments = _name(call), arguments_of(call)
     context = arguments.get("context", DEFAULT)
     context = context if isinstance(context, Context) else DEFAULT
     if name == SHARED:
@@ -224,15 +224,13 @@ async def _token_in_file(named: str | None, context: Context) -> Any:
 
 
 def _bearer(token: str) -> Any:
-    """Return the claims that name the identity and the session tags of a token; all of one that cannot be read."""
+    """Return the claims of a token that stay the same from one to the next; all of one that cannot be read."""
     from binascii import Error, a2b_base64
 
     try:
         part = token.split(".")[1].encode()
         claims: Any = json.loads(a2b_base64(part.replace(b"-", b"+").replace(b"_", b"/") + b"=" * (-len(part) % 4)))
-        identity = SecretDict(
-            (name, value) for name, value in claims.items() if name in CLAIMS or name.startswith(TAGS)
-        )
+        identity = SecretDict((name, value) for name, value in claims.items() if name not in UNRELATED_CLAIMS)
     except (IndexError, Error, ValueError, AttributeError, RecursionError):
         return SecretStr(token)
     return identity if "sub" in identity else SecretStr(token)
@@ -298,7 +296,8 @@ def _name(call: Call) -> str:
     return f"{call[0].__module__}.{call[0].__qualname__}"
 
 
-def _arguments(call: Call) -> dict[str, Any]:
+def arguments_of(call: Call) -> dict[str, Any]:
+    """Return the arguments of a call by name, those that were left out included."""
     bound = signature(call[0]).bind(*call[1], **call[2])
     bound.apply_defaults()
     return bound.arguments

@@ -7,6 +7,7 @@ never compared.
 
 from __future__ import annotations
 
+import asyncio
 import os
 from contextlib import suppress
 from time import monotonic, time
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from aiocreds._token_cache.lock import FileLock
 
 SUFFIX = ".lock"
-FALLBACKS = 3  # files of one lease: the next one counts where the owner of the one before is stopped
+FILES = 3  # of one lease: the next one counts where the owner of the one before is stopped
 COLLECTION = "aiocreds-leases"
 LONG_AGO = 3600.0  # seconds; more than any two clocks are apart
 
@@ -181,11 +182,17 @@ class FolderLease:
     def __init__(self, folder: Folder) -> None:
         self._folder = folder
         self._seen = _Seen()
-        self._held: dict[tuple[str, str], FileLock] = {}
+        self._locks: dict[tuple[str, str], list[FileLock]] = {}
 
     async def acquire(self, name: str, owner: str, seconds: float) -> bool:
         """Take or prolong the lease."""
-        return await threads.submit(self._acquire, name, owner, seconds)
+        if (name, owner) not in self._locks:
+            from aiocreds._token_cache.lock import FileLock  # who finds an entry needs no lock
+
+            loop, path = asyncio.get_running_loop(), os.path.join(self._folder.path, name + SUFFIX)  # noqa: PTH118 - pathlib is slow to load
+            # Known here before a thread takes one of them, so that a release ends them also after a time-out.
+            self._locks[name, owner] = [FileLock(f"{path}{number or ''}", loop) for number in range(FILES)]
+        return await threads.submit(self._acquire, self._locks[name, owner], seconds)
 
     async def release(self, name: str, owner: str) -> None:
         """Give it up, if it is this owner's."""
@@ -193,26 +200,16 @@ class FolderLease:
 
     def give_up(self, name: str, owner: str) -> None:
         """Give it up, in this thread."""
-        lock = self._held.pop((name, owner), None)
-        if lock is not None:
+        for lock in self._locks.pop((name, owner), ()):
             lock.release()
 
-    def _acquire(self, name: str, owner: str, seconds: float) -> bool:
-        from aiocreds._token_cache.lock import FileLock  # who finds an entry needs no lock
-
-        if (held := self._held.get((name, owner))) is not None:
-            os.utime(held.path)
-            return True
+    def _acquire(self, locks: list[FileLock], seconds: float) -> bool:
         self._folder.prepare()
-        for number in range(FALLBACKS):
-            path = os.path.join(self._folder.path, f"{name}{SUFFIX}{number or ''}")  # noqa: PTH118 - pathlib is slow to load
-            lock = FileLock(path)
+        for lock in locks:
             if lock.take():
-                self._held[name, owner] = lock
-                os.utime(path)
-                self._seen.forget(path)
+                os.utime(lock.path)
+                self._seen.forget(lock.path)
                 return True
-            lock.release()
-            if not self._seen.stale(path, os.stat(path).st_mtime_ns, seconds):  # noqa: PTH116 - as above
+            if not self._seen.stale(lock.path, os.stat(lock.path).st_mtime_ns, seconds):  # noqa: PTH116 - as above
                 return False
         return True

@@ -13,18 +13,18 @@ from functools import partial
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Protocol, Self, TypeVar
 
-from aiocreds._base import tracing
-from aiocreds._base.threads import belongings
-from aiocreds._base.time import time_limit
+from aiocreds._base import threads, tracing
+from aiocreds._base.threads import belongings, runs_here
+from aiocreds._base.time import seconds, time_limit
 from aiocreds._core.decorator import as_provider, picklable
 from aiocreds._core.provider import Provider
 from aiocreds._core.refresh import spread, windows
 from aiocreds._core.singleflight import current_call, note_role
 from aiocreds._shared import key as keys
+from aiocreds._shared.circuit_breaker import CircuitBreaker, Unanswered
+from aiocreds._shared.entry import Entry, Refused, Sealer
 from aiocreds._shared.folder import Folder, folder_for
-from aiocreds._shared.guard import Guard, Unanswered
 from aiocreds._shared.leases import FolderLease
-from aiocreds._shared.sealed import Entry, Refused, Sealer
 from aiocreds.credentials import redact_key
 from aiocreds.errors import CredentialsError
 
@@ -57,13 +57,14 @@ T = TypeVar("T")
 logger = logging.getLogger("aiocreds.shared")
 
 COLLECTION = "aiocreds"
-BOUND, BOUND_OF_FOLDER = 0.25, 2.0  # seconds that a caller waits for the store
+TIMEOUT, TIMEOUT_OF_FOLDER = 0.25, 2.0  # seconds that a caller waits for the store
+WRITING = 1.0  # seconds that a write may take at least, behind the caller
 LEASE = 10.0  # seconds; prolonged while its owner is at work
-BEAT = LEASE / 4
+HEARTBEAT = LEASE / 4
 BUDGET = 30.0  # seconds that a source may take: three attempts of 10 s
 PERSON = 120.0  # seconds that somebody needs to type a code
 PAUSE, LONGEST_PAUSE = 0.05, 0.5  # seconds between two looks for what another process fetches
-REPLAYED = 300.0  # seconds after their expiry; so long, a store that ends entries has ended them
+REPLAYED = 300.0  # seconds past its end, after which a store that removes what has expired has removed an entry
 REMEMBERED = 16  # rejected keys
 PLACE = "shared store"  # for explain
 
@@ -127,7 +128,7 @@ def shared(
     if lease is None and isinstance(store, Folder):
         lease = FolderLease(store)
     if timeout is None:
-        timeout = BOUND_OF_FOLDER if isinstance(store, Folder) else BOUND
+        timeout = TIMEOUT_OF_FOLDER if isinstance(store, Folder) else TIMEOUT
     return Shared(source, store, lease, sealer, key, time_limit(timeout, "timeout"))
 
 
@@ -139,16 +140,16 @@ class Shared(Provider):
     """
 
     __slots__ = (
-        "_bound",
         "_key",
         "_lease",
-        "_leases",
+        "_lease_breaker",
         "_provider",
         "_rejected",
         "_reported",
         "_sealer",
         "_store",
-        "_stores",
+        "_store_breaker",
+        "_timeout",
         "duplicates",
     )
 
@@ -159,7 +160,7 @@ class Shared(Provider):
         lease: Lease | None,
         sealer: Sealer,
         key: str | None,
-        bound: float,
+        timeout: float,
     ) -> None:
         context = provider._context
         super().__init__(self._obtain, name="shared", context=context, inner=[provider])
@@ -168,22 +169,29 @@ class Shared(Provider):
         self._lease = lease
         self._sealer = sealer
         self._key = key
-        self._bound = bound
+        self._timeout = timeout
         what = f"the shared folder {store.path}" if isinstance(store, Folder) else f"the {type(store).__name__}"
-        self._stores = Guard(what)
-        self._leases = Guard(f"the lease in {what}")
+        self._store_breaker = CircuitBreaker(what)
+        self._lease_breaker = CircuitBreaker(f"the lease in {what}")
         self._rejected: list[str] = []
         self._reported: set[str] = set()
         self.duplicates = 0
 
     def _copy(self) -> Self:
-        return type(self)(self._provider, self._store, self._lease, self._sealer, self._key, self._bound)
+        return type(self)(self._provider, self._store, self._lease, self._sealer, self._key, self._timeout)
+
+    async def get(self, *, min_ttl: float | timedelta = 0.0) -> Credentials:
+        """Do as :meth:`Provider.get`; where an entry has less than ``min_ttl`` left, the source may have more."""
+        if seconds(min_ttl, "min_ttl") and self._state.credentials is None:
+            await self()
+        return await super().get(min_ttl=min_ttl)
 
     def _reject(self, key: str | None, *, log: bool) -> None:
-        held = self._state.credentials
-        rejected = key or (held and held.access_key_id)
-        if rejected and rejected not in self._rejected:
-            self._rejected = [*self._rejected[1 - REMEMBERED :], rejected]
+        with self._lock:
+            held = self._state.credentials
+            rejected = key or (held and held.access_key_id)
+            if rejected and rejected not in self._rejected:
+                self._rejected = [*self._rejected[1 - REMEMBERED :], rejected]
         super()._reject(key, log=log)
 
     async def _obtain(self) -> Credentials:
@@ -229,21 +237,23 @@ class _SharedLoad:
     """
 
     def __init__(self, owner: Shared, name: str) -> None:
-        self._of = owner
+        self._owner = owner
         self._name = name
-        self._token = ""
-        self._heartbeat: asyncio.Task[None] | None = None
-        self._left = owner._bound
+        self._token = ""  # once it has asked for the lease
+        self._loop = asyncio.get_running_loop()
+        self._left = owner._timeout
         self._seen: Entry | None = None
         self._leasing = owner._lease is not None
+        self._heartbeat: asyncio.Task[None] | None = None  # while this process has the lease
+        self._keeping: asyncio.Task[None] | None = None
 
-    async def _ask(self, guard: Guard, question: Callable[[], Coroutine[object, object, T]]) -> T:
+    async def _call(self, breaker: CircuitBreaker, question: Callable[[], Coroutine[object, object, T]]) -> T:
         """Ask within what is left of the caller's time for the store."""
         if not self._left:
             raise Unanswered("has taken all the time there is for it")
         began = monotonic()
         try:
-            return await guard.ask(question, self._left)
+            return await breaker.call(question, self._left)
         finally:
             self._left = max(self._left - (monotonic() - began), 0.0)
 
@@ -254,49 +264,47 @@ class _SharedLoad:
         """
         if (found := await self._look()) is not None or not self._leasing:
             return found
-        give_up = monotonic() + budget(self._of._provider) * spread(0.9, 1.0)
+        give_up = monotonic() + budget(self._owner._provider) * spread(0.9, 1.0)
         pause = PAUSE
         while True:
             taken = await self._take()
             if (found := await self._look(again=True)) is not None or taken or not self._leasing:
                 return found
             if monotonic() >= give_up:
-                logger.debug("another process has fetched for too long: %s is asked", self._of._provider.name)
+                logger.debug("another process has fetched for too long: %s is asked", self._owner._provider.name)
                 return None
             await asyncio.sleep(spread(pause / 2, pause))
             pause = min(1.5 * pause, LONGEST_PAUSE)
-            self._left = self._of._bound  # that pause was for the source
+            self._left = self._owner._timeout  # that pause was for the source
 
     async def _look(self, *, again: bool = False) -> Entry | None:
         """Return the entry if it will do."""
-        owner = self._of
-        began = monotonic()
+        owner, began = self._owner, monotonic()
         try:
-            entry = await self._ask(owner._stores, self._read)
+            entry = await self._call(owner._store_breaker, self._read)
         except Unanswered as silence:
-            self._note(str(silence))
+            _note(f"{silence}")
             self._leasing = False
             return None
         if entry is None:
             if not again:
-                self._note("answered: no entry")
+                _note("answered: no entry")
             return None
         self._seen = entry
         usable = owner._acceptable(entry)
         if usable or not again:
             age = max(owner._clock.now() - entry.loaded_at, 0.0)
-            fit = "" if usable else ", due for a refresh"
             took = (monotonic() - began) * 1000
-            self._note(
+            _note(
                 f"answered in {took:.0f} ms: {redact_key(entry.credentials.access_key_id)}, fetched {age:.0f} s ago"
-                f" by {entry.host}{fit}",
+                f" by {entry.host}{'' if usable else ', due for a refresh'}",
             )
         if not usable and entry.credentials.access_key_id in owner._rejected:
             await self._remove(entry)
         return entry if usable else None
 
     async def _read(self) -> Entry | None:
-        owner = self._of
+        owner = self._owner
         value = await owner._store.get(self._name, collection=COLLECTION)
         if value is None:
             return None
@@ -308,71 +316,66 @@ class _SharedLoad:
         late = owner._clock.now() - entry.expires_at
         if late >= 0:
             if late > REPLAYED and not isinstance(owner._store, Folder):
-                self._report("has expired long ago, and the store should have ended it")
+                self._report("has expired long ago, and the store should have removed it")
             return None
         return entry
 
-    def _note(self, found: str) -> None:
-        tracing.note(PLACE, found, kind="note")
-
     def _report(self, fault: str) -> None:
         """Log once what is wrong with the entry, which counts as absent."""
-        self._note(f"answered: the entry {fault}")
-        if fault not in self._of._reported:
-            self._of._reported.add(fault)
+        _note(f"answered: the entry {fault}")
+        if fault not in self._owner._reported:
+            self._owner._reported.add(fault)
             logger.warning("the entry %s in the shared store %s: it counts as absent", self._name[:12], fault)
 
     async def _remove(self, rejected: Entry) -> None:
         """Remove an entry that a service has rejected, if it is still the same."""
 
         async def remove() -> None:
-            owner = self._of
             entry = await self._read()
             if entry is not None and entry.credentials.access_key_id == rejected.credentials.access_key_id:
-                await owner._store.delete(self._name, collection=COLLECTION)
+                await self._owner._store.delete(self._name, collection=COLLECTION)
 
         try:
-            await self._ask(self._of._stores, remove)
+            await self._call(self._owner._store_breaker, remove)
         except Unanswered:
             self._leasing = False
 
     async def _take(self) -> bool:
         """Try to take the lease; one that does not answer is done without."""
-        from secrets import token_hex
+        from secrets import token_hex  # who finds an entry needs no lease
 
-        owner, token = self._of, self._token or token_hex(16)
-        self._token = token
+        self._token = self._token or token_hex(16)
         try:
-            taken = await self._ask(owner._leases, partial(self._acquire, token))
+            taken = await self._call(self._owner._lease_breaker, self._acquire)
         except Unanswered as silence:
-            tracing.note("lease", str(silence), kind="note")
+            tracing.note("lease", f"{silence}", kind="note")
             self._leasing = False
             return False
         if taken:
-            loop = asyncio.get_running_loop()
-            self._heartbeat = loop.create_task(self._prolong(token), name="aiocreds shared lease")
+            self._heartbeat = self._loop.create_task(self._prolong(), name="aiocreds shared lease")
         return taken
 
-    async def _acquire(self, token: str) -> bool:
-        lease = self._of._lease
-        return lease is not None and await lease.acquire(self._name, token, LEASE)
+    async def _acquire(self) -> bool:
+        lease = self._owner._lease
+        return lease is not None and await lease.acquire(self._name, self._token, LEASE)
 
-    async def _prolong(self, token: str) -> None:
+    async def _prolong(self) -> None:
         """Prolong the lease while the source is asked."""
         while True:
-            await asyncio.sleep(BEAT)
-            try:
-                await self._of._leases.ask(partial(self._acquire, token), self._of._bound)
-            except Unanswered:
-                return
+            await asyncio.sleep(HEARTBEAT)
+            with suppress(Unanswered):
+                await self._owner._lease_breaker.call(self._acquire, self._owner._timeout)
 
     async def keep(self, credentials: Credentials) -> None:
-        """Put what the source returned into the store, unless that has something newer."""
-        owner = self._of
+        """Put what the source returned into the store, unless that has something newer.
+
+        This goes on behind the caller when that has waited for the store long enough.
+        """
+        owner = self._owner
         if credentials.expiration is None or credentials.access_key_id in owner._rejected:
             return
         call = current_call()
-        role = call.inner[2] if call is not None and call.inner is not None else None
+        role = None if call is None or call.inner is None else call.inner[2]
         entry = Entry(credentials, owner._clock.now(), _host(), role)
 
         async def put() -> None:
@@ -388,39 +391,36 @@ class _SharedLoad:
                 value = owner._sealer.seal(entry, self._name)
                 await owner._store.put(self._name, value, collection=COLLECTION, ttl=max(left, 1.0))
 
-        # It goes on when the caller has waited for the store long enough.
-        keeping = _behind(owner._stores.ask(put, max(owner._bound, 1.0)))
-        began = monotonic()
-        await asyncio.wait([keeping], timeout=self._left)
-        self._left = max(self._left - (monotonic() - began), 0.0)
-        if not keeping.done() and self._token:  # the lease ends after that
-            keeping.add_done_callback(lambda _: self._release())
-            self._stop_heartbeat()
-            self._heartbeat = None
+        self._keeping = _behind(owner._store_breaker.call(put, max(owner._timeout, WRITING)))
+        await asyncio.wait([self._keeping], timeout=self._left)
 
     def end(self) -> None:
-        """Give up the lease, if it was taken, without waiting for that."""
-        if self._heartbeat is not None:
-            self._stop_heartbeat()
+        """Give up the lease once what is being written is; nobody waits for that.
+
+        Also one that was not taken: a request for it that took too long may have been granted after all.
+        """
+        if not self._token:
+            return
+        here = runs_here(self._loop)  # else the loop was dropped in the middle
+        if self._heartbeat is not None and here:
+            self._heartbeat.cancel()
+        if self._keeping is not None and not self._keeping.done() and here:
+            self._keeping.add_done_callback(lambda _: self._release())
+        else:
             self._release()
 
-    def _stop_heartbeat(self) -> None:
-        if self._heartbeat is not None:
-            self._heartbeat.cancel()
-
     def _release(self) -> None:
-        owner, token = self._of, self._token
-        lease = owner._lease
+        lease = self._owner._lease
         if isinstance(lease, FolderLease):
-            from aiocreds._base.threads import run_behind
+            threads.run_behind(partial(lease.give_up, self._name, self._token))
+        elif lease is not None and runs_here(self._loop):
+            release = partial(lease.release, self._name, self._token)
+            _behind(self._owner._lease_breaker.call(release, self._owner._timeout))
 
-            run_behind(partial(lease.give_up, self._name, token))
-        elif lease is not None:
 
-            async def release() -> None:
-                await lease.release(self._name, token)
-
-            _behind(owner._leases.ask(release, owner._bound))
+def _note(found: str) -> None:
+    """Record what the store answered, for explain."""
+    tracing.note(PLACE, found, kind="note")
 
 
 def _behind(work: Coroutine[object, object, None]) -> asyncio.Task[None]:
@@ -444,15 +444,15 @@ def _host() -> str:
 
 
 def budget(provider: Provider) -> float:
-    """Return how many seconds a source may take, by its arguments."""
-    call = provider._made_by
-    if call is None:
-        return BUDGET
-    _, args, arguments = call
-    longest = BUDGET
-    if arguments.get("mfa_code") is not None:
-        longest = PERSON
-    elif (client := arguments.get("client")) is not None:
-        longest = time_limit(client.read_timeout, "read_timeout") * client.max_attempts
-    inner = [budget(value) for value in (*args, *arguments.values()) if isinstance(value, Provider)]
-    return max([longest, *inner])
+    """Return how many seconds a source may take, by its arguments and those of its sources."""
+    call, longest = provider._made_by, BUDGET
+    if call is not None and call[0].__module__.startswith(keys.SOURCES):  # others may mean anything by these names
+        arguments = keys.arguments_of(call)
+        if (client := arguments.get("client")) is not None:
+            longest = time_limit(client.read_timeout, "read_timeout") * client.max_attempts
+        if arguments.get("mfa_code") is not None:
+            longest = max(longest, PERSON)
+        for name in ("process_timeout", "timeout"):
+            if arguments.get(name) is not None:
+                longest = max(longest, seconds(arguments[name], name))
+    return max([longest, *(budget(inner) for inner in provider._inner)])

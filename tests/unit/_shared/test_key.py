@@ -164,7 +164,10 @@ async def test_functions_count_by_their_names() -> None:
 
 @pytest.mark.parametrize(
     "claims",
-    [{"sub": "you"}, {"iss": "https://other"}, {"https://aws.amazon.com/source_identity": "me"}, {"aud": "x"}],
+    [
+        *({"sub": "you"}, {"iss": "https://other"}, {"aud": "x"}),
+        *({"https://aws.amazon.com/source_identity": "me"}, {"job_workflow_ref": "other"}),
+    ],
 )
 async def test_whose_token_it_is_counts_and_not_when_it_ends(claims: dict[str, str], home: Path) -> None:
     file = home / "token"
@@ -175,7 +178,9 @@ async def test_whose_token_it_is_counts_and_not_when_it_ends(claims: dict[str, s
         return {await description(it) for it in (from_token_file(context=context), default_chain(context=context))}
 
     usual = await made(token())
-    assert await made(token(exp=2, iat=3, jti="x")) == usual
+    assert (
+        await made(token(**{"exp": 2, "iat": 3, "jti": "x", "kubernetes.io": {"pod": {"name": "app-1"}}})) == usual
+    )
     assert not await made(token(**claims)) & usual
     assert not await made("no token at all") & usual
 

@@ -7,17 +7,36 @@ import json
 import logging
 import stat
 import sys
+import threading
+from datetime import timedelta
+from functools import partial
 from time import monotonic
 from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
-from aiocreds import Context, Credentials, CredentialsError, Provider, SourceUnavailable, explain, shared
+from aiocreds import (
+    ClientConfig,
+    Context,
+    Credentials,
+    CredentialsError,
+    Provider,
+    SourceUnavailable,
+    chain,
+    credential_provider,
+    default_chain,
+    explain,
+    from_env,
+    from_process,
+    from_temporary_credentials,
+    shared,
+)
 from aiocreds._core.singleflight import note_role
-from aiocreds._shared import guard
+from aiocreds._shared import circuit_breaker
 from aiocreds._shared import provider as module
 from aiocreds._shared.folder import Folder
 from aiocreds._shared.leases import FolderLease
+from aiocreds._token_cache.lock import FileLock
 from tests.helpers.scripted import Source, issue, until, warned
 from tests.helpers.secret_leaks import MARK
 
@@ -323,8 +342,8 @@ async def test_a_store_that_fails_is_warned_of_once_and_asked_again_later(
     caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     later = 0.0
-    monkeypatch.setattr(guard, "BACKOFF", (600.0, 600.0))
-    monkeypatch.setattr(guard, "monotonic", lambda: monotonic() + later)
+    monkeypatch.setattr(circuit_breaker, "BACKOFF", (600.0, 600.0))
+    monkeypatch.setattr(circuit_breaker, "monotonic", lambda: monotonic() + later)
     caplog.set_level(logging.INFO, "aiocreds.shared")
     store, source = Memory(), Source()
     store.failure = ConnectionError("redis://user:pass-word@host")
@@ -357,15 +376,15 @@ async def test_nobody_waits_for_a_store_longer_than_its_bound() -> None:
 
 
 async def test_all_requests_of_a_caller_have_one_bound(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    now, limits, ask = 0.0, list[float](), guard.Guard.ask
+    now, limits, ask = 0.0, list[float](), circuit_breaker.CircuitBreaker.call
 
-    async def counted(self: guard.Guard, question: Any, seconds: float) -> Any:
+    async def counted(self: circuit_breaker.CircuitBreaker, question: Any, seconds: float) -> Any:
         nonlocal now
         limits.append(seconds)
         now += 20.0  # so long does each take
         return await ask(self, question, seconds)
 
-    monkeypatch.setattr(guard.Guard, "ask", counted)
+    monkeypatch.setattr(circuit_breaker.CircuitBreaker, "call", counted)
     monkeypatch.setattr(module, "monotonic", lambda: now)
     store, source, lease = Memory(), Source(), FolderLease(Folder(str(folder)))
     store.gate = asyncio.Event()
@@ -511,7 +530,79 @@ async def test_a_lease_of_the_folder(folder: Path) -> None:
     assert await two.acquire("x", "b", 10)
 
 
+async def test_a_lease_that_was_granted_too_late_is_given_up(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    slow, opened = threading.Event(), FileLock.take
+
+    def take(self: FileLock) -> bool:
+        assert slow.wait(30)
+        return opened(self)
+
+    monkeypatch.setattr(FileLock, "take", take)
+    await of(Source(), folder, timeout=0.2)()  # does without
+    monkeypatch.setattr(FileLock, "take", opened)
+    slow.set()
+    lease = FolderLease(Folder(str(folder)))
+    [path] = [path for path in files(folder) if path.suffix == ".lock"]
+    async with asyncio.timeout(module.LEASE / 2):
+        while not await lease.acquire(path.stem, "next", 30):  # noqa: ASYNC110 - a thread gives it up
+            await asyncio.sleep(0.01)
+
+
+async def test_a_heartbeat_that_is_not_answered_is_followed_by_the_next(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Hiccup(FolderLease):
+        asked = 0
+
+        async def acquire(self, name: str, owner: str, seconds: float) -> bool:
+            self.asked += 1
+            if self.asked == 2:
+                raise ConnectionError
+            return await super().acquire(name, owner, seconds)
+
+    monkeypatch.setattr(module, "HEARTBEAT", 0.01)
+    monkeypatch.setattr(circuit_breaker, "BACKOFF", (0.01, 0.01))
+    source, lease = Source(), Hiccup(Folder(str(folder)))
+    source.gate = asyncio.Event()
+    load = asyncio.ensure_future(of(source, folder, lease=lease)())
+    await until(lambda: lease.asked > 3)
+    source.gate.set()
+    await load
+
+
+def test_another_one_is_waited_for_as_long_as_the_source_may_take() -> None:
+    async def code(serial_number: str) -> str:
+        return "123456"
+
+    @credential_provider
+    async def from_vault(client: object, timeout: str, mfa_code: int) -> Credentials:
+        return issue()
+
+    hasty = ClientConfig(read_timeout=1, max_attempts=2)
+    role = partial(from_temporary_credentials, role_arn="arn:aws:iam::123456789012:role/app")
+    assert module.budget(from_env()) == module.BUDGET
+    assert module.budget(role(source=from_env(), client=ClientConfig(read_timeout=20, max_attempts=3))) == 60
+    assert module.budget(role(source=from_process(timeout=timedelta(minutes=5)), client=hasty)) == 300
+    assert module.budget(chain(from_env(), from_process(command="x"))) == 60
+    assert module.budget(default_chain(mfa_code=code, process_timeout=1)) == module.PERSON
+    assert module.budget(from_vault(object(), "x", 1)) == module.BUDGET
+
+
 # The rest is as with any provider.
+
+
+async def test_an_entry_that_lasts_too_short_is_not_all_there_is(
+    folder: Path, clock: time_machine.Traveller
+) -> None:
+    old = await of(Source(), folder)()
+    clock.shift(HOUR / 2)
+    assert await of(Source(), folder).get(min_ttl=60) == old
+    source = Source()
+    provider = of(source, folder)
+    new = await provider.get(min_ttl=HOUR - 60)
+    assert new != old
+    assert await provider.get(min_ttl=HOUR - 60) == new
+    assert source.calls == 1
 
 
 async def test_expire_after(folder: Path) -> None:

@@ -1,4 +1,4 @@
-"""Bound in time each request to a store, and leave a store alone for a while after it failed."""
+"""A circuit breaker: bounds each request to a store in time, and leaves one that failed alone for a while."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ class Unanswered(Exception):
     """The store did not answer, or is not asked since it did not before. The text says why."""
 
 
-class Guard:
-    """Asks a store, or its leases, within a time limit and with a backoff.
+class CircuitBreaker:
+    """Calls a store, or its leases, within a time limit and with a backoff.
 
     Args:
         what: the name of the store, for the log.
@@ -36,7 +36,7 @@ class Guard:
         self._again = 0.0
         self._reason = ""
 
-    async def ask(self, question: Callable[[], Coroutine[object, object, T]], seconds: float) -> T:
+    async def call(self, question: Callable[[], Coroutine[object, object, T]], seconds: float) -> T:
         """Return the answer to a question, within so many seconds.
 
         A question that takes longer is cancelled, and its end is not waited for.
