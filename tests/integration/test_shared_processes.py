@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import sys
 from contextlib import AsyncExitStack
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 
-from aiocreds import ClientConfig, Context, from_temporary_credentials, shared
 from aiocreds._shared.provider import BUDGET
-from tests.helpers.scripted import Source
 from tests.helpers.valkey import Valkey, program
 from tests.integration.test_examples import EXAMPLES
 from tests.integration.test_shared_sign_in import go, line_of, run, started
@@ -43,15 +42,15 @@ async def main():
 
 asyncio.run(main())
 """
-# A child that fetches is killed before the n-th thing that its loop does; then its parent fetches.
+# A child is killed before the n-th thing that its loop does while it fetches; then its parent wants new ones.
 KILLED = """
 import asyncio, json, os, signal, sys, time
 from datetime import UTC, datetime, timedelta
-from aiocreds import Context, Credentials, Provider, RedisLease, shared
+from aiocreds import Credentials, Provider, RedisLease, shared
 from aiocreds._shared import provider as module
 
 module.LEASE = 0.4
-where, url = sys.argv[1:]
+where, url, held = sys.argv[1:]
 if url:  # loaded before anything is measured
     import redis.asyncio as redis
     from key_value.aio.stores.redis import RedisStore
@@ -59,40 +58,48 @@ KEY = bytes(range(32))
 
 async def fetch(who):
     await asyncio.sleep(0)
-    return Credentials(f"ASIA{who}", "x", "y", expiration=datetime.now(UTC) + timedelta(hours=1))
+    return Credentials(f"{who}{time.time_ns()}", "x", "y", expiration=datetime.now(UTC) + timedelta(hours=1))
 
-async def load(who, key, deadly=0):
+def process(who, key):
     source = Provider(lambda: fetch(who), name="source")
-    if url:
-        client = redis.Redis.from_url(url, decode_responses=True)
-        store, lease = RedisStore(client=client), RedisLease(client)
-        provider = shared(source, store=store, lease=lease, key=key, secret_keys=[KEY], timeout=30)
-    else:
-        provider = shared(source, store=where, key=key, timeout=30)
-    if deadly:
-        real, count = asyncio.events.Handle._run, 0
-        def counted(handle):
-            nonlocal count
-            count += 1
-            if count == deadly:
-                os.kill(os.getpid(), signal.SIGKILL)
-            real(handle)
-        asyncio.events.Handle._run = counted
-    credentials = await provider()
-    if url:
-        await client.aclose()
-    return credentials.access_key_id
+    if not url:
+        return shared(source, store=where, key=key, timeout=30)
+    client = redis.Redis.from_url(url, decode_responses=True)
+    store, lease = RedisStore(client=client), RedisLease(client)
+    return shared(source, store=store, lease=lease, key=key, secret_keys=[KEY], timeout=30)
+
+async def die(key, deadly):
+    child = process("CHILD", key)
+    if held:
+        await child()
+    real, count = asyncio.events.Handle._run, 0
+    def counted(handle):
+        nonlocal count
+        count += 1
+        if count == deadly:
+            os.kill(os.getpid(), signal.SIGKILL)
+        real(handle)
+    asyncio.events.Handle._run = counted
+    await child.fetch()
 
 outcomes, longest = {"CHILD": 0, "PARENT": 0}, 0.0
 for deadly in range(1, 1000):
-    child = os.fork()
-    if not child:
-        asyncio.run(load("CHILD", f"key {deadly}", deadly))
-        os._exit(0)
-    status = os.waitpid(child, 0)[1]
-    began = time.monotonic()
-    outcomes[asyncio.run(load("PARENT", f"key {deadly}"))[4:]] += 1
-    longest = max(longest, time.monotonic() - began)
+    parent, old = process("PARENT", f"key {deadly}"), None
+    with asyncio.Runner() as runner:
+        if held:
+            old = runner.run(parent())
+        child = os.fork()
+        if not child:
+            asyncio.run(die(f"key {deadly}", deadly))
+            os._exit(0)
+        status = os.waitpid(child, 0)[1]
+        began = time.monotonic()
+        new = runner.run(parent.fetch())
+        longest = max(longest, time.monotonic() - began)
+        assert new != old
+        outcomes[new.access_key_id.rstrip("0123456789")] += 1
+        if url:
+            runner.run(parent._store._client.aclose())
     if status == 0:
         break
     assert status == signal.SIGKILL, status
@@ -115,6 +122,8 @@ def environ(aws: Loopback, home: Path) -> dict[str, str]:
 
 @pytest.fixture
 def valkey(tmp_path: Path) -> Iterator[Valkey]:
+    if program() is None:
+        pytest.skip("no valkey-server is installed")
     with Valkey(tmp_path) as server:
         yield server
 
@@ -131,77 +140,22 @@ async def test_eight_processes_make_one_call(aws: Loopback, environ: dict[str, s
             assert len(aws.assumed) == count
 
 
-async def killed(environ: dict[str, str], place: Path, url: str) -> tuple[int, dict[str, int], float]:
-    import json
-
-    async with asyncio.timeout(280):
-        deadly, outcomes, longest = json.loads(await run(environ, KILLED, str(place), url))
-    return deadly, outcomes, longest
-
-
-async def test_a_holder_killed_at_each_step(environ: dict[str, str], home: Path) -> None:
-    steps, outcomes, longest = await killed(environ, home / "store", "")
-    assert steps > 15
-    assert outcomes["CHILD"] > 0
-    assert outcomes["PARENT"] > 10
-    assert longest < BUDGET / 2
-
-
-@pytest.mark.skipif(program() is None, reason="no valkey-server is installed")
-async def test_a_holder_killed_at_each_step_with_valkey(
-    environ: dict[str, str], tmp_path: Path, valkey: Valkey
+@pytest.mark.parametrize("held", ["", "held"], ids=["a first load", "a refresh"])
+@pytest.mark.parametrize("engine", ["folder", "valkey"])
+async def test_a_holder_killed_at_each_step(
+    environ: dict[str, str], home: Path, engine: str, held: str, request: pytest.FixtureRequest
 ) -> None:
-    pytest.importorskip("redis")
-    pytest.importorskip("key_value.aio")
-    steps, outcomes, longest = await killed(environ, tmp_path, valkey.url)
+    url = ""
+    if engine == "valkey":
+        pytest.importorskip("redis")
+        pytest.importorskip("key_value.aio")
+        url = request.getfixturevalue("valkey").url
+    async with asyncio.timeout(280):
+        steps, outcomes, longest = json.loads(await run(environ, KILLED, str(home / "store"), url, held))
     assert steps > 15
     assert outcomes["CHILD"] > 0
     assert outcomes["PARENT"] > 10
     assert longest < BUDGET / 2  # the lease lasts 0.4 s
-
-
-async def test_terminals_share_what_the_command_got(aws: Loopback, environ: dict[str, str], home: Path) -> None:
-    config = "[profile app]\nrole_arn = {}\nsource_profile = base\n[profile base]\n{}\n{}\n"
-    (home / ".aws/config").write_text(
-        config.format(ROLE, "aws_access_key_id = AKIATESTTEST00000001", f"aws_secret_access_key = {'x' * 40}")
-    )
-    words = (
-        "from aiocreds._shared import provider; provider.TIMEOUT_OF_FOLDER = 30; import runpy, sys;"
-        " sys.argv[0] = 'aiocreds'; runpy.run_module('aiocreds', run_name='__main__')"
-    )
-    export = "export", "app", "--shared", "~/store", "--format", "json"
-    async with asyncio.timeout(250):
-        found = await asyncio.gather(*(run(environ, words, *export) for _ in range(4)))
-        told = await run(
-            environ, words, "exec", "app", "--shared", "~/store", "--", "sh", "-c", "echo $AWS_ACCESS_KEY_ID"
-        )
-    assert len(set(found)) == 1
-    assert told in found[0]
-    assert len(aws.assumed) == 1
-
-
-async def test_one_code_is_asked_for_all(aws: Loopback, home: Path) -> None:
-    asked = 0
-
-    async def code(serial_number: str) -> str:
-        nonlocal asked
-        asked += 1
-        await asyncio.sleep(0.2)
-        return "123456"
-
-    def member() -> Any:
-        role = from_temporary_credentials(
-            role_arn=ROLE,
-            source=Source().provider(Context(aws.environ, home=home)),
-            serial_number="arn:aws:iam::123456789012:mfa/me",
-            mfa_code=code,
-            client=ClientConfig(region="eu-central-1"),
-            context=Context(aws.environ, home=home),
-        )
-        return shared(role, store=home / "store", key="app", timeout=30)
-
-    await asyncio.gather(*(member()() for _ in range(10)))
-    assert asked == 1
 
 
 # The examples.
@@ -217,7 +171,6 @@ async def test_four_workers_of_the_example_make_one_call(home: Path) -> None:
     assert "4 workers, 1 AssumeRole call: key ****" in out
 
 
-@pytest.mark.skipif(program() is None, reason="no valkey-server is installed")
 async def test_hosts_of_the_example_make_one_call(aws: Loopback, environ: dict[str, str], valkey: Valkey) -> None:
     pytest.importorskip("redis")
     pytest.importorskip("key_value.aio")

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import logging
+import os
 from time import monotonic
 from typing import TYPE_CHECKING, TypeVar
 
@@ -17,6 +19,10 @@ T = TypeVar("T")
 logger = logging.getLogger("aiocreds.shared")
 
 BACKOFF = 1.0, 60.0  # seconds that what fails is left alone: the first time, and at most
+
+
+class Unusable(OSError):
+    """The store cannot be used as it is. The text says what to do, and may be logged."""
 
 
 class Unanswered(Exception):
@@ -60,7 +66,7 @@ class CircuitBreaker:
         if task.cancelled():
             raise self._failed("was cancelled")
         if (error := task.exception()) is not None:
-            raise self._failed(type(error).__name__)  # its own text may hold a password
+            raise self._failed(_reason(error))
         if self._failures:
             self._failures, self._again = 0, 0.0
             logger.info("%s answers again", self._what)
@@ -77,6 +83,15 @@ class CircuitBreaker:
             level, "%s failed (%s): going on without it; it is asked again in %.1f s", self._what, reason, pause
         )
         return Unanswered(f"did not answer ({reason})")
+
+
+def _reason(error: BaseException) -> str:
+    """Return what may be logged of an error: the text of a client's own may hold a password."""
+    if isinstance(error, Unusable):
+        return f"{error}"
+    if isinstance(error, OSError) and error.errno in errno.errorcode:
+        return os.strerror(error.errno).lower()
+    return type(error).__name__
 
 
 def _forget(task: asyncio.Task[object]) -> None:

@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any
 from aiocreds._base import threads
 from aiocreds._base.paths import expand_path
 from aiocreds._base.redaction import SecretBytes, SecretDict
+from aiocreds._shared.circuit_breaker import Unusable
 from aiocreds._token_cache import storage
-from aiocreds._token_cache.storage import refuse_folder_of_others
+from aiocreds.errors import InvalidConfiguration
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -24,10 +25,6 @@ if TYPE_CHECKING:
 SUFFIX = ".json"
 READING = storage.READING | getattr(os, "O_NOFOLLOW", 0)
 OTHERS = stat.S_IRWXG | stat.S_IRWXO
-
-
-class OpenToOthers(OSError):
-    """Other users have access to a folder or file that is to be private."""
 
 
 class Folder:
@@ -88,11 +85,15 @@ class Folder:
                 os.mkdir(self.path, 0o700)  # noqa: PTH102 - as above
             found = os.stat(self.path)  # noqa: PTH116 - as above
         if not stat.S_ISDIR(found.st_mode):
-            raise NotADirectoryError(errno.ENOTDIR, "is no folder", self.path)
+            raise Unusable(f"{self.path} is no folder: name another one")
         if sys.platform != "win32":
-            if found.st_mode & OTHERS:
-                raise OpenToOthers(f"{self.path} is open to other users: run chmod 700 {self.path}")
-            refuse_folder_of_others(os.path.join(self.path, "x"))  # noqa: PTH118 - as above
+            self._refuse_others(found)
+
+    def _refuse_others(self, found: os.stat_result) -> None:
+        if found.st_uid != os.geteuid():
+            raise Unusable(f"{self.path} belongs to another user: name a folder of your own")
+        if found.st_mode & OTHERS:
+            raise Unusable(f"{self.path} is open to other users: run chmod 700 {self.path}")
 
     def _read(self, key: str) -> dict[str, Any] | None:
         try:
@@ -104,11 +105,9 @@ class Folder:
             if not stat.S_ISREG(found.st_mode):
                 raise OSError(errno.EINVAL, "no file, but a folder, pipe or device")
             if sys.platform != "win32":
-                folder = os.stat(self.path)  # noqa: PTH116 - as above
-                if folder.st_mode & OTHERS or folder.st_uid != os.geteuid():
-                    raise OpenToOthers(f"{self.path} is not for this user alone: run chmod 700 {self.path}")
+                self._refuse_others(os.stat(self.path))  # noqa: PTH116 - as above
                 if found.st_mode & OTHERS or found.st_uid != os.geteuid():
-                    raise OpenToOthers(f"{self.file(key)} is not for this user alone: remove it")
+                    raise Unusable(f"{self.file(key)} is not for this user alone: remove it")
             with open(descriptor, "rb", closefd=False) as file:
                 text = SecretBytes(file.read(storage.LARGEST))
         finally:
@@ -134,9 +133,11 @@ def folder_for(path: str | os.PathLike[str] | None, context: Context) -> Folder:
     """Return the store in a folder; by default in one below the user's cache folder.
 
     Raises:
-        InvalidConfiguration: no home folder is known.
+        InvalidConfiguration: the path is blank, or no home folder is known.
     """
     given = os.fspath(path) if path is not None else _usual(context)
+    if not given.strip():
+        raise InvalidConfiguration("the folder of a shared store is blank: name one, or leave it out")
     place = "store" if path is not None else "the user's cache folder"
     found = expand_path(given, context.environ, context.home_folder, place=place)
     return Folder(found if os.path.isabs(found) else os.path.abspath(found))  # noqa: PTH100, PTH117 - as above

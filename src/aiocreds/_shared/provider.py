@@ -111,7 +111,8 @@ def shared(
 
     Raises:
         TypeError: no key can be derived for this provider, and none is given; or an argument is of no such kind.
-        ValueError: ``secret_keys`` are none, or missing.
+        ValueError: ``key`` is blank, or ``secret_keys`` are none, or missing.
+        InvalidConfiguration: ``store`` is blank, or no home folder is known; or ``timeout`` is no time limit.
         ModuleNotFoundError: ``secret_keys`` are given and `cryptography` is not installed.
         CredentialsError: when fetching: what the source raises.
     """

@@ -34,6 +34,7 @@ logger = logging.getLogger("aiocreds.cli")
 
 AHEAD = timedelta(minutes=10)
 ON_ITS_WAY = timedelta(seconds=0.5)  # to the client; the time that answers are kept is in it
+FOR_THE_FOLDER = 10.0  # seconds; a person would rather wait for a slow disk than type another code
 ASKED_BEFORE = "_AWS_CLI_PROFILE_CHAIN"  # the name that AWS CLI uses: a circle through both is found as well
 DEEPEST = 4
 MADE_HERE = "aiocreds-"  # how a token of `serve` begins, so that its file is known again
@@ -156,7 +157,7 @@ def provider_of(
         return chain
     from aiocreds._shared.provider import shared  # most commands share nothing
 
-    return shared(chain, store=folder)
+    return shared(chain, store=folder, timeout=FOR_THE_FOLDER)
 
 
 async def fetch(provider: Provider) -> Credentials:

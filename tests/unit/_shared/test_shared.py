@@ -20,6 +20,7 @@ from aiocreds import (
     Context,
     Credentials,
     CredentialsError,
+    InvalidConfiguration,
     Provider,
     SourceUnavailable,
     chain,
@@ -219,7 +220,19 @@ async def test_what_others_can_read_is_refused(folder: Path, what: str, caplog: 
     source = Source()
     await of(source, folder)()
     assert source.calls == 1
-    assert [record.name for record in warned(caplog)] == ["aiocreds.shared"]
+    [warning] = warned(caplog)
+    remedy = f"run chmod 700 {folder}" if what == "folder" else f"{file} is not for this user alone: remove it"
+    assert remedy in warning.getMessage()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="errors of Unix")
+async def test_where_there_can_be_no_folder_the_warning_names_it(
+    folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    write(folder, b"")
+    await of(Source(), folder)()
+    warnings = [record.getMessage() for record in warned(caplog)]
+    assert any(f"{folder} failed (not a directory)" in text for text in warnings)
 
 
 async def test_the_usual_folder_is_the_caches(home: Path) -> None:
@@ -531,20 +544,29 @@ async def test_a_lease_of_the_folder(folder: Path) -> None:
 
 
 async def test_a_lease_that_was_granted_too_late_is_given_up(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    slow, opened = threading.Event(), FileLock.take
+    late, taken, take = threading.Event(), threading.Event(), FileLock.take
 
-    def take(self: FileLock) -> bool:
-        assert slow.wait(30)
-        return opened(self)
+    def take_late(self: FileLock) -> bool:
+        assert late.wait(30)
+        granted = take(self)
+        taken.set()
+        return granted
 
-    monkeypatch.setattr(FileLock, "take", take)
-    await of(Source(), folder, timeout=0.2)()  # does without
-    monkeypatch.setattr(FileLock, "take", opened)
-    slow.set()
-    lease = FolderLease(Folder(str(folder)))
-    [path] = [path for path in files(folder) if path.suffix == ".lock"]
+    provider, lease = of(Source(), folder, timeout=0.2), FolderLease(Folder(str(folder)))
+    give_up = FolderLease.give_up
+
+    def give_up_later(self: FolderLease, name: str, owner: str) -> None:
+        assert taken.wait(30)
+        give_up(self, name, owner)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(FileLock, "take", take_late)
+        patch.setattr(FolderLease, "give_up", give_up_later)
+        await provider()  # goes on without it
+        late.set()
+        await until(taken.is_set)
     async with asyncio.timeout(module.LEASE / 2):
-        while not await lease.acquire(path.stem, "next", 30):  # noqa: ASYNC110 - a thread gives it up
+        while not await lease.acquire(provider._sealer.name(repr("app").encode()), "next", 30):  # noqa: ASYNC110 - a thread gives it up
             await asyncio.sleep(0.01)
 
 
@@ -643,6 +665,8 @@ def test_a_source_of_ones_own_needs_a_name() -> None:
 def test_it_says_what_it_takes() -> None:
     with pytest.raises(ValueError, match="key is blank"):
         shared(Source().provider(), key=" ")
+    with pytest.raises(InvalidConfiguration, match="folder of a shared store is blank"):
+        shared(Source().provider(), key="app", store=" ")
 
 
 def test_fresh_credentials_are_given_by_the_same_code_as_ever() -> None:
