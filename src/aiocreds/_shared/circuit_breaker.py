@@ -89,7 +89,7 @@ def _reason(error: BaseException) -> str:
     """Return what may be logged of an error: the text of a client's own may hold a password."""
     if isinstance(error, Unusable):
         return f"{error}"
-    if isinstance(error, OSError) and error.errno in errno.errorcode:
+    if isinstance(error, OSError) and error.errno is not None and error.errno in errno.errorcode:
         return os.strerror(error.errno).lower()
     return type(error).__name__
 

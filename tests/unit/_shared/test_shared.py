@@ -38,6 +38,7 @@ from aiocreds._shared import provider as module
 from aiocreds._shared.folder import Folder
 from aiocreds._shared.leases import FolderLease
 from aiocreds._token_cache.lock import FileLock
+from tests.benchmarks.shared import day
 from tests.helpers.scripted import Source, issue, until, warned
 from tests.helpers.secret_leaks import MARK
 
@@ -608,6 +609,15 @@ def test_another_one_is_waited_for_as_long_as_the_source_may_take() -> None:
     assert module.budget(chain(from_env(), from_process(command="x"))) == 60
     assert module.budget(default_chain(mfa_code=code, process_timeout=1)) == module.PERSON
     assert module.budget(from_vault(object(), "x", 1)) == module.BUDGET
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_a_day_of_ten_thousand_processes_and_a_hundred_roles(seed: int) -> None:
+    calls, refreshes, without = day(seed=seed)
+    assert refreshes > 100 * 24
+    assert calls <= 1.05 * refreshes
+    assert without == 0
 
 
 # The rest is as with any provider.
