@@ -146,7 +146,7 @@ async def outage(context: Context, switch: asyncio.Event) -> None:
             say(f"{calls:,} calls, no error, the slowest took {duration(slowest)}: nobody noticed")
             left = provider.status.seconds_left or 0.0
             say(f"by their own words ****{credentials.access_key_id[-4:]} ended {-left:.1f} s ago: on EC2 the")
-            say("service decides when they really do, and while it is down they are served on")
+            say("service decides when they really do, and while it is down they stay in use")
     finally:
         logger.removeHandler(shown)
     if slowest > 0.25 or left > 0:

@@ -100,3 +100,9 @@ def shared_data() -> Path:
     if not SHARED_DATA.is_dir():
         pytest.skip("the reference cases are not beside this checkout")
     return SHARED_DATA
+
+
+@pytest.fixture
+def connections_close_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have connections that nobody holds closed by the request that used them, so that closing is part of it."""
+    monkeypatch.setattr("aiocreds._http.session.LINGER", 0.0)

@@ -86,7 +86,7 @@ __all__ = [
     "shared",
 ]
 
-_LAZY = {  # the module of each name that is loaded when it is first used
+_LAZY = {  # the modules of the names that are loaded at first use
     "ClientConfig": "_aws.client",
     "DynamoDBLease": "_shared.leases",
     "Explanation": "_explain",
@@ -111,7 +111,7 @@ _LAZY = {  # the module of each name that is loaded when it is first used
 }
 
 
-if not TYPE_CHECKING:  # a type checker would take it for a promise that there is any name
+if not TYPE_CHECKING:  # with it, type checkers would accept any name
 
     def __getattr__(name: str) -> object:
         if name not in _LAZY:

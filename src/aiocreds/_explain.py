@@ -26,12 +26,12 @@ if TYPE_CHECKING:
     from aiocreds._core.refresh import Clock
     from aiocreds.credentials import Credentials
 
-AGAIN = 3  # fetches that may turn out to be another caller's
-WIDTH = 100  # columns, where there is no terminal that has another number
-PLACE_WIDTH = 44  # columns at most, for where something was found
+ATTEMPTS = 3  # at a fetch that is not another caller's
+WIDTH = 100  # columns, without a terminal
+PLACE_WIDTH = 44  # columns at most, for places
 NARROWEST = 60
 STYLES: dict[Outcome, str] = {"found": "green", "nothing here": "dim", "failed": "red", "not asked": "dim"}
-NAMES = {  # in the words of people who have never seen the function of that name
+NAMES = {  # for readers who do not know the functions
     "from_cognito_identity": "Cognito identity",
     "from_cognito_identity_pool": "Cognito identity pool",
     "from_container_metadata": "container agent",
@@ -47,7 +47,7 @@ NAMES = {  # in the words of people who have never seen the function of that nam
     "from_web_token": "web identity",
     "shared": "shared store",
 }
-CACHED_TOKEN = re.compile(r"\b([0-9a-f]{4})[0-9a-f]{36,60}(?=\.json\b)")  # the name of its file
+CACHED_TOKEN = re.compile(r"\b([0-9a-f]{4})[0-9a-f]{36,60}(?=\.json\b)")  # a file name
 
 
 async def explain(provider: Provider | Callable[[], Awaitable[Credentials]]) -> Explanation:
@@ -75,7 +75,7 @@ async def explain(provider: Provider | Callable[[], Awaitable[Credentials]]) -> 
 async def explain_step_by_step(provider: Provider, begun: Callable[[Record], object]) -> Explanation:
     """Explain a provider; ``begun`` is called with the record before it fills."""
     record = tracing.Record(provider.name)
-    for left in reversed(range(AGAIN)):
+    for left in reversed(range(ATTEMPTS)):
         top = tracing.Record(provider.name)
         begun(top)
         with tracing.recording(top):
@@ -204,7 +204,7 @@ class Identity:
     may_outlive_expiry: bool
 
 
-# From what was recorded to data.
+# From records to data.
 
 
 def step_of(record: Record, clock: Clock) -> Step:
@@ -213,7 +213,7 @@ def step_of(record: Record, clock: Clock) -> Step:
     inner = record.steps
     name = record.name
     if len(inner) == 1 and name in (inner[0].name, "remote"):
-        within = step_of(inner[0], clock)  # one source, in a wrapping that is of no interest
+        within = step_of(inner[0], clock)  # the outer step adds nothing
         looked_at += [look for look in within.looked_at if look not in looked_at]
         name, steps = within.name, within.steps
         role = within.identity.role if within.identity else None
@@ -223,7 +223,7 @@ def step_of(record: Record, clock: Clock) -> Step:
     left = None if record.expiration is None else record.expiration.timestamp() - clock.now()
     identity = None
     if record.key is not None:
-        if role is None:  # a chain has it from its member
+        if role is None:  # a chain has that of its member
             role = next((it.identity.role for it in steps if it.identity and it.identity.key == record.key), None)
         identity = Identity(
             record.key, record.account, role, record.stamp, record.expiration, left, record.outlives
@@ -242,14 +242,14 @@ def step_of(record: Record, clock: Clock) -> Step:
 
 
 def _winner(step: Step) -> Step:
-    """Return the member that a chain has its credentials from; of a chain in a chain, its member."""
+    """Return the member that gave a chain its credentials; of a chain in a chain, the inner member."""
     if step.name != "chain":
         return step
     return next((_winner(inner) for inner in step.steps if inner.outcome == "found"), step)
 
 
 def _warnings(step: Step, context: Context) -> Iterator[str]:
-    """Return what a reader should know besides."""
+    """Return what looks like a mistake although it may work."""
     asked = {inner.name: inner.outcome for inner in step.walk() if inner.outcome != "not asked"}
     unasked = {inner.name for inner in step.walk() if inner.outcome == "not asked"}
     winner = _winner(step).name if step.identity is not None else None
@@ -273,7 +273,7 @@ def _warnings(step: Step, context: Context) -> Iterator[str]:
 
 
 def _unused(context: Context, unasked: set[str], winner: str) -> Iterator[str]:
-    """Return the sources that are set up and never get their turn."""
+    """Return the sources that are configured and not asked, since another comes before them."""
     variables = (
         ("from_token_file", "AWS_WEB_IDENTITY_TOKEN_FILE", "the web identity"),
         ("remote", "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI", "the container's role"),
@@ -285,7 +285,7 @@ def _unused(context: Context, unasked: set[str], winner: str) -> Iterator[str]:
 
 
 def _overridden(step: Step, context: Context) -> Iterator[str]:
-    """Return the settings that have no effect, since something else comes first."""
+    """Return the settings that have no effect, since another one wins."""
     for event in step.events():
         if event.kind != "setting":
             continue
@@ -297,7 +297,7 @@ def _overridden(step: Step, context: Context) -> Iterator[str]:
 
 
 def _regions(step: Step, context: Context) -> Iterator[str]:
-    """Return the regions that disagree: another reader gets another one."""
+    """Return regions that disagree, so that other programs may use another one."""
     region, default = context.setting("AWS_REGION"), context.setting("AWS_DEFAULT_REGION")
     if region and default and region != default:
         yield (
@@ -311,7 +311,7 @@ def _regions(step: Step, context: Context) -> Iterator[str]:
 
 
 def clock_warning(step: Step) -> Iterator[str]:
-    """Return what a service that was asked thinks of this machine's clock."""
+    """Return the warning that a service's clock and this machine's disagree."""
     for event in step.events():
         if event.kind == "clock":
             yield f"{event.place} is {words(event)}: signatures are made with the service's time; set the clock"
@@ -341,7 +341,7 @@ def words(event: Event) -> str:
     return WORDS[event.kind].format(value=value, key=key)
 
 
-WORDS = {  # of the kinds that need no more than their value and key
+WORDS = {  # of the other kinds
     "required": "not set, and the key is one of those that need it",
     "switched off": "set: this source is switched off",
     "missing": "not there",
@@ -351,7 +351,7 @@ WORDS = {  # of the kinds that need no more than their value and key
     "claim": "{key} {value}",
     "token end": "ending at {value}",
     "asked": "asked for {value}",
-    "stranger": "which is something else, such as a proxy",
+    "other server": "which is something else, such as a proxy",
     "starts": "runs {value}",
     "prompted": "which asked at the terminal",
     "exited": "which ended with {key} and printed {value} bytes",
@@ -385,17 +385,17 @@ def title(name: str) -> str:
 
 
 def message(error: CredentialsError | None) -> str:
-    """Return what an error says, without the name of the source."""
+    """Return the text of an error without the name of the source."""
     return "" if error is None else str(error.args[0])
 
 
 def duration(seconds: float) -> str:
-    """Return a time that something took, in words."""
+    """Return a short time in words."""
     return f"{seconds * 1000:.0f} ms" if seconds < 1 else f"{seconds:.1f} s"
 
 
 def ends(identity: Identity) -> str:
-    """Return when credentials end or ended, in words."""
+    """Return in words when credentials end or ended."""
     if identity.expiration is None or identity.seconds_left is None:
         return "no expiration known"
     left, when = identity.seconds_left, f"{identity.expiration:%Y-%m-%d %H:%M} UTC"
@@ -403,7 +403,7 @@ def ends(identity: Identity) -> str:
 
 
 def span(seconds: float) -> str:
-    """Return a number of seconds in the unit that a person would choose."""
+    """Return a number of seconds in a readable unit."""
     for size, unit in ((86400, "days"), (3600, "h"), (60, "min")):
         if seconds >= 2 * size:
             return f"{seconds / size:.0f} {unit}"
@@ -446,7 +446,7 @@ class Tree:
         self.signs = signs
 
     def shown(self, text: str) -> str:
-        """Return a text without passwords and without what would steer a terminal."""
+        """Return a text without passwords and control characters."""
         return without_password(printable(text))
 
     def title(self, step: Step, *, outermost: bool) -> str:
@@ -454,7 +454,7 @@ class Tree:
         return title(step.name)
 
     def is_known(self, error: CredentialsError) -> bool:
-        """Return whether a reader has been shown an error already."""
+        """Return whether an error has been shown already."""
         return False
 
     def lines(self, step: Step, above: str = "", first: str = "") -> Iterator[Line]:
@@ -502,7 +502,7 @@ class Tree:
                 yield [(inside, "dim"), (f"{label:{column}}  ", "cyan"), (line, "")]
 
     def _sentences(self, step: Step) -> Iterator[tuple[str, str]]:
-        """Return what a step has to say in sentences, each with its style."""
+        """Return the identity and the error of a step in sentences, each with its style."""
         if step.identity is not None and step.name != "chain":
             key, account = step.identity.key, step.identity.account
             parts = (f"key {key}", account and f"account {account}", ends(step.identity))

@@ -2,11 +2,24 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
+from typing import Any, NoReturn, TypeVar, dataclass_transform
+
+T = TypeVar("T")
 
 
-@dataclass(frozen=True, slots=True, repr=False)
+@dataclass_transform(frozen_default=True)
+def _frozen(cls: type[T]) -> type[T]:
+    """Return a class as it is, which type checkers take for a frozen dataclass.
+
+    ``dataclasses`` itself takes longer to load, and to write such a class, than everything else that a program with
+    keys in environment variables needs.
+    """
+    return cls
+
+
+@_frozen
 class Credentials:
     """Credentials that sign requests, as they were when they were fetched.
 
@@ -33,30 +46,73 @@ class Credentials:
 
     access_key_id: str
     secret_access_key: str
-    session_token: str | None = None
-    expiration: datetime | None = None
-    account_id: str | None = None
-    credential_scope: str | None = None
-    provider: str | None = None
-    identity_id: str | None = None
-    may_outlive_expiry: bool = False
+    session_token: str | None
+    expiration: datetime | None
+    account_id: str | None
+    credential_scope: str | None
+    provider: str | None
+    identity_id: str | None
+    may_outlive_expiry: bool
 
-    def __post_init__(self) -> None:
-        if not self.access_key_id or self.access_key_id.isspace():
-            raise ValueError("Credentials need a non-empty access_key_id")
-        if not self.secret_access_key or self.secret_access_key.isspace():
-            raise ValueError("Credentials need a non-empty secret_access_key")
-        given: object = self.expiration  # out of JSON, it may be anything
-        if given is not None and not isinstance(given, datetime):  # pyright: ignore[reportUnnecessaryIsInstance] - as said
-            kind = type(given).__name__
-            raise ValueError(f"expiration must be a datetime with a timezone, not {kind}: make one of it first")
-        if self.expiration is not None and self.expiration.tzinfo is not UTC:
-            if self.expiration.utcoffset() is None:
-                raise ValueError("expiration must be timezone-aware: datetime.now(UTC), not datetime.now()")
-            try:
-                object.__setattr__(self, "expiration", self.expiration.astimezone(UTC))
-            except OverflowError:
-                raise ValueError("expiration is beyond what a datetime in UTC can hold") from None
+    __slots__ = __match_args__ = (
+        "access_key_id",
+        "secret_access_key",
+        "session_token",
+        "expiration",
+        "account_id",
+        "credential_scope",
+        "provider",
+        "identity_id",
+        "may_outlive_expiry",
+    )
+
+    def __init__(
+        self,
+        access_key_id: str,
+        secret_access_key: str,
+        session_token: str | None = None,
+        expiration: datetime | None = None,
+        account_id: str | None = None,
+        credential_scope: str | None = None,
+        provider: str | None = None,
+        identity_id: str | None = None,
+        may_outlive_expiry: bool = False,
+    ) -> None:
+        set_field = partial(object.__setattr__, self)
+        set_field("access_key_id", access_key_id)
+        set_field("secret_access_key", secret_access_key)
+        set_field("session_token", session_token)
+        set_field("account_id", account_id)
+        set_field("credential_scope", credential_scope)
+        set_field("provider", provider)
+        set_field("identity_id", identity_id)
+        set_field("may_outlive_expiry", may_outlive_expiry)
+        del access_key_id, secret_access_key, session_token  # tracebacks show the variables of this frame
+        for name in ("access_key_id", "secret_access_key"):
+            if not getattr(self, name) or getattr(self, name).isspace():
+                raise ValueError(f"Credentials need a non-empty {name}")
+        set_field("expiration", None if expiration is None else _in_utc(expiration))
+
+    def __setattr__(self, name: str, _: object) -> NoReturn:
+        raise AttributeError(f"cannot assign to {name}: Credentials are frozen")
+
+    def __delattr__(self, name: str) -> NoReturn:
+        raise AttributeError(f"cannot delete {name}: Credentials are frozen")
+
+    def _values(self) -> tuple[Any, ...]:
+        return tuple(getattr(self, name) for name in self.__slots__)
+
+    def __eq__(self, other: object) -> bool:
+        return self._values() == other._values() if isinstance(other, Credentials) else NotImplemented
+
+    def __hash__(self) -> int:
+        return hash(self._values())
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Credentials, self._values()
+
+    def __replace__(self, **changes: Any) -> Credentials:
+        return Credentials(**{**dict(zip(self.__slots__, self._values(), strict=True)), **changes})
 
     def __repr__(self) -> str:
         expiration = self.expiration and self.expiration.isoformat()
@@ -73,6 +129,21 @@ class Credentials:
         )
 
 
+def _in_utc(expiration: Any) -> datetime:
+    """Return an expiration in UTC; raise ValueError for what is no aware datetime."""
+    if not isinstance(expiration, datetime):  # out of JSON, it may be anything
+        kind = type(expiration).__name__
+        raise ValueError(f"expiration must be a datetime with a timezone, not {kind}: make one of it first")  # noqa: TRY004 - as for other wrong values
+    if expiration.tzinfo is UTC:
+        return expiration
+    if expiration.utcoffset() is None:
+        raise ValueError("expiration must be timezone-aware: datetime.now(UTC), not datetime.now()")
+    try:
+        return expiration.astimezone(UTC)
+    except OverflowError:
+        raise ValueError("expiration is beyond what a datetime in UTC can hold") from None
+
+
 def redact_key(access_key_id: str) -> str:
-    """The access key id as messages and logs may show it: its last four characters."""
+    """Return an access key id as messages and logs may show it: its last four characters."""
     return f"****{access_key_id[-4:]}" if len(access_key_id) > 8 else "****"

@@ -40,6 +40,7 @@ class CredentialsError(Exception):
     provider: str | None = None
     try_next_link: bool = False
     recoverable: bool = True
+    _asked_before: tuple[str, ...] = ()  # the members of a chain before this one
 
     def __init__(
         self,
@@ -58,7 +59,8 @@ class CredentialsError(Exception):
 
     def __str__(self) -> str:
         text = super().__str__()
-        return f"{self.provider}: {text}" if self.provider else text
+        after = f" (after {', '.join(self._asked_before)})" if self._asked_before else ""
+        return f"{self.provider}{after}: {text}" if self.provider else text
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _restore, (type(self), self.args, dict(vars(self)))
@@ -159,7 +161,7 @@ class LoginRequired(CredentialsError):
 
 def afresh(error: E) -> E:
     """Return a copy of an error of ours without its traceback, to be raised for one more waiter."""
-    copy: E = Exception.__new__(type(error))  # whatever a subclass's own constructor wants
+    copy: E = Exception.__new__(type(error))  # without the arguments of a subclass's constructor
     copy.args = error.args
     vars(copy).update(vars(error))
     if hasattr(error, "__notes__"):
@@ -169,9 +171,9 @@ def afresh(error: E) -> E:
     return copy
 
 
-# What a program's own mistake raises: asking again gives the same. Subclasses of the first are often about what
-# was answered (a JSONDecodeError for HTML, an SSLCertVerificationError), and that may be better next time.
-_MISTAKES_ALONE = (ValueError, LookupError, KeyError, IndexError)
+# What mistakes of a program raise, which no retry can mend. Subclasses of the first are often about an answer (a
+# JSONDecodeError for HTML, an SSLCertVerificationError), and the next one may be better.
+_EXACT_MISTAKES = (ValueError, LookupError, KeyError, IndexError)
 _MISTAKES = (
     TypeError,
     AttributeError,
@@ -182,17 +184,17 @@ _MISTAKES = (
     AssertionError,
     NotImplementedError,
 )
-_LONGEST_CHAIN = 10  # causes that are looked at
-_MOST_FRAMES = 30  # of each that are logged
+_LONGEST_CHAIN = 10  # causes
+_MOST_FRAMES = 30  # of each cause in the log
 
 
 def with_notes(error: BaseException) -> str:
-    """Return what an error says, with its notes on the lines after it, as a traceback shows it."""
+    """Return the text of an error, with its notes on the lines after it, as a traceback shows it."""
     return "\n".join([str(error), *getattr(error, "__notes__", ())])
 
 
 def foreign(error: BaseException, source: object = None) -> CredentialsError:
-    """Return somebody else's exception as one of ours.
+    """Return a foreign exception as one of ours.
 
     Its own text may hold anything, so the message has its type, what is safe to say of it (the status of a client
     library's error, an errno, a text that aiocreds wrote itself) and the last line in the source's own file. It
@@ -202,12 +204,12 @@ def foreign(error: BaseException, source: object = None) -> CredentialsError:
         error: what a source, a callback or a middleware raised. A group of one counts as that one.
         source: the source that was asked, whose file is looked for in the traceback.
     """
-    inner = inmost(error)
+    inner = unwrap_group(error)
     if isinstance(inner, CredentialsError):  # out of a task group
         return inner
     mistake = is_mistake(inner)
     wrapped = SourceUnavailable(
-        f"raised {_told(inner)} {_place(inner, source)}{_own_words(inner)}"
+        f"raised {_describe(inner)} {_place(inner, source)}{_own_text(inner)}"
         f"{'; that is a mistake in the program, which no retry can mend' if mistake else ''}"
         "; the log at level DEBUG (--debug of the command) has its traceback",
         try_next_link=getattr(error, "try_next_link", getattr(inner, "try_next_link", None)),
@@ -218,12 +220,12 @@ def foreign(error: BaseException, source: object = None) -> CredentialsError:
 
 
 def is_mistake(error: BaseException) -> bool:
-    """Return whether an exception tells of a mistake in the program rather than of trouble that may pass."""
-    return any(map(is_mistake, _inside(error))) or type(error) in _MISTAKES_ALONE or isinstance(error, _MISTAKES)
+    """Return whether an exception shows a mistake in the program, which no retry can mend."""
+    return any(map(is_mistake, _members(error))) or type(error) in _EXACT_MISTAKES or isinstance(error, _MISTAKES)
 
 
 def frames_of(error: BaseException) -> str:
-    """Return the traceback of somebody else's exception, as the log may hold it.
+    """Return the traceback of a foreign exception in a form that the log may hold.
 
     Files, lines and functions, of its causes too: no text of an exception, no line of source code and no local
     variable, any of which may hold a secret.
@@ -242,44 +244,44 @@ def frames_of(error: BaseException) -> str:
         left_out = len(frames) - _MOST_FRAMES
         if left_out > 0:
             frames[: left_out + 1] = [f"  … {left_out + 1} more"]
-        lines += ["Traceback (most recent call last):", *frames, _told(one)]
-        for inner in _inside(one)[:_LONGEST_CHAIN]:
+        lines += ["Traceback (most recent call last):", *frames, _describe(one)]
+        for inner in _members(one)[:_LONGEST_CHAIN]:
             lines += ["in it:", *(f"  {line}" for line in frames_of(inner).split("\n"))]
     return "\n".join(lines)
 
 
-def inmost(error: BaseException) -> BaseException:
-    """Return the exception itself; of a group of one, such as a task group raises, that one."""
-    while len(inner := _inside(error)) == 1:
+def unwrap_group(error: BaseException) -> BaseException:
+    """Return the exception; of a group of one, such as a task group raises, that one."""
+    while len(inner := _members(error)) == 1:
         error = inner[0]
     return error
 
 
-def _inside(error: BaseException) -> Sequence[BaseException]:
-    """The exceptions in a group."""
+def _members(error: BaseException) -> Sequence[BaseException]:
+    """Return the exceptions in a group."""
     group: Any = error
     return group.exceptions if isinstance(error, BaseExceptionGroup) else ()
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:
-    """An exception, and those that led to it, the latest first."""
+    """Iterate over an exception and those that led to it, the latest first."""
     one: BaseException | None = error
     seen: set[int] = set()
     while one is not None and id(one) not in seen and len(seen) < _LONGEST_CHAIN:
         yield one
         seen.add(id(one))
-        wrapped = next((it for it in one.args if isinstance(it, BaseException)), None)  # httpcore cuts the chain
+        wrapped = next((it for it in one.args if isinstance(it, BaseException)), None)  # httpcore sets no __cause__
         one = one.__cause__ or wrapped or (None if one.__suppress_context__ else one.__context__)
 
 
-def _told(error: BaseException) -> str:
-    """The type of an exception, and what of it is safe to say."""
+def _describe(error: BaseException) -> str:
+    """Return the type of an exception, and its HTTP status or errno."""
     name = type(error).__name__
-    if inner := _inside(error):
-        return f"{name} of {', '.join(map(_told, inner[:_LONGEST_CHAIN]))}"
+    if inner := _members(error):
+        return f"{name} of {', '.join(map(_describe, inner[:_LONGEST_CHAIN]))}"
     if detail := _detail(error):
         return f"{name} ({detail})"
-    if not is_mistake(error):  # httpx and requests raise theirs from the error of the operating system
+    if not is_mistake(error):  # httpx and requests raise errors from those of the operating system
         for cause in _causes(error):
             if detail := _detail(cause):
                 return f"{name} (from {type(cause).__name__}, {detail})"
@@ -287,7 +289,7 @@ def _told(error: BaseException) -> str:
 
 
 def _detail(error: BaseException) -> str:
-    """The status that a client library's error has, or its errno. By their attributes: nothing is imported."""
+    """Return the status of a client library's error, or its errno; from attributes, so that nothing is imported."""
     answer = _attribute(error, "response")
     metadata = _item(answer, "ResponseMetadata")  # botocore's answers are dicts
     statuses = (
@@ -299,7 +301,7 @@ def _detail(error: BaseException) -> str:
             code = _item(_item(answer, "Error"), "Code")
             return f"HTTP {int(status)}{f', {code}' if _is_code(code) else ''}"
     if isinstance(error, OSError):
-        reason = _attribute(error, "reason")  # of ssl, which has numbers of its own for errno
+        reason = _attribute(error, "reason")  # of ssl, whose errno is another number
         if _is_code(reason):
             return f"{reason}"
         if isinstance(error.errno, int) and error.errno in errno.errorcode:
@@ -326,8 +328,8 @@ def _item(value: object, key: str) -> object:
     return of_anything.get(key) if isinstance(value, dict) else None
 
 
-def _own_words(error: BaseException) -> str:
-    """The text of a TypeError or ValueError that aiocreds itself raised: it holds nothing that may not be shown."""
+def _own_text(error: BaseException) -> str:
+    """Return the text of a TypeError or ValueError that aiocreds itself raised, which holds no secret."""
     if not isinstance(error, (TypeError, ValueError)) or not error.args:
         return ""
     trace = error.__traceback__
@@ -335,15 +337,15 @@ def _own_words(error: BaseException) -> str:
         trace = trace.tb_next
     if trace is None or not _is_ours(trace.tb_frame):
         return ""
-    from opcode import opmap  # seldom
+    from opcode import opmap  # slow to load, and seldom needed
 
-    # What a built-in raises in a line of ours, int() for one, has Python's words, and the value in them.
+    # A built-in such as int() may raise in a line of ours, with the value in its text.
     raised = trace.tb_frame.f_code.co_code[trace.tb_lasti] == opmap["RAISE_VARARGS"]
     return f": {error.args[0]}" if raised else ""
 
 
 def _place(error: BaseException, source: object) -> str:
-    """The last line in the file of the source, else of a callback, that an exception came through."""
+    """Return the last line in the file of the source, else of a callback, that an exception came through."""
     frames: list[tuple[FrameType, int]] = []
     trace = error.__traceback__
     while trace is not None:
@@ -361,9 +363,9 @@ def _place(error: BaseException, source: object) -> str:
 
 
 def _file_of(source: object) -> str | None:
-    """The file that a coroutine function was written in, whatever it is wrapped in."""
+    """Return the file of a coroutine function, also of a wrapped one."""
     for _ in range(_LONGEST_CHAIN):
-        inner = _attribute(source, "__wrapped__") or _attribute(source, "func")  # of a decorator; of a partial
+        inner = _attribute(source, "__wrapped__") or _attribute(source, "func")  # decorators; functools.partial
         if inner is None:
             break
         source = inner
@@ -378,13 +380,13 @@ def _is_ours(frame: FrameType) -> bool:
 
 
 def _is_installed(file: str) -> bool:
-    """Return whether a file is of Python or of a package, not of the program."""
+    """Return whether a file belongs to Python or to a package, not to the program."""
     library = os.path.dirname(os.__file__)  # noqa: PTH120 - see files.py
     return file.startswith((library, "<frozen")) or "site-packages" in file or "dist-packages" in file
 
 
 def _without_our_frames(error: BaseException) -> BaseException:
-    """An exception of somebody else's, whose traceback shows no local variable of ours or of aiohttp's."""
+    """Return a foreign exception without the frames of ours and of aiohttp in its traceback."""
     cause: BaseException | None = error
     seen: set[int] = set()  # `raise error from error` makes a circle
     while cause is not None and id(cause) not in seen:

@@ -59,7 +59,7 @@ def refreshes(processes: int, *, jitter: bool = True, until: float = DAY, seed: 
 def _process(start: float, until: float) -> Iterator[float]:
     """A process that keeps its credentials fresh: it looks when they are due, and every half minute before."""
     now, end = START + start, START + until
-    state = refresh.loaded(refresh.NOTHING, _issue(now), now)
+    state = refresh.loaded(refresh.NOTHING_LOADED, _issue(now), now)
     while True:
         while refresh.decide(state, now) is Action.SERVE:
             now += min(state.advisory_at - now, LONGEST_SLEEP)

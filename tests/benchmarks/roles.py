@@ -64,6 +64,7 @@ async def _rows(url: str, home: str) -> list[Row]:
         )
         contenders = {
             "ours": _rate(_ours(url, context), ROLES),
+            "alone": _rate(_ours(url, Context(environ={}, home=home), plain=True), ROLES),
             "bare": _rate(_bare(url, bare), ROLES),
             "signed": _rate(_bare(url, bare, signed=True), ROLES),
             "aiobotocore": _rate(_shared_client(client), ROLES),
@@ -84,6 +85,13 @@ async def _rows(url: str, home: str) -> list[Row]:
     return [
         at_least(0.5, what, show["ours"], bare_posts, beside_bare, *scale),
         at_least(
+            0.5,
+            f"{what}, no context held, a coroutine function as source",
+            show["alone"],
+            bare_posts,
+            ratios(measured, "alone", "bare"),
+        ),
+        at_least(
             3.0,
             f"{what}, against aiobotocore",
             show["ours"],
@@ -98,13 +106,14 @@ def arn(number: int) -> str:
     return f"arn:aws:iam::123456789012:role/bench-{number:05}"
 
 
-def static_source() -> Provider:
+async def plain_source() -> Credentials:
     """The caller's keys, shared by all roles."""
+    return Credentials(KEY, SECRET, provider="bench")
 
-    async def source() -> Credentials:
-        return Credentials(KEY, SECRET, provider="bench")
 
-    return Provider(source, name="static")
+def static_source() -> Provider:
+    """The same as a provider."""
+    return Provider(plain_source, name="static")
 
 
 def _rate(take: Callable[[int], Awaitable[None]], count: int) -> Callable[[], Awaitable[float]]:
@@ -127,8 +136,9 @@ def _rate(take: Callable[[int], Awaitable[None]], count: int) -> Callable[[], Aw
     return run
 
 
-def _ours(url: str, context: Context) -> Callable[[int], Awaitable[None]]:
-    source = static_source()
+def _ours(url: str, context: Context, *, plain: bool = False) -> Callable[[int], Awaitable[None]]:
+    """Roles whose source is a provider, or with ``plain`` a coroutine function."""
+    source = plain_source if plain else static_source()
     client = ClientConfig(region=REGION, endpoint_url=url)
 
     async def take(number: int) -> None:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
     from pathlib import Path
 
-PATIENCE = 20.0  # seconds until something that should happen soon counts as not happening
+PATIENCE = 60.0  # seconds until something that should happen soon counts as not happening
 COMMAND = [sys.executable, "-W", "error", "-m", "aiocreds"]
 
 

@@ -48,7 +48,8 @@ class Answer:
         status: of HTTP.
         body: text or bytes, or JSON.
         headers: in addition.
-        delay: seconds before it.
+        after: what it waits for.
+        delay: seconds before it, from then on.
         cut: promise the whole body and close after half of it.
         drip: seconds between one byte and the next.
     """
@@ -56,6 +57,7 @@ class Answer:
     status: int = 200
     body: str | bytes = b""
     headers: Mapping[str, str] = field(default_factory=dict[str, str])
+    after: asyncio.Event | None = None
     delay: float = 0.0
     cut: bool = False
     drip: float = 0.0
@@ -239,6 +241,8 @@ class Loopback:
         return await self._send(request, answer)
 
     async def _send(self, request: web.Request, answer: Answer) -> web.StreamResponse:
+        if answer.after is not None:
+            await answer.after.wait()
         await asyncio.sleep(answer.delay)
         data = answer.body.encode() if isinstance(answer.body, str) else answer.body
         headers = {"Date": format_datetime(datetime.now(UTC) + self.clock, usegmt=True), **answer.headers}

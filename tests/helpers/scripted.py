@@ -103,7 +103,7 @@ async def pass_on(request: aiohttp.ClientRequest, handler: aiohttp.ClientHandler
 
 
 async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(3):
+    async with asyncio.timeout(30):
         while not condition():  # noqa: ASYNC110 - of other processes and sockets
             await asyncio.sleep(0.005)
 

@@ -134,14 +134,14 @@ class SecretLeaks:
     # What is a secret.
 
     def _know_what_reaches_the_library(self) -> None:
-        self._after(Credentials, "__post_init__", self._mark_credentials)
+        self._after(Credentials, "__init__", self._mark_credentials)
         self._after(Context, "setting", _mark_variable)
         self._after(Call, "__init__", _mark_request)
         self._after(Response, "__init__", _mark_answer)
         self._after(SecretDict, "__init__", _mark_document)
         self._after(Endpoint, "__init__", _mark_endpoint)
 
-    def _mark_credentials(self, credentials: Credentials, _: None) -> None:
+    def _mark_credentials(self, credentials: Credentials, *_: object, **__: object) -> None:
         mark(credentials.access_key_id)
         for value in (credentials.secret_access_key, credentials.session_token):
             mark(value)

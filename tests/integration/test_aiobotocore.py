@@ -278,7 +278,7 @@ async def test_a_rejection_has_others_fetched(
     connect: Connect,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("aiocreds._core.refresh.SHORT_LIVED", 0.0)  # as if there was a minute between them
+    monkeypatch.setattr("aiocreds._core.refresh.QUICK_REJECTION", 0.0)  # as if there was a minute between them
     codes = ["ExpiredToken", "ExpiredTokenException", "RequestExpired", "InvalidToken"]
     keys = [issue() for _ in codes]
     source = Source(*keys)
@@ -349,7 +349,7 @@ async def test_many_rejections_at_once_have_one_fetch(aws: Loopback, connect: Co
 async def test_a_retry_is_judged_by_who_signed_it(
     aws: Loopback, connect: Connect, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("aiocreds._core.refresh.SHORT_LIVED", 0.0)  # as if there was a minute between them
+    monkeypatch.setattr("aiocreds._core.refresh.QUICK_REJECTION", 0.0)  # as if there was a minute between them
     first, second, third = issue(), issue(), issue()
     source = Source(first, second, third)
     provider = source.provider()

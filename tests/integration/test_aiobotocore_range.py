@@ -158,7 +158,7 @@ async def test_a_long_lived_client_signs_with_what_is_current(sts: Strict, conne
 async def test_what_is_rejected_is_fetched_anew(
     sts: Strict, connect: Connect, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("aiocreds._core.refresh.SHORT_LIVED", 0.0)  # as if there was a minute between them
+    monkeypatch.setattr("aiocreds._core.refresh.QUICK_REJECTION", 0.0)  # as if there was a minute between them
     provider = sts.provider()
     client = await connect(attach(get_session(), provider))
     for code in ("ExpiredToken", "ExpiredTokenException", "RequestExpired", "InvalidToken", "AccessDenied"):

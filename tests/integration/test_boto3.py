@@ -404,7 +404,7 @@ def test_a_source_that_calls_boto3_in_a_thread_works(sts: Strict) -> None:
 
 
 def test_a_rejection_has_others_fetched(sts: Strict, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("aiocreds._core.refresh.SHORT_LIVED", 0.0)  # as if there was a minute between them
+    monkeypatch.setattr("aiocreds._core.refresh.QUICK_REJECTION", 0.0)  # as if there was a minute between them
     codes = ["ExpiredToken", "ExpiredTokenException", "RequestExpired", "InvalidToken"]
     source = Source(usual=sts.source)
     client = connect(source.provider(), sts.url)
@@ -678,7 +678,7 @@ async def test_even_what_comes_after_the_loop_has_ended_gets_credentials() -> No
         import atexit
         from aiocreds._core import refresh
 
-        refresh.SHORT_LIVED = 0.0  # as if there was a minute between the rejections
+        refresh.QUICK_REJECTION = 0.0  # as if there was a minute between the rejections
 
         @atexit.register  # registered before ours, and so called after it
         def last():

@@ -27,6 +27,7 @@ credential_source = Ec2InstanceMetadata
 
 @pytest.mark.parametrize("bad_day", [False, True])
 @pytest.mark.parametrize("what", ["chain", "roles", "role on a chain"])
+@pytest.mark.usefixtures("connections_close_at_once")
 async def test_nothing_is_left_behind(aws: Loopback, home: Path, what: str, *, bad_day: bool) -> None:
     (home / ".aws" / "config").write_text(PROFILES)
     moments = 0

@@ -14,7 +14,10 @@ from threading import Thread
 
 import pytest
 
-from aiocreds.cli.exec import _default_credentials  # pyright: ignore[reportPrivateUsage] - what reads a file
+from aiocreds.cli.exec import (
+    _default_credentials,  # pyright: ignore[reportPrivateUsage] - what reads a file
+    _forward_signals,  # pyright: ignore[reportPrivateUsage] - sudo cannot be run here
+)
 from tests.helpers.command import COMMAND, PATIENCE, Machine
 from tests.helpers.loopback_aws import ROLE, ROLES_PATH, Hang, Loopback
 from tests.helpers.secret_leaks import MARK, secret
@@ -374,3 +377,22 @@ def test_a_pipe_for_a_shared_file_is_not_waited_for(tmp_path: Path) -> None:
     looking.start()
     looking.join(5)
     assert found == [0]
+
+
+async def test_signals_that_the_command_may_not_get_end_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    sent: list[int] = []
+
+    def kill(pid: int, number: int) -> None:
+        sent.append(number)
+        raise PermissionError  # such as for sudo
+
+    monkeypatch.setattr(os, "kill", kill)
+    signals: asyncio.Queue[int] = asyncio.Queue()
+    forwarding = asyncio.create_task(_forward_signals(signals, 1))
+    for number in (signal.SIGTERM, signal.SIGUSR1):
+        signals.put_nowait(number)
+    for _ in range(10):
+        await asyncio.sleep(0)
+    forwarding.cancel()
+    await asyncio.wait([forwarding])
+    assert sent == [signal.SIGTERM, signal.SIGUSR1]

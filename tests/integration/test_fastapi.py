@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
-PATIENCE = 15.0  # seconds until something that should happen soon counts as not happening
+PATIENCE = 60.0  # seconds until something that should happen soon counts as not happening
 COMPLAINTS = "Traceback|Warning|ERROR|Exception ignored|was destroyed|never awaited|Unclosed|unclosed"
 
 

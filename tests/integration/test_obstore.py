@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import dataclasses
 import logging
 import os
 import pickle
 import signal
 import sys
 from collections import Counter
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from time import monotonic, time
@@ -41,7 +41,7 @@ UNDER_WAY = 3.0  # seconds that a busy moto may take until it looks at a signatu
 EXAMPLES = Path(__file__).parents[2] / "examples"
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclass(frozen=True)
 class Lake:
     """A bucket at a moto that checks who calls, and a user who may assume the role that may use it."""
 
@@ -101,7 +101,7 @@ class ShortLived:
     async def __call__(self) -> Credentials:
         fresh = await self._role.fetch()
         expiration = datetime.now(UTC) + timedelta(seconds=self._lifetime)
-        self.issued.append(dataclasses.replace(fresh, expiration=expiration, may_outlive_expiry=False))
+        self.issued.append(fresh.__replace__(expiration=expiration, may_outlive_expiry=False))
         asyncio.get_running_loop().call_later(self._lifetime + UNDER_WAY, self.end, fresh.access_key_id)
         return self.issued[-1]
 
@@ -213,7 +213,7 @@ async def test_keys_without_a_token(lake: Lake) -> None:
 
 async def test_keys_served_past_their_expiration_are_not_asked_for_at_every_request(lake: Lake) -> None:
     role = await lake.role()()
-    stale = dataclasses.replace(role, expiration=datetime.now(UTC) - timedelta(hours=1))
+    stale = role.__replace__(expiration=datetime.now(UTC) - timedelta(hours=1))
     assert stale.may_outlive_expiry
     source = Source(stale)
     ask = Counting(source.provider())

@@ -6,7 +6,7 @@ import asyncio
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from time import perf_counter
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 import pytest
@@ -105,6 +105,7 @@ class Door:
         self._to = urlsplit(aws.url)
         self._port = 0
         self._server: asyncio.Server | None = None
+        self._led: dict[asyncio.StreamWriter, asyncio.Task[Any] | None] = {}
 
     @property
     def url(self) -> str:
@@ -115,14 +116,24 @@ class Door:
         self._port = self._server.sockets[0].getsockname()[1]
 
     async def shut(self) -> None:
+        """Close the connections that are kept, too."""
         if self._server is not None:
             self._server.close()
+            led = [task for task in self._led.values() if task is not None]
+            for writer in self._led:
+                writer.close()
+            if led:
+                await asyncio.wait(led, timeout=5)
             await self._server.wait_closed()
 
     async def _lead(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.connections += 1
-        inner_reader, inner_writer = await asyncio.open_connection(self._to.hostname, self._to.port)
-        await asyncio.gather(pour(reader, inner_writer), pour(inner_reader, writer))
+        self._led[writer] = asyncio.current_task()
+        try:
+            inner_reader, inner_writer = await asyncio.open_connection(self._to.hostname, self._to.port)
+            await asyncio.gather(pour(reader, inner_writer), pour(inner_reader, writer))
+        finally:
+            del self._led[writer]
 
 
 async def pour(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

@@ -16,11 +16,10 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
 
-from aiocreds._token_cache.cache import PATIENCE
 from tests.helpers.loopback_aws import Answer, Hang, Loopback
 from tests.helpers.scripted import until
 from tests.helpers.secret_leaks import MARK
-from tests.helpers.sign_in_services import OIDC
+from tests.helpers.sign_in_services import OIDC, PORTAL
 from tests.unit.sources.test_sso import APP, cached, write_config
 
 if TYPE_CHECKING:
@@ -375,7 +374,14 @@ async def test_a_process_that_becomes_a_command(aws: Loopback, environ: dict[str
     write_config(home, APP)
     expires = datetime.now(UTC) + timedelta(minutes=10)
     file = aws.sign_in.sso_login(home, expiresAt=f"{expires:%Y-%m-%dT%H:%M:%SZ}")
-    aws.script(OIDC, lambda answer: Answer(answer.status, answer.body, answer.headers, delay=PATIENCE + 1))
+    used = asyncio.Event()
+
+    def note_use(answer: Answer) -> Answer:
+        used.set()
+        return answer
+
+    aws.script(OIDC, lambda answer: Answer(answer.status, answer.body, answer.headers, after=used, delay=1))
+    aws.script(PORTAL, note_use)
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "aiocreds", "exec", "--profile", "app", "--", "true"), env=environ
     )

@@ -552,7 +552,7 @@ async def test_a_head_cannot_tell(judge: Judge, session_of: Any) -> None:
 async def test_no_request_fails_while_fifty_tasks_see_three_rotations(
     session_of: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("aiocreds._core.refresh.SHORT_LIVED", 0.0)  # as if there was a minute between them
+    monkeypatch.setattr("aiocreds._core.refresh.QUICK_REJECTION", 0.0)  # as if there was a minute between them
     keys = [issue() for _ in range(4)]
     source = Source(*keys)
     async with Judge(*keys) as judge:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import dataclasses
 import json
 from typing import TYPE_CHECKING, Any, cast
 from urllib.request import Request, urlopen
@@ -94,7 +93,7 @@ def environ(moto: str, user: Credentials) -> dict[str, str]:
 async def test_moto_does_check(moto: str, user: Credentials) -> None:
     assert await identity(moto, user) == f"arn:aws:iam::{ACCOUNT}:user/me"
     with pytest.raises(ClientError):
-        await identity(moto, dataclasses.replace(user, secret_access_key=secret()))
+        await identity(moto, user.__replace__(secret_access_key=secret()))
 
 
 async def test_a_real_client_is_the_role(moto: str, context: Context) -> None:

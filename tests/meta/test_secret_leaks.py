@@ -94,7 +94,7 @@ async def test_a_whole_run_is_listened_to(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(
-        "aiocreds._core.refresh.SHORT_LIVED", 0.0
+        "aiocreds._core.refresh.QUICK_REJECTION", 0.0
     )  # as if there was a minute between the rejections
     (home / ".aws" / "config").write_text(
         "[profile app]\nrole_arn = arn:aws:iam::123456789012:role/app\ncredential_source = Ec2InstanceMetadata\n"

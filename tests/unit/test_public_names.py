@@ -324,7 +324,7 @@ def test_what_a_context_lists_is_documented() -> None:
         assert re.search(rf"\b{name}\b", told), name
 
 
-HEAVY = ("aiohttp", "anyio", "botocore", "pathlib", "importlib.metadata", "email", "ssl")
+HEAVY = ("aiohttp", "anyio", "botocore", "dataclasses", "pathlib", "importlib.metadata", "email", "ssl")
 
 PROGRAMS = {
     "import": "import aiocreds",
@@ -346,6 +346,17 @@ PROGRAMS = {
         async def main():
             provider = aiocreds.chain(aiocreds.from_env(), aiocreds.from_env())
             assert (await provider()).access_key_id == "AKIDEXAMPLE"
+        asyncio.run(main())
+    """,
+    "a profile": """
+        import asyncio, os, aiocreds
+        async def main():
+            read, write = os.pipe()
+            os.write(write, b"[default]\\naws_access_key_id = AKIDEXAMPLE\\naws_secret_access_key = x\\n")
+            os.close(write)
+            path = f"/dev/fd/{read}"
+            credentials = await aiocreds.from_ini("default", credentials_file=path, config_file=os.devnull)()
+            assert credentials.access_key_id == "AKIDEXAMPLE"
         asyncio.run(main())
     """,
     "default_chain": """

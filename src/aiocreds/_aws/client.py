@@ -28,8 +28,8 @@ if TYPE_CHECKING:
     from aiocreds._profiles import SharedConfig
     from aiocreds.credentials import Credentials
 
-CLOCK = "this machine's clock"  # the name of a wrong clock in `explain`
-MOST_AHEAD = 26 * 3600.0  # seconds that our clock may be ahead of an unsigned answer: more than any wrong time zone
+CLOCK = "this machine's clock"  # in `explain`
+LARGEST_SKEW = 26 * 3600.0  # seconds that our clock may be ahead of an unsigned answer: any wrong time zone
 
 
 @dataclass(frozen=True, slots=True)
@@ -221,7 +221,7 @@ class ServiceClient(NamedTuple):
                 return response
             if proof is None or not clock_rejected(response):  # without proof, no time was sent
                 return response
-            # Only a rejection of our clock is believed about the time: other answers may come from anybody.
+            # Other answers are no evidence about the time: they may be forged.
             tried = self._clock_of(response, asked, used)
             if tried is None:
                 return response
@@ -241,8 +241,8 @@ class ServiceClient(NamedTuple):
     def refuse_expired(self, credentials: Credentials, response: Response, asked: float, *, origin: str) -> None:
         """Check that the credentials in an answer have not expired, by the sender's clock if they have by ours.
 
-        The sender's clock is kept only if they are good by it and it is at most :data:`MOST_AHEAD` behind ours: an
-        answer to an unsigned request may be forged or replayed.
+        The sender's clock is kept only if they are valid by it and it is at most :data:`LARGEST_SKEW` behind ours:
+        an answer to an unsigned request may be forged or replayed.
 
         Args:
             credentials: the credentials in it.
@@ -257,7 +257,7 @@ class ServiceClient(NamedTuple):
         end = inf if credentials.expiration is None else credentials.expiration.timestamp()
         if end <= clock.now():
             tried = self._clock_of(response, asked, clock.offset)
-            if tried is not None and tried.offset >= -MOST_AHEAD and end > tried.now():
+            if tried is not None and tried.offset >= -LARGEST_SKEW and end > tried.now():
                 self._adopt(tried, response)
         refuse_expired(credentials, origin=origin, now=clock.now())
 
@@ -274,7 +274,7 @@ class ServiceClient(NamedTuple):
         if there is None:
             return None
         here = time()
-        if abs(here + used - asked) > SKEW_TOLERATED:  # this machine slept meanwhile; its clock is right now
+        if abs(here + used - asked) > SKEW_TOLERATED:  # this machine slept meanwhile
             return clock
         skew = there - here
         if abs(skew - used) <= SKEW_TOLERATED:
@@ -298,7 +298,7 @@ def _time_of(date: str) -> float | None:
         there = parse_time(date)
     except ValueError:
         return None
-    return there.timestamp() if 2020 <= there.year < 2100 else None  # other years are no service's
+    return there.timestamp() if 2020 <= there.year < 2100 else None  # no service has another year
 
 
 def _signer(credentials: Credentials, region: str, service: str, clock: Clock) -> Signer:

@@ -333,7 +333,7 @@ def switched_on(variable: str, environ: Mapping[str, str], profile: Section | No
     """Return where a switch is turned on: the variable, or the profile's key of that name. None when it is off.
 
     Raises:
-        InvalidConfiguration: it is neither on nor off; taken for "off", FIPS could be lost in silence.
+        InvalidConfiguration: it is neither on nor off; read as "off", FIPS could be lost silently.
     """
     if value := environ.get(variable, "").strip().lower():
         place = variable

@@ -10,7 +10,7 @@ from aiocreds._aws.service_errors import (
     CHECK_ENDPOINT,
     clock_codes,
     details_in_json,
-    is_passing,
+    is_transient_code,
     log_outcome,
     service_error,
 )
@@ -67,8 +67,8 @@ async def ask(
         SourceUnavailable: it did not answer, or not with an object.
     """
 
-    def worth_another(response: Response) -> bool:
-        return response.status >= 400 and is_passing(details_in_json(response).code, errors)
+    def is_transient(response: Response) -> bool:
+        return response.status >= 400 and is_transient_code(details_in_json(response).code, errors)
 
     def clock_rejected(response: Response) -> bool:
         if response.status < 400:
@@ -84,14 +84,14 @@ async def ask(
             body=_encoded(body),
             credentials=None,
             proof=proof,
-            retry_if=worth_another,
+            retry_if=is_transient,
             clock_rejected=clock_rejected,
         )
-    except SourceUnavailable as silence:
+    except SourceUnavailable as no_answer:
         log_outcome(operation, service.endpoint.host, target, "no answer")
         raise SourceUnavailable(
-            f"{silence}; asked {name} {target}", provider=silence.provider
-        ) from silence.__cause__
+            f"{no_answer}; asked {name} {target}", provider=no_answer.provider
+        ) from no_answer.__cause__
     origin = f"{name} ({response.host})"
     if response.status != 200:
         details = details_in_json(response, errors)
@@ -107,7 +107,7 @@ async def ask(
 def _encoded(body: Mapping[str, Any] | None) -> SecretBytes:
     try:
         return SecretBytes() if body is None else SecretBytes(json.dumps(body).encode())
-    except TypeError as error:  # raised among frames that hold the body
+    except TypeError as error:  # frames of json in its traceback hold the body
         raise InvalidConfiguration(f"an argument is no text: {str(error)[:80]}") from None
 
 

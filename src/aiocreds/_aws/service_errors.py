@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("aiocreds.aws")
 
-# Of all services: https://docs.aws.amazon.com/STS/latest/APIReference/CommonErrors.html and the JSON services' own.
+# See https://docs.aws.amazon.com/STS/latest/APIReference/CommonErrors.html; the JSON services add some.
 THROTTLED = {
     "BandwidthLimitExceeded",
     "EC2ThrottledException",
@@ -52,14 +52,14 @@ class ErrorCode(NamedTuple):
 
     Attributes:
         remedy: what to do about it; blank for the service's default.
-        passing: another attempt may succeed. So it is with :data:`THROTTLED`, 429 and 5xx, which need no row.
+        transient: another attempt may succeed. :data:`THROTTLED`, 429 and 5xx are transient without a row.
         recoverable: False when asking again cannot help until somebody changes something.
         clock: a wrong clock may explain it.
         sign_in_ended: a person has to sign in again.
     """
 
     remedy: str = ""
-    passing: bool = False
+    transient: bool = False
     recoverable: bool = True
     clock: bool = False
     sign_in_ended: bool = False
@@ -100,9 +100,9 @@ def details_in_json(response: Response, known: Iterable[str] = ()) -> ErrorDetai
     )
 
 
-def is_passing(code: str, codes: Mapping[str, ErrorCode]) -> bool:
+def is_transient_code(code: str, codes: Mapping[str, ErrorCode]) -> bool:
     """Return whether another attempt may succeed after an error with this code."""
-    return code in THROTTLED or (code in codes and codes[code].passing)
+    return code in THROTTLED or (code in codes and codes[code].transient)
 
 
 def clock_codes(codes: Mapping[str, ErrorCode]) -> list[str]:
@@ -132,7 +132,7 @@ def service_error(
         hidden: texts that no message may hold, and their replacements.
     """
     status, code = response.status, details.code
-    if is_passing(code, codes) or is_passing_status(status):
+    if is_transient_code(code, codes) or response.is_transient:
         said = f"HTTP {status}{f' {code}' if code else ''}"
         return SourceUnavailable(
             f"{origin} is busy or in trouble: asked {target}, it answered {said}; asking again later may help"
@@ -171,18 +171,13 @@ def endpoint_error(
         code: the error code in the answer.
     """
     status = response.status
-    if is_passing_status(status):
+    if response.is_transient:
         trouble = "is asked too often" if status == 429 else "is in trouble"
         return SourceUnavailable(f"{said} with HTTP {status}: it {trouble}; asking again later may help")
     remedy = remedies.get(status) or remedies[REDIRECTS if 300 <= status < 400 else OTHERS]
     return ServiceRefused(
         f"{said} with HTTP {status}{f' {code}' if code else ''}: {remedy}", code=code, status=status
     )
-
-
-def is_passing_status(status: int) -> bool:
-    """Return whether another attempt may succeed after an answer with this HTTP status."""
-    return status == 429 or status >= 500
 
 
 def log_outcome(operation: str, host: str, target: str, outcome: str) -> None:

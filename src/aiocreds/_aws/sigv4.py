@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 ALGORITHM = "AWS4-HMAC-SHA256"
 DOTS = {".": "%2E", "..": "%2E%2E"}
-UNSIGNED_PAYLOAD = "UNSIGNED-PAYLOAD"  # in place of a body's hash, where the service takes it
+UNSIGNED_PAYLOAD = "UNSIGNED-PAYLOAD"  # instead of a body's hash, if the service accepts it
 
 # Headers that the client library, a proxy or a tracer may add, drop or rewrite between here and the service.
 # All others are signed, including `content-length` and those of a user's middleware.
@@ -119,7 +119,7 @@ def sign(
     Raises:
         ValueError: ``url`` is not a URL.
     """
-    # The URL may be invalid, so it goes first: no token is in a local variable then.
+    # The URL may be invalid, so it is parsed before a local variable holds a token.
     host, path, query = _target(url, normalize=normalize_path, encode=encode_path)
     timestamp = _timestamp(int(at))
     if body_hash is None:
@@ -238,7 +238,7 @@ def signature(secret_access_key: str, scope: str, text: str) -> str:
     return mac.hexdigest()
 
 
-@lru_cache(maxsize=8)  # one source signs for many roles, and a key holds for a day
+@lru_cache(maxsize=8)  # one source signs for many roles, and a derived key is valid for a day
 def _keyed(secret_access_key: str, scope: str) -> hmac.HMAC:
     key = _encoded("AWS4" + secret_access_key)
     for step in scope.split("/"):
@@ -312,7 +312,7 @@ def unambiguous(url: str, *, encode_path: bool = True) -> str:
         scheme, separator, rest = address.partition("://")
         host, slash, path = rest.partition("/")
         path = canonical_path(slash + path, normalize=False, encode=False)
-        # A dot segment that was spelled out is part of the key, and clients resolve those that are not.
+        # A percent-encoded dot segment is part of the key; clients resolve plain ones.
         path = "/".join(DOTS.get(segment, segment) for segment in path.split("/"))
         address = scheme + separator + host + path
     pairs = (pair.replace("+", "%20").split("=", 1) for pair in query.split("&"))
@@ -332,6 +332,6 @@ def _recoded(text: str) -> str:
 
 
 def _encoded(text: str) -> bytes:
-    # A variable that is not UTF-8 reaches Python as lone surrogates. Encoded strictly, they would raise an
-    # error that holds the text, and with it a secret. Encoded like this they sign, and the service says no.
+    # Variables that are not UTF-8 have lone surrogates. A strict encoder would raise an error that holds the text,
+    # and so a secret; like this the request is signed, and the service refuses it.
     return text.encode(errors="surrogatepass")

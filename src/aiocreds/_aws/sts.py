@@ -16,7 +16,7 @@ from aiocreds._aws.service_errors import (
     ErrorCode,
     ErrorDetails,
     clock_codes,
-    is_passing,
+    is_transient_code,
     log_outcome,
     service_error,
 )
@@ -75,7 +75,7 @@ WEB_IDENTITY_ERRORS = ERRORS | {
     ),
     "ExpiredToken": _TOKEN_EXPIRED,
     "ExpiredTokenException": _TOKEN_EXPIRED,
-    "IDPCommunicationError": ErrorCode(passing=True),
+    "IDPCommunicationError": ErrorCode(transient=True),
     "IDPRejectedClaim": ErrorCode(
         "the identity provider does not accept the token: it has expired or was revoked", recoverable=False
     ),
@@ -103,10 +103,10 @@ CALLER_ERRORS = ERRORS | {
 CLOCK_CODES = clock_codes(ERRORS)
 
 ISSUED = ("AccessKeyId", "SecretAccessKey", "SessionToken", "Expiration")
-# The usual form of an answer, read many times as fast as by an XML parser, which reads all others.
+# The usual form of an answer: much faster than an XML parser, which reads the others.
 PLAIN_CREDENTIALS = re.compile(r"\s*".join(rf"<{name}>(?P<{name}>[^<\s]+)</{name}>" for name in ISSUED))
 PLAIN_ARN = re.compile("<Arn>(?P<Arn>[^<]*)</Arn>")
-# Names, numbers and ARNs, quoted many times as fast as by urllib, which quotes all others.
+# Names, numbers and ARNs: much faster than urllib, which quotes other texts.
 PLAIN_VALUE = re.compile(r"[A-Za-z0-9_.~:/-]*")
 
 
@@ -208,12 +208,14 @@ async def _ask(
             headers={"Content-Type": "application/x-www-form-urlencoded; charset=utf-8"},
             body=_form(action.name, parameters),
             credentials=credentials,
-            retry_if=partial(_may_pass, action.errors),
+            retry_if=partial(_is_transient, action.errors),
             clock_rejected=_rejects_clock,
         )
-    except SourceUnavailable as silence:
+    except SourceUnavailable as no_answer:
         log_outcome(action.name, sts.endpoint.host, target, "no answer")
-        raise SourceUnavailable(f"{silence}; asked STS {target}", provider=silence.provider) from silence.__cause__
+        raise SourceUnavailable(
+            f"{no_answer}; asked STS {target}", provider=no_answer.provider
+        ) from no_answer.__cause__
     log_outcome(action.name, response.host, target, f"{response.status} {_code(response)}".rstrip())
     if response.status != 200:
         raise _refusal(response, action, f"STS ({response.host})", target, credentials, hidden)
@@ -256,12 +258,12 @@ def _code(response: Response) -> str:
     return "" if response.status == 200 else error_code(_fields(response.body).get("Code"))
 
 
-def _may_pass(errors: Mapping[str, ErrorCode], response: Response) -> bool:
+def _is_transient(errors: Mapping[str, ErrorCode], response: Response) -> bool:
     """Return whether another attempt may succeed after this answer."""
     if response.status < 400:
         return False
     fields = _fields(response.body)
-    return is_passing(fields.get("Code", ""), errors) or _has_no_key(fields)
+    return is_transient_code(fields.get("Code", ""), errors) or _has_no_key(fields)
 
 
 def _has_no_key(fields: Mapping[str, str]) -> bool:
@@ -325,8 +327,8 @@ def _parse(response: Response, action: Action, origin: str, role_arn: object) ->
 def _fields(body: SecretBytes) -> SecretDict:
     """Return the texts in an answer by the names of their elements; empty when it is no XML."""
     try:
-        # Bounded in size, and expat stops entity bombs. STS writes UTF-8: a document that declares another encoding
-        # must not choose among the codecs of Python, some of which raise or warn.
+        # Its size is bounded, and expat stops entity bombs. STS writes UTF-8: a document must not choose another
+        # codec of Python, some of which raise or warn.
         root = ET.fromstring(body, ET.XMLParser(encoding="utf-8"))  # noqa: S314
     except ET.ParseError:
         return SecretDict()

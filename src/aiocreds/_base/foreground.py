@@ -1,10 +1,10 @@
 """Give programs that ask a person the foreground of the terminal, one at a time.
 
 A program is started in the background of this process's terminal. The kernel stops it as soon as it reads there, or
-switches the echo off: that is how it is known to have asked. While a caller waits, it is then put into the
-foreground, where the prompt can be answered and Ctrl-C reaches it alone. Ctrl-Z stops it together with us, as in a
-shell. A program that never asks never has the foreground. While we are not in the foreground ourselves, it
-waits: for another of our job to have its answer, or for a person who types ``fg``.
+switches the echo off: so it is known to ask. While a caller waits, it is then put into the foreground, where the
+prompt can be answered and Ctrl-C reaches it alone. Ctrl-Z stops it together with us, as in a shell. A program that
+never asks never has the foreground. While we are not in the foreground ourselves, it waits for another program of
+our job, or for a person who types ``fg``.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     from subprocess import Popen
 
 _prompt = threading.Lock()
-_left = False
-PAUSE = 0.05  # seconds between two looks
+_terminal_left = False
+PAUSE = 0.05  # seconds between two checks
 LENDER = "_AIOCREDS_TERMINAL_LENT_BY"  # in a program's environment: the process group that lets it ask
 ASKING = tuple(getattr(signal, name) for name in ("SIGTTIN", "SIGTTOU") if hasattr(signal, name))
 
@@ -53,13 +53,13 @@ async def one_prompt_at_a_time() -> AsyncIterator[None]:
 
 
 def leave_terminal() -> None:
-    """Let no program ask any more: the terminal is somebody else's from now on."""
-    global _left
-    _left = True
+    """Let no program ask any more: from now on, the command of ``aiocreds exec`` has the terminal."""
+    global _terminal_left
+    _terminal_left = True
 
 
 def is_asking() -> bool:
-    """Return whether somebody in this process asks a person just now."""
+    """Return whether this process asks a person just now."""
     return _prompt.locked()
 
 
@@ -73,7 +73,7 @@ class Terminal:
         declined: the program was ended when it asked, since nobody waits for it.
     """
 
-    __slots__ = ("_front", "_its_settings", "_settings", "asked", "declined", "descriptor", "given")
+    __slots__ = ("_jobs", "_program_settings", "_settings", "asked", "declined", "descriptor", "given")
 
     def __init__(self, descriptor: int) -> None:
         self.descriptor = descriptor
@@ -81,8 +81,8 @@ class Terminal:
         self.given = False
         self.declined = False
         self._settings: list[Any] | None = None
-        self._its_settings: list[Any] | None = None
-        self._front = 0  # the group that the program itself has put into the foreground, once it is killed
+        self._program_settings: list[Any] | None = None
+        self._jobs = 0  # the group that the program has put into the foreground, after that was killed
 
     async def watch(
         self,
@@ -97,7 +97,7 @@ class Terminal:
         Args:
             process: the program, which leads a process group of its own in this session.
             limit: of its time; other prompts, and being stopped with us, take none of it.
-            attended: tells whether a caller waits. If not, a program that asks is killed.
+            attended: returns whether a caller waits. If not, a program that asks is killed.
             asks: called when it asks.
         """
         while (stopped := await _next_stop(process)) not in ASKING:
@@ -105,71 +105,70 @@ class Terminal:
                 return
         self.asked = True
         asks()
-        async with AsyncExitStack() as alone:
-            with _not_counted(limit):
-                await alone.enter_async_context(one_prompt_at_a_time())
-            alone.callback(self._take_back, process.pid)
-            while await self._give_when_in_front(process.pid, limit, attended):
+        async with AsyncExitStack() as prompted:
+            with _paused(limit):
+                await prompted.enter_async_context(one_prompt_at_a_time())
+            prompted.callback(self._take_foreground_back, process.pid)
+            while await self._give_foreground_in_turn(process.pid, limit, attended):
                 stopped = await _next_stop(process)
                 if stopped is None:
                     return
                 if stopped == signal.SIGTSTP:  # Ctrl-Z, which the terminal has sent to the program alone
-                    self._take_back(process.pid)
+                    self._take_foreground_back(process.pid)
                     await _stop_ourselves(signal.SIGTSTP, limit)
 
-    async def _give_when_in_front(self, group: int, limit: asyncio.Timeout, attended: Callable[[], bool]) -> bool:
-        """Give a group the foreground once it is ours to give; return False when nobody waits for that."""
+    async def _give_foreground_in_turn(
+        self, group: int, limit: asyncio.Timeout, attended: Callable[[], bool]
+    ) -> bool:
+        """Give a group the foreground as soon as we have it; return False when nobody waits for that."""
         is_paused = False
         while attended():
-            if self._give(group):
+            if self._give_foreground(group):
                 return True
             if not is_paused and os.environ.get(LENDER, str(os.getpgrp())) != str(os.getpgrp()):
-                is_paused = True  # we are such a program ourselves: who has started us sees us ask
+                is_paused = True  # another aiocreds has started us, and sees by this that we ask
                 await _stop_ourselves(signal.SIGTTIN, limit)
                 continue
-            # Somebody beside us asks just now, or we are a shell's background job; nobody tells when that ends.
+            # Another program asks, or we are a background job of a shell; no signal announces the end of that.
             await asyncio.sleep(PAUSE)
         self.declined = True
         with suppress(ProcessLookupError):
             os.killpg(group, signal.SIGKILL)
         return False
 
-    def _give(self, group: int) -> bool:
-        """Put a process group into the foreground and let it go on; return whether that was ours to give."""
-        with suppress(OSError, termios.error), _not_stopped():
+    def _give_foreground(self, group: int) -> bool:
+        """Put a process group into the foreground and let it continue; return False when we are not there."""
+        with suppress(OSError, termios.error), _without_stops():
             if os.tcgetpgrp(self.descriptor) != os.getpgrp():
                 return False
             self._settings = termios.tcgetattr(self.descriptor)
             os.tcsetpgrp(self.descriptor, group)
-            if self._its_settings is not None:
-                termios.tcsetattr(self.descriptor, termios.TCSANOW, self._its_settings)
+            if self._program_settings is not None:
+                termios.tcsetattr(self.descriptor, termios.TCSANOW, self._program_settings)
             os.killpg(group, signal.SIGCONT)
             self.given = True
-        return True  # also where the terminal or the program has gone: the program's end tells
+        return True  # also without the terminal or the program, whose end shows then
 
     def end_jobs(self, group: int) -> None:
-        """Kill what a program that is to be killed, or has ended, has put into the foreground itself.
-
-        Programs with job control of their own do so, such as ``bash -i``.
-        """
+        """Kill the group that a program has put into the foreground itself, as ``bash -i`` does with its jobs."""
         with suppress(OSError, termios.error):
             front = os.tcgetpgrp(self.descriptor)
             if self.given and front not in (group, os.getpgrp(), os.getpgid(os.getsid(0))):
-                self._front = front
+                self._jobs = front
                 os.killpg(front, signal.SIGKILL)
 
     def reclaim(self, group: int) -> None:
-        """Put this process into the foreground again, whatever a program that has ended has left there."""
+        """Put this process into the foreground again after the end of a program that was there."""
         if self.given:
-            self._take_back(group)
+            self._take_foreground_back(group)
 
-    def _take_back(self, group: int) -> None:
+    def _take_foreground_back(self, group: int) -> None:
         """Put this process into the foreground again, with the terminal's settings as they were."""
-        with suppress(OSError, termios.error), _not_stopped():
-            if self._settings is not None and os.tcgetpgrp(self.descriptor) in (group, self._front):
-                self._its_settings = termios.tcgetattr(self.descriptor)  # with the echo off, most often
+        with suppress(OSError, termios.error), _without_stops():
+            if self._settings is not None and os.tcgetpgrp(self.descriptor) in (group, self._jobs):
+                self._program_settings = termios.tcgetattr(self.descriptor)  # with the echo off, most often
                 os.tcsetpgrp(self.descriptor, os.getpgrp())
-                # Not TCSADRAIN, which would wait for a person who has pressed Ctrl-S.
+                # TCSADRAIN would wait for a person who has pressed Ctrl-S.
                 termios.tcsetattr(self.descriptor, termios.TCSANOW, self._settings)
 
 
@@ -177,7 +176,7 @@ class Terminal:
 def controlling_terminal() -> Iterator[Terminal | None]:
     """Open the terminal of this process; None where there is none: in a service, and on Windows."""
     descriptor = -1
-    if sys.platform != "win32" and not _left:
+    if sys.platform != "win32" and not _terminal_left:
         with suppress(OSError):
             descriptor = os.open("/dev/tty", os.O_RDWR | os.O_CLOEXEC)
     try:
@@ -195,13 +194,13 @@ async def _next_stop(process: Popen[bytes]) -> int | None:
                 return stopped
             if has_ended(process):
                 return None
-        except ChildProcessError:  # somebody else has asked for its status
+        except ChildProcessError:  # other code has waited for it
             return None
         await asyncio.sleep(PAUSE)
 
 
 def _stopped_by(process: Popen[bytes]) -> int | None:
-    """Return the signal that has stopped a program since the last look, or None."""
+    """Return the signal that has stopped a program since the last check, or None."""
     if hasattr(os, "waitid"):
         found = os.waitid(os.P_PID, process.pid, os.WSTOPPED | os.WNOHANG)
         return None if found is None else found.si_status
@@ -216,28 +215,25 @@ def _stopped_by(process: Popen[bytes]) -> int | None:
 
 
 def has_ended(process: Popen[bytes]) -> bool:
-    """Return whether a program has ended.
-
-    Its number, and its group's, stays its own until its status is asked for: where the system can tell without.
-    """
+    """Return whether a program has ended; if the system can, without a wait that frees its process id."""
     if process.returncode is not None or not hasattr(os, "waitid"):  # macOS, before Python 3.13
         return process.poll() is not None
     try:
         return os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
-    except ChildProcessError:  # somebody else asked
+    except ChildProcessError:  # other code has waited for it
         return True
 
 
 async def _stop_ourselves(number: int, limit: asyncio.Timeout) -> None:
-    """Stop this process and the rest of its job, as the terminal would, until somebody lets them go on."""
-    with _not_counted(limit):
+    """Stop this process and the rest of its job, as the terminal would, until they are continued."""
+    with _paused(limit):
         os.kill(0, number)
-        await asyncio.sleep(PAUSE)  # another thread may have taken the signal, and we run on for a moment
+        await asyncio.sleep(PAUSE)  # another thread may have got the signal, and this one runs on for a moment
 
 
 @contextmanager
-def _not_counted(limit: asyncio.Timeout) -> Iterator[None]:
-    """Stop the clock of a time limit."""
+def _paused(limit: asyncio.Timeout) -> Iterator[None]:
+    """Pause a time limit."""
     loop, until = asyncio.get_running_loop(), limit.when()
     before = loop.time()
     limit.reschedule(None)
@@ -249,8 +245,8 @@ def _not_counted(limit: asyncio.Timeout) -> Iterator[None]:
 
 
 @contextmanager
-def _not_stopped() -> Iterator[None]:
-    """Keep the kernel from stopping this process while it changes a terminal that it is in the background of."""
+def _without_stops() -> Iterator[None]:
+    """Keep the kernel from stopping this process when it changes the terminal from the background."""
     before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTTOU])
     try:
         yield

@@ -1,4 +1,4 @@
-"""Read credentials in JSON, from whatever source."""
+"""Read credentials in JSON, for all sources."""
 
 from __future__ import annotations
 

@@ -12,14 +12,14 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
 WINDOWS = "nt"
-VARIABLE = r"\$(?:(\w+)|\{([^}]*)\})"  # as os.path.expandvars knows them; compiled when there is one
+VARIABLE = r"\$(?:(\w+)|\{([^}]*)\})"  # as in os.path.expandvars; compiled when first needed
 
 
 def account_home() -> str:
     """Return the home folder of this process's account; ``~`` where the system has no entry for it."""
     if os.name == WINDOWS or os.environ.get("HOME", "").strip():
         return os.path.expanduser("~")  # noqa: PTH111 - pathlib is slow to load
-    import pwd  # where HOME is set, nobody asks
+    import pwd  # slow to load, and not needed where HOME is set
 
     try:
         return pwd.getpwuid(os.getuid()).pw_dir  # a blank HOME counts as unset, while os.path takes it for the root
@@ -58,8 +58,8 @@ def expand_path(
         platform: as `os.name` says.
 
     Raises:
-        InvalidConfiguration: the path begins with a home folder or a variable that is not known. As it stands,
-            it would lead to somewhere below the working directory, and so perhaps to somebody else's file.
+        InvalidConfiguration: the path begins with a home folder or a variable that is not known. Unexpanded, it
+            would be a path below the working directory, and perhaps somebody else's file.
     """
     if "$" in path or (platform == WINDOWS and "%" in path):
 

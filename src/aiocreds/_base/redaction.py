@@ -1,7 +1,7 @@
 """Redaction: values whose ``repr`` shows nothing, for secrets and what holds them.
 
-Error reporters send the ``repr`` of the local variables of every frame of a traceback, and asyncio's debug log that
-of what threads and tasks return. So a token, a body or an answer is put into one of these where it comes in.
+Error reporters send the ``repr`` of local variables in tracebacks, and asyncio's debug log has that of results. So
+a token, a body or an answer is put into one of these as soon as it is read.
 """
 
 from __future__ import annotations

@@ -80,7 +80,7 @@ def split_command(command: str, *, place: str) -> list[str]:
 
 
 def _split_windows(command: str) -> list[str]:
-    import ctypes  # on Windows alone
+    import ctypes  # slow to load
 
     windll = getattr(ctypes, "windll")  # noqa: B009 - unknown to type checkers elsewhere
     split = windll.shell32.CommandLineToArgvW
@@ -118,7 +118,7 @@ async def run(
         asks: called when it asks a person.
 
     Raises:
-        OSError: it cannot be started; :func:`fault` says why.
+        OSError: it cannot be started; :func:`why_not_started` has the reason.
         ValueError: its words hold a NUL.
         SourceUnavailable: it did not end in time, or wrote too much; it was killed with its children.
     """
@@ -128,14 +128,14 @@ async def run(
     with controlling_terminal() as terminal:
         process = await _start(words, environ, terminal)
         try:
-            # Not anyio's, which at times lose a cancellation at the end of asyncio.run.
+            # A time limit of anyio may lose a cancellation at the end of asyncio.run.
             async with asyncio.timeout(seconds) as limit:
                 watch = terminal.watch(process, limit, attended=attended, asks=asks) if terminal else None
-                status = await _finished(process, stdout, stderr, watch)
+                status = await _wait(process, stdout, stderr, watch)
             in_time = True
         except TimeoutError:
-            overdue = _overdue(process, terminal, seconds, more_time)
-            raise SourceUnavailable(f"{origin} {overdue}", stderr=bytes(stderr)) from None
+            why = _why_overdue(process, terminal, seconds, more_time)
+            raise SourceUnavailable(f"{origin} {why}", stderr=bytes(stderr)) from None
         finally:
             if runs_here(loop):
                 await _end(process, kill=not in_time, terminal=terminal)
@@ -150,19 +150,19 @@ async def run(
     if terminal is not None:
         ended = ended._replace(asked=terminal.asked, declined=terminal.declined, terminal=True)
     if ended.interrupted:
-        os.kill(0, signal.SIGINT)  # the terminal would have sent it to all of this job, had the program not had it
+        os.kill(0, signal.SIGINT)  # the terminal has sent it to the program alone
     return ended
 
 
-async def _finished(
+async def _wait(
     process: Popen[bytes],
     stdout: SecretBuffer,
     stderr: SecretBuffer,
     watch: Coroutine[Any, Any, None] | None,
 ) -> int:
-    """Read what a program prints until it ends, and watch it meanwhile; return its exit status.
+    """Read the output of a program until it ends; return its exit status.
 
-    No task group: that awaits its tasks even when its loop was dropped, where nothing can be awaited.
+    A task group would await its tasks also when its loop was dropped, where nothing can be awaited.
     """
     loop = asyncio.get_running_loop()
     reading = [
@@ -175,16 +175,16 @@ async def _finished(
         while not all(task.done() for task in reading):
             done, waiting = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
             for task in done:
-                task.result()  # raises what it has failed with
+                task.result()  # raises its error
         return await _exit_status(process)
     finally:
         if runs_here(loop):
             for task in tasks:
                 task.cancel()
-            await asyncio.wait(tasks)  # the watching one gives the terminal back
+            await asyncio.wait(tasks)  # the one that watches takes the terminal back
 
 
-def _overdue(process: Popen[bytes], terminal: Terminal | None, seconds: float, more_time: str) -> str:
+def _why_overdue(process: Popen[bytes], terminal: Terminal | None, seconds: float, more_time: str) -> str:
     """Return why a program has not ended in time, as the rest of a sentence."""
     if terminal is not None and terminal.asked and not terminal.given:
         return (
@@ -196,22 +196,21 @@ def _overdue(process: Popen[bytes], terminal: Terminal | None, seconds: float, m
             f"did not finish within {seconds:g} s and was killed; see what it waits for, or allow more time"
             f" ({more_time})"
         )
-    return f"ended, but a child of its still held its output open after {seconds:g} s; redirect the child's"
+    return f"ended, but its child still held its output open after {seconds:g} s; redirect the output of the child"
 
 
 async def _start(words: list[str], environ: Mapping[str, str], terminal: Terminal | None) -> Popen[bytes]:
-    """Start a program. A cancellation waits until there is something to kill: it may have children already.
+    """Start a program in a thread. A cancellation meanwhile waits for the start and kills the program.
 
-    Not asyncio's way, which connects the pipes in a task of its own: when asyncio.run cancels that, nobody ever
-    learns of the program that runs.
+    asyncio connects the pipes in a task of its own; when asyncio.run cancels that, the program is never killed.
     """
-    ticket = [None]  # one of the two takes it: the thread that starts the program, or a cancellation before that
+    ticket = [None]  # the thread takes it to start the program, or a cancellation to prevent that
     starting = threads.submit(_popen, words, dict(environ), terminal, ticket)
     try:
         await asyncio.wait([starting])
     except asyncio.CancelledError:
-        if _taken(ticket):  # no thread has come to it: all of them may hang at a disk
-            starting.cancel()  # nobody waits for the error either
+        if _taken(ticket):  # no thread was free: all of them may wait for a disk
+            starting.cancel()  # drops its error
             raise
         while not starting.done():
             with suppress(asyncio.CancelledError):
@@ -225,7 +224,7 @@ async def _start(words: list[str], environ: Mapping[str, str], terminal: Termina
 def _taken(ticket: list[None]) -> bool:
     """Take a ticket; return whether it was still there."""
     try:
-        ticket.pop()  # in one step, whatever other threads do
+        ticket.pop()  # atomic
     except IndexError:
         return False
     return True
@@ -251,9 +250,9 @@ def _popen(
 
 
 async def _end(process: Popen[bytes], *, kill: bool, terminal: Terminal | None = None) -> None:
-    """Let go of a program. One that is killed is waited for even while being cancelled, for nobody else will.
+    """Close the pipes of a program. One that is killed is waited for, even while this is cancelled.
 
-    It is asked first, so that it can end what it has started in sessions of their own.
+    It gets SIGTERM first, so that it can end what it has started in other sessions.
     """
     cancelled: asyncio.CancelledError | None = None
     if terminal is not None:
@@ -264,13 +263,13 @@ async def _end(process: Popen[bytes], *, kill: bool, terminal: Terminal | None =
         while kill and not has_ended(process):
             try:
                 async with asyncio.timeout(GRACE):
-                    await _end_of(process)
+                    await _wait_for_exit(process)
             except TimeoutError:
                 _kill(process)
             except asyncio.CancelledError as error:
                 cancelled = error
         if kill:
-            _kill(process)  # the rest of its group, before its number is anybody else's
+            _kill(process)  # the rest of its group, before its id can be used again
             await _exit_status(process)
     finally:
         _close_pipes(process)
@@ -281,7 +280,7 @@ async def _end(process: Popen[bytes], *, kill: bool, terminal: Terminal | None =
 
 
 def _abandon(process: Popen[bytes]) -> None:
-    """Kill a program whose loop was dropped in the middle, which awaits no more."""
+    """Kill a program whose loop was dropped, without awaiting anything."""
     _kill(process)
     _close_pipes(process)
 
@@ -293,7 +292,7 @@ def _close_pipes(process: Popen[bytes]) -> None:
 
 
 async def _read(pipe: IO[bytes] | None, output: SecretBuffer, process: Popen[bytes] | None) -> None:
-    """Read a pipe to its end, and keep no more than is allowed; a ``process`` that writes more is killed."""
+    """Read a pipe to its end, and keep no more than the limit; kill a ``process`` that writes more."""
     reader = asyncio.StreamReader()
     loop = asyncio.get_running_loop()
     transport, _ = await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), pipe)
@@ -310,13 +309,13 @@ async def _read(pipe: IO[bytes] | None, output: SecretBuffer, process: Popen[byt
 
 
 async def _exit_status(process: Popen[bytes]) -> int:
-    """Wait for a process that has closed its output. Its end is near, and looking for it works everywhere."""
+    """Wait for a process that has closed its output, and so ends soon: polling works on every system."""
     while (status := process.poll()) is None:
-        await _end_of(process)
+        await _wait_for_exit(process)
     return status
 
 
-def fault(error: OSError | ValueError) -> str:
+def why_not_started(error: OSError | ValueError) -> str:
     """Return why a program cannot be started, as the rest of a sentence."""
     if isinstance(error, FileNotFoundError):
         return "is not there, or the interpreter in its first line is not"
@@ -325,7 +324,7 @@ def fault(error: OSError | ValueError) -> str:
     return f"cannot be started ({getattr(error, 'strerror', None) or 'not a command'})"
 
 
-async def _end_of(process: Popen[bytes]) -> None:
+async def _wait_for_exit(process: Popen[bytes]) -> None:
     pause = 0.001
     while not has_ended(process):
         await asyncio.sleep(pause)
@@ -333,12 +332,12 @@ async def _end_of(process: Popen[bytes]) -> None:
 
 
 def _kill(process: Popen[bytes], how: str = "SIGKILL") -> None:
-    """Send a signal to the process and what it started; those that ended already do not mind."""
+    """Send a signal to the process group of a program, if it is still there."""
     try:
         if sys.platform == "win32":
             process.kill()
         else:
             os.killpg(process.pid, getattr(signal, how))
-            os.killpg(process.pid, signal.SIGCONT)  # one that is stopped would not hear of it
+            os.killpg(process.pid, signal.SIGCONT)  # a stopped one gets no signal
     except (ProcessLookupError, PermissionError):
         pass

@@ -23,21 +23,21 @@ if TYPE_CHECKING:
 
 
 BELONGINGS = "_aiocreds"  # attribute of a loop
-MOST = 8  # threads; a disk or a name server that hangs blocks one each
+MAX_THREADS = 8  # a disk or a name server that hangs blocks one each
 IDLE = 10.0  # seconds after which a thread without work ends
-SECONDS_TO_END = 0.5  # for a thread without work
+JOIN_TIMEOUT = 0.5  # seconds, for a thread without work
 
 L = TypeVar("L", bound="OnLoop")
 T = TypeVar("T")
 _elsewhere: dict[asyncio.AbstractEventLoop, set[Any]] = {}  # the belongings of loops that take no attributes
-_owners: set[ref[Any]] = set()  # changed and copied in one step each: owners live in any thread
+_owners: set[ref[Any]] = set()  # changed and copied in atomic steps: any thread may add owners
 
 
 def belongings(loop: asyncio.AbstractEventLoop) -> set[Any]:
-    """Return what is kept alive for a loop: tasks, lifespans, open connections.
+    """Return the objects that a loop keeps alive: tasks, lifespans, open sessions.
 
-    The loop itself holds it. A global table would hold what refers to the loop: one that is dropped without
-    ``close()`` would stay for ever, with its descriptors. All other references here are weak.
+    They refer to the loop, so a global table would keep a loop that is dropped without ``close()``, and its
+    descriptors, for ever. All other references here are weak.
     """
     try:
         return loop.__dict__.setdefault(BELONGINGS, set())  # type: ignore[no-any-return]  # set here alone
@@ -54,16 +54,16 @@ def on_loop(table: dict[int, ref[L]], loop: asyncio.AbstractEventLoop) -> L | No
 
 def put_on_loop(table: dict[int, ref[L]], loop: asyncio.AbstractEventLoop, what: L) -> None:
     """Put an entry into a table by the id of its loop, and remove those whose loop is gone or closed."""
-    for number, known in list(table.items()):  # other threads add theirs meanwhile
+    for number, known in list(table.items()):  # other threads may add entries meanwhile
         if (other := known()) is None or other.loop is None or other.loop.is_closed():
             table.pop(number, None)
     table[id(loop)] = ref(what)
 
 
 def runs_here(loop: asyncio.AbstractEventLoop | None) -> bool:
-    """Return whether this code runs on a loop; if not, that was dropped and the garbage collector ends its tasks.
+    """Return whether this code runs on a loop; if not, the garbage collector is ending tasks of a dropped loop.
 
-    Nothing can be awaited then, and the errors of libraries that need the loop are no failures.
+    Nothing can be awaited then, and errors of libraries that need the loop are no failures.
     """
     return asyncio._get_running_loop() is loop  # noqa: SLF001  # pyright: ignore[reportPrivateUsage] - in asyncio.__all__
 
@@ -82,7 +82,7 @@ def _end(waiter: asyncio.Future[None]) -> None:
 def renew_after_fork(owner: object) -> None:
     """Have ``owner._after_fork()`` called in each forked child, for as long as the owner lives.
 
-    A lock that another thread holds at that moment would be held in the child for ever: the thread is not there.
+    A lock that another thread holds at the fork would stay locked in the child, which has no such thread.
     """
     _owners.add(ref(owner, _owners.discard))
 
@@ -97,7 +97,7 @@ def submit(function: Callable[..., T], *args: Any) -> asyncio.Future[T]:
     """Call a function in a thread of the pool; return a future of the running loop for its result.
 
     For work that takes no longer than a disk. At the very end of a program, when Python starts no more threads, it
-    is called at once, in this one.
+    is called at once in this thread.
 
     Raises:
         RuntimeError: there is no thread, and the machine starts none.
@@ -110,22 +110,22 @@ def submit_long(function: Callable[..., T], *args: Any) -> asyncio.Future[T]:
     return _submit(_pool_for_long, function, args)
 
 
-def run_behind(function: Callable[[], None]) -> None:
+def run_in_background(function: Callable[[], None]) -> None:
     """Call a function in a thread of the pool without waiting; its OSError is dropped."""
 
-    def quietly() -> None:
+    def run() -> None:
         with suppress(OSError):
             function()
 
     try:
-        _pool.put(quietly)
+        _pool.put(run)
     except RuntimeError:
-        quietly()
+        run()
 
 
 def _submit(pool: _Pool, function: Callable[..., T], args: tuple[Any, ...]) -> asyncio.Future[T]:
     future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
-    known = ref(future)  # work that hangs does not keep a dropped loop alive
+    known = ref(future)  # a call that hangs must not keep a dropped loop alive
     pool.put(lambda: _call(known, function, args))
     return future
 
@@ -171,9 +171,9 @@ class _Pool:
     def _after_fork(self) -> None:
         """Start anew in a forked child, which has none of the threads."""
         self._jobs: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
-        self._lock = threading.RLock()  # the garbage collector may run code here that needs a thread, too
+        self._lock = threading.RLock()  # reentrant: the garbage collector may run code that calls this
         self._threads: set[threading.Thread] = set()
-        self._spare = 0  # threads that wait, less the jobs that wait
+        self._spare = 0  # idle threads, less the jobs in the queue
 
     def put(self, job: Callable[[], None]) -> None:
         """Have a thread call ``job``.
@@ -182,17 +182,17 @@ class _Pool:
             RuntimeError: there is none, and the machine starts no more.
         """
         with self._lock:
-            if self._spare <= 0 and len(self._threads) < MOST:
+            if self._spare <= 0 and len(self._threads) < MAX_THREADS:
                 try:
                     self._start()
                 except RuntimeError:
                     if not self._threads and threading.main_thread().is_alive():
                         raise
-            there = bool(self._threads)
-            if there:
+            has_thread = bool(self._threads)
+            if has_thread:
                 self._spare -= 1
                 self._jobs.put(job)
-        if not there:  # the program is ending, and Python starts no more threads
+        if not has_thread:  # the program is ending, and Python starts no more threads
             job()
 
     def _start(self) -> None:
@@ -207,7 +207,7 @@ class _Pool:
                 job = jobs.get(timeout=IDLE)
             except Empty:
                 with self._lock:
-                    if self._spare <= 0:  # a job for this thread has come just now
+                    if self._spare <= 0:  # a job for this thread has just been queued
                         continue
                     self._spare -= 1
                     self._threads.discard(threading.current_thread())
@@ -215,13 +215,13 @@ class _Pool:
             if job is None:
                 return
             job()
-            del job  # it holds a loop
+            del job  # it refers to a loop
             with self._lock:
                 self._spare += 1
 
-    def rest(self) -> None:
+    def end_idle(self) -> None:
         """End the threads without work, so that none is there at a fork or at the end of the interpreter."""
-        if not self._lock.acquire(timeout=SECONDS_TO_END):  # a fork waits for nobody
+        if not self._lock.acquire(timeout=JOIN_TIMEOUT):  # a fork must not wait for long
             return
         try:
             ended = list(self._threads) if self._spare == len(self._threads) else []
@@ -230,19 +230,19 @@ class _Pool:
             if ended:
                 for _ in ended:
                     self._jobs.put(None)
-                self._jobs = SimpleQueue()  # a thread that starts meanwhile must not take their None
+                self._jobs = SimpleQueue()  # a new thread must not get their None
         finally:
             self._lock.release()
         for thread in ended:
-            thread.join(SECONDS_TO_END)
+            thread.join(JOIN_TIMEOUT)
 
 
-def _rest() -> None:
-    _pool.rest()
-    _pool_for_long.rest()
+def _end_idle() -> None:
+    _pool.end_idle()
+    _pool_for_long.end_idle()
 
 
 _pool, _pool_for_long = _Pool(), _Pool()
-atexit.register(_rest)
+atexit.register(_end_idle)
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(before=_rest, after_in_child=_after_fork)
+    os.register_at_fork(before=_end_idle, after_in_child=_after_fork)

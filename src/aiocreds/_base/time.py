@@ -10,9 +10,9 @@ from math import inf
 
 from aiocreds.errors import InvalidConfiguration, SourceUnavailable
 
-LAST = datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC).timestamp()  # what comes later is no datetime
+LAST = datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC).timestamp()
 LONGEST = 80  # characters
-# Compiled when they are first needed: most programs read nothing but ISO 8601.
+# Compiled when first needed: most programs read ISO 8601 alone.
 _COMPACT = r"(?a)(\d{4})(\d\d)(\d\d)[T ]?(\d\d)(\d\d)(\d\d)?(?!\d)"
 _CLOCK = r"(?ai)(?<![\d:+])(\d\d?)(?::(\d\d?)(?::(\d\d?)(?:[.,](\d+))?)?\s*(am|pm)?|\s*(am|pm))(?![\d:])"
 _ZONE = r"(?a)\s*([A-Za-z]+)?(?:\s*([+-])(\d\d?):?(\d\d)?(?!\d)(?:\s*\([^()]*\)|\s+[A-Z]{3,5}\b)?)?"
@@ -21,11 +21,11 @@ _ZONE_AT_THE_END = (
 )
 _PART = r"(?a)\d+|[A-Za-z]+|[^\s,;./-]"
 _MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
-_NAMES = (
+_LONG_MONTHS = (
     *("january", "february", "march", "april", "may", "june", "july", "august", "september", "october"),
     *("november", "december", "sept"),
 )
-_OF_NO_MEANING = {
+_FILLERS = {
     *("mon", "tue", "wed", "thu", "fri", "sat", "sun", "tues", "wednes", "thurs", "satur"),
     *("at", "on", "of", "t", "st", "nd", "rd", "th"),
 }
@@ -41,7 +41,7 @@ def seconds(duration: float | timedelta, what: str) -> float:
         number = duration.total_seconds()
     else:
         try:
-            number = math.fsum((duration,))  # unlike float(), it reads no text
+            number = math.fsum((duration,))  # float() would accept text
         except TypeError:
             kind = type(duration).__name__
             raise ValueError(f"{what} must be a number of seconds or a timedelta, not {kind}") from None
@@ -51,7 +51,7 @@ def seconds(duration: float | timedelta, what: str) -> float:
 
 
 def time_limit(duration: float | timedelta, what: str) -> float:
-    """Return a time-out as a number of seconds. There always is one.
+    """Return a time-out as a number of seconds.
 
     Raises:
         InvalidConfiguration: it is not above zero, or has no end.
@@ -89,15 +89,15 @@ def parse_time(text: str) -> datetime:
     clock = re.search(_CLOCK, text)
     if clock is None:
         raise ValueError("no time of day")
-    before, behind = text[: clock.start()], text[clock.end() :]
-    if before.endswith("-") and not clock[3] and not behind:
+    before, after = text[: clock.start()], text[clock.end() :]
+    if before.endswith("-") and not clock[3] and not after:
         raise ValueError("a day with a zone")  # 2030-01-01-05:00
-    zone, rest = _zone(behind)
+    zone, rest = _zone(after)
     try:
         at = datetime(*_date(f"{before} {rest}"), *_time_of_day(clock))  # noqa: DTZ001 - its zone is next
     except OverflowError:
         raise ValueError("a number that no date holds") from None
-    return _in_utc(_placed(at, *zone))
+    return _in_utc(_in_zone(at, *zone))
 
 
 def parse_expiration(value: object, *, origin: str, per_second: int | None = None) -> datetime:
@@ -133,16 +133,16 @@ def _number(value: object) -> int | float | None:
     return None
 
 
-def _zone(behind: str) -> tuple[tuple[str | None, ...], str]:
-    """Return the zone in the text behind a time of day, and the rest, which belongs to the date."""
-    if (zone := re.match(_ZONE, behind)) and (zone[1] or zone[2]):
+def _zone(after: str) -> tuple[tuple[str | None, ...], str]:
+    """Return the zone in the text after a time of day, and the rest, which belongs to the date."""
+    if (zone := re.match(_ZONE, after)) and (zone[1] or zone[2]):
         name, *offset = zone.groups()
-        if not (name and _is_of_a_date(name)):
-            return (name, *offset), behind[zone.end() :]
-    if (end := re.search(_ZONE_AT_THE_END, behind)) and not (end[1] and _is_of_a_date(end[1])):
+        if not (name and _belongs_to_date(name)):
+            return (name, *offset), after[zone.end() :]
+    if (end := re.search(_ZONE_AT_THE_END, after)) and not (end[1] and _belongs_to_date(end[1])):
         name, *offset = end.groups()
-        return (name, *(offset[3:] if offset[3] else offset[:3])), behind[: end.start()]
-    return (None, None, None, None), behind
+        return (name, *(offset[3:] if offset[3] else offset[:3])), after[: end.start()]
+    return (None, None, None, None), after
 
 
 def _in_utc(at: datetime) -> datetime:
@@ -152,10 +152,10 @@ def _in_utc(at: datetime) -> datetime:
         raise ValueError("beyond what a datetime can hold") from None
 
 
-def _is_of_a_date(word: str) -> bool:
-    """Return whether a word behind a time of day is part of the date that follows."""
+def _belongs_to_date(word: str) -> bool:
+    """Return whether a word after a time of day is part of the date that follows."""
     word = word.lower()
-    return word in _MONTHS or word in _NAMES or word.removesuffix("day") in _OF_NO_MEANING
+    return word in _MONTHS or word in _LONG_MONTHS or word.removesuffix("day") in _FILLERS
 
 
 def _time_of_day(clock: re.Match[str]) -> tuple[int, int, int, int]:
@@ -185,51 +185,51 @@ def _date(text: str) -> tuple[int, int, int]:
         month, day = int(first[0]), first[1]
     if len(day) > 2 or len(year) not in (1, 2, 4):
         raise ValueError("no day or year")
-    return _whole(year), month, int(day)
+    return _full_year(year), month, int(day)
 
 
 def _parts_of_date(text: str) -> tuple[list[str], int, int]:
-    """Return the numbers of a date, the month that has a name, else 0, and how many numbers come before it."""
+    """Return the numbers of a date, the month if it is named, else 0, and how many numbers come before it."""
     numbers: list[str] = []
     month, at = 0, 0
     for part in re.findall(_PART, text):
         word = part.lower()
         if part.isascii() and part.isdigit():
             numbers += (part[:4], part[4:6], part[6:]) if len(part) == 8 else (part,)
-        elif word in _MONTHS or word in _NAMES:
+        elif word in _MONTHS or word in _LONG_MONTHS:
             if month:
                 raise ValueError("two names of months")
             month, at = _MONTHS.index(word[:3]) + 1, len(numbers)
-        elif word.removesuffix("day") not in _OF_NO_MEANING:
+        elif word.removesuffix("day") not in _FILLERS:
             raise ValueError("a word or sign that no date has")
     return numbers, month, at
 
 
-def _whole(year: str) -> int:
-    """Return the year that two digits stand for: none that is half a century away, as in HTTP."""
+def _full_year(year: str) -> int:
+    """Return the year that two digits stand for: the one within 50 years of now, as in HTTP."""
     if len(year) > 2:
         return int(year)
     this = time.localtime().tm_year
-    whole = this // 100 * 100 + int(year)
-    if whole >= this + 50:
-        return whole - 100
-    return whole + 100 if whole < this - 50 else whole
+    full = this // 100 * 100 + int(year)
+    if full >= this + 50:
+        return full - 100
+    return full + 100 if full < this - 50 else full
 
 
-def _placed(
+def _in_zone(
     at: datetime,
     name: str | None = None,
     sign: str | None = None,
     hours: str | None = None,
     minutes: str | None = None,
 ) -> datetime:
-    """Return a time in the zone that is named behind it."""
+    """Return a time in its zone."""
     offset = timedelta(hours=int(hours or 0), minutes=int(minutes or 0))
     universal = (name or "").upper() in ("UTC", "GMT", "UT", "Z")
     if name and not universal:
         if sign or name not in time.tzname:
             raise ValueError("a zone that is not this machine's")
-        # The hour that the end of summer time repeats has two names.
+        # The hour that is repeated at the end of summer time has both names.
         local = (at.replace(fold=fold).astimezone() for fold in (0, 1))
         return next((it for it in local if it.tzname() == name), at.astimezone())
     if name and offset:

@@ -1,8 +1,7 @@
 """Typed events of what a fetch looks at, for `explain`. Knows nothing of AWS.
 
-Nothing is kept unless somebody explains: each function here looks at one context variable and returns. An event is
-data; `_explain.py` turns it into words. A record holds no secret: callers record what may be shown, and of
-credentials there are the last four characters of the key.
+Without `explain`, each function here reads one context variable and returns. An event is data; `_explain.py` turns
+it into words. A record holds no secret: callers record what may be shown, and the last four characters of keys.
 """
 
 from __future__ import annotations
@@ -41,7 +40,7 @@ if TYPE_CHECKING:
         "asked",  # a host; value: what it was asked for
         "answer",  # of a host; key: the attempt, unless it is the first; value: HTTP status
         "no answer",  # of a host; key: as above; value: the failure
-        "stranger",  # a host that answers, and is not the service that belongs there
+        "other server",  # a host that answers, and is not the expected service
         "clock",  # key: the host it disagrees with; value: seconds that this machine is behind, or -seconds ahead
         "starts",  # a process; value: its program
         "prompted",  # that process used the terminal
@@ -208,7 +207,7 @@ class Record:
 
 
 def printable(text: str) -> str:
-    """Return a text without what would steer a terminal: names in it may come from anywhere."""
+    """Return a text without control characters: names in it may come from anywhere."""
     return "".join(char if char.isprintable() or char == "\n" else " " for char in text)
 
 
@@ -276,7 +275,7 @@ def note(
 
 
 def note_role(name: str) -> None:
-    """Record which role the credentials of this step are of."""
+    """Record the role that the credentials of this step are of."""
     record = _current.get()
     if record is not None:
         record.role = name
@@ -305,7 +304,7 @@ def joined(step: Record | None, credentials: Credentials | None, error: BaseExce
 
 
 def withdraw(record: Record | None, step: Record | None) -> None:
-    """Take a step back that came to nothing."""
+    """Remove a step that waited in vain."""
     if record is not None and step is not None:
         record.steps.remove(step)
 

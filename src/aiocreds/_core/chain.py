@@ -77,6 +77,8 @@ class Chain(Provider):
                 if not error.try_next_link:
                     if attempts:
                         error.add_note(f"Asked before it in the chain:{_listed(attempts)}")
+                        names = [str(attempt.provider) for attempt in attempts]
+                        error._asked_before = (*names, *error._asked_before)  # noqa: SLF001  # pyright: ignore[reportPrivateUsage] - shown in its text
                     tracing.not_asked(other.name for other in self._members[number:])
                     raise
                 logger.debug("%s: goes on after %s", self.name, str(error))

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import functools
 import inspect
+from types import FunctionType, MethodType
 from typing import TYPE_CHECKING, Any, ParamSpec, cast
+from weakref import WeakValueDictionary
 
 from aiocreds._core.context import DEFAULT, Context
 from aiocreds._core.provider import Provider
@@ -18,6 +20,9 @@ if TYPE_CHECKING:
     from aiocreds.credentials import Credentials
 
 P = ParamSpec("P")
+KEPT = "_aiocreds_provider"  # attribute of a function
+# The providers of async functions, by the identity of function and context, which a provider keeps alive.
+_of_functions: WeakValueDictionary[tuple[object, ...], Provider] = WeakValueDictionary()
 
 
 def credential_provider(source: Callable[P, Awaitable[Credentials]]) -> Callable[P, Provider]:
@@ -79,6 +84,8 @@ def as_provider(
 ) -> Provider:
     """Return the provider that a program passes, or the one of the async function that it passes instead.
 
+    A function that is passed several times has one provider in each context, so that all share what it returns.
+
     Args:
         source: either of them.
         taker: what it is passed to, for messages.
@@ -89,6 +96,34 @@ def as_provider(
     """
     if isinstance(source, Provider):
         return source
+    method = source if isinstance(source, MethodType) else None  # made anew by each look-up of the attribute
+    key = (id(method.__self__), method.__func__, id(context)) if method else (id(source), id(context))
+    known = _of_functions.get(key)
+    if known is None:
+        _check_source(source, taker)
+        name: Any = getattr(source, "__name__", type(source).__name__)
+        provider = Provider(source, name=name, context=context)
+        _store_call(provider, as_provider, (source,), {"taker": taker, "context": context})
+        known = _of_functions.setdefault(key, provider)  # another thread may be faster
+    if isinstance(source, FunctionType):
+        source.__dict__[KEPT] = _Kept(known)
+    return known
+
+
+class _Kept:
+    """The latest provider of a function, which lives as long as that. Pickles without it."""
+
+    __slots__ = ("_provider",)
+
+    def __init__(self, provider: Provider | None = None) -> None:
+        self._provider = provider
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _Kept, ()
+
+
+def _check_source(source: Callable[[], Awaitable[Credentials]], taker: str) -> None:
+    """Raise TypeError for what is no async function without arguments, and say what to pass instead."""
     name = getattr(source, "__name__", type(source).__name__)
     given: Any = source
     if inspect.iscoroutine(given):
@@ -108,9 +143,6 @@ def as_provider(
             f"{taker} calls {name} without arguments, and it wants {', '.join(wanted)}: make it a factory with"
             f" @credential_provider and pass {name}(…)"
         )
-    provider = Provider(source, name=name, context=context)
-    _store_call(provider, as_provider, (source,), {"taker": taker, "context": context})
-    return provider
 
 
 def required_arguments(function: Callable[..., object]) -> list[str]:

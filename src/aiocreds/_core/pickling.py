@@ -1,7 +1,7 @@
 """Pickle a provider as the call that made it, if that holds no secret.
 
-What it holds stays where it is. Where it arrives the factory is called once more, with the same arguments, and asks
-its source there.
+Its credentials are not sent. At the other end the factory is called again with the same arguments, and the new
+provider asks its source there.
 """
 
 from __future__ import annotations
@@ -35,12 +35,12 @@ RECIPE = "in the function that the worker runs, or once a worker (ProcessPoolExe
 
 
 def why_not(call: Call | None) -> str:
-    """Say why a provider cannot be sent as the call that made it; nothing when it can. No argument is shown."""
+    """Return why a provider cannot be sent as the call that made it; blank when it can. No argument is shown."""
     return "it was made by no factory" if call is None else next(_reasons_of_call(*call), "")
 
 
 def refusal(name: str, why_not: str) -> TypeError:
-    """Return what to raise then: here would be frames with the arguments, in a traceback that may be sent away."""
+    """Return the error to raise then. Raised here, its traceback would have frames with the arguments."""
     return TypeError(
         "a provider belongs to its process and holds secrets, and this one cannot be sent as the call that made it,"
         f" since {why_not}: make {name} anew there, {RECIPE}"
@@ -50,7 +50,7 @@ def refusal(name: str, why_not: str) -> TypeError:
 def make(
     factory: Callable[..., Provider], args: tuple[Any, ...], kwargs: dict[str, Any], expire_after: float | None
 ) -> Provider:
-    """Make a provider anew."""
+    """Return a provider by calling its factory again."""
     provider = factory(*args, **kwargs)
     return provider if expire_after is None else provider.expire_after(expire_after)
 
@@ -65,7 +65,7 @@ def _reasons_of_call(
 
 
 def _reasons(name: str, value: object, *, secret: bool) -> Iterator[str]:
-    """Say why an argument cannot be sent, without showing it."""
+    """Yield why an argument cannot be sent, without showing it."""
     if type(value) is str:
         if secret:
             yield f"its {name} may be a secret"
@@ -83,12 +83,12 @@ def _reasons(name: str, value: object, *, secret: bool) -> Iterator[str]:
 
 
 def _parts(value: object) -> Iterable[tuple[str, object]]:
-    """Iterate over what a container holds, by name where it has any."""
+    """Return the members of a container, with their names, or blanks."""
     if isinstance(value, Mapping):
         return [(str(key), inner) for key, inner in cast("Mapping[object, object]", value).items()]
     if isinstance(value, list | tuple | set | frozenset):
         return [("", inner) for inner in cast("Iterable[object]", value)]
-    fields: Mapping[str, object] = getattr(value, "__dataclass_fields__", {})
+    fields: Any = getattr(value, "__dataclass_fields__", None) or getattr(value, "__match_args__", ())
     return [] if isinstance(value, type) else [(field, getattr(value, field)) for field in fields]
 
 
@@ -109,7 +109,7 @@ def _names_a_secret(name: str) -> bool:
 
 
 def is_found(function: object) -> bool:
-    """Return whether `pickle` finds this where it says that it is."""
+    """Return whether `pickle` finds a function by its module and name."""
     found: Any = sys.modules.get(getattr(function, "__module__", None) or "")
     for part in getattr(function, "__qualname__", "?").split("."):
         found = getattr(found, part, None)

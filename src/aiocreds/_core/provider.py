@@ -7,7 +7,7 @@ import contextlib
 import inspect
 import logging
 import threading
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta  # noqa: TC003 - FastAPI resolves the hints of RefreshStatus
 from math import inf
 from time import time
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn, Self
@@ -27,7 +27,7 @@ from aiocreds.errors import (
     afresh,
     foreign,
     frames_of,
-    inmost,
+    unwrap_group,
     with_notes,
 )
 
@@ -122,7 +122,7 @@ class Provider:
         self._made_by: Call | None = None  # the call of a factory, for pickling
         self._clock = context.clock
         self._lock = threading.RLock()  # a signal handler may invalidate what it interrupts
-        self._state = refresh.NOTHING
+        self._state = refresh.NOTHING_LOADED
         self._credentials: Credentials | None = None
         self._fresh_until = -inf
         self._last_logged = ""  # the text of the latest failure in the log
@@ -132,7 +132,7 @@ class Provider:
         self._clock.follow(self)  # last: another thread may put the clock right at once
 
     async def __call__(self) -> Credentials:
-        """The current credentials.
+        """Return the current credentials.
 
         Raises:
             CredentialsError: none could be had; its type says what kind of failure it was.
@@ -221,8 +221,8 @@ class Provider:
             again = after.replacements > 1
             logger.log(
                 logging.DEBUG if again else logging.WARNING,
-                "%s: a service rejected %s %.0f s after it was loaded, and the one before it likewise; it is served"
-                " on, and the source is asked again in %.0f s, later each time: look at the clocks of both, and at"
+                "%s: a service rejected %s %.0f s after it was loaded, and the one before it likewise; it stays in"
+                " use, and the source is asked again in %.0f s, later each time: look at the clocks of both, and at"
                 " what is between them",
                 self.name,
                 redact_key(held.access_key_id),
@@ -249,13 +249,13 @@ class Provider:
         """Return the state of this provider, without asking the source."""
         state, now = self._state, self._clock.now()
         return RefreshStatus(
-            expiration=_datetime(state.expires_at),
+            expiration=refresh.date_of(state.expires_at),
             seconds_left=None if abs(state.expires_at) == inf else state.expires_at - now,
-            loaded_at=_datetime(state.loaded_at),
+            loaded_at=refresh.date_of(state.loaded_at),
             last_error=state.error,
             successes=state.successes,
             failures=state.failures,
-            next_attempt=_datetime(state.next_attempt),
+            next_attempt=refresh.date_of(state.next_attempt),
             loaded=refresh.usable(state, now),
         )
 
@@ -326,21 +326,21 @@ class Provider:
         if action is Action.WAIT or state.credentials is None:
             return self._result(await self._wait())
         if now < state.advisory_at and not self._clock.offset:
-            with self._lock:  # an offset is held no more: from now on, a look at the wall clock will do again
+            with self._lock:  # there is no offset any more: the fast path works again
                 self._set_state(self._state)
         if action is Action.SERVE_AND_REFRESH and on_loop(self._calls, loop := running_loop()) is None:
             self._new_call(loop).start(self.name)
         return state.credentials
 
     async def _wait(self) -> SharedCall:
-        """Wait for a shared call, which goes on after a few seconds if there is something to serve meanwhile."""
+        """Wait for a shared call; for a few seconds only, if there is something to serve meanwhile."""
         call = await self._join(patience=refresh.patience(self._state, self._clock.now()))
         if not call.done and not refresh.usable(self._state, self._clock.now()):
-            call = await self._join()  # what could be served has expired just now
+            call = await self._join()  # it has expired meanwhile
         return call
 
     def _result(self, call: SharedCall) -> Credentials:
-        """Return what the call returned; failing that, what is held and may still be served."""
+        """Return what the call returned, else what is held and may still be served."""
         if call.credentials is not None:
             return call.credentials
         state = self._state
@@ -367,7 +367,7 @@ class Provider:
                 call = self._new_call(loop, share=share)
             else:
                 caller = current_call()
-                if caller is not None and (caller is call or caller.serves(call)):
+                if caller is not None and (caller is call or caller.is_awaited_by(call)):
                     raise InvalidConfiguration(f"{self.name} draws its credentials from itself", provider=self.name)
                 deadline = min(deadline, call.started_at + patience)
                 if loop.time() >= deadline:
@@ -375,7 +375,7 @@ class Provider:
             step = None if record is None else record.begin(self.name)
             if call.loop is not loop:
                 if not await call.wait_from_other_loop():
-                    share = call.done  # else nobody knows what becomes of it
+                    share = call.done  # else its outcome is unknown
                     tracing.withdraw(record, step)
                     continue
             else:
@@ -389,7 +389,7 @@ class Provider:
             tracing.joined(step, call.credentials, call.error)
             if not (call.cancelled or (isinstance(call.error, Unattended) and not background and attended())):
                 return call
-            # It ended before it could serve this caller, who is among the waiters of the next one.
+            # It was cancelled, or ran unattended: this caller waits for the next one.
 
     def _new_call(self, loop: asyncio.AbstractEventLoop, *, share: bool = False) -> SharedCall:
         """Return a new call on this loop; with ``share``, a first load under way on another running loop."""
@@ -419,8 +419,8 @@ class Provider:
         except CredentialsError as error:
             self._fail(call, error)
         except (asyncio.CancelledError, GeneratorExit, KeyboardInterrupt, SystemExit):
-            raise  # _call_done sees to it when the task has ended
-        except BaseException as error:  # noqa: BLE001 - a user's own source may raise anything; a caller sees our tree alone
+            raise  # _call_done handles it when the task has ended
+        except BaseException as error:  # noqa: BLE001 - a user's own source may raise anything
             failure = failure_of(error, self._source, self.name)
             if isinstance(failure, Unattended):
                 self._decline(call, failure)
@@ -434,7 +434,7 @@ class Provider:
             del self._calls[id(loop)]
         if call.credentials is None and call.error is None and not call.cancelled:
             call.interrupted = True
-            call.logged = True  # most often a loop is ending, which is no news
+            call.logged = True  # most often because a loop is ending
             self._fail(call, SourceUnavailable("was cancelled from inside, or by the end of its loop"))
 
     def _decline(self, call: SharedCall, unattended: Unattended) -> None:
@@ -462,7 +462,7 @@ class Provider:
                         f" if that is not long ago, check this machine's clock",
                         provider=call.source_of(credentials.access_key_id, self.name),
                     )
-                after = refresh.born_expired(after, now)
+                after = refresh.loaded_expired(after, now)
             elif held is not None and before.rejected and held.access_key_id == credentials.access_key_id:
                 raise SourceUnavailable(
                     f"handed out {redact_key(held.access_key_id)} again, which a service has rejected",
@@ -488,7 +488,7 @@ class Provider:
         if error.provider is None:
             error.provider = self.name
         if call.abandoned:
-            return  # how it ends does not matter any more
+            return  # its waiters have left
         with self._lock:
             first = self._state.credentials is None
             self._set_state(refresh.failed(self._state, error, self._clock.now()))
@@ -496,10 +496,10 @@ class Provider:
             self._log_failure(call, error)
 
     def _set_state(self, state: State) -> None:
-        # Credentials first: a reader in another thread looks at _fresh_until, then at them.
+        # Credentials first: other threads read _fresh_until, then these.
         self._credentials = state.credentials
         self._state = state
-        # With an offset, each caller looks whether the wall clock is still the one that it was measured against.
+        # With an offset, each call checks that the wall clock has not been set since.
         self._fresh_until = -inf if self._clock.offset else state.advisory_at
 
     def _clock_changed(self) -> None:
@@ -521,7 +521,7 @@ class Provider:
                 await asyncio.sleep(min(due, LONGEST_SLEEP))
                 continue
             call = await self._join(background=True)
-            # Callers may retry a failing source sooner; nobody waits here.
+            # Slower than callers retry a failing source, since nobody waits here.
             pause = SHORTEST_SLEEP if call.error is None else min(pause * 2, LONGEST_SLEEP)
             await asyncio.sleep(refresh.spread(pause / 2, pause))
 
@@ -534,7 +534,7 @@ class Provider:
         if before.error is not None:
             logger.log(level, "%s: recovered", self.name)
         _, source, role = call.returned(new.access_key_id, self.name)
-        until = _datetime(after.expires_at)
+        until = refresh.date_of(after.expires_at)
         parts = (
             redact_key(new.access_key_id) + (f" from {source}" if source != self.name else ""),
             new.account_id and f"account {new.account_id}",
@@ -590,7 +590,7 @@ def failure_of(
     error: BaseException, source: Callable[[], Awaitable[Credentials]], name: str
 ) -> CredentialsError | Unattended:
     """Return what a caller gets for an exception of a user's own source; its traceback is logged at DEBUG."""
-    if isinstance(inner := inmost(error), Unattended):
+    if isinstance(inner := unwrap_group(error), Unattended):
         return inner
     if logger.isEnabledFor(logging.DEBUG):
         logger.debug("%s: %s", name, frames_of(error))
@@ -631,7 +631,7 @@ def _consequence(state: State, now: float) -> str:
     if not refresh.usable(state, now):
         return f"{key} has expired and is no longer served; {again}"
     if now >= state.expires_at:
-        return f"{key} has expired, but its service may still accept it and it is served on; {again}"
+        return f"{key} has expired, but its service may still accept it, so it stays in use; {again}"
     if state.expires_at == inf:
         left = "for as long as it is accepted"
     elif state.credentials.may_outlive_expiry and refresh.usable(state, inf):
@@ -639,10 +639,3 @@ def _consequence(state: State, now: float) -> str:
     else:
         left = f"for {state.expires_at - now:.0f} s more"
     return f"{key} is served {left}; {again}"
-
-
-def _datetime(at: float) -> datetime | None:
-    try:
-        return None if abs(at) == inf else datetime.fromtimestamp(at, UTC)
-    except (ValueError, OverflowError, OSError):  # so far away that no calendar has it
-        return None

@@ -1,8 +1,8 @@
 """When to refresh, and for how long to leave a failing source alone.
 
 Knows nothing of AWS. :func:`decide` is pure; the transitions (:func:`loaded`, :func:`failed`, …) return the next
-:class:`State`. All times are seconds since the epoch by the wall clock, so that a laptop that slept notices. What
-waits for a refresh while it holds something to serve does so for :func:`patience` seconds.
+:class:`State`. All times are seconds since the epoch by the wall clock, so that a laptop that slept notices. A
+caller waits for a refresh for :func:`patience` seconds while there is something to serve.
 
 ::
 
@@ -16,7 +16,6 @@ waits for a refresh while it holds something to serve does so for :func:`patienc
 from __future__ import annotations
 
 import time as clocks
-from dataclasses import replace
 from datetime import UTC, datetime
 from enum import Enum, auto
 from functools import cache, partial
@@ -37,26 +36,26 @@ SERVICE_BACKOFF = (300.0, 600.0)
 UNRECOVERABLE_BACKOFF = (1.0, 5.0)
 MANDATORY_BACKOFF = 5.0
 EXPIRED_BACKOFF = 1.0
-REJECTION_BACKOFF = (5.0, 300.0)  # the first, and the longest; each is twice the one before
-SHORT_LIVED = 60.0  # seconds; keys rejected sooner than that after their load fared no better than those before
+REJECTION_BACKOFF = (5.0, 300.0)  # the first and the longest; each is twice the one before
+QUICK_REJECTION = 60.0  # seconds; after keys that are rejected sooner, a backoff begins
 PATIENCE = 3.0  # seconds that a caller waits for a refresh while there is something to serve
 SKEW_TOLERATED = 240.0  # seconds; services refuse signatures from about 300 on
 
 
-def _steady() -> Callable[[], float]:
-    """Return a clock that nobody sets, and that counts on while the machine sleeps where there is such a one."""
-    for name in ("CLOCK_BOOTTIME", "CLOCK_MONOTONIC"):  # on Linux the first counts on, on macOS the second
+def _steady_clock() -> Callable[[], float]:
+    """Return a clock that cannot be set, and that runs while the machine sleeps, if the system has one."""
+    for name in ("CLOCK_BOOTTIME", "CLOCK_MONOTONIC"):  # on Linux the first does, on macOS the second
         number = getattr(clocks, name, None)
         if number is not None:
             return partial(clocks.clock_gettime, number)
     return clocks.monotonic
 
 
-steady = _steady()
+steady = _steady_clock()
 
 
 class Clock:
-    """The wall clock, put right by what a service said the time was, until somebody sets it.
+    """The wall clock, corrected by the time of a service until it is set.
 
     Args:
         offset: seconds that the service's clock is ahead of this machine's, as measured now.
@@ -65,24 +64,24 @@ class Clock:
     __slots__ = ("_followers", "_forget", "_learned")
 
     def __init__(self, offset: float = 0.0) -> None:
-        # What the offset is, and what the wall clock was ahead of the steady one when that was measured.
+        # The offset, and how far the wall clock was ahead of the steady one when that was measured.
         self._learned = (offset, time() - steady()) if offset else None
-        self._followers: set[ref[Any]] = set()  # changed and copied in one step each: providers live in any thread
+        self._followers: set[ref[Any]] = set()  # changed and copied in atomic steps: providers live in any thread
         self._forget = self._followers.discard
 
     @property
     def offset(self) -> float:
-        """Seconds to add to the wall clock; 0.0 from when that was set after they were learned."""
+        """Seconds to add to the wall clock; 0.0 once that has been set since they were learned."""
         learned = self._learned
         if learned is None:
             return 0.0
         if abs(time() - steady() - learned[1]) > SKEW_TOLERATED:
-            self._learned = None  # should another thread learn one at this instant, it is learned once more
+            self._learned = None  # one that another thread learns at this moment will be learned again
             return 0.0
         return learned[0]
 
     def now(self) -> float:
-        """Seconds since the epoch, as the services count them."""
+        """Return seconds since the epoch, as the services count them."""
         return time() + self.offset
 
     def follow(self, follower: object) -> None:
@@ -90,15 +89,15 @@ class Clock:
         self._followers.add(ref(follower, self._forget))
 
     def learn(self, offset: float) -> None:
-        """Keep what a service's clock is ahead of ours, in seconds, until ours is set."""
+        """Keep how many seconds a service's clock is ahead of ours, until ours is set."""
         self.adopt(Clock(offset))
 
     def adopt(self, tried: Clock) -> None:
-        """Count as a clock does that has proved right."""
+        """Take over the offset of a clock that has proved right."""
         self._learned = tried._learned
         for known in list(self._followers):
             if (follower := known()) is not None:
-                follower._clock_changed()  # noqa: SLF001 - what follows a clock is one of us
+                follower._clock_changed()  # noqa: SLF001 - followers have it for this
 
 
 class State(NamedTuple):
@@ -111,20 +110,20 @@ class State(NamedTuple):
     expires_at: float = -inf
     next_attempt: float = -inf
     error: CredentialsError | None = None
-    rejected: bool = False  # invalidated: only other keys will do
-    refused: bool = False  # for good: what has expired is no longer served, until the source says yes
+    rejected: bool = False  # invalidated: the source has to give other keys
+    refused: bool = False  # no retry can mend it: expired credentials are not served until the source succeeds
     declined: bool = False  # the source needs a person, and nobody waited
-    replacements: int = 0  # how many loads in a row replaced keys that had been rejected soon after theirs
-    short: float | None = None  # the least life, in seconds, that somebody asked the source for in vain
+    replacements: int = 0  # how many loads in a row replaced keys that were rejected soon after their load
+    short: float | None = None  # the shortest life, in seconds, that a caller asked the source for in vain
     successes: int = 0
     failures: int = 0
 
 
-NOTHING = State()  # is loaded yet
+NOTHING_LOADED = State()
 
 
 class Action(Enum):
-    """The answer to a caller."""
+    """The outcome for a caller."""
 
     SERVE = auto()
     SERVE_AND_REFRESH = auto()
@@ -156,9 +155,9 @@ def usable(state: State, now: float) -> bool:
 
 
 def patience(state: State, now: float) -> float:
-    """Return how many seconds a caller waits for a refresh before what is held is served; ``inf``: that cannot be.
+    """Return how many seconds a caller waits for a refresh before credentials in memory are served.
 
-    A few, and no longer than the credentials last: a little of their life is left for the request that they sign.
+    ``inf`` when there are none. A little of their life is left for the request that they sign.
     """
     if not usable(state, now):
         return inf
@@ -167,7 +166,7 @@ def patience(state: State, now: float) -> float:
 
 
 def windows(lifetime: float) -> tuple[float, float]:
-    """The advisory and the mandatory window, in seconds before expiry, for a lifetime in seconds."""
+    """Return the advisory and the mandatory window, in seconds before expiry, for a lifetime in seconds."""
     if lifetime <= 20 * 60:
         advisory = min(5 * 60.0, lifetime / 2)
     elif lifetime < 90 * 60:
@@ -185,7 +184,7 @@ def loaded(
     expire_after: float | None = None,
     advisory_window: float | None = None,
 ) -> State:
-    """After a load. Windows are computed from the lifetime now left, whether the keys are new or not.
+    """Return the state after a load. Windows follow from the lifetime left now, also for the same keys.
 
     Args:
         state: the state before.
@@ -197,7 +196,7 @@ def loaded(
     expires_at = inf if credentials.expiration is None else credentials.expiration.timestamp()
     if expire_after is not None and now + expire_after < expires_at:
         expires_at = now + expire_after
-        credentials = replace(credentials, expiration=_date(expires_at))
+        credentials = credentials.__replace__(expiration=date_of(expires_at))
     if expires_at == inf:
         advisory_at = mandatory_at = inf
     else:
@@ -218,15 +217,16 @@ def loaded(
     )
 
 
-def _date(at: float) -> datetime | None:
+def date_of(at: float) -> datetime | None:
+    """Return a time as a datetime; None for infinity, and for one that no datetime can hold."""
     try:
         return datetime.fromtimestamp(at, UTC)
-    except (ValueError, OverflowError, OSError):  # so far away that no calendar has it
+    except (ValueError, OverflowError, OSError):
         return None
 
 
 def failed(state: State, error: CredentialsError, now: float) -> State:
-    """After a failed load or refresh: what failed, and when the source may be asked again."""
+    """Return the state after a failed load or refresh, with the time when the source may be asked again."""
     if not error.recoverable:
         next_attempt = now + spread(*UNRECOVERABLE_BACKOFF)
     elif state.credentials is None:
@@ -252,30 +252,30 @@ def _next_attempt(state: State, now: float) -> float:
     return min(now + spread(*SERVICE_BACKOFF), state.mandatory_at)
 
 
-def born_expired(state: State, now: float) -> State:
-    """After a first load that brought stamped credentials past their expiry: the service decides, and is spared."""
+def loaded_expired(state: State, now: float) -> State:
+    """Return the state after a first load of expired but stamped credentials: the service decides when they end."""
     return state._replace(next_attempt=now + spread(*SERVICE_BACKOFF))
 
 
 def declined(state: State) -> State:
-    """After a source would not run because nobody waited: no failure, but not asked behind callers again."""
+    """Return the state after a source declined because nobody waited: it is not asked in the background again."""
     return state._replace(advisory_at=state.mandatory_at, declined=True)
 
 
 def invalidated(state: State, now: float = inf) -> State:
-    """After a service rejected the credentials: they count as in the mandatory window; a backoff holds.
+    """Return the state after a service rejected the credentials: as in the mandatory window; a backoff holds.
 
-    A service that rejects whatever it is given is no reason to ask the source for each request: where the keys are
-    young, and replaced others that were rejected, a backoff begins.
+    A service may reject whatever it is given, and the source must not be asked for each request: a backoff begins
+    when the keys are young and replaced others that were rejected.
 
     Args:
         state: the state before.
         now: the time of the rejection; by default long after the load.
     """
     if state.rejected:
-        return state  # said before: the backoff is not to grow with each request
+        return state  # the backoff must not grow with each request
     state = state._replace(advisory_at=-inf, mandatory_at=-inf, rejected=True)
-    if now - state.loaded_at >= min(SHORT_LIVED, (state.expires_at - state.loaded_at) / 4):
+    if now - state.loaded_at >= min(QUICK_REJECTION, (state.expires_at - state.loaded_at) / 4):
         return state._replace(replacements=0)
     if not state.replacements:
         return state
@@ -285,12 +285,12 @@ def invalidated(state: State, now: float = inf) -> State:
 
 
 def spread(low: float, high: float) -> float:
-    """A random number between the two, so that a fleet does not act in step."""
+    """Return a random number between the two, so that a fleet does not act in step."""
     return _uniform()(low, high)
 
 
 @cache
 def _uniform() -> Callable[[float, float], float]:
-    from random import uniform  # slow to load, and credentials that never expire do without
+    from random import uniform  # slow to load, and not needed for credentials that never expire
 
     return uniform

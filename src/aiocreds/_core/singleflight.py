@@ -36,7 +36,7 @@ def attended() -> bool:
 
 
 def current_call() -> SharedCall | None:
-    """Return the shared call that this code runs in, if any; a task that a source left behind runs in none."""
+    """Return the shared call that this code runs in; None outside of one, and after its end."""
     call = _current.get()
     return None if call is None or call.done else call
 
@@ -68,7 +68,7 @@ class SharedCall:
         error: what it failed with.
         role: the role that its credentials are of.
         inner: the access key id, the provider and the role that the latest call within this one returned.
-        record: where it is noted, if somebody explains.
+        record: where `explain` records it, if it does.
     """
 
     __slots__ = (
@@ -191,9 +191,9 @@ class SharedCall:
                 timer.cancel()
 
     async def wait_from_other_loop(self) -> bool:
-        """Wait from another loop for as long as this call's loop answers; return whether there is an outcome.
+        """Wait from another loop for as long as this call's loop responds; return whether there is an outcome.
 
-        A loop may end, be stopped or be blocked, even by code that waits for us, and its tasks do not notice.
+        A loop may end, be stopped or be blocked, even by code that waits for this, and its tasks do not notice.
         """
         here = asyncio.get_running_loop()
         watcher: asyncio.Future[None] = here.create_future()
@@ -223,7 +223,7 @@ class SharedCall:
             await asyncio.wait([task], timeout=GRACE)
 
     def _abandon(self, task: asyncio.Task[None]) -> None:
-        """Wake the waiters while the task still runs; what it may yet return is kept by the provider."""
+        """Wake the waiters while the task still runs; the provider keeps what it may yet return."""
         if task is self._task:
             self.abandoned = True
             self.finish()
@@ -236,12 +236,12 @@ class SharedCall:
 
     def returned(self, key: str, provider: str) -> tuple[str, str, str | None]:
         """Return access key id, provider and role, and pass them to the calls that wait for this one."""
-        if self.inner is not None and self.inner[0] == key:  # handed on, as a chain does
+        if self.inner is not None and self.inner[0] == key:  # the credentials of an inner provider, as in a chain
             _, provider, role = self.inner
             result = key, provider, self.role or role
         else:
             result = key, provider, self.role
-        for outer in self._outer():
+        for outer in self._calls_waiting():
             outer.inner = result
         return result
 
@@ -249,25 +249,25 @@ class SharedCall:
         """Return whether a caller waits, for this call or for one that waits for it."""
         return None in self._ancestors()
 
-    def serves(self, other: SharedCall) -> bool:
-        """Return whether ``other`` waits, directly or not, for this call."""
+    def is_awaited_by(self, other: SharedCall) -> bool:
+        """Return whether ``other`` waits for this call, directly or not."""
         return other in self._ancestors()
 
     @property
     def wanted(self) -> bool:
-        """Return whether anybody but a background refresh waits for it."""
+        """Return whether anything but a background refresh waits for it."""
         return any(outer is not BACKGROUND for outer in self._waiters.values())
 
     @property
     def nested(self) -> bool:
         """Return whether another call waits for this one."""
-        return bool(self._outer())
+        return bool(self._calls_waiting())
 
-    def _outer(self) -> list[SharedCall]:
+    def _calls_waiting(self) -> list[SharedCall]:
         return [outer for outer in self._waiters.values() if outer is not None and outer is not BACKGROUND]
 
     def _ancestors(self) -> set[SharedCall | None]:
-        """Return all the calls that wait for this one, directly or not, and None if a caller does."""
+        """Return the calls that wait for this one, directly or not, and None if a caller does."""
         found: set[SharedCall | None] = set()
         todo = list(self._waiters.values())
         while todo:

@@ -1,4 +1,4 @@
-"""The client that the sources share."""
+"""The HTTP client that the sources share."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 
     from aiocreds._http.request import Signer
 
-OF_REQUESTS = "REQUESTS_CA_BUNDLE"  # which botocore reads as well
-LARGEST_BUNDLE = 16 * 2**20  # bytes of certificates; those of all public authorities have 0.3 MiB
+REQUESTS_BUNDLE = "REQUESTS_CA_BUNDLE"  # botocore reads it, too
+LARGEST_BUNDLE = 16 * 2**20  # bytes; all public authorities have 0.3 MiB
 
 
 class Http:
@@ -39,10 +39,10 @@ class Http:
     Args:
         environ: the environment variables.
         session: the program's own session. Only its connector is used, on its own loop, so that its headers,
-            auth, cookies and ``raise_for_status`` never meet our requests; it is never closed here. Other
+            auth, cookies and ``raise_for_status`` do not affect our requests; it is never closed here. Other
             loops get a session of ours. None: they all do.
-        held: the loops whose session is to be kept open, by somebody who does without a `lease`; whoever takes
-            a loop out calls `close_idle` there.
+        held: the loops whose session is kept open without a `lease`; after the removal of a loop, `close_idle`
+            has to be called there.
         home: the folder that ``~`` stands for; by default the one that the environment names.
     """
 
@@ -59,7 +59,7 @@ class Http:
         self._held = held
         self._borrowed = session
         self._leases: dict[int, ref[Lease]] = {}  # by the id of their loop
-        self._trust: dict[str, tuple[tuple[int, ...], ssl.SSLContext]] = {}
+        self._tls_contexts: dict[str, tuple[tuple[int, ...], ssl.SSLContext]] = {}
 
     def lease(self) -> Lease:
         """Return the lease that keeps the running loop's session open: ``async with http.lease(): ...``."""
@@ -134,13 +134,8 @@ class Http:
                 proxy_for(self._environ, url),
                 url.scheme != "https" or await self._tls(ca_bundle),
             )
-            lease = self.lease()
-            lease.hold()
-            try:
+            async with self.lease() as lease:
                 outcome: Response | CredentialsError = await send(call, lease)
-            finally:
-                if lease.leave():
-                    await lease.close()
         except CredentialsError as error:
             outcome = error = afresh(error)  # without the frames that hold the request
             error.provider = error.provider or provider
@@ -154,30 +149,30 @@ class Http:
         for name, path in (
             ("AWS_CA_BUNDLE", self._environ.get("AWS_CA_BUNDLE")),
             ("ca_bundle", ca_bundle),
-            (OF_REQUESTS, self._environ.get(OF_REQUESTS)),
+            (REQUESTS_BUNDLE, self._environ.get(REQUESTS_BUNDLE)),
         ):
             if path and (path := path.strip()):
-                return await threads.submit(self._trusting, path, name)
+                return await threads.submit(self._tls_context, path, name)
         return True
 
-    def _trusting(self, path: str, name: str) -> ssl.SSLContext:
-        """A TLS context that trusts the certificates in a file, built anew when the file has changed."""
+    def _tls_context(self, path: str, name: str) -> ssl.SSLContext:
+        """Return a TLS context that trusts the certificates in a file, made again when the file has changed."""
         path = expand_path(path, self._environ, lambda: self._home or home_folder(self._environ), place=name)
         try:
             found = Path(path).stat()
-            folder = name == OF_REQUESTS and stat.S_ISDIR(found.st_mode)  # that may name one
-            if not folder and not stat.S_ISREG(found.st_mode):  # OpenSSL would wait for a pipe, or read a device on
+            folder = name == REQUESTS_BUNDLE and stat.S_ISDIR(found.st_mode)  # it may name one
+            if not folder and not stat.S_ISREG(found.st_mode):  # OpenSSL would read a pipe or device without end
                 raise OSError(errno.EINVAL, "no file")
             if found.st_size > LARGEST_BUNDLE:
                 raise OSError(errno.EFBIG, "too large")
             stamp = (found.st_mtime_ns, found.st_ino, found.st_size)
-            known, context = self._trust.get(path, (None, None))
+            known, context = self._tls_contexts.get(path, (None, None))
             if context is None or known != stamp:
                 context = (
                     ssl.create_default_context(capath=path) if folder else ssl.create_default_context(cafile=path)
                 )
                 context.set_alpn_protocols(["http/1.1"])
-                self._trust[path] = stamp, context
+                self._tls_contexts[path] = stamp, context
         except ssl.SSLError:
             reason = "holds no usable certificates"
         except (OSError, ValueError) as error:

@@ -1,4 +1,4 @@
-"""Which proxy a request goes through: ``HTTPS_PROXY``, ``HTTP_PROXY``, ``NO_PROXY``."""
+"""Choose the proxy of a request by ``HTTPS_PROXY``, ``HTTP_PROXY`` and ``NO_PROXY``."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ def _is_local(host: str) -> bool:
 
 
 def _is_exempt(host: str, port: int | None, exempt: str) -> bool:
-    """Return whether a host, or a domain it is in, stands in `NO_PROXY`, with or without its port."""
+    """Return whether `NO_PROXY` has a host, or a domain it is in, with or without its port."""
     entries = (entry.strip().lstrip(".").lower() for entry in exempt.split(","))
     names = f".{host}", f".{host}:{port}"
     return any(entry == "*" or any(name.endswith(f".{entry}") for name in names) for entry in entries if entry)
 
 
 def proxy_for(environ: Mapping[str, str], url: URL) -> URL | None:
-    """The proxy for a URL, with its user name and password. A lower-case variable wins, even when empty."""
+    """Return the proxy for a URL, with its user name and password. A lower-case variable wins, even when empty."""
     host = url.host or ""
     if _is_local(host):
         return None
@@ -45,7 +45,7 @@ def proxy_for(environ: Mapping[str, str], url: URL) -> URL | None:
     if lower in environ:
         name = lower
     elif upper == "HTTP_PROXY" and "REQUEST_METHOD" in environ:
-        return None  # a CGI program: a client set that one, with a Proxy header (https://httpoxy.org)
+        return None  # in a CGI program, a client sets it with a Proxy header (https://httpoxy.org)
     else:
         name = upper
     value = environ.get(name, "").strip()
@@ -56,6 +56,6 @@ def proxy_for(environ: Mapping[str, str], url: URL) -> URL | None:
         proxy = URL(value if "://" in value else f"http://{value}")
         if value.isprintable() and proxy.scheme in {"http", "https"} and proxy.host and proxy.port:
             return proxy
-    except (ValueError, IndexError):  # the latter is yarl's answer to http://][@
+    except (ValueError, IndexError):  # yarl raises the latter for http://][@
         pass
     raise InvalidConfiguration(f"{name} holds no usable proxy; write http://host:port, or unset it")

@@ -39,13 +39,13 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("aiocreds.http")
 
-MAX_BODY = 64 * 1024  # bytes; the largest honest answer, an STS one with a long token, has about 5 KiB
-MAX_RETRY_AFTER = 20.0  # seconds; a service that asks for more gets no further attempt
+MAX_BODY = 64 * 1024  # bytes; an answer of STS with a long token has about 5 KiB
+MAX_RETRY_AFTER = 20.0  # seconds; after a longer one there is no further attempt
 BACKOFF, LONGEST_BACKOFF = 0.15, 5.0
-MOST_STALE = 5  # kept connections in a row that may turn out to be closed before one counts as an attempt
+MOST_STALE = 5  # closed connections in a row that count as no attempt
 _UNSENDABLE = re.compile(r"[^\t\x20-\x7e\xa0-\xff]")
 _LATER = "asking again later may help"
-# The messages of llhttp, up to what it quotes, and those of aiohttp's own that quote nothing.
+# Messages of llhttp, up to the text that they quote, and those of aiohttp that quote nothing.
 _REASON = (
     r"(?a)([A-Z][\w `,/'.()-]{,80}):\n\n"
     r"|(Duplicate '[\w-]{,40}' header found|Too many (?:headers|trailers) received)"
@@ -76,6 +76,11 @@ class Response:
     headers: Mapping[str, str]
     body: SecretBytes
     host: str
+
+    @property
+    def is_transient(self) -> bool:
+        """Return whether another attempt may succeed, by the status alone: 429 and 5xx."""
+        return self.status == 429 or self.status >= 500
 
     def __repr__(self) -> str:
         return f"Response({self.status} from {self.host}, {len(self.body)} bytes)"
@@ -144,7 +149,7 @@ async def send(call: Call, lease: Lease) -> Response | SourceUnavailable:
         if logger.isEnabledFor(logging.DEBUG):
             said = outcome.status if isinstance(outcome, Response) else outcome.what
             took, tries = (loop.time() - started) * 1000, f"attempt {attempt} of {call.attempts}"
-            # No path: that of an ECS task's credentials is as good as a password.
+            # Without the path: that of an ECS task's credentials is a secret.
             logger.debug("%s %s: %s (%.0f ms, %s)", call.method, call.host, said, took, tries)
         if tracing.current() is not None:
             tries, took = f"{attempt} of {call.attempts}" if attempt > 1 else "", loop.time() - started
@@ -184,15 +189,15 @@ async def _attempt(call: Call, session: aiohttp.ClientSession) -> Response | Fai
     except RuntimeError:
         if runs_here(loop):
             raise
-        raise GeneratorExit from None  # its loop was closed in the middle, and aiohttp cannot close anything there
+        raise GeneratorExit from None  # the loop was dropped, and aiohttp cannot close anything there
     else:
         return outcome
     finally:
         del headers  # a cancellation's traceback shows this frame
-        with suppress(ValueError):  # in another context: its loop was dropped in the middle
+        with suppress(ValueError):  # in another context, since the loop was dropped
             attempt_under_way.reset(token)
         if not isinstance(outcome, Response):
-            with suppress(RuntimeError):  # as above, and has closed itself
+            with suppress(RuntimeError):  # as above
                 for transport in attempt.transports:
                     transport.abort()
                 if response is not None:
@@ -219,8 +224,7 @@ def _pause(call: Call, outcome: Response | Failure, attempt: int) -> float | Non
     """Return the seconds until the next attempt; None when there is to be none."""
     asked = 0.0
     if isinstance(outcome, Response):
-        again = outcome.status >= 500 or outcome.status == 429
-        if not again and not (call.retry_if is not None and call.retry_if(outcome)):
+        if not outcome.is_transient and not (call.retry_if is not None and call.retry_if(outcome)):
             return None
         asked = _retry_after(outcome.headers)
     elif not outcome.retry:
@@ -266,7 +270,7 @@ def checked_url(url: str | URL) -> URL:
         parsed = URL(url)
         if parsed.scheme in {"http", "https"} and parsed.host and parsed.port and not parsed.raw_user:
             return parsed
-    except (ValueError, TypeError, IndexError):  # the last is yarl's answer to http://][@
+    except (ValueError, TypeError, IndexError):  # yarl raises the last for http://][@
         pass
     shown = str(url).partition("?")[0]
     named = "the URL" if "@" in shown else f"the URL {shown!r}"  # a password may stand before the @
@@ -277,7 +281,7 @@ def checked_url(url: str | URL) -> URL:
 def timeouts(total: float, connect: float | None, read: float | None) -> aiohttp.ClientTimeout:
     """Return aiohttp's time-outs, made once. A read time-out above the total one is left out."""
     read = None if read is not None and read >= total else read
-    # aiohttp would round limits from 5 s on up to a whole second of the loop's clock.
+    # By default, aiohttp rounds limits from 5 s on up to a whole second.
     return aiohttp.ClientTimeout(total=total, sock_connect=connect, sock_read=read, ceil_threshold=inf)
 
 
@@ -291,7 +295,7 @@ def url_text(url: URL) -> str:
 
 
 class Attempt:
-    """What the hooks know of the attempt under way.
+    """The attempt under way, for the hooks.
 
     Attributes:
         sign: makes the headers that sign it, or None.
@@ -313,23 +317,23 @@ attempt_under_way: ContextVar[Attempt] = ContextVar("attempt_under_way")
 def noting_reuse() -> aiohttp.TraceConfig:
     """Return a trace configuration that notes whether an attempt uses a kept connection."""
 
-    async def kept(*_: object) -> None:
+    async def reused(*_: object) -> None:
         attempt_under_way.get().reused = True
 
-    async def made(*_: object) -> None:
+    async def created(*_: object) -> None:
         attempt_under_way.get().reused = False
 
     noting = aiohttp.TraceConfig()
-    noting.on_connection_reuseconn.append(kept)
-    noting.on_connection_create_start.append(made)
+    noting.on_connection_reuseconn.append(reused)
+    noting.on_connection_create_start.append(created)
     return noting
 
 
 class OutgoingRequest(aiohttp.ClientRequest):
     """A request that is signed after the last middleware, and notes the connection that it is sent on.
 
-    When an attempt is given up, aiohttp would close a TLS connection by waiting half a minute for a peer that may
-    hang; noted connections are aborted instead.
+    After a failed attempt, aiohttp would wait half a minute for the peer to close a TLS connection; noted
+    connections are aborted instead.
     """
 
     async def send(self, conn: Connection) -> aiohttp.ClientResponse:
@@ -344,7 +348,7 @@ class OutgoingRequest(aiohttp.ClientRequest):
 
 
 class Broken(aiohttp.ClientError):
-    """A broken connection, as an exception on which aiohttp does not retry."""
+    """A broken connection, as an exception after which aiohttp does not retry."""
 
 
 async def without_retries(
@@ -364,13 +368,13 @@ class Failure(NamedTuple):
     """Why an attempt failed, as the rest of a sentence that begins with the host.
 
     Attributes:
-        what: went wrong.
+        what: the fault.
         remedy: for it.
         answered: something is there.
         timed_out: it did not answer in time.
         connected: the request was sent.
         retry: another attempt may help.
-        stale: the connection was a kept one that its other end had closed, which counts as no attempt.
+        stale: a connection from an earlier request had been closed by its peer, so that this is no attempt.
         cause: of the error, or None; it holds nothing of the request or the answer.
     """
 
@@ -410,7 +414,7 @@ def failure_of(error: BaseException, call: Call, *, answered: bool) -> Failure:
         remedy = f"check the proxy, and its user name and password in {call.url.scheme.upper()}_PROXY"
         what = f"was not reached: the proxy answered {error.status}"
         return Failure(what, remedy, retry=error.status >= 500)
-    if (fault := _fault_of_the_parser(error)) is not None:
+    if (fault := _parser_message(error)) is not None:
         return _unparsable(fault)
     for kind, failure in _FAILURES:
         if isinstance(error, kind):
@@ -427,28 +431,28 @@ def was_closed(error: BaseException) -> bool:
     if isinstance(error, Broken) and error.__cause__ is not None:
         error = error.__cause__
     if isinstance(error, aiohttp.ServerDisconnectedError):
-        return isinstance(error.message, str)  # else it holds the beginning of an answer
+        return isinstance(error.message, str)  # else an answer has begun
     return isinstance(error, ConnectionError) or getattr(error, "errno", None) in _DROPPED
 
 
-def _fault_of_the_parser(error: BaseException) -> str | None:
+def _parser_message(error: BaseException) -> str | None:
     """Return the message of aiohttp's parser about an answer, content included; None for another error."""
     if not isinstance(error, aiohttp.ClientResponseError | aiohttp.ClientPayloadError):
         return None
     fault: BaseException | None = error
     while fault is not None and not isinstance(fault, HttpProcessingError):
         fault = fault.__cause__
-    if isinstance(error, aiohttp.ClientPayloadError):  # most of these only break off
+    if isinstance(error, aiohttp.ClientPayloadError):  # most are incomplete answers
         return None if fault is None or fault.message.startswith("Not enough data") else fault.message
     return error.message if fault is None else fault.message
 
 
 def _unparsable(fault: str) -> Failure:
-    """Return a failure with those words of the parser that are the same for every answer."""
+    """Return a failure with the part of the parser's message that quotes nothing of the answer."""
     known = re.match(_REASON, fault.removeprefix("Bad status line:").lstrip())
     reason = next(filter(None, known.groups()), "") if known else ""
     remedy = "look at what answers there, and for a proxy in between"
-    if sys.flags.dev_mode or os.environ.get("PYTHONASYNCIODEBUG"):  # as aiohttp decides it
+    if sys.flags.dev_mode or os.environ.get("PYTHONASYNCIODEBUG"):  # as in aiohttp
         remedy += "; aiohttp is strict here, under python -X dev or PYTHONASYNCIODEBUG, and may take it without"
     what = f"answered with HTTP that cannot be parsed{f' ({reason})' if reason else ''}"
     return Failure(what, remedy, cause=BadHttpMessage(reason or "unparsable"))
@@ -459,7 +463,7 @@ def _timed_out(error: TimeoutError, limits: aiohttp.ClientTimeout, *, answered: 
         case aiohttp.ConnectionTimeoutError():
             what, limit = "accepted no connection", limits.sock_connect or limits.total
         case aiohttp.SocketTimeoutError():
-            what, limit = "fell silent", limits.sock_read or limits.total
+            what, limit = "sent nothing more", limits.sock_read or limits.total
         case _:
             what, limit = "sent no complete answer" if answered else "did not answer", limits.total
     remedy = "check that it can be reached from here, or allow more time"

@@ -1,4 +1,4 @@
-"""Record for `explain` what the shared files and tokens say. Loaded only then."""
+"""Record the content of shared files and tokens for `explain`. Loaded only then."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ SHOWN = {
     Kind.SSO: ("sso_session", "sso_start_url", "sso_account_id", "sso_role_name"),
     Kind.LOGIN: ("login_session",),
     Kind.STATIC: (),
-    Kind.PROCESS: (),  # its words may hold a secret; the source records its program
+    Kind.PROCESS: (),  # its arguments may hold a secret; the source records its program
 }
 PLAIN = {*(key for keys in SHOWN.values() for key in keys), "region", "sso_region", "duration_seconds", "services"}
 CLAIMS = {"iss": "issuer", "aud": "audience", "sub": "subject"}
@@ -34,7 +34,7 @@ LONGEST = 100
 
 
 def record_variables(context: Context, place: str) -> None:
-    """Record what names the profile and the files; ``place`` is the variable that the profile is named in."""
+    """Record the variables that name the profile and the files; ``place`` is that of the profile."""
     for variable in (place, CONFIG_FILE, CREDENTIALS_FILE):
         if value := context.setting(variable):
             tracing.note(variable, value)
@@ -43,7 +43,7 @@ def record_variables(context: Context, place: str) -> None:
 
 
 def record_files(config: SharedConfig, name: str) -> None:
-    """Record what the files hold, and where the profile is."""
+    """Record how many profiles the files have, and where this one is."""
     for file, profiles in config.files():
         if file.startswith("~"):
             tracing.note(file, "no home folder is known", kind="note")
@@ -55,13 +55,13 @@ def record_files(config: SharedConfig, name: str) -> None:
 
 
 def record_fault(context: Context, config: SharedConfig | None, wrong: InvalidConfiguration) -> None:
-    """Record what is at the places that an error names, where their turn would have come later."""
+    """Record the content of the places that an error names, unless that has been done already."""
     record = tracing.current()
     if record is None:
         return
     text = str(wrong.args[0])
     known = {event.place for step in record.walk() for event in step.events}
-    if config is None:  # nothing could be read of them
+    if config is None:  # the files could not be read
         if match := re.match(r"(.+?:\d+): ([^;]+)", text):
             tracing.note(match[1], match[2], kind="note")
         return
@@ -75,14 +75,14 @@ def record_fault(context: Context, config: SharedConfig | None, wrong: InvalidCo
 
 
 def record_step(section: Section, kind: Kind) -> None:
-    """Record what a profile says about its credentials."""
+    """Record the settings of a profile for its kind of credentials."""
     if kind is Kind.STATIC:
         _record_setting(section, "aws_access_key_id")
         _record_setting(section, "aws_secret_access_key")
         first, *others = [*filter(section.get, SESSION_TOKENS)] or [""]
         for name in filter(None, (first, *others)):
-            hidden = section.get(name) != section.get(first)
-            tracing.note(section.where(name), key=name, overridden_by=first if hidden else "")
+            overridden = section.get(name) != section.get(first)
+            tracing.note(section.where(name), key=name, overridden_by=first if overridden else "")
     for key in (*SHOWN[kind], "region"):
         if section.get(key):
             _record_setting(section, key)
@@ -93,7 +93,7 @@ def record_step(section: Section, kind: Kind) -> None:
 
 
 def record_token(path: str, token: str) -> None:
-    """Record what a token claims, if it is a JSON Web Token: who issued it, for whom, and when it ends."""
+    """Record the claims of a JSON Web Token: issuer, audience, subject and end."""
     try:
         part = token.split(".")[1]
         claims = object_of(json.loads(base64.urlsafe_b64decode(part + "=" * (-len(part) % 4))))
@@ -110,7 +110,7 @@ def record_token(path: str, token: str) -> None:
 
 
 def _record_line(config: SharedConfig, place: str) -> None:
-    """Record what stands at a line of the files."""
+    """Record the section or setting at a line of the files."""
     for sections, kind in (
         (config.profiles, "profile"),
         (config.sso_sessions, "sso-session"),
@@ -139,7 +139,7 @@ def _record_setting(section: Section, key: str) -> None:
 
 
 def _record_unused(section: Section, kind: Kind) -> None:
-    """Record what else the profile has, to no effect: another kind of credentials, or another file, comes first."""
+    """Record settings of the profile without effect, since another kind of credentials or another file wins."""
     first = next((key for key in (kind.value, *SHOWN[kind]) if section.get(key)), kind.value)
     itself = section.get("source_profile") == section.name  # a role that is assumed with the keys beside it
     for other in (Kind.ROLE, Kind.WEB_IDENTITY, Kind.SSO, Kind.LOGIN, Kind.STATIC, Kind.PROCESS):
@@ -149,7 +149,7 @@ def _record_unused(section: Section, kind: Kind) -> None:
             tracing.note(section.where(key), key=key, overridden_by=first)
     pair = ("aws_access_key_id", "aws_secret_access_key") if kind is Kind.STATIC else ()
     for key in (*SHOWN[kind], *pair):
-        if place := section.hidden(key):
+        if place := section.overridden(key):
             tracing.note(place, key=key, overridden_by=section.where(key))
 
 

@@ -30,15 +30,15 @@ CONFIG_FILE = "AWS_CONFIG_FILE"
 CREDENTIALS_FILE = "AWS_SHARED_CREDENTIALS_FILE"
 Stamp = tuple[int, ...]  # changes with the file; empty for a missing one
 
-# Of one file: bytes and lines, a hundred thousand profiles or so; and the seconds that a pipe may take.
+# Bytes and lines of a file, enough for 100,000 profiles; and seconds for a pipe, after a late one fewer.
 LARGEST, MOST_LINES = 16 * 1024 * 1024, 500_000
-PIPE_PATIENCE, PATIENCE_AGAIN = 5.0, 0.1
+PIPE_PATIENCE, LATE_PIPE_PATIENCE = 5.0, 0.1
 PIECE = 64 * 1024
 ATTEMPTS = 5  # at a file that is being written meanwhile
 PAUSE = 0.01
 MISSING: Stamp = ()
 PROFILE, OLDER_PROFILE = "AWS_PROFILE", "AWS_DEFAULT_PROFILE"
-_warned: set[str] = set()  # of conflicts that the log has
+_warned: set[str] = set()
 
 
 async def load(
@@ -70,22 +70,24 @@ async def load(
     """
     loop = asyncio.get_running_loop()
     key = (id(loop), credentials_file, config_file)
-    looks: dict[Any, Any] = context.cached("config looks", dict[Any, Any])
-    known: ref[Look] | None = looks.get(key)
-    if known is None or (look := known()) is None or look.begun:
-        look = Look(context, credentials_file, config_file)
-        looks[key] = ref(look)  # its waiters keep it alive, and their loop keeps them
-        loop.call_soon(_begin, context, key, look)  # after all tasks that are ready have asked
+    readings: dict[Any, Any] = context.cached("config readings", dict[Any, Any])
+    known: ref[Reading] | None = readings.get(key)
+    if known is None or (reading := known()) is None or reading.begun:
+        reading = Reading(context, credentials_file, config_file)
+        readings[key] = ref(reading)  # its waiters keep it alive
+        loop.call_soon(
+            _start_reading, context, key, reading
+        )  # after the tasks that are ready, so that they share it
     waiter: asyncio.Future[None] = loop.create_future()
-    look.waiters.append(waiter)
+    reading.waiters.append(waiter)
     await waiter
-    if not isinstance(look.answer, SharedConfig):
-        raise look.answer
-    if fault := look.answer.fault(needed=needed):
+    if not isinstance(reading.answer, SharedConfig):
+        raise reading.answer
+    if fault := reading.answer.fault(needed=needed):
         raise afresh(fault)
     if not needed:
-        _warn_of_unread(context, look.answer)
-    return look.answer
+        _warn_of_unread(context, reading.answer)
+    return reading.answer
 
 
 def _warn_of_unread(context: Context, config: SharedConfig) -> None:
@@ -200,10 +202,10 @@ def _load(
     return SharedConfig(*documents, elsewhere=named)
 
 
-class Look:
+class Reading:
     """One read of the files, shared by all who ask on a loop before it begins, so that none misses an edit."""
 
-    __slots__ = ("__weakref__", "_arguments", "answer", "begun", "taken", "waiters")
+    __slots__ = ("__weakref__", "_arguments", "answer", "begun", "future", "waiters")
 
     def __init__(
         self,
@@ -214,37 +216,40 @@ class Look:
         self._arguments = context, credentials_file, config_file
         self.begun = False
         self.answer: SharedConfig | BaseException
-        self.taken: asyncio.Future[SharedConfig]
+        self.future: asyncio.Future[SharedConfig]
         self.waiters: list[asyncio.Future[None]] = []
 
     def begin(self) -> None:
-        """Read in a thread that refers to no waiter: where the disk hangs, it would keep their loop alive."""
+        """Read in a thread, which refers to no waiter: when the disk hangs, it would keep their loop alive."""
         self.begun = True
-        self.taken = threads.submit(_load, *self._arguments)
+        self.future = threads.submit(_load, *self._arguments)
 
 
-def _begin(context: Context, key: object, look: Look) -> None:
+def _start_reading(context: Context, key: object, reading: Reading) -> None:
     try:
-        look.begin()
-        look.taken.add_done_callback(partial(_done, context, key, look))
-    except Exception as error:  # noqa: BLE001 - such as when no thread is to be had; whoever waits has to hear it
-        _answer(context, key, look, error)
+        reading.begin()
+        reading.future.add_done_callback(partial(_finish_reading, context, key, reading))
+    except Exception as error:  # noqa: BLE001 - such as no thread; the waiters get it
+        _wake_waiters(context, key, reading, error)
 
 
-def _done(context: Context, key: object, look: Look, taken: asyncio.Future[SharedConfig]) -> None:
-    _answer(
-        context, key, look, asyncio.CancelledError() if taken.cancelled() else taken.exception() or taken.result()
+def _finish_reading(context: Context, key: object, reading: Reading, future: asyncio.Future[SharedConfig]) -> None:
+    _wake_waiters(
+        context,
+        key,
+        reading,
+        asyncio.CancelledError() if future.cancelled() else future.exception() or future.result(),
     )
 
 
-def _answer(context: Context, key: object, look: Look, answer: SharedConfig | BaseException) -> None:
+def _wake_waiters(context: Context, key: object, reading: Reading, answer: SharedConfig | BaseException) -> None:
     """Wake the waiters, back on the loop."""
-    looks: dict[Any, Any] = context.cached("config looks", dict[Any, Any])
-    known: ref[Look] | None = looks.get(key)
-    if known is not None and known() is look:
-        del looks[key]
-    look.answer = answer
-    for waiter in look.waiters:
+    readings: dict[Any, Any] = context.cached("config readings", dict[Any, Any])
+    known: ref[Reading] | None = readings.get(key)
+    if known is not None and known() is reading:
+        del readings[key]
+    reading.answer = answer
+    for waiter in reading.waiters:
         if not waiter.done():
             waiter.set_result(None)
 
@@ -254,7 +259,7 @@ class Unreadable(Exception):
 
 
 class SharedFile:
-    """One shared file, and what it said when it was last read.
+    """One shared file, and its content when it was last read.
 
     Args:
         path: where it lies.
@@ -275,8 +280,8 @@ class SharedFile:
         """Return the file as it is now; of many threads that ask at once, one reads it.
 
         Args:
-            named: this place is configured, so that it is a mistake if it may not be read. The default one is
-                often forbidden: in a container that does not run as the user its image was built for.
+            named: this place is configured, so that a forbidden file is a mistake. The default one often is
+                forbidden: in a container that does not run as the user its image was built for.
 
         Returns:
             A document with a ``fault`` when the file cannot be read, or does not follow the grammar.
@@ -285,12 +290,12 @@ class SharedFile:
             stamp, document = self._seen
             if stamp != self._stamp(named=named):
                 with self._lock:
-                    document = self._refreshed(named=named)
+                    document = self._read_until_stable(named=named)
         except Unreadable as error:
-            return self._without(str(error))
+            return self._unreadable(str(error))
         return document
 
-    def _refreshed(self, *, named: bool) -> Document:
+    def _read_until_stable(self, *, named: bool) -> Document:
         for _ in range(ATTEMPTS):
             before = self._stamp(named=named)
             if before == self._seen[0]:
@@ -311,7 +316,7 @@ class SharedFile:
                 found = os.fstat(file.fileno())
                 _refuse_devices(found)
                 if stat.S_ISFIFO(found.st_mode):
-                    data = self._drained(file.fileno())
+                    data = self._read_pipe(file.fileno())
                 else:
                     data = b"" if found.st_size > LARGEST else file.read(LARGEST + 1)
         except FileNotFoundError:
@@ -320,21 +325,20 @@ class SharedFile:
             raise Unreadable((error.strerror or "").lower()) from None
         size = max(len(data), found.st_size)
         if size > LARGEST or max(data.count(b"\n"), data.count(b"\r")) > MOST_LINES:
-            del data  # it may hold secrets, and a traceback would hold it
+            del data  # it may hold secrets, and this frame is in the traceback
             raise Unreadable(
                 f"larger than {LARGEST >> 20} MiB" if size > LARGEST else f"more than {MOST_LINES:,} lines"
             )
         return data
 
-    def _drained(self, descriptor: int) -> bytes:
+    def _read_pipe(self, descriptor: int) -> bytes:
         """Return the data of a pipe up to its end."""
-        from select import POLLIN, poll  # not on Windows, which has no pipes in its file system
+        from select import POLLIN, poll  # not on Windows, where no file is a pipe
 
         data, waiting = bytearray(), poll()
         waiting.register(descriptor, POLLIN)
         end = monotonic() + self._patience
-        # A writer that was late once is hardly waited for any more.
-        self._patience = PATIENCE_AGAIN
+        self._patience = LATE_PIPE_PATIENCE
         while waiting.poll(max(0.0, end - monotonic()) * 1000):
             piece = os.read(descriptor, PIECE)
             if not piece or len(data) > LARGEST:
@@ -348,7 +352,7 @@ class SharedFile:
         )
 
     def _stamp(self, *, named: bool) -> Stamp:
-        if self.path.startswith("~"):  # that home folder is not known
+        if self.path.startswith("~"):  # no home folder is known
             return MISSING
         try:
             found = os.stat(self.path)  # noqa: PTH116 - pathlib is slow to load
@@ -361,9 +365,9 @@ class SharedFile:
         if stat.S_ISREG(found.st_mode):
             return found.st_dev, found.st_ino, found.st_mtime_ns, found.st_ctime_ns, found.st_size
         _refuse_devices(found)
-        return found.st_dev, found.st_ino  # a pipe, which reading again would bring nothing of, or an empty device
+        return found.st_dev, found.st_ino  # a pipe, which is read once, or an empty device
 
-    def _without(self, reason: str) -> Document:
+    def _unreadable(self, reason: str) -> Document:
         """Return an empty document with the fault that its file cannot be read."""
         variable = CREDENTIALS_FILE if self.credentials else CONFIG_FILE
         document = Document(self.path)

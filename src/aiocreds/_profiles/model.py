@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, NamedTuple
 
-from aiocreds._profiles.parser import is_name, strange
+from aiocreds._profiles.parser import invalid_character, is_name
 from aiocreds.errors import InvalidConfiguration
 
 if TYPE_CHECKING:
@@ -58,12 +58,12 @@ class Section:
         return f"{block.file}:{line or block.line}"
 
     def value_at(self, key: str) -> str:
-        """Return the ``file:line`` of a key whose value is at fault, and say so where a comment cuts that off."""
+        """Return the ``file:line`` of a value that is at fault, with a hint where a comment cuts it off."""
         sign = self._holder(key).cut.get(key)
         return f"{self.where(key)}, where a comment begins at ' {sign}'" if sign else self.where(key)
 
-    def hidden(self, key: str) -> str | None:
-        """Return the ``file:line`` where a key is set to another value without effect; None when there is none."""
+    def overridden(self, key: str) -> str | None:
+        """Return the ``file:line`` where a key has another value, without effect; None when there is none."""
         holder = self._holder(key)
         for block in self._blocks:
             if key in block.values and block.values[key] != holder.values[key]:
@@ -87,10 +87,10 @@ class Section:
 
 
 class Sections(Mapping[str, Section]):
-    """Sections by name, put together when they are asked for.
+    """Sections by name, merged from the files when they are asked for.
 
     Args:
-        layers: the files, the one that wins first, with the places of the sections in each.
+        layers: the files in order of precedence, with the places of the sections in each.
     """
 
     __slots__ = ("_layers",)
@@ -198,7 +198,7 @@ class SharedConfig:
             raise InvalidConfiguration(
                 f"profile {name!r}{named} is neither in {self.config_file} nor in {self.credentials_file}"
                 f"{self.without_home()}: "
-                + (self.overlooked(name) or f"correct the name{unset}, or add the profile{self.suggestion(name)}")
+                + (self.misnamed(name) or f"correct the name{unset}, or add the profile{self.suggestion(name)}")
             )
         return section
 
@@ -206,12 +206,12 @@ class SharedConfig:
         """Return the command line that has AWS CLI use this config file."""
         if not self._elsewhere:
             return words
-        from shlex import quote  # for messages alone
+        from shlex import quote  # slow to load, and for messages alone
 
         return f"AWS_CONFIG_FILE={quote(self.config_file)} {words}"
 
     def without_home(self) -> str:
-        """Return why a file in a home folder that is not known is missing."""
+        """Return the part of a message that says that no home folder is known; blank when one is."""
         return (
             " (no home folder is known: set HOME)"
             if "~" in (self.config_file[:1], self.credentials_file[:1])
@@ -219,7 +219,7 @@ class SharedConfig:
         )
 
     def others(self) -> str:
-        """Return the end of a message about a ``default`` that is not there: the profiles that are."""
+        """Return the end of a message about a missing ``default``: the profiles that are there."""
         found = (repr(name) for name in self.profiles if name != "default")
         names = [name for name, _ in zip(found, range(4), strict=False)]
         if not names:
@@ -228,14 +228,14 @@ class SharedConfig:
         return f"; there {'is' if len(names) == 1 else 'are'} {shown}: name one in AWS_PROFILE or in code"
 
     def suggestion(self, name: str) -> str:
-        """Return the end of a message about a profile that is not there: those with nearly its name, if any."""
-        from difflib import get_close_matches  # slow to load, and for this message alone
+        """Return the end of a message about a missing profile: those with nearly its name, if any."""
+        from difflib import get_close_matches  # slow to load, and for messages alone
 
         alike = [known for known in self.profiles if known[:1] == name[:1] and abs(len(known) - len(name)) <= 3]
-        close = get_close_matches(name, alike[:500], n=3)  # it compares each with each
+        close = get_close_matches(name, alike[:500], n=3)  # it is slow for many
         return f"; did you mean {' or '.join(map(repr, close))}?" if close else ""
 
-    def overlooked(self, name: str, kind: str = "profile") -> str | None:
+    def misnamed(self, name: str, kind: str = "profile") -> str | None:
         """Return what to do about a section that was probably meant to be this profile or section."""
         credentials, config = self._documents
         right = f"{kind} {name}"
@@ -247,11 +247,11 @@ class SharedConfig:
                 remedy = f"has to be [{right}] in this file"
                 if not is_name(name):
                     remedy = (
-                        f"is ignored for the {strange(name)!r} in its name: rename it, with letters from A to Z,"
-                        " digits and _-/.%@:+ alone"
+                        f"is ignored for the {invalid_character(name)!r} in its name: rename it, with letters"
+                        " from A to Z, digits and _-/.%@:+ alone"
                     )
                 return f"the section at {document.file}:{line} {remedy}"
-            if below := document.swallowed(right):
+            if below := document.line_within_value(right):
                 return (
                     f"the section at {document.file}:{below} is indented deeper than the value above it, and so a"
                     " part of that: remove the blanks before it"

@@ -1,13 +1,12 @@
 """Parse one shared file.
 
-It is AWS's own and only looks like an INI file. It follows
-https://docs.aws.amazon.com/sdkref/latest/guide/file-format.html and, where that is silent, the cases that the
-AWS SDKs share; an indented line with nothing but a comment is a comment, as for the AWS CLI. Where the cases leave
-it open, what botocore reads counts: a line continues a property that it is indented deeper than, and is what it
-looks like otherwise; a quoted name is the name without its quotation marks.
+The format is AWS's own and only resembles INI. This follows
+https://docs.aws.amazon.com/sdkref/latest/guide/file-format.html, then the test cases that the AWS SDKs share; an
+indented line with nothing but a comment is a comment, as for the AWS CLI. What both leave open is read as by
+botocore: a line that is indented deeper than a property continues it; quotation marks are no part of a name.
 
-Nothing here raises for what a file says: a fault becomes part of the `Document`, so that no traceback leads
-through frames that hold the text.
+Nothing here raises for the content of a file: a fault becomes part of the `Document`, so that no traceback has
+frames that hold the text.
 """
 
 from __future__ import annotations
@@ -23,26 +22,26 @@ from aiocreds.errors import InvalidConfiguration
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-LINES_PER_TURN = 128  # looked at before other threads, such as an event loop's, get theirs
+LINES_PER_TURN = 128  # read before other threads, such as an event loop's, may run
 
-# What nearly all sections look like: nothing continued, nothing but ASCII. The file is full of them, and one
-# that matches has no fault. All others are read line by line.
+# Nearly all sections are like this, in ASCII and without continuations, and then have no fault. The others are read
+# line by line.
 PLAIN = re.compile(
     rb"\[([\w/.%@:+ -]+)\](?:\n(?:[\w/.%@:+-]++[ \t]*+=[\t -~]*+|[#;][\t -~]*+)?)*+",
     re.ASCII,
 )
 PLAIN_SIZE = 4_096
-PIECE = 4_096  # bytes, or one line; looked at line by line before other threads get their turn
-PLAIN_SPANS = 32  # of one section; what has more, or longer ones, is read beforehand
-# What hides a comment sign, in a header and in a value whose quotation marks mean something: a quoted text, to the
-# end of the line where it is not closed, and an escaped character.
+PIECE = 4_096  # bytes, or one line, that are read line by line before other threads may run
+PLAIN_SPANS = 32  # of a section; one with more, or longer ones, is parsed in advance
+# Where "#" and ";" begin no comment, in headers and in values with quotation marks: in quoted text, up to the end
+# of the line if it is not closed, and after a backslash.
 QUOTES = "\"'\\"
-HIDDEN_ON_WINDOWS = r'"[^"\\]*+(?:\\.[^"\\]*+)*+(?:"|\\?$)'  # where an apostrophe and a backslash are letters
+HIDDEN_ON_WINDOWS = r'"[^"\\]*+(?:\\.[^"\\]*+)*+(?:"|\\?$)'  # an apostrophe or a backslash quotes nothing
 HIDDEN = rf"{HIDDEN_ON_WINDOWS}|'[^']*+(?:'|$)|\\(?:.|$)"
 HEADER_PIECES = re.compile(f"{HIDDEN}|[#;]")
 COMMAND_PIECES = re.compile(f"{HIDDEN_ON_WINDOWS if sys.platform == 'win32' else HIDDEN}|[ \t][#;]")
 COMMANDS = ("credential_process",)  # keys whose values are split as a shell splits them
-LONGEST_QUOTED_TITLE = 1_024  # characters; shlex takes ages for more
+LONGEST_QUOTED_TITLE = 1_024  # characters; shlex is very slow for more
 KINDS = ("profile", "sso-session", "services")
 NAME_CHARACTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_-/.%@:+"
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
@@ -55,7 +54,7 @@ NO_SECTION = ("Expected a section definition", "put a line such as [default] abo
 NO_PROPERTY = ("Expected a property definition, found continuation", "remove the white space before the key")
 NO_EQUALS = ("Expected an '=' sign defining a property", "write 'key = value', or '#' before a comment")
 NO_NAME = ("Property did not have a name", "write 'key = value'")
-HEADER = ("A header", "begin another section")  # which is no fault
+HEADER = ("A header", "begin another section")  # no fault
 
 Values = dict[str, str | dict[str, str]]
 Lines = dict[str | tuple[str, str], int]
@@ -65,8 +64,8 @@ Spans = list[int]  # the first line, the start and the end of each piece of a se
 class Document:
     """The sections of one file, or what is wrong with it.
 
-    The file is read in full once, for its faults and for where its sections are. What a section says is read
-    again when it is asked for: so a big file stays one string and an index, quick to build and to free.
+    The file is read once in full, for its faults and the places of its sections. A section is parsed when it is
+    asked for: so a big file stays one string and an index, quick to build and to free.
 
     Args:
         file: its name, for messages.
@@ -123,8 +122,8 @@ class Document:
             self._blocks[spans[1]] = block
         return block
 
-    def swallowed(self, title: str) -> int | None:
-        """Return the line of a header that is indented below a value, and so became a part of it, if any."""
+    def line_within_value(self, title: str) -> int | None:
+        """Return the line of a header that is indented below a value, and so is a part of it, if any."""
         words = rb"[ \t]+".join(re.escape(word.encode(errors="replace")) for word in title.split())
         found = re.search(rb"^[ \t]+\[[ \t]*" + words + rb"[ \t]*\]", self._data, re.MULTILINE)
         return self._data.count(b"\n", 0, found.start()) + 1 if found else None
@@ -150,10 +149,10 @@ class Document:
         for places in (self.profiles, self.sso_sessions, self.services):
             for spans in places.values():
                 if spans[2] - spans[1] >= PLAIN_SIZE or len(spans) > 3 * PLAIN_SPANS:
-                    self.block(spans)  # here, in a thread, rather than later on a loop
+                    self.block(spans)  # now, in a thread, since it takes too long for a loop
 
     def _index_lines(self, start: int, end: int, line: int, *, bare: bool) -> int:
-        """Look at each line from one header to the next one that is not indented; between them may be others.
+        """Index the lines from one header to the next that is not indented; there may be others between them.
 
         Returns:
             How many lines there are; 0 when one of them is at fault.
@@ -161,7 +160,7 @@ class Document:
         block, begun, number = Block(self.file, line), start, line
         while start < end:
             stop = end if end - start < PIECE else self._data.find(b"\n", start + PIECE, end) + 1 or end
-            for text, size in _texts(self._data[start:stop]):
+            for text, size in _decoded_lines(self._data[start:stop]):
                 fault = NOT_TEXT if text is None else block.take(text, number)
                 if fault is HEADER and text is not None:
                     if block.title is not None:
@@ -179,12 +178,12 @@ class Document:
         return number - line
 
     def _add(self, title: str, span: Spans, *, bare: bool) -> None:
-        if title == "default" and not bare:  # it yields to [profile default]
+        if title == "default" and not bare:  # [profile default] comes before it
             self._bare_default += span
             return
         kind, _, name = ("profile", "", title) if bare else title.partition(" ")
         places = self._kinds.get(kind) if is_name(name) else None
-        if places is None and not bare and (words := _words(title)):
+        if places is None and not bare and (words := _quoted_title(title)):
             kind, name = words
             title = f"{kind} {name}"
             places = self._kinds.get(kind) if is_name(name) else None
@@ -195,13 +194,13 @@ class Document:
 
 
 class Block:
-    """A section as one file has it.
+    """A section of one file.
 
     Attributes:
         line: where its (first) header is.
-        at: the line that was taken last, but for comments.
-        title: what its header says between the brackets; None before the first header.
-        values: what each key, in lower case, is set to: a text, or the settings nested below it.
+        at: the last line taken, other than comments.
+        title: the text between the brackets of its header; None before the first header.
+        values: the value of each key, in lower case: a text, or the settings nested below it.
         lines: the line of each key, and of each nested ``(key, name)``.
         cut: keys whose value ends at a comment, and the sign that it begins with.
     """
@@ -216,13 +215,13 @@ class Block:
         self.values: Values = {}
         self.lines: Lines = {}
         self.cut: dict[str, str] = {}
-        self._key = ""  # of the property that a continuation belongs to, how far it is indented, and what holds it
+        self._key = ""  # of the property that a continuation belongs to; then its indentation and where it is kept
         self._indent = 0
         self._held = self.values, self.lines
-        self._more: list[str] = []  # that property's lines, as soon as it has several
+        self._more: list[str] = []  # that property's lines, if it has several
 
     def read(self, piece: bytes, line: int) -> None:
-        """Take in a piece of a file that is known to be without a fault: a header and what belongs to it.
+        """Parse a piece of a file that is known to be without a fault: a header and its settings.
 
         Args:
             piece: whole lines that end with LF.
@@ -235,9 +234,9 @@ class Block:
         self._end_value()
 
     def take(self, line: str, number: int) -> Fault | None:
-        """Take in a line, and say what is wrong with it, or that it is a `HEADER` and not taken."""
+        """Parse a line; return its fault, or `HEADER` for one that is to be passed to :meth:`begin`."""
         text = line.strip()
-        if text[:1] in "#;":  # or nothing at all
+        if text[:1] in "#;":  # or blank
             return None
         self.at = number
         indent = 0 if line[0] == text[0] else len(line) - len(line.lstrip())
@@ -250,11 +249,11 @@ class Block:
         return self._property(text, indent)
 
     def begin(self, line: str) -> Fault | None:
-        """Take in a header."""
+        """Parse a header; return its fault."""
         text, title = line.strip(), None
         if any(mark in text for mark in QUOTES):
-            title = _before(HEADER_PIECES, text)[0].rstrip()
-        if title is None or not title.endswith("]"):  # perhaps an apostrophe is no quotation mark
+            title = _until_comment(HEADER_PIECES, text)[0].rstrip()
+        if title is None or not title.endswith("]"):  # an apostrophe may be no quotation mark
             title = text.partition("#")[0].partition(";")[0].rstrip()
         if not title.endswith("]"):
             return NO_BRACKET
@@ -267,7 +266,7 @@ class Block:
         key, equals, value = text.partition("=")
         if "#" in text or ";" in text:
             if key.strip().lower() in COMMANDS:
-                value, cut = _before(COMMAND_PIECES, value)
+                value, cut = _until_comment(COMMAND_PIECES, value)
             else:
                 text, cut = _without_comment(text)
                 key, equals, value = text.partition("=")
@@ -300,7 +299,7 @@ class Block:
         return self._nested(text, value, lines)
 
     def _end_value(self) -> None:
-        """Put a value of several lines together, once: each line put to those before would copy them all."""
+        """Join the lines of a value, once: appending each would copy those before it."""
         if self._more:
             values, _ = self._held
             values[self._key] = "\n".join(self._more)
@@ -319,12 +318,12 @@ class Block:
 
 
 def is_name(text: str) -> bool:
-    """Return whether this may be the name of a profile, a session or a key."""
+    """Return whether a text may be the name of a profile, a session or a key."""
     return bool(text) and not text.strip(NAME_CHARACTERS)
 
 
-def strange(name: str) -> str:
-    """Return the first character of a name that no profile may have in its name; empty when there is none."""
+def invalid_character(name: str) -> str:
+    """Return a character that no name of a profile may have; empty when there is none."""
     return name.strip(NAME_CHARACTERS)[:1]
 
 
@@ -332,13 +331,13 @@ def _title(text: str) -> str:
     return " ".join(text.split())
 
 
-def _words(title: str) -> list[str] | None:
-    """Return the kind and the name in a header with quotation marks, as a shell reads them, if it has two."""
+def _quoted_title(title: str) -> list[str] | None:
+    """Return the kind and the name in a header with quotation marks; None for other headers."""
     if not title.startswith(KINDS) or not any(mark in title for mark in QUOTES):
         return None
     if len(title) > LONGEST_QUOTED_TITLE:
         return None
-    from shlex import split  # few headers have quotation marks
+    from shlex import split  # slow to load, and seldom needed
 
     try:
         words = split(title)
@@ -347,8 +346,8 @@ def _words(title: str) -> list[str] | None:
     return words if len(words) == 2 else None
 
 
-def _texts(piece: bytes) -> Iterator[tuple[str | None, int]]:
-    """Yield the lines of a piece, without their ends, and how many bytes each has; None for one that is no text."""
+def _decoded_lines(piece: bytes) -> Iterator[tuple[str | None, int]]:
+    """Yield each line, without its end, and its length in bytes; None for one that is no text."""
     if piece.isascii() and b"\0" not in piece:
         for plain in piece.decode().removesuffix("\n").split("\n"):
             yield plain, len(plain) + 1
@@ -360,8 +359,8 @@ def _texts(piece: bytes) -> Iterator[tuple[str | None, int]]:
         yield text, len(line) + 1
 
 
-def _before(pieces: re.Pattern[str], text: str) -> tuple[str, str]:
-    """Return a text up to the comment that begins outside of quotation marks, and the sign that it begins with."""
+def _until_comment(pieces: re.Pattern[str], text: str) -> tuple[str, str]:
+    """Return a text up to a comment outside of quotation marks, and the sign that begins that."""
     for found in pieces.finditer(text):
         if (sign := found[0].strip()) in ("#", ";"):
             return text[: found.start()], sign
@@ -369,7 +368,7 @@ def _before(pieces: re.Pattern[str], text: str) -> tuple[str, str]:
 
 
 def _without_comment(line: str) -> tuple[str, str]:
-    """Return a line up to its comment, and the sign that it begins with."""
+    """Return a line up to its comment, and the sign that begins that."""
     cut = ""
     for mark in (" #", " ;", "\t#", "\t;"):
         line, found, _ = line.partition(mark)

@@ -1,6 +1,6 @@
-"""Resolve a profile to steps: how it gets its credentials, and whose credentials it needs for that.
+"""Resolve a profile to steps: how it gets its credentials, and which source profiles it needs for that.
 
-It reads the parsed files and nothing else, so that every mistake in them shows before anything is asked for.
+It reads the parsed files alone, so that every mistake in them shows before any service is asked.
 
 See https://docs.aws.amazon.com/sdkref/latest/guide/feature-assume-role-credentials.html and
 https://docs.aws.amazon.com/sdkref/latest/guide/feature-sso-credentials.html
@@ -220,7 +220,7 @@ def _check(config: SharedConfig, step: Step) -> None:
 
 
 def _source(config: SharedConfig, section: Section, seen: Mapping[str, Section]) -> Step:
-    """Return the step that the role of a profile gets its credentials from; ``seen`` are those before it."""
+    """Return the step that a role gets its source credentials from; ``seen`` are the profiles before it."""
     name, credential_source = section.get("source_profile"), section.get("credential_source")
     if name and credential_source:
         raise InvalidConfiguration(
@@ -236,10 +236,10 @@ def _source(config: SharedConfig, section: Section, seen: Mapping[str, Section])
         )
     source = config.profile(name)
     if source is None:
-        overlooked = config.overlooked(name)
+        misnamed = config.misnamed(name)
         raise InvalidConfiguration(
             f"profile {section.name!r} has source_profile = {name} ({section.value_at('source_profile')}), and"
-            f" there is no such profile{f': {overlooked}' if overlooked else config.suggestion(name)}"
+            f" there is no such profile{f': {misnamed}' if misnamed else config.suggestion(name)}"
         )
     if _has_keys(source) and (name == section.name or name not in seen):
         return Step(source, Kind.STATIC)
@@ -325,7 +325,7 @@ def _credential_source(section: Section) -> Kind:
 
 def _sso_session(config: SharedConfig, name: str, place: str) -> Section:
     if name not in config.sso_sessions:
-        remedy = config.overlooked(name, "sso-session") or "add it, or correct the name"
+        remedy = config.misnamed(name, "sso-session") or "add it, or correct the name"
         raise InvalidConfiguration(
             f"{place} names an [sso-session {name}] that is not in {config.config_file}: {remedy}"
         )

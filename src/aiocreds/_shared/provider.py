@@ -413,7 +413,7 @@ class _SharedLoad:
     def _release(self) -> None:
         lease = self._owner._lease
         if isinstance(lease, FolderLease):
-            threads.run_behind(partial(lease.give_up, self._name, self._token))
+            threads.run_in_background(partial(lease.give_up, self._name, self._token))
         elif lease is not None and runs_here(self._loop):
             release = partial(lease.release, self._name, self._token)
             _behind(self._owner._lease_breaker.call(release, self._owner._timeout))

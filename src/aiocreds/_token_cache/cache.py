@@ -25,8 +25,8 @@ from aiocreds._base.redaction import SecretDict
 from aiocreds._base.threads import belongings, on_loop, put_on_loop, renew_after_fork, wake
 from aiocreds._base.time import moment, utc
 from aiocreds._token_cache import program_end, storage
-from aiocreds._token_cache.lock import released
-from aiocreds._token_cache.storage import OthersFolder
+from aiocreds._token_cache.lock import releasing
+from aiocreds._token_cache.storage import ForeignFolder
 from aiocreds.errors import CredentialsError, LoginRequired, ServiceRefused, afresh, foreign, frames_of
 
 if TYPE_CHECKING:
@@ -41,9 +41,9 @@ Token = dict[str, Any]
 
 # All in seconds.
 ENOUGH, PATIENCE = 60.0, 3.0  # a token with more than ENOUGH left is served after PATIENCE, the renewal goes on
-HOLD = 30.0  # before the next attempt at a failed renewal of a good token, and at a failed write
-REFUSED = 1.0, 5.0  # before the next attempt after a refusal that no retry can mend: a random time between
-PAUSE, LOOKS = 0.1, 10  # between looks (and their number) at a file that another program is about to write
+RETRY_AFTER = 30.0  # before the next attempt at a failed renewal of a good token, and at a failed write
+REFUSAL_BACKOFF = 1.0, 5.0  # before the next attempt after a refusal that no retry can mend: a random time between
+PAUSE, ATTEMPTS = 0.1, 10  # between looks (and their number) at a file that another program is about to write
 
 
 class TokenCache:
@@ -128,7 +128,7 @@ class TokenCache:
             seen: the token that is to be renewed.
             hold_program: the program does not end between the use of the refresh token and the file.
         """
-        with released(self.path.removesuffix(".json") + ".lock") as lock:
+        with releasing(self.path.removesuffix(".json") + ".lock") as lock:
             while True:
                 taken = await lock.attempt()
                 token = await self._read()
@@ -141,7 +141,7 @@ class TokenCache:
                         return await self._put(rules, lock, token, unwritten.in_file)
                     return token
                 if taken:
-                    with program_end.held_back() if hold_program else nullcontext():
+                    with program_end.delaying_program_end() if hold_program else nullcontext():
                         return await self._exchange(rules, lock, token)
 
     async def _exchange(self, rules: Rules, lock: FileLock, token: Token) -> Token | None:
@@ -169,7 +169,7 @@ class TokenCache:
         """
         # Another program that takes no lock, such as AWS CLI, may have used the refresh token and not yet written.
         used = isinstance(cause, LoginRequired) and isinstance(cause.__context__, ServiceRefused)
-        for look in range(LOOKS if used and self._left(rules, token) <= 0 else 1):
+        for look in range(ATTEMPTS if used and self._left(rules, token) <= 0 else 1):
             if look:
                 await asyncio.sleep(PAUSE)
             other = await self._read()
@@ -182,12 +182,12 @@ class TokenCache:
             error = foreign(cause)
         left, now = self._left(rules, token), self._context.clock.now()
         if left > 0:
-            self._memory.failed = Failed(token, now + HOLD, afresh(error))
+            self._memory.failed = Failed(token, now + RETRY_AFTER, afresh(error))
             level = logging.WARNING if error.recoverable else logging.ERROR
-            logger.log(level, "%s. The token in %s is used on for %.0f s", str(error), self.path, left)
+            logger.log(level, "%s. The token in %s stays in use for %.0f s", str(error), self.path, left)
             return token
         if not error.recoverable:
-            self._memory.failed = Failed(token, now + uniform(*REFUSED), afresh(error))
+            self._memory.failed = Failed(token, now + uniform(*REFUSAL_BACKOFF), afresh(error))
         raise error
 
     async def _put(self, rules: Rules, lock: FileLock, token: Token, in_file: Token) -> Token | None:
@@ -196,7 +196,7 @@ class TokenCache:
         return await asyncio.shield(writing)
 
     def _write(self, rules: Rules, token: Token, in_file: Token) -> Token | None:
-        """Do the work of `_put`, in a thread. What cannot be written is kept in memory."""
+        """Do the work of `_put`, in a thread. A token that cannot be written is kept in memory."""
         memory = self._memory
         try:
             try:
@@ -209,16 +209,16 @@ class TokenCache:
                 return found
             storage.replace_json(self.path, token)
             memory.unwritten = None
-        except Exception as error:  # noqa: BLE001 - whatever it is, this token is the only good one
+        except Exception as error:  # noqa: BLE001 - this token is the only good one, and must not be lost
             repeated = memory.unwritten is not None and memory.unwritten.token == token
-            memory.unwritten = Unwritten(token, in_file, self._context.clock.now() + HOLD)
-            if isinstance(error, OthersFolder):
+            memory.unwritten = Unwritten(token, in_file, self._context.clock.now() + RETRY_AFTER)
+            if isinstance(error, ForeignFolder):
                 reason, remedy = str(error), f"run this as {error.owner}, or have the folder belong to this user"
             else:
                 reason = ((isinstance(error, OSError) and error.strerror) or type(error).__name__).lower()
                 remedy = "let this user write there"
-            words = "The renewed sign-in cannot be kept in %s (%s): other programs may have to sign in again; %s"
-            logger.log(logging.DEBUG if repeated else logging.WARNING, words, self.path, reason, remedy)
+            message = "The renewed sign-in cannot be kept in %s (%s): other programs may have to sign in again; %s"
+            logger.log(logging.DEBUG if repeated else logging.WARNING, message, self.path, reason, remedy)
         return token
 
     async def _read(self) -> Token | None:
@@ -231,7 +231,7 @@ class TokenCache:
 
 
 class Rules(NamedTuple):
-    """The arguments of `TokenCache.current` for one kind of token."""
+    """Rules for the renewal of one kind of token: the arguments of `TokenCache.current`."""
 
     end: Callable[[Token], float]
     margin: float
@@ -256,7 +256,7 @@ class Unwritten(NamedTuple):
 
 @dataclass(slots=True, repr=False)
 class Memory:
-    """The knowledge of a process about a cached token, besides its file.
+    """The state of a cached token in this process, besides its file.
 
     Attributes:
         in_thread: the latest renewal in a thread.
@@ -281,11 +281,11 @@ class Memory:
 class Renewal:
     """A renewal under way, for any number of waiters on any loops; it does not depend on them.
 
-    It runs in a daemon thread of ours with a loop of its own, which survives the end of the caller's loop (no
-    helper of asyncio or anyio does), or as a task on the caller's loop.
+    It runs in a daemon thread with a loop of its own, which outlives the caller's loop (helpers of asyncio and
+    anyio do not), or as a task on the caller's loop.
 
     Args:
-        memory: where it is found by others while it runs.
+        memory: where other callers find it while it runs.
         since: when it began, by the time of loops.
         loop: the loop it runs on; None for a thread of its own.
     """
@@ -303,11 +303,11 @@ class Renewal:
     def start_thread(self, work: Callable[[], Coroutine[Any, Any, Token | None]]) -> bool:
         """Run in a daemon thread; return False when Python starts none, as at the very end of a program."""
         program_end.install_handlers()
-        loop, carrier = asyncio.get_running_loop(), tracing.carry(contextvars.Context())
+        loop, run_context = asyncio.get_running_loop(), tracing.carry(contextvars.Context())
         thread = Thread(
-            target=self._run, args=(work, carrier, ref(loop)), name="aiocreds token renewal", daemon=True
+            target=self._run, args=(work, run_context, ref(loop)), name="aiocreds token renewal", daemon=True
         )
-        self._memory.in_thread = self  # as late as possible: others wait for it without a limit
+        self._memory.in_thread = self  # not before: others wait for it without a limit
         try:
             thread.start()
         except RuntimeError:
@@ -318,14 +318,14 @@ class Renewal:
     def _run(
         self,
         work: Callable[[], Coroutine[Any, Any, Token | None]],
-        carrier: contextvars.Context,
+        run_context: contextvars.Context,
         caller: ref[asyncio.AbstractEventLoop],
     ) -> None:
         token: Token | None = None
         failure: BaseException | None = None
         try:
             with asyncio.Runner() as runner:
-                token = runner.run(work(), context=carrier)
+                token = runner.run(work(), context=run_context)
         except BaseException as error:  # noqa: BLE001 - raised to the waiters
             failure = error
         if self._memory.in_thread is self:
@@ -337,8 +337,8 @@ class Renewal:
 
     def start_task(self, work: Callable[[], Coroutine[Any, Any, Token | None]]) -> None:
         """Run as a task on the running loop, which keeps it alive."""
-        loop, carrier = asyncio.get_running_loop(), tracing.carry(contextvars.Context())
-        task = loop.create_task(work(), name="aiocreds token renewal", context=carrier)
+        loop, run_context = asyncio.get_running_loop(), tracing.carry(contextvars.Context())
+        task = loop.create_task(work(), name="aiocreds token renewal", context=run_context)
         put_on_loop(self._memory.on_loops, loop, self)
         belongings(loop).update((self, task))
 
@@ -374,7 +374,7 @@ class Renewal:
         return self.done
 
     def result(self) -> Token | None:
-        """Return the token it has brought.
+        """Return the new token.
 
         Raises:
             CredentialsError: it failed.
@@ -388,7 +388,7 @@ class Renewal:
 
 def is_held(retry_at: float, now: float) -> bool:
     """Return whether it is too early for another attempt; a clock that was set back does not prolong that."""
-    return 0 < retry_at - now <= HOLD
+    return 0 < retry_at - now <= RETRY_AFTER
 
 
 def trace_end(path: str, end: float, now: float, *, renewed: bool = False) -> None:

@@ -29,27 +29,27 @@ logger = logging.getLogger("aiocreds.token_cache")
 T = TypeVar("T")
 
 PAUSE, LONGEST_PAUSE = 0.05, 0.4  # seconds between two attempts
-LONGEST_LOCK = 60.0  # seconds; longer than a renewal with all its attempts takes
+LONGEST_LOCK = 60.0  # seconds; a renewal with all its attempts takes less
 
 _opened: set[FileLock] = set()
 _warned: set[str] = set()
 
 
 @contextmanager
-def released(path: str) -> Iterator[FileLock]:
-    """Return the lock on a file, not yet taken, and release it at the end, whatever happens."""
+def releasing(path: str) -> Iterator[FileLock]:
+    """Return the lock on a file, not yet taken, and release it at the end."""
     lock = FileLock(path, asyncio.get_running_loop())
     try:
         yield lock
     finally:
-        threads.run_behind(lock.release)  # after a cancellation, another thread may still be taking it
+        threads.run_in_background(lock.release)  # after a cancellation, another thread may still be taking it
 
 
 class FileLock:
-    """A lock on a file, which is made for it and stays: without it, waiting processes would lock different files.
+    """A lock on a file of its own, which stays: after a removal, waiting processes would lock different files.
 
-    Not a library's, because it has to be released when its loop is closed in the middle, and in a process that is
-    forked meanwhile. Its methods may take long on a network disk and are called in threads, one at a time.
+    The locks of libraries are not released when their loop is closed, nor in a process that is forked meanwhile.
+    Its methods may take long on a network disk and are called in threads, one at a time.
 
     Args:
         path: of the file.
@@ -59,7 +59,7 @@ class FileLock:
     def __init__(self, path: str, loop: asyncio.AbstractEventLoop | None = None) -> None:
         self.path = path
         self._loop = None if loop is None else ref(loop)
-        self._busy = Lock()
+        self._mutex = Lock()
         self._released = False
         self._descriptor: int | None = None
         self._pause = PAUSE
@@ -77,8 +77,8 @@ class FileLock:
         if self._give_up is None:
             self._give_up = loop.time() + LONGEST_LOCK
         if loop.time() >= self._give_up:
-            words = "%s has been locked for %.0f s: going on without the lock; look for a process that hangs"
-            logger.warning(words, self.path, LONGEST_LOCK)
+            message = "%s has been locked for %.0f s: going on without the lock; look for a process that hangs"
+            logger.warning(message, self.path, LONGEST_LOCK)
             return True
         await asyncio.sleep(uniform(self._pause / 2, self._pause))
         self._pause = min(1.5 * self._pause, LONGEST_PAUSE)  # hundreds may be waiting
@@ -86,7 +86,7 @@ class FileLock:
 
     def take(self) -> bool:
         """Take the lock; return False when another holds it. Where no such file can be made, it counts as taken."""
-        with self._busy:
+        with self._mutex:
             if self._released:
                 return True
             try:
@@ -122,26 +122,26 @@ class FileLock:
         return loop is None or loop.is_closed()
 
     def during(self, work: Callable[[], T]) -> T:
-        """Return the result of `work`; a release waits for its end."""
-        with self._busy:
+        """Return the result of `work`, before whose end the lock is not released."""
+        with self._mutex:
             return work()
 
     def release(self) -> None:
         """Release it for good, whether held or not."""
-        with self._busy:
+        with self._mutex:
             self._released = True
             if self._descriptor is None:
                 return
             with suppress(OSError):  # it was not held
                 if sys.platform == "win32":
                     msvcrt.locking(self._descriptor, msvcrt.LK_UNLCK, 1)
-                else:  # closing is not enough: a process forked meanwhile has the file open too
+                else:  # closing is not enough: a process forked meanwhile has the file open, too
                     fcntl.flock(self._descriptor, fcntl.LOCK_UN)
             self._close()
 
     def _after_fork(self) -> None:
-        """Close it in a forked process, where it would outlive the parent that holds it."""
-        self._busy, self._released = Lock(), True
+        """Close it in a forked child, which would hold it longer than its parent."""
+        self._mutex, self._released = Lock(), True
         self._close()
 
     def _close(self) -> None:
@@ -152,7 +152,7 @@ class FileLock:
 
 
 def _open(path: str) -> int:
-    """Open the file of a lock, creating it if missing. A link is refused: it might lead anywhere."""
+    """Open the file of a lock, creating it if missing. A link is refused, since its target may be any file."""
     flags = os.O_RDWR | getattr(os, "O_NOFOLLOW", 0)
     try:
         return os.open(path, flags)

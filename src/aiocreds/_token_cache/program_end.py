@@ -23,26 +23,26 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from types import FrameType
 
-SECONDS = 3.0  # that the end of the program waits for a piece of work
+SECONDS = 3.0  # that the end of the program is delayed for a piece of work
 ENDING = "SIGTERM", "SIGHUP", "SIGQUIT", "SIGINT"
 
-# By a lock that each piece of work holds until it is done: until when the end waits for it.
+# When to stop waiting for each piece of work, by the lock that it holds until it is done.
 _under_way: dict[Any, float] = {}
-_over = False
-_replaced: dict[int, Any] = {}  # handlers that ours was installed for, by signal
+_ended = False
+_replaced: dict[int, Any] = {}  # the handlers that ours replaced, by signal
 _finalizing: set[int] = set()  # processes of multiprocessing that have our finalizer
 
 
 @contextmanager
-def held_back() -> Iterator[None]:
-    """Have the end of the program wait for this block.
+def delaying_program_end() -> Iterator[None]:
+    """Delay the end of the program until this block ends.
 
     Raises:
         SourceUnavailable: the program is ending already.
     """
-    if _over:
+    if _ended:
         raise SourceUnavailable("the program is ending, and nothing is begun that might be lost")
-    done = threading.Lock()  # no Event: a signal handler may interrupt its wait between two steps and wait, too
+    done = threading.Lock()  # Event.wait is not safe when a signal handler interrupts it and waits as well
     done.acquire()
     _under_way[done] = inf
     _finalize_with_multiprocessing()
@@ -74,12 +74,12 @@ def install_handlers() -> None:
     for name in ENDING:
         number: int | None = getattr(signal, name, None)
         handler = None if number is None else signal.getsignal(number)
-        if number is None or handler in (None, signal.SIG_IGN, signal.default_int_handler, _wait_and_pass_on):
+        if number is None or handler in (None, signal.SIG_IGN, signal.default_int_handler, _wait_and_forward):
             continue
         if name == "SIGINT" and handler is not signal.SIG_DFL:
             continue
-        with suppress(ValueError, OSError):  # not the main interpreter
-            signal.signal(number, _wait_and_pass_on)
+        with suppress(ValueError, OSError):  # in a subinterpreter
+            signal.signal(number, _wait_and_forward)
             _replaced[number] = handler
 
 
@@ -88,15 +88,15 @@ def restore_handlers() -> None:
     if _under_way or threading.current_thread() is not threading.main_thread():
         return
     for number, handler in list(_replaced.items()):
-        if signal.getsignal(number) is _wait_and_pass_on:
+        if signal.getsignal(number) is _wait_and_forward:
             signal.signal(number, handler)
             _replaced.pop(number, None)
 
 
-def _wait_and_pass_on(number: int, frame: FrameType | None) -> None:
+def _wait_and_forward(number: int, frame: FrameType | None) -> None:
     wait()
     handler = _replaced.get(number, signal.SIG_DFL)
-    if signal.getsignal(number) is _wait_and_pass_on:
+    if signal.getsignal(number) is _wait_and_forward:
         signal.signal(number, handler)
         _replaced.pop(number, None)
     if callable(handler):
@@ -115,8 +115,8 @@ def _finalize_with_multiprocessing() -> None:
 
 
 def _end() -> None:
-    global _over
-    _over = True
+    global _ended
+    _ended = True
     wait()
 
 

@@ -22,14 +22,22 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("aiocreds.token_cache")
 
-ATTEMPTS, PAUSE = 5, 0.05  # seconds between attempts at a file that another program reads or writes just now
+ATTEMPTS, PAUSE = 5, 0.05  # seconds between attempts at a file that another program reads or writes
 LARGEST = 1024 * 1024  # bytes of a file that are read
-# Without O_NONBLOCK a pipe would hold a thread, and with it the end of the program, for ever.
+# Without O_NONBLOCK a pipe would block a thread, and with it the end of the program, for ever.
 READING = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
-# Errors that a person has to mend; others, such as too many open files, say nothing about the file.
-PERSONS = {errno.EACCES, errno.EPERM, errno.EINVAL, errno.EISDIR, errno.ELOOP, errno.ENAMETOOLONG, errno.ENXIO}
-TEMPORARY = re.compile(r"[a-z0-9_]{8}\.tmp")  # as tempfile ends a name
-LEFT_BEHIND = 60.0  # seconds after which a temporary file is of a process that was killed; it may hold a token
+# Errors that a person has to correct; others, such as too many open files, are not about the file.
+NEED_A_PERSON = {
+    errno.EACCES,
+    errno.EPERM,
+    errno.EINVAL,
+    errno.EISDIR,
+    errno.ELOOP,
+    errno.ENAMETOOLONG,
+    errno.ENXIO,
+}
+TEMPORARY = re.compile(r"[a-z0-9_]{8}\.tmp")  # what tempfile adds to a name
+STALE_AFTER = 60.0  # seconds; an older temporary file is of a process that was killed, and may hold a token
 
 _warned: set[tuple[str, str]] = set()
 
@@ -38,13 +46,13 @@ class Document(SecretDict):
     """A JSON object from a file.
 
     Attributes:
-        exposures: how other users can get at the file.
+        exposures: how other users may read or replace the file.
     """
 
     exposures: tuple[str, ...] = ()
 
 
-class OthersFolder(OSError):
+class ForeignFolder(OSError):
     """A folder belongs to another user, who can replace or remove what is written there.
 
     Attributes:
@@ -59,7 +67,7 @@ class OthersFolder(OSError):
 
 
 async def read(path: str) -> Document | None:
-    """Return the object in a file; None when the file is missing or holds none, even after a moment.
+    """Return the object in a file; None when the file is missing or holds none, also after some attempts.
 
     Raises:
         InvalidConfiguration: this user may not read it, or it is no file.
@@ -71,7 +79,7 @@ async def read(path: str) -> Document | None:
         tracing.note(path, kind="missing")
         return None
     except OSError as error:
-        reason, persons = (error.strerror or type(error).__name__).lower(), error.errno in PERSONS
+        reason, needs_person = (error.strerror or type(error).__name__).lower(), error.errno in NEED_A_PERSON
     else:
         if document is None:
             tracing.note(path, "holds no JSON object", kind="note")
@@ -79,7 +87,7 @@ async def read(path: str) -> Document | None:
         for exposure in document.exposures:
             tracing.note(path, exposure, kind="note")
         return document
-    if persons:
+    if needs_person:
         raise InvalidConfiguration(
             f"{path} cannot be read ({reason}): let this user read it, or remove it and sign in again"
         )
@@ -95,7 +103,7 @@ def look(path: str) -> Document | None:
     for attempt in range(ATTEMPTS):
         if attempt:
             sleep(PAUSE)
-        with suppress(ValueError, RecursionError):  # perhaps half-written: AWS CLI writes in place
+        with suppress(ValueError, RecursionError):  # AWS CLI writes in place, so it may be half-written
             return _read(path)
     return None
 
@@ -118,7 +126,7 @@ def _read(path: str) -> Document | None:
 
 
 def _exposures(path: str, found: os.stat_result) -> Iterator[str]:
-    """Yield how other users can get at a file, for `explain`; each is logged as a warning once.
+    """Yield how other users may read or replace a file, for `explain`; each is logged as a warning once.
 
     Args:
         path: of the file.
@@ -129,8 +137,8 @@ def _exposures(path: str, found: os.stat_result) -> Iterator[str]:
         owner = ""
         if sys.platform != "win32" and found.st_uid != os.geteuid():
             owner = f", which belongs to {_name_of(found.st_uid)}"
-        words = "%s is a link to %r%s: whoever may change that file chooses the sign-in; put the file itself here"
-        _warn_once(path, words, path, target, owner)
+        message = "%s is a link to %r%s: whoever may change that file chooses the sign-in; put the file itself here"
+        _warn_once(path, message, path, target, owner)
         yield f"a link to {target}{owner}"
     if sys.platform != "win32" and found.st_mode & (stat.S_IRWXG | stat.S_IRWXO):
         mode = f"{stat.S_IMODE(found.st_mode):04o}"
@@ -139,10 +147,10 @@ def _exposures(path: str, found: os.stat_result) -> Iterator[str]:
 
 
 def replace_json(path: str, document: dict[str, Any]) -> None:
-    """Replace the object in a file, as :func:`replace_text` does. A link stays; the file it leads to is replaced.
+    """Replace the object in a file, as :func:`replace_text` does. Of a link, the target is replaced.
 
     Raises:
-        OthersFolder: the folder belongs to another user. The old object stays.
+        ForeignFolder: the folder belongs to another user. The old object stays.
         OSError: the disk is full or read-only, or the folder not for this user. The old object stays.
     """
     refuse_folder_of_others(path)
@@ -152,8 +160,8 @@ def replace_json(path: str, document: dict[str, Any]) -> None:
 def replace_text(path: str, text: str) -> None:
     """Replace a file by one with this text, which has mode 0600 from the start.
 
-    A reader finds the old or the new file, whole, even when this process is killed. A link is replaced, not the
-    file it leads to.
+    A reader finds the old or the new file complete, even when this process is killed. A link is replaced, not its
+    target.
 
     Raises:
         OSError: the disk is full or read-only, or the folder not for this user. The old file stays.
@@ -173,7 +181,7 @@ def replace_text(path: str, text: str) -> None:
         with suppress(OSError):
             os.unlink(temporary)  # noqa: PTH108 - pathlib is slow to load
         raise
-    _remove_left_behind(folder, f"{name}.", now)
+    _remove_stale(folder, f"{name}.", now)
 
 
 def _move(source: str, target: str) -> None:
@@ -189,23 +197,23 @@ def _move(source: str, target: str) -> None:
             return
 
 
-def _remove_left_behind(folder: str, prefix: str, now: float) -> None:
+def _remove_stale(folder: str, prefix: str, now: float) -> None:
     """Remove temporary files of processes that were killed while they wrote."""
     with suppress(OSError), os.scandir(folder) as entries:
         for entry in entries:
             if entry.name.startswith(prefix) and TEMPORARY.fullmatch(entry.name, len(prefix)):
                 with suppress(OSError):
-                    if entry.stat(follow_symlinks=False).st_mtime < now - LEFT_BEHIND:
+                    if entry.stat(follow_symlinks=False).st_mtime < now - STALE_AFTER:
                         os.unlink(entry.path)  # noqa: PTH108 - pathlib is slow to load
 
 
 def refuse_folder_of_others(path: str) -> None:
-    """Check that this user owns the folder of a path, also where a link leads; root, too, writes into no other.
+    """Check that this user owns the folder of a path and, of a link, that of its target; root, too, has to.
 
-    Windows keeps the folders of users apart by itself.
+    On Windows, permissions do that.
 
     Raises:
-        OthersFolder: another user owns it.
+        ForeignFolder: another user owns it.
         OSError: there is no such folder.
     """
     if sys.platform == "win32":
@@ -214,15 +222,15 @@ def refuse_folder_of_others(path: str) -> None:
         folder = os.path.dirname(place)  # noqa: PTH120 - pathlib is slow to load
         found = os.stat(folder)  # noqa: PTH116 - pathlib is slow to load
         if found.st_uid != os.geteuid():
-            raise OthersFolder(folder, _name_of(found.st_uid))
+            raise ForeignFolder(folder, _name_of(found.st_uid))
         if found.st_mode & (stat.S_IWOTH | stat.S_ISVTX) == stat.S_IWOTH:
             _warn_once(folder, "anybody may swap the files in %s: run chmod 700 %s", folder, folder)
 
 
-def _warn_once(path: str, words: str, *arguments: str) -> None:
-    if (path, words) not in _warned:
-        _warned.add((path, words))
-        logger.warning(words, *arguments)
+def _warn_once(path: str, message: str, *arguments: str) -> None:
+    if (path, message) not in _warned:
+        _warned.add((path, message))
+        logger.warning(message, *arguments)
 
 
 def _name_of(user: int) -> str:

@@ -1,4 +1,4 @@
-"""Shared by the commands that hand credentials over."""
+"""Options, providers and variables that several commands share."""
 
 from __future__ import annotations
 
@@ -33,22 +33,22 @@ if TYPE_CHECKING:
 logger = logging.getLogger("aiocreds.cli")
 
 AHEAD = timedelta(minutes=10)
-ON_ITS_WAY = timedelta(seconds=0.5)  # to the client; the time that answers are kept is in it
-FOR_THE_FOLDER = 10.0  # seconds; a person would rather wait for a slow disk than type another code
-ASKED_BEFORE = "_AWS_CLI_PROFILE_CHAIN"  # the name that AWS CLI uses: a circle through both is found as well
-DEEPEST = 4
-MADE_HERE = "aiocreds-"  # how a token of `serve` begins, so that its file is known again
-NO_TEXT = "[\ud800-\udc7f\udd00-\udfff]"  # the others stand for bytes of the environment
+DELIVERY_TIME = timedelta(seconds=0.5)  # until a client has an answer, which `serve` keeps for a while
+FOLDER_TIMEOUT = 10.0  # seconds; a person would rather wait for a slow disk than type another code
+PROFILE_CHAIN = "_AWS_CLI_PROFILE_CHAIN"  # AWS CLI's name for it, so that a circle through both is found
+MAX_DEPTH = 4
+SERVE_PREFIX = "aiocreds-"  # of the tokens of `serve`, so that it knows its token files
+LONE_SURROGATE = "[\ud800-\udc7f\udd00-\udfff]"  # but for those that stand for bytes of the environment
 
 
-class Circle(InvalidConfiguration):
+class CircularProcess(InvalidConfiguration):
     """A ``credential_process`` asks for the very credentials that it is to give."""
 
     asked_itself = True
 
 
 def add_profile(parser: ArgumentParser, *, several: bool = False) -> None:
-    """Give a command its ``--profile``, also written without that word, and its ``--process-timeout``."""
+    """Add ``--profile``, which may also be positional, and ``--process-timeout`` to a command."""
     option: Action = parser.add_argument(
         "-p",
         "--profile",
@@ -96,7 +96,7 @@ def _time_limit(text: str) -> float:
 
 
 def profile_names(**_: Any) -> list[str]:
-    """The profiles of the shared files, for completion."""
+    """Return the profiles of the shared files, for completion."""
 
     async def names() -> list[str]:
         return list((await load(DEFAULT)).profiles)
@@ -111,30 +111,30 @@ def profile_names(**_: Any) -> list[str]:
 def asking_for(*profiles: str | None) -> Iterator[None]:
     """Stop a ``credential_process`` that asks for itself, which would start processes without end.
 
-    The environment tells what is being asked for; the processes that are started meanwhile inherit it.
+    A variable lists the profiles that are being asked; processes that are started meanwhile inherit it.
 
     Raises:
-        Circle: this is asked for what it is asking.
+        CircularProcess: a process above this one asks for the same.
     """
     name = "+".join(profile_name(DEFAULT, profile, warn=False) for profile in profiles or (None,))
     files = os.pathsep.join(filter(None, map(DEFAULT.setting, (CONFIG_FILE, CREDENTIALS_FILE))))
     if files:  # the same name in other files is another profile
         name += f"@{crc32(os.fsencode(files)):08x}"
-    inherited = os.environ.get(ASKED_BEFORE, "")
+    inherited = os.environ.get(PROFILE_CHAIN, "")
     before = [one for one in inherited.split(",") if one]
-    if name in before or len(before) >= DEEPEST:
-        raise Circle(
+    if name in before or len(before) >= MAX_DEPTH:
+        raise CircularProcess(
             f"credential_process goes round in a circle, or too deep: {' → '.join([*before, name])};"
             " have one of these profiles hold credentials itself"
         )
-    os.environ[ASKED_BEFORE] = ",".join([*before, name])
+    os.environ[PROFILE_CHAIN] = ",".join([*before, name])
     try:
         yield
     finally:
         if inherited:
-            os.environ[ASKED_BEFORE] = inherited
+            os.environ[PROFILE_CHAIN] = inherited
         else:
-            del os.environ[ASKED_BEFORE]
+            del os.environ[PROFILE_CHAIN]
 
 
 def provider_of(
@@ -144,31 +144,24 @@ def provider_of(
     mfa_code: MfaCode | None = None,
     folder: str | None = None,
 ) -> Provider:
-    """Return the credentials a program would get; a person at the terminal is asked for MFA codes.
-
-    Args:
-        profile: by default the chain decides.
-        process_timeout: seconds that a credential_process may take.
-        mfa_code: asks for a code in another way.
-        folder: to share the credentials through.
-    """
+    """Return the default chain, shared through a folder if one is given; a person is asked for MFA codes."""
     chain = default_chain(profile, process_timeout=process_timeout, mfa_code=mfa_code or ask_for_code)
     if folder is None:
         return chain
     from aiocreds._shared.provider import shared  # most commands share nothing
 
-    return shared(chain, store=folder, timeout=FOR_THE_FOLDER)
+    return shared(chain, store=folder, timeout=FOLDER_TIMEOUT)
 
 
 async def fetch(provider: Provider) -> Credentials:
-    """Credentials, and a line about them for ``--debug``."""
+    """Return credentials, and log them at DEBUG."""
     credentials = await provider()
     logger.debug("found %r", credentials)
     return credentials
 
 
 async def region_of(profile: str | None) -> str | None:
-    """The region that goes with the credentials: a named profile's own, the environment's, the profile's."""
+    """Return the region for clients: that of a profile named here, the environment's, the profile's."""
     context = DEFAULT
     from_environ = context.setting("AWS_REGION") or context.setting("AWS_DEFAULT_REGION")
     if from_environ and not profile:
@@ -177,34 +170,34 @@ async def region_of(profile: str | None) -> str | None:
     return (section and section.get("region")) or from_environ
 
 
-def told_expiration(credentials: Credentials) -> datetime | None:
-    """The expiration to tell to a client, which refuses one that is past.
+def expiration_for_clients(credentials: Credentials) -> datetime | None:
+    """Return the expiration for a client, which refuses one that is past.
 
-    A provider hands out credentials past theirs when they may outlive it while their service is down, or when
-    this machine's clock is wrong: with one ten minutes ahead, clients use them, and come back for better ones.
+    A provider may serve credentials past theirs: while their service is down, or when this machine's clock is
+    wrong. With one ten minutes ahead, clients use them, and ask again after that.
     """
     if credentials.expiration is None:
         return None
     now, expiration = datetime.now(UTC), credentials.expiration
-    on_its_way = now
+    on_delivery = now
     if credentials.may_outlive_expiry:
-        # Whole seconds are what is told. Nothing is taken from an expiration: it may be the year 1.
-        expiration, on_its_way = expiration.replace(microsecond=0), now + ON_ITS_WAY
-    return credentials.expiration if expiration > on_its_way else now + AHEAD
+        # Clients get whole seconds. Nothing is subtracted from an expiration, which may be in the year 1.
+        expiration, on_delivery = expiration.replace(microsecond=0), now + DELIVERY_TIME
+    return credentials.expiration if expiration > on_delivery else now + AHEAD
 
 
 def iso(time: datetime) -> str:
-    """A time in UTC as AWS writes it."""
+    """Return a time in UTC as AWS writes it."""
     return f"{time:%Y-%m-%dT%H:%M:%SZ}"
 
 
 def variables(credentials: Credentials) -> dict[str, SecretStr]:
-    """The credentials as environment variables; empty are those that they have no value for.
+    """Return the credentials as environment variables; those without a value are empty.
 
     Raises:
         InvalidConfiguration: a value holds half a character, which no environment can.
     """
-    expiration = told_expiration(credentials)
+    expiration = expiration_for_clients(credentials)
     named = {
         "AWS_ACCESS_KEY_ID": SecretStr(credentials.access_key_id),
         "AWS_SECRET_ACCESS_KEY": SecretStr(credentials.secret_access_key),
@@ -214,7 +207,7 @@ def variables(credentials: Credentials) -> dict[str, SecretStr]:
         "AWS_CREDENTIAL_SCOPE": SecretStr(credentials.credential_scope or ""),
         "AWS_SECURITY_TOKEN": SecretStr(),  # botocore takes it for the token, whatever AWS_SESSION_TOKEN says
     }
-    if unfit := next((name for name, value in named.items() if re.search(NO_TEXT, value)), None):
+    if unfit := next((name for name, value in named.items() if re.search(LONE_SURROGATE, value)), None):
         raise InvalidConfiguration(
             f"the value for {unfit} holds half a character (a lone surrogate), which no environment variable can:"
             " look at where the credentials come from"

@@ -18,7 +18,7 @@ from urllib.parse import quote, unquote_to_bytes
 
 from aiohttp import web
 
-from aiocreds.cli._common import MADE_HERE, iso, told_expiration
+from aiocreds.cli._common import SERVE_PREFIX, expiration_for_clients, iso
 from aiocreds.cli._connections import Connections
 from aiocreds.errors import CredentialsError, InvalidConfiguration
 
@@ -31,19 +31,19 @@ if TYPE_CHECKING:
 logger = logging.getLogger("aiocreds.cli")
 
 HOST = "127.0.0.1"
-FAR = timedelta(days=1)  # for credentials that never expire: clients want to be told some time
-KEYS_LOOKED_AT = 60.0  # seconds after which such ones are fetched again: somebody may have edited a file
-RENDERED_FOR = 0.2  # seconds that an answer is kept: the times in it move on
+FAR_FUTURE = timedelta(days=1)  # for credentials that never expire: clients insist on a time
+REFETCH_INTERVAL = 60.0  # seconds, for such credentials: a file may have been edited
+BODY_KEPT = 0.2  # seconds that an answer is kept; not longer, since its times depend on the clock
 HEADERS = {"Content-Type": "application/json", "Cache-Control": "no-store"}
 OWN_SITES = frozenset(("same-origin", "none"))  # none: typed by a person
 HTTP_PORT = 80
-BACKLOG = 1024  # of connections that wait to be accepted: many clients start at once
-RETRY_AFTER = 1  # seconds that who may not wait is told to stay away
-FAREWELL = 2.0  # seconds that requests under way have when it ends
+BACKLOG = 1024  # connections that wait to be accepted: many clients may start at once
+RETRY_AFTER = 1  # seconds
+SHUTDOWN_TIMEOUT = 2.0  # seconds for requests under way
 
 
 class Endpoint:
-    """Serves the credentials of some providers, each at a path of its own.
+    """An HTTP server for the credentials of some providers, each at a path of its own.
 
     ``async with Endpoint({"/": provider}) as endpoint:`` listens on 127.0.0.1, and keeps the providers fresh.
 
@@ -61,35 +61,35 @@ class Endpoint:
     """
 
     def __init__(self, providers: Mapping[str, Provider], *, port: int = 0) -> None:
-        self.token = MADE_HERE + secrets.token_urlsafe(32)
+        self.token = SERVE_PREFIX + secrets.token_urlsafe(32)
         self.port = port
         self._providers = {_encoded(path): provider for path, provider in providers.items()}
         self._expected = self.token.encode()
         self._hosts: frozenset[str] = frozenset()
         self._origins: frozenset[str] = frozenset()
         self._rendered: dict[bytes, tuple[Credentials, float, bytes]] = {}
-        self._looked: dict[bytes, float] = {}
+        self._fetched_at: dict[bytes, float] = {}
         self._waiting = dict.fromkeys(self._providers, 0)  # requests that are being answered
         self._open = AsyncExitStack()
 
     @property
     def urls(self) -> list[str]:
-        """Where clients find the credentials, one a provider."""
+        """The URLs for clients, one a provider."""
         return [f"http://{HOST}:{self.port}{path}" for path in self._paths()]
 
     def _paths(self) -> list[str]:
-        """As one segment each: many a client shortens ``a//b`` and ``a/../b``."""
+        """Return the paths, each as one segment: clients may shorten ``a//b`` and ``a/../b``."""
         return ["/" + quote(path[1:], safe="") for path in self._providers]
 
     async def __aenter__(self) -> Self:
         async with AsyncExitStack() as opening:
             for provider in self._providers.values():
                 await opening.enter_async_context(provider)
-            # Nobody has a reason to send a body: it is neither read nor unpacked.
+            # No client has a reason to send a body: none is read or decompressed.
             server = web.Server(
-                self.answer, access_log=None, logger=_quiet(), lingering_time=0, auto_decompress=False
+                self.answer, access_log=None, logger=_silent_logger(), lingering_time=0, auto_decompress=False
             )
-            runner = web.ServerRunner(server, shutdown_timeout=FAREWELL)
+            runner = web.ServerRunner(server, shutdown_timeout=SHUTDOWN_TIMEOUT)
             opening.push_async_callback(runner.cleanup)  # before the providers end: requests under way need them
             await runner.setup()
             listener = socket.create_server((HOST, self.port), backlog=BACKLOG)
@@ -113,8 +113,8 @@ class Endpoint:
         """Answer a request."""
         refusal = self._refusal(request)
         if refusal is not None:
-            refused = _no(*refusal)
-            refused.force_close()  # who is refused keeps no connection
+            refused = _error_response(*refusal)
+            refused.force_close()
             return refused
         with self._connections.of(request.transport):
             return await self._answer(request.raw_path.partition("?")[0])
@@ -123,35 +123,37 @@ class Endpoint:
         path = unquote_to_bytes(asked.encode(errors="surrogateescape"))
         provider = self._providers.get(path)
         if provider is None:
-            return _no(404, "NotFound", f"no profile is served at {asked!r}; there is {', '.join(self._paths())}")
-        if self._crowded(path):
+            return _error_response(
+                404, "NotFound", f"no profile is served at {asked!r}; there is {', '.join(self._paths())}"
+            )
+        if self._is_crowded(path):
             reason = (
                 f"{self._waiting[path]} requests wait for this profile, whose source has not answered: ask later"
             )
-            refused = _no(503, "TooManyRequests", reason)
+            refused = _error_response(503, "TooManyRequests", reason)
             refused.headers["Retry-After"] = str(RETRY_AFTER)
             return refused
         self._waiting[path] += 1
         try:
             credentials = await self._current(path, provider)
         except CredentialsError as error:
-            return _no(503, type(error).__name__, str(error))
+            return _error_response(503, type(error).__name__, str(error))
         finally:
             self._waiting[path] -= 1
         return web.Response(body=self._body(path, credentials), headers=HEADERS)
 
-    def _crowded(self, path: bytes) -> bool:
-        """Return whether so many wait for a profile that too few connections are left for the others.
+    def _is_crowded(self, path: bytes) -> bool:
+        """Return whether so many requests wait for a profile that too few connections are left for the others.
 
-        A profile may take as many connections as are left to all: half of them while it alone is slow, a third
-        each when two are. A profile that is served alone takes nothing from anybody.
+        A profile may take as many connections as are left: half of them while it alone is slow, a third each when
+        two are. There is no limit for a profile that is served alone.
         """
         return len(self._waiting) > 1 and self._waiting[path] >= self._connections.most - sum(
             self._waiting.values()
         )
 
     def _refusal(self, request: web.BaseRequest) -> tuple[int, str, str] | None:
-        """Return why a request is refused, if it is: pages in a browser and other users reach loopback too."""
+        """Return why to refuse a request, if so: web pages and other users reach loopback, too."""
         headers = request.headers
         if not (request.remote or "").startswith("127."):
             return 403, "AccessDenied", "only this machine is served"
@@ -175,10 +177,10 @@ class Endpoint:
         credentials = await provider()
         if credentials.expiration is None:
             now = monotonic()
-            looked = self._looked.setdefault(path, now)
-            if now - looked >= KEYS_LOOKED_AT:
-                self._looked[path] = now
-                with suppress(CredentialsError):  # the provider has logged it; what is held goes on
+            fetched_at = self._fetched_at.setdefault(path, now)
+            if now - fetched_at >= REFETCH_INTERVAL:
+                self._fetched_at[path] = now
+                with suppress(CredentialsError):  # the provider has logged it, and what is held is still good
                     return await provider.fetch()
         return credentials
 
@@ -188,40 +190,40 @@ class Endpoint:
         if rendered is not None and rendered[0] is credentials and now < rendered[1]:
             return rendered[2]
         body = _document(credentials)
-        self._rendered[path] = credentials, now + RENDERED_FOR, body
+        self._rendered[path] = credentials, now + BODY_KEPT, body
         return body
 
 
 def _encoded(path: str) -> bytes:
-    """A path as the bytes that its URL stands for; names from a command line may be no text."""
+    """Return a path as the bytes that its URL stands for; names from a command line may be no text."""
     if path in ("/.", "/.."):
         raise InvalidConfiguration(f"nothing can be served at {path}: clients take it for another path")
     return path.encode(errors="surrogatepass")
 
 
-def _quiet() -> logging.Logger:
+def _silent_logger() -> logging.Logger:
     """Return a logger for aiohttp, which quotes requests that it cannot read, and with them perhaps the token."""
-    quiet = logging.Logger("aiocreds.cli._endpoint")  # noqa: LOG001 - one that nobody listens to
-    quiet.addHandler(logging.NullHandler())
-    quiet.propagate = False
-    return quiet
+    silent = logging.Logger("aiocreds.cli._endpoint")  # noqa: LOG001 - outside of the tree
+    silent.addHandler(logging.NullHandler())
+    silent.propagate = False
+    return silent
 
 
 def _document(credentials: Credentials) -> bytes:
-    """The container format. Clients insist on a token and an expiration, whatever the keys are."""
+    """Return credentials in the container format, always with a token and an expiration: clients insist on them."""
     document = {
         "AccessKeyId": credentials.access_key_id,
         "SecretAccessKey": credentials.secret_access_key,
         "Token": credentials.session_token or "",
-        "Expiration": iso(told_expiration(credentials) or datetime.now(UTC) + FAR),
+        "Expiration": iso(expiration_for_clients(credentials) or datetime.now(UTC) + FAR_FUTURE),
     }
     if credentials.account_id:
         document["AccountId"] = credentials.account_id
     return json.dumps(document).encode()
 
 
-def _no(status: int, code: str, message: str) -> web.Response:
-    """A refusal as clients show it; the npm SDK looks for its names in capitals."""
+def _error_response(status: int, code: str, message: str) -> web.Response:
+    """Return a refusal as clients show it; the npm SDK reads the capitalized names."""
     logger.debug("%d %s: %s", status, code, message)
     body = json.dumps({"code": code, "message": message, "Code": code, "Message": message}).encode()
     return web.Response(status=status, body=body, headers={**HEADERS, "Allow": "GET"} if status == 405 else HEADERS)

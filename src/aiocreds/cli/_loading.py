@@ -1,4 +1,4 @@
-"""The provider of a program, by the name that the program has for it."""
+"""Load the provider of a program by its name there."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from types import ModuleType
 
-NAMED = re.compile(r"(?P<module>[^:\s]+):(?P<path>[^:\s()]+)(?P<call>\(\))?")
-OF_THE_PROGRAM = (
+PROVIDER_NAME = re.compile(r"(?P<module>[^:\s]+):(?P<path>[^:\s()]+)(?P<call>\(\))?")
+SAFE_ERRORS = (
     ImportError,
     SyntaxError,
     NameError,
     AttributeError,
-)  # whose texts name what is missing, and no value
+)  # their texts hold names, and no values
 
 
 def load_provider(name: str) -> Provider:
@@ -39,7 +39,7 @@ def load_provider(name: str) -> Provider:
         InvalidConfiguration: there is no such thing, or importing or calling it fails.
     """
     option = f"--provider {name}"
-    match = NAMED.fullmatch(name)
+    match = PROVIDER_NAME.fullmatch(name)
     if match is None:
         raise InvalidConfiguration(f"{option}: write package.module:name, such as myapp.aws:provider")
     if not sys.flags.safe_path and (here := os.getcwd()) not in sys.path:  # noqa: PTH109 - pathlib is slow to load
@@ -89,8 +89,8 @@ def _called(function: Callable[[], object], option: str) -> object:
 
 
 def _fail(error: BaseException, what: str, remedy: str) -> NoReturn:
-    """Report where in the program it failed; its words are left out where they may hold a secret."""
-    said = f"{type(error).__name__}{f': {_text(error)}' if isinstance(error, OF_THE_PROGRAM) else ''}"
+    """Raise for a failure of the program, with the place; without its text where that may hold a secret."""
+    said = f"{type(error).__name__}{f': {_text(error)}' if isinstance(error, SAFE_ERRORS) else ''}"
     raise InvalidConfiguration(f"{what} with {said}{_place(error)}; {remedy}") from None
 
 
@@ -110,6 +110,6 @@ def _place(error: BaseException) -> str:
 
 
 def _others(module: ModuleType) -> str:
-    """The end of a message about a name that is not there: the providers that are."""
+    """Return the end of a message about a missing name: the providers that are there."""
     names = [name for name, value in vars(module).items() if isinstance(value, Provider)]
     return f"; its providers are {', '.join(sorted(names))}" if names else ""

@@ -1,4 +1,4 @@
-"""The person at the terminal: what they are told, what they are asked, and how they interrupt."""
+"""Messages on stderr, signals, and questions to the person at the terminal."""
 
 from __future__ import annotations
 
@@ -19,36 +19,36 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-ENDING = ("SIGTERM", "SIGHUP")  # what asyncio.run does not turn into a cancellation, as it does with Ctrl-C
+TERMINATING = ("SIGTERM", "SIGHUP")  # asyncio.run cancels for Ctrl-C alone
 
 
-def complain(command: str, text: object) -> None:
-    """Print an error on stderr. Where that is closed, the exit status alone reports it."""
+def print_message(command: str, text: object) -> None:
+    """Print a message on stderr, unless that is closed."""
     try:
         print(printable(f"aiocreds {command}: {text}"), file=sys.stderr, flush=True)
     except OSError:
         discard(sys.stderr)
 
 
-def point_to_explain(command: str, error: CredentialsError, profile: str | None) -> None:
-    """Point to ``aiocreds explain`` where a source has failed, not the use of this command."""
+def suggest_explain(command: str, error: CredentialsError, profile: str | None) -> None:
+    """Print that ``aiocreds explain`` helps, where a source has failed and not the use of this command."""
     if error.provider is None:
         return
-    from shlex import quote  # for a line that is seldom told
+    from shlex import quote  # slow to load, and seldom needed
 
     named = f" --profile {quote(profile)}" if profile else ""
-    complain(command, f"aiocreds explain{named} shows all that was looked at")
+    print_message(command, f"aiocreds explain{named} shows all that was looked at")
 
 
 def discard(stream: TextIO) -> None:
-    """Give what is buffered for a stream somewhere to go, now that it goes nowhere."""
+    """Send what is buffered for a broken stream to the null device."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
-def open_streams() -> bool:
-    """Put something in place of standard streams that are closed; whether there is a stdout to print on.
+def open_closed_streams() -> bool:
+    """Open standard streams that are closed at the null device; return whether stdout was open.
 
-    Else the first file or connection to be opened would get their numbers, and what is printed.
+    Otherwise the first file or connection to be opened would get their descriptors, and what is printed.
     """
     has_stdout = sys.stdout is not None  # pyright: ignore[reportUnnecessaryComparison] - None when it is closed
     for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
@@ -56,82 +56,82 @@ def open_streams() -> bool:
             nowhere = os.open(os.devnull, os.O_RDWR)
             setattr(sys, name, open(nowhere, mode, closefd=False))  # noqa: SIM115 - until the process ends
     if reconfigure := getattr(sys.stdout, "reconfigure", None):  # typing's TextIO has none
-        reconfigure(errors="replace")  # what an encoding lacks is no reason to fail
+        reconfigure(errors="replace")  # instead of failing for what an encoding lacks
     return has_stdout
 
 
-def hear_of_children() -> None:
-    """Want to know how processes end, also under a parent that did not: their exit statuses would be lost."""
+def restore_child_signal() -> None:
+    """Undo that a parent process has had SIGCHLD ignored: the exit statuses of programs would be lost."""
     if hasattr(signal, "SIGCHLD") and signal.getsignal(signal.SIGCHLD) is signal.SIG_IGN:
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
 
 
-def numbers_of(names: Iterable[str]) -> list[int]:
-    """The numbers of those signals that this platform has."""
+def signal_numbers(names: Iterable[str]) -> list[int]:
+    """Return the numbers of those signals that this platform has."""
     return [getattr(signal, name) for name in names if hasattr(signal, name)]
 
 
 @contextmanager
-def caught(numbers: Iterable[int], deal: Callable[[int], object]) -> Iterator[None]:
-    """Have signals dealt with in the loop, except those that nohup, or a shell for its background jobs, ignores."""
+def handling(numbers: Iterable[int], handler: Callable[[int], object]) -> Iterator[None]:
+    """Handle signals in the loop, except those that nohup, or a shell for its background jobs, ignores."""
     loop = asyncio.get_running_loop()
     before = {number: signal.getsignal(number) for number in numbers}
 
-    def tell(number: int, _: object) -> None:
-        loop.call_soon_threadsafe(deal, number)
+    def call_handler(number: int, _: object) -> None:
+        loop.call_soon_threadsafe(handler, number)
 
     try:
-        for number, handler in before.items():
-            if handler is not signal.SIG_IGN:
-                # Python runs a handler of its own between two steps of the program: not while the loop waits.
+        for number, previous in before.items():
+            if previous is not signal.SIG_IGN:
+                # A handler of signal.signal would not run while the loop waits.
                 if sys.platform != "win32":
-                    loop.add_signal_handler(number, deal, number)
+                    loop.add_signal_handler(number, handler, number)
                 else:
-                    signal.signal(number, tell)
+                    signal.signal(number, call_handler)
         yield
     finally:
-        for number, handler in before.items():
+        for number, previous in before.items():
             if sys.platform != "win32":
                 loop.remove_signal_handler(number)
-            signal.signal(number, handler)
+            signal.signal(number, previous)
 
 
-def run_to_end(work: Coroutine[Any, Any, T]) -> T:
-    """``asyncio.run`` for a command: SIGTERM and SIGHUP end it as Ctrl-C does, with what it has started."""
-    came: list[int] = []
+def run_interruptible(work: Coroutine[Any, Any, T]) -> T:
+    """Do as ``asyncio.run``, and be cancelled by SIGTERM and SIGHUP as by Ctrl-C, so that children are ended."""
+    received: list[int] = []
 
     async def interruptible() -> T:
         task = asyncio.current_task()
 
         def end(number: int) -> None:
-            came.append(number)
+            received.append(number)
             if task is not None:
                 task.cancel()
 
-        with caught(numbers_of(ENDING), end):
+        with handling(signal_numbers(TERMINATING), end):
             return await work
 
     try:
         return asyncio.run(interruptible())
     except asyncio.CancelledError:
-        if came:  # whoever sent it sees that it did what it does
-            signal.signal(came[0], signal.SIG_DFL)
-            signal.raise_signal(came[0])
+        if received:  # end by that signal, for the sender to see
+            signal.signal(received[0], signal.SIG_DFL)
+            signal.raise_signal(received[0])
         raise
 
 
 async def ask_for_code(serial_number: str) -> str:
-    """Ask the person at the terminal for the MFA code of a device. Shown as it is typed: it works only once.
+    """Ask the person at the terminal for the MFA code of a device. It is echoed, since it works only once.
 
     Raises:
         InvalidConfiguration: there is no terminal.
     """
-    from threading import Thread  # few profiles want a code
+    from threading import Thread  # few profiles need a code
 
     loop = asyncio.get_running_loop()
     answer: asyncio.Future[str] = loop.create_future()
 
-    def give(line: str) -> None:
+    def set_answer(line: str) -> None:
         if not answer.done():
             answer.set_result(line)
 
@@ -140,14 +140,14 @@ async def ask_for_code(serial_number: str) -> str:
             line = _ask(printable(f"MFA code of {serial_number}: "))
         except OSError:
             line = ""
-        loop.call_soon_threadsafe(give, line)
+        loop.call_soon_threadsafe(set_answer, line)
 
-    Thread(target=ask, daemon=True).start()  # not a worker's, which asyncio would wait for after a Ctrl-C
-    return (await answer).strip() or await nobody(serial_number)
+    Thread(target=ask, daemon=True).start()  # asyncio would wait for one of its own after Ctrl-C
+    return (await answer).strip() or await refuse_code(serial_number)
 
 
-async def nobody(serial_number: str) -> str:
-    """Say that there is no person to ask.
+async def refuse_code(serial_number: str) -> str:
+    """Refuse to give an MFA code: there is no person to ask.
 
     Raises:
         InvalidConfiguration: always.
@@ -158,9 +158,9 @@ async def nobody(serial_number: str) -> str:
 
 
 def _ask(prompt: str) -> str:
-    """A line from the terminal, wherever stdin and stdout lead to."""
-    ears, mouth = ("CONIN$", "CONOUT$") if sys.platform == "win32" else ("/dev/tty", "/dev/tty")
-    with open(mouth, "w") as out, open(ears) as terminal:  # noqa: PTH123 - devices
+    """Return a line from the terminal, wherever stdin and stdout lead to."""
+    source, target = ("CONIN$", "CONOUT$") if sys.platform == "win32" else ("/dev/tty", "/dev/tty")
+    with open(target, "w") as out, open(source) as terminal:  # noqa: PTH123 - devices
         out.write(prompt)
         out.flush()
         return terminal.readline()

@@ -18,7 +18,7 @@ from aiocreds._profiles import load
 from aiocreds._profiles.files import CONFIG_FILE, CREDENTIALS_FILE
 from aiocreds._token_cache import program_end
 from aiocreds.cli._common import (
-    ASKED_BEFORE,
+    PROFILE_CHAIN,
     add_profile,
     add_shared,
     asking_for,
@@ -27,7 +27,14 @@ from aiocreds.cli._common import (
     region_of,
     variables,
 )
-from aiocreds.cli._terminal import ask_for_code, caught, complain, numbers_of, point_to_explain, run_to_end
+from aiocreds.cli._terminal import (
+    ask_for_code,
+    handling,
+    print_message,
+    run_interruptible,
+    signal_numbers,
+    suggest_explain,
+)
 from aiocreds.errors import CredentialsError, InvalidConfiguration, with_notes
 from aiocreds.sources.container import FULL_URI, TOKEN
 
@@ -41,27 +48,27 @@ example:
   aiocreds exec --profile dev --server -- python train.py     # runs for longer than the credentials live
 
 The command replaces this one, so that signals and its exit status pass through; with --server they are passed on.
-What AWS variables of yours name other credentials or another profile is removed.
-Exit status: the command's; 125 (no credentials), 126 (the command cannot be run), 127 (there is none such).
+AWS variables of yours that name other credentials or another profile are removed.
+Exit status: the command's; 125 (no credentials), 126 (the command cannot be run), 127 (there is no such command).
 """
-FAILED, NOT_RUNNABLE, NO_SUCH_COMMAND = 125, 126, 127  # as env, nohup and timeout have it
+FAILED, NOT_RUNNABLE, NO_SUCH_COMMAND = 125, 126, 127  # as for env, nohup and timeout
 USAGE = 2
 
-OTHER_PROFILES_FILE = "AWS_CREDENTIAL_PROFILES_FILE"  # as version 1 of the SDK for Java names the credentials file
-LEAKS = frozenset(
+JAVA_CREDENTIALS_FILE = "AWS_CREDENTIAL_PROFILES_FILE"  # the credentials file of the SDK for Java 1
+REMOVED = frozenset(
     (
         "AWS_ACCESS_KEY_ID",
         "AWS_SECRET_ACCESS_KEY",
         "AWS_SESSION_TOKEN",
         "AWS_SECURITY_TOKEN",
-        "AWS_ACCESS_KEY",  # this and the next two: older SDKs read them still
+        "AWS_ACCESS_KEY",  # this and the next two are of older SDKs
         "AWS_SECRET_KEY",
         "AWS_CREDENTIAL_FILE",
         "AWS_SESSION_EXPIRATION",
-        "AMAZON_ACCESS_KEY_ID",  # this and the next two: the SDK for Ruby asks them before a container
+        "AMAZON_ACCESS_KEY_ID",  # the SDK for Ruby reads this and the next two before it asks a container
         "AMAZON_SECRET_ACCESS_KEY",
         "AMAZON_SESSION_TOKEN",
-        OTHER_PROFILES_FILE,
+        JAVA_CREDENTIALS_FILE,
         "AWS_CREDENTIAL_EXPIRATION",
         "AWS_CREDENTIAL_SCOPE",
         "AWS_ACCOUNT_ID",
@@ -74,7 +81,7 @@ LEAKS = frozenset(
         "AWS_WEB_IDENTITY_TOKEN_FILE",
         "AWS_ROLE_ARN",
         "AWS_ROLE_SESSION_NAME",
-        "BOTO_CONFIG",  # boto's own file of keys, which botocore reads before it asks a container
+        "BOTO_CONFIG",  # botocore reads this file before it asks a container
     )
 )
 CREDENTIAL_KEYS = (
@@ -89,9 +96,9 @@ CREDENTIAL_KEYS = (
     "login_session",
     "credential_process",
     "web_identity_token_file",
-)  # any of them makes a profile one with credentials
-PASSED_ON = ("SIGTERM", "SIGHUP", "SIGUSR1", "SIGUSR2", "SIGWINCH", "SIGCONT")
-FROM_THE_KEYBOARD = ("SIGINT", "SIGQUIT")  # a terminal sends these to the command itself
+)  # a profile with any of them has credentials
+FORWARDED = ("SIGTERM", "SIGHUP", "SIGUSR1", "SIGUSR2", "SIGWINCH", "SIGCONT")
+FROM_THE_KEYBOARD = ("SIGINT", "SIGQUIT")  # a terminal sends these to the command, too
 
 
 def configure(parser: ArgumentParser) -> None:
@@ -117,39 +124,39 @@ def run(arguments: Namespace) -> int:
             if arguments.named
             else "COMMAND ..."
         )
-        complain("exec", f"no command: write aiocreds exec -- {meant}")
+        print_message("exec", f"no command: write aiocreds exec -- {meant}")
         return USAGE
     try:
         with asking_for(arguments.profile):
             if arguments.server or sys.platform == "win32":
-                return run_to_end(_beside(arguments))
-            environ = run_to_end(_environment(arguments))
-        return _become(arguments.words, environ)
+                return run_interruptible(_run_beside(arguments))
+            environ = run_interruptible(_environment(arguments))
+        return _replace_process(arguments.words, environ)
     except CredentialsError as error:
-        complain("exec", with_notes(error))
-        point_to_explain("exec", error, arguments.profile)
+        print_message("exec", with_notes(error))
+        suggest_explain("exec", error, arguments.profile)
         return FAILED
 
 
-def cleaned(environ: Mapping[str, str]) -> dict[str, str]:
-    """An environment without what names credentials or a profile.
+def without_credentials(environ: Mapping[str, str]) -> dict[str, str]:
+    """Return an environment without variables that name credentials or a profile.
 
-    Of who asks for what, it tells what was so before: a command may be part of a circle as well.
+    It lists the profiles that were being asked before this command, which may be part of a circle.
     """
     kept = {
         name: value
         for name, value in environ.items()
-        if name not in LEAKS and not name.startswith("AWS_BEARER_TOKEN_")  # which SDKs prefer to keys
+        if name not in REMOVED and not name.startswith("AWS_BEARER_TOKEN_")  # which SDKs prefer to keys
     }
-    asked_before = kept.pop(ASKED_BEFORE, "").rpartition(",")[0]
-    return {**kept, ASKED_BEFORE: asked_before} if asked_before else kept
+    asked_before = kept.pop(PROFILE_CHAIN, "").rpartition(",")[0]
+    return {**kept, PROFILE_CHAIN: asked_before} if asked_before else kept
 
 
 async def _environment(arguments: Namespace) -> dict[str, str]:
     provider = provider_of(arguments.profile, process_timeout=arguments.process_timeout, folder=arguments.shared)
     credentials = await fetch(provider)
     keys = {name: value for name, value in variables(credentials).items() if value}
-    return {**cleaned(os.environ), **keys, **await _region(arguments)}
+    return {**without_credentials(os.environ), **keys, **await _region(arguments)}
 
 
 async def _region(arguments: Namespace) -> dict[str, str]:
@@ -157,36 +164,38 @@ async def _region(arguments: Namespace) -> dict[str, str]:
     return {"AWS_REGION": region, "AWS_DEFAULT_REGION": region} if region else {}
 
 
-def _become(words: list[str], environ: dict[str, str]) -> int:
+def _replace_process(words: list[str], environ: dict[str, str]) -> int:
     """Replace this process by the command."""
     program_end.wait()
     sys.stdout.flush()
     sys.stderr.flush()
     for name in ("SIGPIPE", "SIGXFZ", "SIGXFSZ"):
         if hasattr(signal, name):
-            signal.signal(getattr(signal, name), signal.SIG_DFL)  # Python ignores them, and that would be inherited
+            signal.signal(
+                getattr(signal, name), signal.SIG_DFL
+            )  # Python ignores them, which the command would inherit
     try:
-        os.execvpe(words[0], words, environ)  # noqa: S606 - what the command is for
+        os.execvpe(words[0], words, environ)  # noqa: S606 - its purpose
     except (OSError, ValueError) as error:
-        return _not_started(words[0], error)
+        return _report_not_started(words[0], error)
 
 
-def _not_started(command: str, error: OSError | ValueError) -> int:
+def _report_not_started(command: str, error: OSError | ValueError) -> int:
     missing = isinstance(error, FileNotFoundError | NotADirectoryError)
     reason = "command not found" if missing else getattr(error, "strerror", None) or str(error)
-    complain("exec", f"{command}: {reason}")
+    print_message("exec", f"{command}: {reason}")
     return NO_SUCH_COMMAND if missing else NOT_RUNNABLE
 
 
-async def _beside(arguments: Namespace) -> int:
-    """Run the command beside this process, which serves it."""
-    if not arguments.server:  # on Windows, where no process becomes another
-        return await _child(arguments.words, await _environment(arguments))
-    from aiocreds.cli._endpoint import Endpoint  # with it comes aiohttp
+async def _run_beside(arguments: Namespace) -> int:
+    """Run the command as a child of this process, which serves it credentials."""
+    if not arguments.server:  # on Windows, where no process can be replaced
+        return await _run_child(arguments.words, await _environment(arguments))
+    from aiocreds.cli._endpoint import Endpoint  # loads aiohttp
 
     running = False
 
-    async def code(serial_number: str) -> str:
+    async def mfa_code(serial_number: str) -> str:
         if running:
             raise InvalidConfiguration(
                 f"a new MFA code of {serial_number} is needed, and the command has the terminal: start it again"
@@ -194,53 +203,53 @@ async def _beside(arguments: Namespace) -> int:
         return await ask_for_code(serial_number)
 
     provider = provider_of(
-        arguments.profile, process_timeout=arguments.process_timeout, mfa_code=code, folder=arguments.shared
+        arguments.profile, process_timeout=arguments.process_timeout, mfa_code=mfa_code, folder=arguments.shared
     )
     async with Endpoint({"/": provider}) as endpoint:
         await fetch(provider)
         environ = {
-            **cleaned(os.environ),
+            **without_credentials(os.environ),
             **await _region(arguments),
-            **await _without_default_profile(),
-            "BOTO_CONFIG": os.devnull,  # else botocore looks into ~/.boto, before it asks us
+            **await _hide_default_profile(),
+            "BOTO_CONFIG": os.devnull,  # otherwise botocore reads ~/.boto before it asks the endpoint
             FULL_URI: endpoint.urls[0],
             TOKEN: endpoint.token,
         }
         running = True
-        leave_terminal()  # to the command
-        return await _child(arguments.words, environ)
+        leave_terminal()  # the command has it
+        return await _run_child(arguments.words, environ)
 
 
-async def _without_default_profile() -> dict[str, str]:
-    """Variables that hide the shared files, if a ``default`` profile in them has credentials.
+async def _hide_default_profile() -> dict[str, str]:
+    """Return variables that hide the shared files, if a ``default`` profile in them has credentials.
 
-    SDKs ask that profile before they ask a container's endpoint: the command would run as somebody else.
+    SDKs read that profile before they ask a container's endpoint: the command would run as somebody else.
     """
     config = await load(DEFAULT, needed=False)
     for path in (config.config_file, config.credentials_file):
         if line := await threads.submit(_default_credentials, path):
-            complain(
+            print_message(
                 "exec",
                 f"the default profile ({path}:{line}) would win over the endpoint:"
                 " the command does not see the shared config and credentials files",
             )
-            return dict.fromkeys((CONFIG_FILE, CREDENTIALS_FILE, OTHER_PROFILES_FILE), os.devnull)
+            return dict.fromkeys((CONFIG_FILE, CREDENTIALS_FILE, JAVA_CREDENTIALS_FILE), os.devnull)
     return {}
 
 
 def _default_credentials(path: str) -> int:
-    """The line of a file where a ``default`` profile has credentials for somebody; 0 when it has none.
+    """Return the line of a file where a ``default`` profile with credentials begins; 0 when none does.
 
-    Not by the files' grammar: each SDK has its own, and some of them read quoted names, and twice the same one.
+    It is no parser of the files' grammar: each SDK has its own, and some take quoted or repeated names.
     """
     if path.startswith("~"):
-        return 0  # no home folder is known, and below the working directory nobody looks
+        return 0  # no home folder is known
     try:
         if not Path(path).is_file():  # a pipe may never end, and is empty by now
             return 0
         lines = Path(path).read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:
-        return 0  # who may not read it here may not read it there
+        return 0  # the command cannot read it either
     header = 0
     for number, line in enumerate(map(str.strip, lines), 1):
         if line.startswith("["):
@@ -251,36 +260,36 @@ def _default_credentials(path: str) -> int:
     return 0
 
 
-async def _child(words: list[str], environ: dict[str, str]) -> int:
-    from anyio import open_process  # whoever becomes the command does without
+async def _run_child(words: list[str], environ: dict[str, str]) -> int:
+    from anyio import open_process  # slow to load
 
     signals: asyncio.Queue[int] = asyncio.Queue()
-    # Before there is a command: it gets those that come meanwhile.
-    with caught(numbers_of((*PASSED_ON, *FROM_THE_KEYBOARD)), signals.put_nowait):
+    # Before the command starts, so that no signal is lost.
+    with handling(signal_numbers((*FORWARDED, *FROM_THE_KEYBOARD)), signals.put_nowait):
         try:
             process = await open_process(words, stdin=None, stdout=None, stderr=None, env=environ)
         except (OSError, ValueError) as error:
-            return _not_started(words[0], error)
-        passing = asyncio.create_task(_pass_on(signals, process.pid))
+            return _report_not_started(words[0], error)
+        forwarding = asyncio.create_task(_forward_signals(signals, process.pid))
         try:
             status = await process.wait()
         finally:
-            passing.cancel()
-    return 128 - status if status < 0 else status  # a signal's number, as shells have it
+            forwarding.cancel()
+    return 128 - status if status < 0 else status  # as shells report a signal
 
 
-async def _pass_on(signals: asyncio.Queue[int], pid: int) -> None:
-    by_hand = numbers_of(FROM_THE_KEYBOARD)
+async def _forward_signals(signals: asyncio.Queue[int], pid: int) -> None:
+    from_the_keyboard = signal_numbers(FROM_THE_KEYBOARD)
     while True:
         number = await signals.get()
-        if number in by_hand and _in_front():
-            continue  # the terminal has told the command as well; twice would count as a second Ctrl-C
-        with suppress(ProcessLookupError):
+        if number in from_the_keyboard and _in_foreground():
+            continue  # the terminal has sent it to the command, too; twice would be a second Ctrl-C
+        with suppress(ProcessLookupError, PermissionError):
             os.kill(pid, number)
 
 
-def _in_front() -> bool:
-    """Return whether what is typed at a terminal goes to this process, and so to the command."""
+def _in_foreground() -> bool:
+    """Return whether a terminal sends its signals to this process, and so to the command."""
     if sys.platform == "win32":
         return True
     try:

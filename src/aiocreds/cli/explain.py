@@ -1,4 +1,4 @@
-"""``aiocreds explain``: what the default chain looks at, what it finds, and whose credentials they are."""
+"""``aiocreds explain``: show what the default chain looks at, what it finds, and whose credentials they are."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ from aiocreds._explain import (
 )
 from aiocreds._profiles import load, profile_name
 from aiocreds.cli._common import add_profile, asking_for
-from aiocreds.cli._terminal import ask_for_code, complain, nobody, run_to_end
+from aiocreds.cli._terminal import ask_for_code, print_message, refuse_code, run_interruptible
 from aiocreds.errors import (
     ChainExhausted,
     CredentialsError,
@@ -56,8 +56,8 @@ if TYPE_CHECKING:
     from aiocreds.credentials import Credentials
 
 FOUND, NONE_FOUND, BROKEN = 0, 1, 2
-SILENCE = 1.0  # seconds after which a person wants to know what is going on
-LOOKED_AT = 0.1  # seconds from one look at that to the next
+PROGRESS_AFTER = 1.0  # seconds
+PROGRESS_INTERVAL = 0.1  # seconds
 NO_REGION = "none is set: write one into the profile, or set AWS_REGION"
 REMEDY = (
     "On a laptop, sign in with aws login, or run aws configure sso where your organization has IAM Identity Center;"
@@ -112,11 +112,11 @@ def run(arguments: Namespace) -> int:
             raise InvalidConfiguration(
                 "--provider and --profile are both given: a program chooses its profile itself"
             )
-        from aiocreds.cli._loading import load_provider  # programs of one's own are few
+        from aiocreds.cli._loading import load_provider  # seldom needed
 
         given["provider"] = load_provider(arguments.provider)
     with asking_for(arguments.profile):
-        report = run_to_end(
+        report = run_interruptible(
             examine(
                 arguments.profile, offline=arguments.offline, process_timeout=arguments.process_timeout, **given
             )
@@ -124,9 +124,9 @@ def run(arguments: Namespace) -> int:
     if arguments.json:
         print(json.dumps(report.document(), indent=2))
     else:
-        seen = sys.stdout.isatty()
-        width = shutil.get_terminal_size().columns if seen else WIDTH
-        print(report.text(width, encoding=sys.stdout.encoding, colours=seen and _has_colours()))
+        at_terminal = sys.stdout.isatty()
+        width = shutil.get_terminal_size().columns if at_terminal else WIDTH
+        print(report.text(width, encoding=sys.stdout.encoding, colours=at_terminal and _has_colours()))
     return report.code
 
 
@@ -138,10 +138,10 @@ async def examine(
     process_timeout: float = USUAL_TIMEOUT,
     context: Context = DEFAULT,
 ) -> Report:
-    """Fetch from a provider or the default chain, and unless ``offline`` ask STS about what it brought."""
+    """Fetch from a provider or the default chain, and unless ``offline`` ask STS about the credentials."""
     default = provider is None
     if provider is None:
-        mfa_code = ask_for_code if sys.stdin.isatty() else nobody
+        mfa_code = ask_for_code if sys.stdin.isatty() else refuse_code
         provider = default_chain(profile, mfa_code=mfa_code, process_timeout=process_timeout, context=context)
     else:
         context = provider._context  # noqa: SLF001 - one of us  # pyright: ignore[reportPrivateUsage]
@@ -156,7 +156,7 @@ async def examine(
 
 
 class Region(NamedTuple):
-    """A region, and what sets it."""
+    """A region, and the variable or ``file:line`` that sets it."""
 
     name: str
     place: str
@@ -168,12 +168,12 @@ class Report:
 
     Attributes:
         explanation: of the chain.
-        caller: whose credentials they are, as STS says.
-        check: how asking STS went; None when it was not asked.
+        caller: the identity behind the credentials, as STS says.
+        check: the call of STS; None when there was none.
         home: the folder that ``~`` stands for.
         logged: what the library warned of meanwhile.
-        region: where clients look for services; empty when none is set, None when nothing can be read.
-        default: whether it is the default chain that is explained.
+        region: of clients; with an empty name when none is set, None when nothing can be read.
+        default: the default chain is explained, not a provider of a program.
     """
 
     explanation: Explanation
@@ -186,20 +186,20 @@ class Report:
 
     @property
     def error(self) -> CredentialsError | None:
-        """Return the error of the credentials."""
+        """The error of the chain, else that of STS about the credentials."""
         if self.explanation.error is None and self.check is not None and self.unchecked is None:
             return self.check.error
         return self.explanation.error
 
     @property
     def unchecked(self) -> SourceUnavailable | None:
-        """Return why STS gave no answer."""
+        """The error when STS gave no answer."""
         error = self.check and self.check.error
         return error if isinstance(error, SourceUnavailable) else None
 
     @property
     def warnings(self) -> list[str]:
-        """Return the warnings: what looks like a mistake although it may work."""
+        """The warnings: what looks like a mistake although it may work."""
         found = [*self.explanation.warnings, *self.logged]
         if self.unchecked is not None:
             found.append(f"whose credentials they are is not confirmed: {self.unchecked}")
@@ -236,13 +236,13 @@ class Report:
         }
 
 
-# What is asked and heard meanwhile.
+# Collecting the report.
 
 
 async def _caller(
     credentials: Credentials, profile: str | None, context: Context, watch: Callable[[tracing.Record], None]
 ) -> tuple[sts.Caller | None, Step]:
-    """Return whose credentials they are, as STS says, and how that went."""
+    """Return the identity behind the credentials, as STS says, and the record of the call."""
     record, caller = tracing.Record("GetCallerIdentity"), None
     watch(record)
     with tracing.recording(record):
@@ -259,7 +259,7 @@ async def _caller(
 
 
 async def _region(profile: str | None, context: Context) -> Region | None:
-    """Return the region that clients use; None when the files that would name it cannot be read."""
+    """Return the region that clients use; None when the shared files cannot be read."""
     for variable in ("AWS_REGION", "AWS_DEFAULT_REGION"):
         if region := context.setting(variable):
             return Region(region, variable)
@@ -274,12 +274,12 @@ async def _region(profile: str | None, context: Context) -> Region | None:
 
 @contextmanager
 def _warnings() -> Iterator[list[str]]:
-    """Collect what the library warns of in the log, to be shown in its place."""
+    """Collect the warnings that the library logs, for the report."""
     logged: list[str] = []
 
     class Collector(logging.Handler):
         def emit(self, record: logging.LogRecord) -> None:
-            if record.name != "aiocreds.sources.default":  # an explanation says that, too
+            if record.name != "aiocreds.sources.default":  # an explanation has the same warning
                 logged.append(record.getMessage())
 
     logger, collector = logging.getLogger("aiocreds"), Collector(logging.WARNING)
@@ -292,22 +292,22 @@ def _warnings() -> Iterator[list[str]]:
 
 @asynccontextmanager
 async def _progress() -> AsyncIterator[Callable[[tracing.Record], None]]:
-    """Show on an empty terminal, after a second, what is waited for."""
+    """Print at a terminal what is waited for, after a second without news."""
     records: list[tracing.Record] = []
 
     async def report() -> None:
         loop = asyncio.get_running_loop()
         last, since = "", loop.time()
         while True:
-            await asyncio.sleep(LOOKED_AT)
-            if is_asking():  # and the cursor stands behind the question
+            await asyncio.sleep(PROGRESS_INTERVAL)
+            if is_asking():  # the cursor is behind a prompt
                 since = loop.time()
-            if not records or loop.time() - since < SILENCE:
+            if not records or loop.time() - since < PROGRESS_AFTER:
                 continue
             step = records[-1].under_way()
             where = title(step.name) + (f", {step.events[-1].place}" if step.events else "")
             if where != last:
-                complain("explain", f"waiting for {where}; Ctrl-C stops")
+                print_message("explain", f"waiting for {where}; Ctrl-C stops")
                 last, since = where, loop.time()
 
     task = asyncio.create_task(report()) if sys.stderr.isatty() else None
@@ -392,7 +392,7 @@ def _draw(report: Report, width: int, *, encoding: str | None) -> Iterator[Line]
 
 
 class _Drawing(Tree):
-    """The tree of the command: with the user's ``~``, in what the terminal can show, without what stands above."""
+    """The tree of the command: with ``~``, in characters that the terminal has, without errors shown above."""
 
     def __init__(self, report: Report, width: int, encoding: str | None) -> None:
         super().__init__(width, _signs_in(encoding))
@@ -417,7 +417,7 @@ class _Drawing(Tree):
         return message(error) == message(above)
 
     def verdict(self) -> Iterator[Line]:
-        """Draw what is wrong, or who wins; and what else is remarkable."""
+        """Draw the error or the winner, and the warnings."""
         report, error = self.report, self.report.error
         identity, winner = report.explanation.identity, report.explanation.winner
         sign = self.signs.outcomes["found" if error is None else "failed"]
@@ -484,13 +484,13 @@ def _cause(error: CredentialsError | None, step: Step) -> str:
 
 
 def _hints(step: Step) -> list[str]:
-    """Return what the sources say that found something, although it is no credentials."""
+    """Return the errors of sources that found something, but no credentials."""
     return [f"; {_with_source(it.error)}" for it in step.steps if it.error is not None and _found_something(it)]
 
 
 def _is_set_up(step: Step) -> bool:
-    """Return whether any source found something; a stranger at EC2's address, such as a proxy, is nothing."""
-    return any(_found_something(it) and "stranger" not in _kinds(it) for it in step.steps)
+    """Return whether any source found something, other than a proxy or the like at EC2's address."""
+    return any(_found_something(it) and "other server" not in _kinds(it) for it in step.steps)
 
 
 def _found_something(step: Step) -> bool:
@@ -518,14 +518,14 @@ def _signs_in(encoding: str | None) -> Signs:
 
 
 def _has_colours() -> bool:
-    """Return whether the terminal understands them and its user wants them, see https://no-color.org."""
+    """Return whether to use colours, see https://no-color.org."""
     if os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb":
         return False
     return sys.platform != "win32" or "WT_SESSION" in os.environ  # older consoles would print the codes
 
 
 def _coloured(line: Line) -> str:
-    """Return a line with its styles as a terminal understands them."""
+    """Return a line with its styles as escape sequences."""
     return "".join(
         f"\x1b[{';'.join(CODES[word] for word in style.split())}m{text}\x1b[0m" if style and text.strip() else text
         for text, style in line

@@ -15,13 +15,13 @@ from aiocreds.cli._common import (
     add_profile,
     add_shared,
     asking_for,
+    expiration_for_clients,
     fetch,
     iso,
     provider_of,
-    told_expiration,
     variables,
 )
-from aiocreds.cli._terminal import run_to_end
+from aiocreds.cli._terminal import run_interruptible
 from aiocreds.errors import InvalidConfiguration
 
 if TYPE_CHECKING:
@@ -66,43 +66,39 @@ def run(arguments: Namespace) -> int:
     Raises:
         CredentialsError: there are none, or they cannot be written in that format.
     """
-    failing = arguments.format in SHELLS and SHELLS[arguments.format].evaluated
+    print_false = arguments.format in SHELLS and SHELLS[arguments.format].evaluated  # so that `&&` stops
 
-    async def fetched() -> Credentials:
-        nonlocal failing
+    async def load() -> Credentials:
+        nonlocal print_false
         try:
             provider = provider_of(
                 arguments.profile, process_timeout=arguments.process_timeout, folder=arguments.shared
             )
             return await fetch(provider)
-        except asyncio.CancelledError:  # by a signal, which may end this process before anything else is done
-            _fail(failing=failing)
-            failing = False
+        except asyncio.CancelledError:  # by a signal, which ends this process at once
+            if print_false:
+                print("false", flush=True)
+            print_false = False
             raise
 
     try:
         with asking_for(arguments.profile):
-            credentials = run_to_end(fetched())
-        text = written(credentials, arguments.format).encode(errors="surrogateescape")  # as the environment has it
-    except BaseException:  # whatever it is, the shell has to hear of it
-        _fail(failing=failing)
+            credentials = run_interruptible(load())
+        text = formatted(credentials, arguments.format).encode(errors="surrogateescape")
+    except BaseException:
+        if print_false:
+            print("false", flush=True)
         raise
     sys.stdout.flush()
     sys.stdout.buffer.write(text)
     return 0
 
 
-def _fail(*, failing: bool) -> None:
-    """Print a command that fails, where what is printed is run."""
-    if failing:
-        print("false", flush=True)
-
-
-def written(credentials: Credentials, form: str) -> str:
+def formatted(credentials: Credentials, form: str) -> str:
     """Return the credentials in one of the ``FORMATS``.
 
     Raises:
-        InvalidConfiguration: a value holds what that format has no way to say.
+        InvalidConfiguration: that format cannot express a value.
     """
     if form in ("process", "json"):
         return _json(credentials, whole=form == "json")
@@ -119,9 +115,9 @@ def written(credentials: Credentials, form: str) -> str:
 
 
 def _json(credentials: Credentials, *, whole: bool) -> str:
-    import json  # the other formats do without
+    import json  # the other formats do not need it
 
-    expiration = told_expiration(credentials)
+    expiration = expiration_for_clients(credentials)
     document = {
         "Version": 1,
         "AccessKeyId": credentials.access_key_id,
@@ -137,13 +133,13 @@ def _json(credentials: Credentials, *, whole: bool) -> str:
     return json.dumps({name: value for name, value in document.items() if value is not None}) + "\n"
 
 
-def _plain(value: str) -> bool:
-    """Return whether no shell reads anything into a value, as into keys."""
+def _needs_no_quotes(value: str) -> bool:
+    """Return whether every shell takes a value literally, without quotes."""
     return re.fullmatch(r"[\w@+=:,./-]+", value, re.ASCII) is not None
 
 
 def _assignment(name: str, value: str) -> str:
-    quoted = value if _plain(value) else "'" + value.replace("'", "'\\''") + "'"
+    quoted = value if _needs_no_quotes(value) else "'" + value.replace("'", "'\\''") + "'"
     return f"{name}={quoted}"
 
 
@@ -152,17 +148,17 @@ def _posix(name: str, value: str) -> str:
 
 
 def _fish(name: str, value: str) -> str:
-    quoted = value if _plain(value) else "'" + value.replace("\\", "\\\\").replace("'", "\\'") + "'"
+    quoted = value if _needs_no_quotes(value) else "'" + value.replace("\\", "\\\\").replace("'", "\\'") + "'"
     return f"set -gx {name} {quoted}"
 
 
 def _powershell(name: str, value: str) -> str:
-    doubled = re.sub("(['\u2018\u2019\u201a\u201b])", r"\1\1", value)  # typographic quotes end it as well
+    doubled = re.sub("(['\u2018\u2019\u201a\u201b])", r"\1\1", value)  # typographic quotes end a string, too
     return f"$Env:{name}='{doubled}'"
 
 
 def _windows_cmd(name: str, value: str) -> str:
-    if _plain(value):
+    if _needs_no_quotes(value):
         return f"set {name}={value}"
     if re.search(r'[\x00-\x1f"%!]', value):
         raise _inexpressible(name, "a quotation mark, a percent sign or the like", "cmd.exe")
@@ -176,13 +172,12 @@ def _inexpressible(name: str, what: str, where: str) -> InvalidConfiguration:
 
 
 class Shell(NamedTuple):
-    """The way in which a shell takes variables.
+    """The syntax of a shell for variables.
 
     Attributes:
         assign: writes the line that sets a name to a value.
-        unset: the line that unsets a name: what other credentials had and these lack would make these invalid.
-        evaluated: it runs what is printed, so that after a failure ``eval "$(aiocreds export …)" && …`` would go on
-            with what was set before.
+        unset: the line that unsets a name, for a variable that other credentials had and these have not.
+        evaluated: it runs what is printed, so that a failure has to be printed as well.
     """
 
     assign: Callable[[str, str], str]

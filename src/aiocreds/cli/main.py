@@ -1,4 +1,4 @@
-"""Which command is meant, and what becomes of its failures.
+"""Parse the command line, run the command, and turn failures into messages and exit statuses.
 
 Each command is a module with ``configure(parser)`` and ``run(arguments)``, loaded when its name is on the command
 line: ``export`` runs inside other programs, and has to cost little more than Python itself.
@@ -17,7 +17,13 @@ from typing import TYPE_CHECKING, Any
 
 from aiocreds import __version__
 from aiocreds._base.tracing import printable
-from aiocreds.cli._terminal import complain, discard, hear_of_children, open_streams, point_to_explain
+from aiocreds.cli._terminal import (
+    discard,
+    open_closed_streams,
+    print_message,
+    restore_child_signal,
+    suggest_explain,
+)
 from aiocreds.errors import CredentialsError, CredentialsNotFound, with_notes
 from aiocreds.sources.process import ASKED_ITSELF
 
@@ -51,29 +57,29 @@ def main(argv: Sequence[str] | None = None) -> int:
         the exit status: 0, 1 (no credentials), 2 (they are there but broken, or the arguments are wrong), or
         what the command says.
     """
-    has_stdout = open_streams()
-    hear_of_children()
+    has_stdout = open_closed_streams()
+    restore_child_signal()
     try:
-        own, words = _split(sys.argv[1:] if argv is None else argv)
+        own, words = _split_at_dashes(sys.argv[1:] if argv is None else argv)
         parser = _parser(own)
         _complete(parser)
-        arguments = _parsed(parser, own, words)
+        arguments = _parse(parser, own, words)
         if arguments is None:
             return BROKEN
         if not has_stdout and arguments.command != "exec":
-            complain(arguments.command, "stdout is closed, and there is nowhere to print to")
+            print_message(arguments.command, "stdout is closed, and there is nowhere to print to")
             return BROKEN
-        with _telling(arguments.command, debug=getattr(arguments, "debug", False)):
+        with _log_on_stderr(arguments.command, debug=getattr(arguments, "debug", False)):
             return _run(arguments)
     except KeyboardInterrupt:
         return 128 + 2
 
 
-def _parsed(parser: argparse.ArgumentParser, own: list[str], words: list[str] | None) -> argparse.Namespace | None:
+def _parse(parser: argparse.ArgumentParser, own: list[str], words: list[str] | None) -> argparse.Namespace | None:
     """Parse the arguments; return None when there were none, and the help has been shown."""
     command = next((word for word in own if word in COMMANDS), None)
     before = own[: own.index(command)] if command else own
-    if early := next((word for word in before if _belongs_to_a_command(word)), None):
+    if early := next((word for word in before if _belongs_to_command(word)), None):
         option = printable(early.partition("=")[0])
         where = f"aiocreds {command or 'COMMAND'} {option} ..."
         parser.error(f"{option} cannot stand before the command; the options of a command go after it: {where}")
@@ -99,9 +105,9 @@ def _parsed(parser: argparse.ArgumentParser, own: list[str], words: list[str] | 
     return arguments
 
 
-def _belongs_to_a_command(word: str) -> bool:
-    """Return whether a word is an option that stands for nothing before the command."""
-    everywhere = ("-h", "--help", "--version", "--debug")  # argparse takes their beginnings as well
+def _belongs_to_command(word: str) -> bool:
+    """Return whether a word is an option that may only stand after the command."""
+    everywhere = ("-h", "--help", "--version", "--debug")  # argparse takes abbreviations, too
     return word.startswith("-") and word != "-" and not any(it.startswith(word) for it in everywhere)
 
 
@@ -110,21 +116,21 @@ def _run(arguments: argparse.Namespace) -> int:
         status: int = _module(arguments.command).run(arguments)
         sys.stdout.flush()
     except CredentialsError as error:
-        complain(arguments.command, with_notes(error))
+        print_message(arguments.command, with_notes(error))
         if arguments.command == "export":
-            point_to_explain(arguments.command, error, arguments.profile)
+            suggest_explain(arguments.command, error, arguments.profile)
         if getattr(error, "asked_itself", False):
             return ASKED_ITSELF
         return NOT_FOUND if isinstance(error, CredentialsNotFound) else BROKEN
-    except BrokenPipeError:  # whoever read has seen enough
+    except BrokenPipeError:  # such as from head
         discard(sys.stdout)
         return 128 + 13
     except OSError as error:
-        complain(arguments.command, f"{error.filename or 'stdout'}: {error.strerror or error}")
+        print_message(arguments.command, f"{error.filename or 'stdout'}: {error.strerror or error}")
         discard(sys.stdout)
         return BROKEN
-    except Exception:  # noqa: BLE001 - 1, which Python itself ends with, would say: no credentials
-        import traceback  # a mistake of ours: seldom
+    except Exception:  # noqa: BLE001 - Python would exit with 1, which means: no credentials
+        import traceback  # slow to load, and seldom needed
 
         traceback.print_exc()
         return BROKEN
@@ -135,8 +141,8 @@ def _module(command: str) -> Any:
     return import_module(f"aiocreds.cli.{command}")
 
 
-def _split(argv: Sequence[str]) -> tuple[list[str], list[str] | None]:
-    """Our own arguments, and those behind the first ``--``, which are somebody else's to understand."""
+def _split_at_dashes(argv: Sequence[str]) -> tuple[list[str], list[str] | None]:
+    """Return our own arguments, and those behind the first ``--``, which are the command to run."""
     argv = list(argv)
     if "--" not in argv:
         return argv, None
@@ -149,7 +155,7 @@ def _parser(argv: list[str]) -> argparse.ArgumentParser:
     debug.add_argument(
         "--debug",
         action="store_true",
-        default=argparse.SUPPRESS,  # else the command's default would undo what stands before the command
+        default=argparse.SUPPRESS,  # else the command's default would override one before it
         help="tell on stderr what is done; secrets are left out",
     )
     parser = argparse.ArgumentParser(
@@ -169,7 +175,7 @@ def _parser(argv: list[str]) -> argparse.ArgumentParser:
 
 
 class _Help(argparse.RawDescriptionHelpFormatter):
-    """As wide as the terminal; argparse itself would load what can also copy trees and unpack archives."""
+    """Help as wide as the terminal; argparse would load shutil for that, which is slow."""
 
     def __init__(self, prog: str, **options: Any) -> None:
         try:
@@ -186,27 +192,27 @@ class _Version(argparse.Action):
 
 
 def _complete(parser: argparse.ArgumentParser) -> None:
-    """Answer the shell that wants to complete a line, and end."""
+    """Answer a shell that completes a line, and end."""
     if "_ARGCOMPLETE" in os.environ:
-        import argcomplete  # when a shell asks
+        import argcomplete  # slow to load, and seldom needed
 
         argcomplete.autocomplete(parser)
 
 
 def _name_missing_extra() -> None:
-    from importlib.util import find_spec  # on this page alone
+    from importlib.util import find_spec  # slow to load, and seldom needed
 
     if find_spec("argcomplete") is None:
         print("\nargcomplete not installed: pip install 'aiocreds[cli]'", file=sys.stderr)
 
 
 @contextmanager
-def _telling(command: str, *, debug: bool) -> Iterator[None]:
-    """Show what the library warns of, or with ``debug`` all that it logs.
+def _log_on_stderr(command: str, *, debug: bool) -> Iterator[None]:
+    """Print what the library warns of, or with ``debug`` all that it logs.
 
-    It logs no secret, whatever the level; other libraries might, and stay quiet. ``explain`` shows warnings itself.
+    Other libraries are left out: they might log secrets. ``explain`` shows warnings itself.
     """
-    import logging  # asyncio has loaded it by now in any case
+    import logging  # not needed for help
 
     class Plain(logging.Formatter):
         def format(self, record: logging.LogRecord) -> str:

@@ -1,4 +1,4 @@
-"""``aiocreds serve``: one process refreshes, and all the others on the machine ask it."""
+"""``aiocreds serve``: one process refreshes credentials for all others on the machine."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from urllib.parse import urlsplit
 from aiocreds._core.context import DEFAULT
 from aiocreds._profiles import load
 from aiocreds._token_cache import storage
-from aiocreds.cli._common import MADE_HERE, add_profile, add_shared, asking_for, provider_of
-from aiocreds.cli._terminal import caught, complain, numbers_of
+from aiocreds.cli._common import SERVE_PREFIX, add_profile, add_shared, asking_for, provider_of
+from aiocreds.cli._terminal import handling, print_message, signal_numbers
 from aiocreds.errors import InvalidConfiguration
 from aiocreds.sources.container import FULL_URI, TOKEN, TOKEN_FILE
 from aiocreds.sources.process import USUAL_TIMEOUT
@@ -42,7 +42,7 @@ example:
 
 Ends with Ctrl-C or SIGTERM.
 """
-MADE_BY_US = re.compile(rb"(%b[\w-]+)?" % MADE_HERE.encode())
+TOKEN_FORM = re.compile(rb"(%b[\w-]+)?" % SERVE_PREFIX.encode())
 STOPPING = ("SIGINT", "SIGTERM", "SIGHUP", "SIGBREAK")
 
 
@@ -75,9 +75,9 @@ def run(arguments: Namespace) -> int:
 
 
 async def _serve(arguments: Namespace) -> None:
-    from aiocreds.cli._endpoint import Endpoint  # with it comes aiohttp, which help and completion do without
+    from aiocreds.cli._endpoint import Endpoint  # loads aiohttp, which is slow
 
-    _forget_ourselves(arguments.port)
+    _drop_own_url(arguments.port)
     endpoint, stop = (
         Endpoint(
             providers_by_path(
@@ -89,30 +89,30 @@ async def _serve(arguments: Namespace) -> None:
     )
     config = await load(DEFAULT)
     for profile in arguments.profile:
-        config.required(profile)  # a typing error is found now, not by the clients
+        config.required(profile)  # a typing error shows now, and not to the clients
     async with AsyncExitStack() as opened:
-        opened.enter_context(caught(numbers_of(STOPPING), lambda _: stop.set()))
+        opened.enter_context(handling(signal_numbers(STOPPING), lambda _: stop.set()))
         try:
             await opened.enter_async_context(endpoint)
         except OSError as error:
             raise InvalidConfiguration(
                 f"127.0.0.1:{arguments.port}: {os.strerror(error.errno or 0)}; choose another --port"
             ) from None
-        token = opened.enter_context(_token(endpoint.token, arguments.token_file))
+        token = opened.enter_context(_token_line(endpoint.token, arguments.token_file))
         lines = [*(f"{FULL_URI}={url}" for url in endpoint.urls), token]
-        if seen := sys.stdout.isatty():
-            lines = list(map(_for_a_shell, lines))
+        if at_terminal := sys.stdout.isatty():
+            lines = list(map(_as_shell_line, lines))
         sys.stdout.buffer.write(os.fsencode("\n".join(lines) + "\n"))
         sys.stdout.flush()
-        if seen:
+        if at_terminal:
             which = "one URL and the token" if len(endpoint.urls) > 1 else "these lines"
-            complain("serve", f"paste {which} into the shell that wants credentials; Ctrl-C ends it")
+            print_message("serve", f"paste {which} into the shell that wants credentials; Ctrl-C ends it")
         await stop.wait()
 
 
-def _for_a_shell(line: str) -> str:
-    """A line of a variable and its value, to be pasted into a shell."""
-    from shlex import quote  # for whoever reads it
+def _as_shell_line(line: str) -> str:
+    """Return a line of a variable and its value in a form to be pasted into a shell."""
+    from shlex import quote  # slow to load, and seldom needed
 
     name, _, value = line.partition("=")
     if sys.platform == "win32":
@@ -120,13 +120,13 @@ def _for_a_shell(line: str) -> str:
     return f"export {name}={quote(value)}"
 
 
-def _forget_ourselves(port: int) -> None:
-    """Drop the variable that leads here, as a shell has it in which this ran before: we would ask ourselves."""
+def _drop_own_url(port: int) -> None:
+    """Drop the variable with our own URL, left in a shell by an earlier run: we would ask ourselves."""
     try:
         url = urlsplit(os.environ.get(FULL_URI, ""))
         here = url.hostname in ("127.0.0.1", "localhost") and url.port == port
     except ValueError:
-        return  # whoever needs it says what is wrong with it
+        return  # the source that reads it raises for it
     if here:
         del os.environ[FULL_URI]
 
@@ -134,7 +134,7 @@ def _forget_ourselves(port: int) -> None:
 def providers_by_path(
     profiles: list[str], *, process_timeout: float = USUAL_TIMEOUT, folder: str | None = None
 ) -> dict[str, Provider]:
-    """One path a profile; the default chain's is ``/``."""
+    """Return providers by path, one a profile; the default chain's is ``/``."""
     if not profiles:
         return {"/": provider_of(None, process_timeout=process_timeout, folder=folder)}
     return {
@@ -143,32 +143,35 @@ def providers_by_path(
 
 
 @contextmanager
-def _token(token: str, path: str | None) -> Iterator[str]:
-    """The line that hands the token over; a file that holds it is removed at the end."""
+def _token_line(token: str, path: str | None) -> Iterator[str]:
+    """Write the token file, if there is one, and remove it at the end.
+
+    Yields:
+        the variable with the token or the path of that file.
+    """
     if path is None:
         yield f"{TOKEN}={token}"
         return
     file = Path(path).absolute()
     try:
-        if (found := _unsuitable(file, len(token))) is not None:
+        if (found := _why_unsuitable(file, len(token))) is not None:
             raise InvalidConfiguration(f"--token-file {file} {found}")
         storage.replace_text(str(file), token)
-        ours = _identity(file)
+        written = _identity(file)
     except OSError as error:
         raise InvalidConfiguration(f"--token-file {file} cannot be written: {error.strerror}") from None
     try:
         yield f"{TOKEN_FILE}={file}"
     finally:
         with suppress(OSError):
-            if _identity(file) == ours:  # else another server's by now
+            if _identity(file) == written:  # another server may have replaced it
                 file.unlink()
 
 
-def _unsuitable(file: Path, length: int) -> str | None:
+def _why_unsuitable(file: Path, length: int) -> str | None:
     """Return why a file may not be replaced by a token of this length, with the remedy.
 
-    Only what is certainly meant for it is replaced: an empty file that a person has made, or a token that this
-    command has written and had no time to remove.
+    Only an empty file, or a token that an earlier run had no time to remove, is replaced.
 
     Raises:
         OSError: it cannot be looked at.
@@ -180,7 +183,7 @@ def _unsuitable(file: Path, length: int) -> str | None:
     remove = "name another, or remove it first"
     if not stat.S_ISREG(found.st_mode):
         return f"is {'a link' if stat.S_ISLNK(found.st_mode) else 'no file'}: {remove}"
-    if found.st_size not in (0, length) or not MADE_BY_US.fullmatch(file.read_bytes()):
+    if found.st_size not in (0, length) or not TOKEN_FORM.fullmatch(file.read_bytes()):
         return f"is something else: {remove}"
     if sys.platform == "win32":
         return None
@@ -198,7 +201,7 @@ def _identity(file: Path) -> tuple[int, ...]:
 
 
 def _port(text: str) -> int:
-    from argparse import ArgumentTypeError  # loaded by whoever calls this
+    from argparse import ArgumentTypeError  # loaded by the caller
 
     if not text.isdecimal() or (port := int(text)) >= 1 << 16:
         raise ArgumentTypeError(f"{text!r} is no port: give a number from 0 to 65535")

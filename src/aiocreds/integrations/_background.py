@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from aiocreds._core.provider import Provider
     from aiocreds.credentials import Credentials
 
-SECONDS_TO_END = 5.0  # for a source that does not let itself be cancelled
+SECONDS_TO_END = 5.0  # for a source that suppresses its cancellation
 
 
 def current(provider: Provider) -> Credentials:
@@ -89,8 +89,8 @@ class _Loop:
 
     def __init__(self) -> None:
         self._loop = asyncio.new_event_loop()
-        self._over = asyncio.Event()
-        self._thread = threading.Thread(target=self._live, name="aiocreds", daemon=True)
+        self._ended = asyncio.Event()
+        self._thread = threading.Thread(target=self._run_loop, name="aiocreds", daemon=True)
         try:
             self._thread.start()
         except RuntimeError:
@@ -108,34 +108,34 @@ class _Loop:
         try:
             return answer.result()
         except concurrent.futures.CancelledError:
-            # The program is ending and has joined all threads but daemons: this one waits to be ended with it.
+            # The program is ending and has joined all threads but daemons: this daemon thread ends with it.
             threading.Event().wait()
             raise
         finally:
-            answer.cancel()  # after Ctrl-C, nothing waits for it
+            answer.cancel()  # for Ctrl-C
 
     def end(self) -> None:
-        self._loop.call_soon_threadsafe(self._over.set)
+        self._loop.call_soon_threadsafe(self._ended.set)
         self._thread.join(SECONDS_TO_END)
 
-    def _live(self) -> None:
+    def _run_loop(self) -> None:
         try:
-            self._loop.run_until_complete(self._over.wait())
+            self._loop.run_until_complete(self._ended.wait())
         finally:
             _close(self._loop)
 
 
 _lock = threading.Lock()
 _running: _Loop | None = None
-_over = False
-_of_parents: list[_Loop] = []  # kept: collecting a loop whose thread is gone would warn
+_ended = False
+_of_parent: list[_Loop] = []  # kept, since the garbage collector would warn of them
 
 
 def _loop() -> _Loop | None:
     """Return the loop of this process, started when first needed; None when the program is ending."""
     global _running
     with _lock:
-        if _over:
+        if _ended:
             return None
         if _running is None:
             try:
@@ -145,21 +145,21 @@ def _loop() -> _Loop | None:
         return _running
 
 
-@atexit.register  # at import, so that it runs after the handlers that a program registers later
+@atexit.register  # at import, so that it runs after handlers that are registered later
 def _end() -> None:
-    global _over
+    global _ended
     with _lock:
-        _over = True
+        _ended = True
     if _running is not None:
         _running.end()
 
 
 def _after_fork() -> None:
-    """Forget the parent's loop, whose thread is not in the child; the child starts one when it needs it."""
+    """Forget the parent's loop, whose thread is not in the child, which starts its own when needed."""
     global _lock, _running
     _lock = threading.Lock()
     if _running is not None:
-        _of_parents.append(_running)
+        _of_parent.append(_running)
         _running = None
 
 

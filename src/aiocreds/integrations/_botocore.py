@@ -60,13 +60,13 @@ def watch_rejections(session: Session, provider: Provider) -> None:
 
 
 def make_picklable(session: Any, provider: Provider, attach: Callable[..., Any]) -> None:
-    """Make a session picklable, which no session of botocore is.
+    """Make a session of botocore picklable.
 
     The pickle has its profile, region and other variables, the default configuration of its clients, and its
     provider; not the handlers that a program has registered.
     """
     _attached[session] = provider, attach
-    copyreg.pickle(session.__class__, _reduced)
+    copyreg.pickle(session.__class__, _reduce)
 
 
 def is_attached(session: Any) -> bool:
@@ -74,19 +74,19 @@ def is_attached(session: Any) -> bool:
     return session in _attached
 
 
-def _reduced(session: Any) -> Any:
+def _reduce(session: Any) -> Any:
     if session not in _attached:
-        return session.__reduce_ex__(4)  # as without aiocreds
+        return session.__reduce_ex__(4)
     provider, attach = _attached[session]
     names = [name for name in USER_AGENT if hasattr(session, name)]
     agent = {name: getattr(session, name) for name in names}
     config, variables = session.get_default_client_config(), session.instance_variables()
     if any(USER_INFO.search(str(said)) for said in (*variables.values(), getattr(config, "proxies", None))):
         raise TypeError("a URL in the configuration of this session may hold a password: make and attach one there")
-    return _anew, (type(session), variables, agent, config, attach, provider)
+    return _rebuild, (type(session), variables, agent, config, attach, provider)
 
 
-def _anew(
+def _rebuild(
     kind: type[Any],
     variables: dict[str, Any],
     agent: dict[str, Any],

@@ -12,7 +12,7 @@ from importlib.util import find_spec
 
 
 def require(package: str, extra: str) -> None:
-    """See that a package is there, without loading it.
+    """Check that a package is installed, without loading it.
 
     Raises:
         ModuleNotFoundError: it is not; the message holds the command that installs it.

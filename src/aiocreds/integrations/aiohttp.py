@@ -39,8 +39,8 @@ if TYPE_CHECKING:
 
 __all__ = ["SigV4Auth"]
 
-REDIRECTED_CALLS = 4096  # that are under way at once; far more than a program has
-REDIRECTS = frozenset({301, 302, 303, 307, 308})  # those that aiohttp follows
+REDIRECTED_CALLS = 4096  # at once; far more than a program makes
+REDIRECTS = frozenset({301, 302, 303, 307, 308})  # that aiohttp follows
 FORM = "application/octet-stream"
 
 
@@ -85,21 +85,21 @@ class SigV4Auth(SigV4):
         context: Context | None = None,
     ) -> None:
         super().__init__(provider, service=service, region=region, context=context)
-        # Where each of the latest calls that were redirected began; None once it has been elsewhere. The timers
-        # are kept, so that no other has the same id; not each Python lets them be referred to weakly.
+        # The origin of each redirected call, by the id of its timer; None after another host. The timers are kept,
+        # so that no other has the same id: some versions of Python have no weak references to them.
         self._starts: dict[int, tuple[object, URL | None]] = {}
 
     async def __call__(
         self, request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType
     ) -> aiohttp.ClientResponse:
         """Sign a request and send it."""
-        # aiohttp follows redirects by itself, and calls its middlewares anew without a word about it. Only the
-        # timer tells which requests belong to one call of the program.
+        # aiohttp follows redirects by itself and calls its middlewares for each. Only the timer shows which
+        # requests belong to one call of the program.
         call, origin = request._timer, request.url.origin()  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
         _, start = self._starts.get(id(call), (call, origin))
         if origin != start:
             logger.warning("not signed: a request was redirected from another host to %s", origin)
-            start = None  # that host does not decide which later requests are signed
+            start = None  # a redirect of that host must not be signed
             answer = await handler(request)
         elif SIGNED_URL in request.url.raw_query_string:
             start = None
@@ -118,7 +118,7 @@ class SigV4Auth(SigV4):
         url = self._spelled(str(request.url))
         request.url = URL(url, encoded=True)
         if request.method in request.POST_METHODS and "Content-Type" not in request.skip_auto_headers:
-            request.headers.setdefault("Content-Type", FORM)  # as aiohttp does after us
+            request.headers.setdefault("Content-Type", FORM)  # aiohttp would add it later
         body_hash = await self._hash_of(request)
         credentials = await self._provider()
         self._set_signature(request, credentials, url, body_hash)
@@ -140,7 +140,7 @@ class SigV4Auth(SigV4):
             raise
         if others is None:
             return answer
-        async with answer:  # releases the connection; the body is not read any more
+        async with answer:  # releases the connection
             self._set_signature(request, others, url, body_hash)
         return await handler(request)
 
@@ -189,20 +189,18 @@ def _repeatable(body: payload.Payload | bytes) -> bool:
 
 
 async def _says_expired(
-    answer: aiohttp.ClientResponse, judge: Callable[[int, Mapping[str, str], bytes], bool]
+    answer: aiohttp.ClientResponse, says_expired: Callable[[int, Mapping[str, str], bytes], bool]
 ) -> bool:
-    if judge(answer.status, answer.headers, b""):
+    if says_expired(answer.status, answer.headers, b""):
         return True
     seen = b""
     try:
         while len(seen) < LONGEST_REFUSAL and (piece := await answer.content.read(LONGEST_REFUSAL - len(seen))):
             seen += piece
     except aiohttp.ClientError:
-        return False  # it broke off; the reader of the body gets the error again
+        return False  # the reader of the body gets the error, too
     if seen:
         with warnings.catch_warnings():
-            warnings.simplefilter(
-                "ignore", DeprecationWarning
-            )  # there is no other way to put back what has been read
+            warnings.simplefilter("ignore", DeprecationWarning)  # there is no other way to unread data
             answer.content.unread_data(seen)
-    return judge(answer.status, answer.headers, seen)
+    return says_expired(answer.status, answer.headers, seen)

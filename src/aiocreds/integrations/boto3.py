@@ -84,21 +84,21 @@ def attach(session: S, provider: Provider | Callable[[], Awaitable[Credentials]]
     _botocore.watch_rejections(inner, provider)
     _botocore.make_picklable(inner, provider, attach)
     if inner is not session:
-        copyreg.pickle(type(session), _reduced)
+        copyreg.pickle(type(session), _reduce)
     return session
 
 
-def _reduced(session: Any) -> Any:
+def _reduce(session: Any) -> Any:
     inner = _botocore_session(session)
-    return (_anew, (type(session), inner)) if _botocore.is_attached(inner) else session.__reduce_ex__(4)
+    return (_rebuild, (type(session), inner)) if _botocore.is_attached(inner) else session.__reduce_ex__(4)
 
 
-def _anew(kind: type[Any], inner: Any) -> Any:
+def _rebuild(kind: type[Any], inner: Any) -> Any:
     return kind(botocore_session=inner)
 
 
 def _botocore_session(session: Any) -> _BotocoreSession:
-    # boto3.Session takes a botocore session under a public name and keeps it under this one, which is as old.
+    # A boto3.Session keeps its botocore session in this attribute, and has no public one.
     inner: Any = getattr(session, "_session", session)
     load: Any = getattr(inner, "get_credentials", None)
     if not hasattr(inner, "register_component") or load is None or inspect.iscoroutinefunction(load):

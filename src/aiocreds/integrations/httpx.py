@@ -91,7 +91,7 @@ class SigV4Auth(SigV4, httpx.Auth):
         credentials = await self._provider()
         self._set_signature(request, credentials, url, body_hash)
         extensions = request.extensions
-        request.extensions = {**extensions, "trace": _Forget(request.headers, extensions.get("trace"))}
+        request.extensions = {**extensions, "trace": _RemoveSignature(request.headers, extensions.get("trace"))}
         try:
             answer = yield request
             if answer.request is not request:
@@ -117,9 +117,9 @@ class SigV4Auth(SigV4, httpx.Auth):
 
     async def _answers_expired(self, answer: httpx.Response) -> bool:
         try:
-            body = answer.content  # a hook of the client's has read it
+            body = answer.content  # a hook of the client may have read it
         except httpx.ResponseNotRead:
-            body = await _look(answer)
+            body = await _peek(answer)
         return self._says_expired(answer.status_code, answer.headers, body)
 
     async def _hash_of(self, request: httpx.Request) -> str:
@@ -128,8 +128,8 @@ class SigV4Auth(SigV4, httpx.Auth):
         return await self._body_hash(_bytes(request), stated, partial(_hash, files) if files is not None else None)
 
 
-class _Forget:
-    """Takes the signature off a request that has been sent: httpx makes the redirected one from it.
+class _RemoveSignature:
+    """Removes the signature from a request after a redirect: httpx makes the next one from it.
 
     See https://www.python-httpx.org/advanced/extensions/#trace
     """
@@ -141,22 +141,22 @@ class _Forget:
     async def __call__(self, event: str, info: Any) -> None:
         if event.endswith("receive_response_headers.complete"):
             status = next((part for part in info["return_value"] if isinstance(part, int)), 0)
-            if status // 100 == 3:  # not before: a transport may send the request again
+            if status // 100 == 3:  # not before: a transport may retry the request
                 self._headers.pop("Authorization", None)
                 self._headers.pop("X-Amz-Security-Token", None)
         if self._then is not None:
             await self._then(event, info)
 
 
-class _PutBack(httpx.AsyncByteStream):
-    """The body of an answer, whose beginning has been read."""
+class _ReplayedStream(httpx.AsyncByteStream):
+    """The body of an answer, whose beginning can be read in advance."""
 
     def __init__(self, stream: httpx.AsyncByteStream) -> None:
         self._stream = stream
         self._rest = aiter(stream)
         self.seen = b""
 
-    async def see(self, length: int) -> bytes:
+    async def peek(self, length: int) -> bytes:
         """Return the beginning of the body."""
         while len(self.seen) < length and (piece := await anext(self._rest, None)) is not None:
             self.seen += piece
@@ -171,14 +171,14 @@ class _PutBack(httpx.AsyncByteStream):
         await self._stream.aclose()
 
 
-async def _look(answer: httpx.Response) -> bytes:
+async def _peek(answer: httpx.Response) -> bytes:
     """Return the beginning of a body, which can still be read whole."""
     if answer.is_stream_consumed or not isinstance(answer.stream, httpx.AsyncByteStream):
         return b""
-    answer.stream = stream = _PutBack(answer.stream)
-    seen = await stream.see(LONGEST_REFUSAL)
+    answer.stream = stream = _ReplayedStream(answer.stream)
+    seen = await stream.peek(LONGEST_REFUSAL)
     try:
-        return httpx.Response(answer.status_code, headers=answer.headers, content=seen).content  # unpacked
+        return httpx.Response(answer.status_code, headers=answer.headers, content=seen).content  # decompressed
     except httpx.DecodingError:
         return b""
 
@@ -204,4 +204,4 @@ async def _hash(body: httpx.SyncByteStream) -> str:
             found.update(piece)
         return found.hexdigest()
 
-    return await threads.submit_long(copy_context().run, read)  # the pieces may come from code of the program
+    return await threads.submit_long(copy_context().run, read)  # code of the program may yield the pieces

@@ -31,9 +31,9 @@ if TYPE_CHECKING:
 require("obstore", "obstore")
 
 # A store asks again once less than five minutes are left, at most every 0.1 s; past the expiration, before every
-# request, one request at a time. So it is told no more than this, and asks once a minute what is current, ...
+# request, one request at a time. So it gets no longer lifetime than this, and asks once a minute, ...
 LONGEST = 360.0  # seconds
-# ... and no less than this: a provider that serves credentials past their expiration knows why.
+# ... and no less than this: a provider may serve credentials past their expiration.
 SHORTEST = 5.0  # seconds
 
 
@@ -72,7 +72,7 @@ def obstore_credentials(
 def sync_obstore_credentials(
     provider: Provider | Callable[[], Awaitable[Credentials]],
 ) -> Callable[[], S3Credential]:
-    """The same for programs that call obstore's synchronous methods (``get``, ``put``), or both kinds.
+    """Make one for programs that call obstore's synchronous methods (``get``, ``put``), or both kinds.
 
     Refreshes run on one loop in the background, as in :mod:`aiocreds.integrations.boto3`; credentials that are
     held cost no change of threads. A source that is bound to your own loop (an HTTP client made there, say) needs
@@ -88,14 +88,14 @@ def sync_obstore_credentials(
 
 
 async def _current(provider: Provider) -> S3Credential:
-    return _as_obstore_has_it(await provider(), provider)
+    return _as_s3_credential(await provider(), provider)
 
 
 def _current_in_any_thread(provider: Provider) -> S3Credential:
-    return _as_obstore_has_it(_background.current(provider), provider)
+    return _as_s3_credential(_background.current(provider), provider)
 
 
-def _as_obstore_has_it(credentials: Credentials, provider: Provider) -> S3Credential:
+def _as_s3_credential(credentials: Credentials, provider: Provider) -> S3Credential:
     left = provider.status.seconds_left  # by the services' clock, and as expire_after() counts it
     remaining = None if left is None else timedelta(seconds=min(max(left, SHORTEST), LONGEST))
     return {
@@ -106,7 +106,7 @@ def _as_obstore_has_it(credentials: Credentials, provider: Provider) -> S3Creden
     }
 
 
-if not TYPE_CHECKING:  # for a release, by the names of before; type checkers shall name what is not there
+if not TYPE_CHECKING:  # the old names, for one release; type checkers report them
     __getattr__ = renamed(
         __name__,
         {"credential_provider": obstore_credentials, "sync_credential_provider": sync_obstore_credentials},

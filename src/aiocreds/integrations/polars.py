@@ -26,9 +26,9 @@ if TYPE_CHECKING:
 
 require("polars", "polars")
 
-# Polars fails with what has expired, though its service may accept it, and waits when less than 7 s are left.
+# Polars rejects expired credentials, though their service may accept them, and waits when less than 7 s are left.
 SHORTEST = 15.0
-EARLY = 60.0  # it asks again so long before the end: what is on its way must still arrive
+EARLY = 60.0  # seconds before the end, so that requests under way still succeed
 
 
 def polars_credentials(
@@ -36,9 +36,9 @@ def polars_credentials(
 ) -> Callable[[], tuple[dict[str, str], int | None]]:
     """Make a ``credential_provider=`` for Polars' ``scan_…``, ``read_…``, ``sink_…`` and ``write_…``.
 
-    It may be asked in any thread; refreshes run on one loop in the background, as in
-    :mod:`aiocreds.integrations.boto3`. Polars remembers, for each that is made, what it was told until a minute
-    before that expires: to have an ``invalidate`` followed, make one for each query.
+    Any thread may call it; refreshes run on one loop in the background, as in :mod:`aiocreds.integrations.boto3`.
+    Polars caches the keys of each until a minute before they expire: to have an ``invalidate`` followed, make one
+    for each query.
 
     Args:
         provider: where credentials come from; or any ``async () -> Credentials``. What it raises, the query raises.
@@ -58,5 +58,5 @@ def _current(provider: Provider) -> tuple[dict[str, str], int | None]:
     return keys, None if left is None else int(time() + max(left - EARLY, SHORTEST))
 
 
-if not TYPE_CHECKING:  # for a release, by the name of before; type checkers shall name what is not there
+if not TYPE_CHECKING:  # the old name, for one release; type checkers report it
     __getattr__ = renamed(__name__, {"credential_provider": polars_credentials})

@@ -30,31 +30,31 @@ logger = logging.getLogger("aiocreds.sigv4")
 STATED_HASH = "X-Amz-Content-SHA256"
 SIGNED_URL = "X-Amz-Signature="
 REFUSALS = frozenset({400, 401, 403})
-LONGEST_REFUSAL = 2**16  # bytes of an answer that are looked at
-LARGE = 2**20  # bytes that take about a millisecond to hash
+LONGEST_REFUSAL = 2**16  # bytes of an answer that are read for its error code
+LARGE = 2**20  # bytes; hashing them takes about a millisecond
 LONGEST_LIFE = 7 * 24 * 3600
 
 _CODE_IN_XML = re.compile(rb"<Code>\s*(\w+)\s*</Code>")
 
 
 class Rules(NamedTuple):
-    """The exceptions of a service from Signature Version 4.
+    """The differences of a service from Signature Version 4.
 
     Attributes:
-        path_as_is: paths are signed in the one encoding they are sent in, and ``//`` and ``..`` mean something.
+        path_as_is: paths are signed as they are sent, neither encoded again nor normalized.
         hash_stated: a header states the hash of the body.
-        streams: a body whose hash is not known may go unsigned.
+        streams: a body whose hash is not known may be unsigned.
         bodies: bodies are signed.
-        left_out: headers that are not signed.
-        fronts: it passes on the answers of applications, whose own tokens may expire, too.
+        unsigned_headers: headers that are not signed.
+        forwards: it forwards answers of applications, whose own tokens may expire, too.
     """
 
     path_as_is: bool = False
     hash_stated: bool = False
     streams: bool = False
     bodies: bool = True
-    left_out: frozenset[str] = frozenset()
-    fronts: bool = False
+    unsigned_headers: frozenset[str] = frozenset()
+    forwards: bool = False
 
 
 # https://docs.aws.amazon.com/AmazonS3/latest/API/sig-v4-header-based-auth.html
@@ -65,18 +65,18 @@ RULES = {
     "s3-outposts": S3,
     "s3express": S3,
     # https://docs.aws.amazon.com/opensearch-service/latest/developerguide/serverless-clients.html
-    "aoss": Rules(hash_stated=True, left_out=frozenset({"content-length"})),
+    "aoss": Rules(hash_stated=True, unsigned_headers=frozenset({"content-length"})),
     # https://docs.aws.amazon.com/amazonglacier/latest/dev/amazon-glacier-signing-requests.html
     "glacier": Rules(hash_stated=True),
     # https://docs.aws.amazon.com/vpc-lattice/latest/ug/sigv4-authenticated-requests.html
-    "vpc-lattice-svcs": Rules(streams=True, bodies=False, fronts=True),
-    "appsync": Rules(fronts=True),
-    "execute-api": Rules(fronts=True),
-    "lambda": Rules(fronts=True),
+    "vpc-lattice-svcs": Rules(streams=True, bodies=False, forwards=True),
+    "appsync": Rules(forwards=True),
+    "execute-api": Rules(forwards=True),
+    "lambda": Rules(forwards=True),
 }
 
 
-def _made(kind: type[SigV4], provider: Provider, service: str, region: str, context: Context | None) -> SigV4:
+def _make(kind: type[SigV4], provider: Provider, service: str, region: str, context: Context | None) -> SigV4:
     return kind(provider, service=service, region=region, context=context)
 
 
@@ -103,7 +103,7 @@ class SigV4:
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickle the arguments; the provider has to be picklable."""
-        return _made, (type(self), self._provider, self._service, self._region, self._context)
+        return _make, (type(self), self._provider, self._service, self._region, self._context)
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} for {self._service} in {self._region}: {self._provider!r}>"
@@ -119,7 +119,7 @@ class SigV4:
         """Sign a request in its URL, so that somebody without credentials can make it.
 
         The credentials are asked to live as long as the URL; where the source cannot give such, the URL ends
-        with them. Whoever sends it must not spell it anew: ``yarl.URL(url, encoded=True)`` for aiohttp.
+        with them. It must be sent in this very spelling: ``yarl.URL(url, encoded=True)`` for aiohttp.
 
         Args:
             method: such as ``"GET"``.
@@ -128,7 +128,7 @@ class SigV4:
             headers: what the request will have to carry besides ``Host``.
 
         Returns:
-            The URL. Treat it as the secret it is for as long as it lives.
+            The URL, which is a secret until it ends.
 
         Raises:
             ValueError: ``expires_in`` is not between 1 s and 7 days, or ``url`` is none.
@@ -154,7 +154,7 @@ class SigV4:
         )
 
     def _says_expired(self, status: int, headers: Mapping[str, str], body: bytes) -> bool:
-        return says_expired(status, headers, b"" if self._rules.fronts else body)
+        return says_expired(status, headers, b"" if self._rules.forwards else body)
 
     def _spelled(self, url: str) -> str:
         """Return the URL in the spelling in which it is signed and sent."""
@@ -194,8 +194,8 @@ class SigV4:
         """Return the headers that sign the request."""
         check_sendable(credentials)
         rules = self._rules
-        if rules.left_out:
-            headers = [(name, value) for name, value in headers if name.lower() not in rules.left_out]
+        if rules.unsigned_headers:
+            headers = [(name, value) for name, value in headers if name.lower() not in rules.unsigned_headers]
         return sign(
             method,
             url,

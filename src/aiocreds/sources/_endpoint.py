@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from aiocreds._aws.service_errors import is_passing_status, log_outcome
+from aiocreds._aws.service_errors import log_outcome
 from aiocreds._base import tracing
 from aiocreds._base.json_credentials import parse_credentials, parse_object
 from aiocreds.errors import SourceUnavailable
@@ -101,7 +101,7 @@ class Endpoint(NamedTuple):
         tracing.note(host, wanted, kind="asked")
         try:
             response = await self._attempt(method, url, headers, self.attempts, retry_if)
-            if self.further_attempts and is_passing_status(response.status):
+            if self.further_attempts and response.is_transient:
                 response = await self._attempt(method, url, headers, self.further_attempts, retry_if)
         except SourceUnavailable:
             log_outcome(wanted, host, target, "no answer")

@@ -65,7 +65,7 @@ async def read_token_file(path: str, *, place: str) -> SecretStr:
 
 
 def _read(path: str) -> SecretStr:
-    # Without O_NONBLOCK a thread would wait for the writer of a pipe, and cannot be cancelled.
+    # Without O_NONBLOCK a thread, which cannot be cancelled, would wait for the writer of a pipe.
     descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
     with os.fdopen(descriptor, "rb") as file:
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):

@@ -157,7 +157,7 @@ async def assume(
     if serial_number:
         _check_attended(mfa_code, mfa_place)
     credentials = await source.get(min_ttl=SOURCE_MIN_TTL)
-    if serial_number and mfa_code:  # last: a code is good for half a minute
+    if serial_number and mfa_code:  # as late as possible: a code is valid for half a minute
         request["TokenCode"] = await _ask_for_code(str(serial_number), mfa_code)
     try:
         return await sts.assume(service, sts.ASSUME_ROLE, request, credentials=credentials)
@@ -186,7 +186,7 @@ def _check_attended(mfa_code: MfaCode | None, place: str) -> None:
 
 
 async def _ask_for_code(serial_number: str, mfa_code: MfaCode) -> SecretStr:
-    from aiocreds._base.foreground import one_prompt_at_a_time  # few roles ask
+    from aiocreds._base.foreground import one_prompt_at_a_time  # slow to load, and seldom needed
 
     async with one_prompt_at_a_time():
         return SecretStr((await mfa_code(serial_number)).strip())

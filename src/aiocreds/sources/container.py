@@ -35,7 +35,7 @@ FULL_URI = "AWS_CONTAINER_CREDENTIALS_FULL_URI"
 TOKEN = "AWS_CONTAINER_AUTHORIZATION_TOKEN"  # noqa: S105 - the name of a variable
 TOKEN_FILE = "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE"  # noqa: S105 - as above
 TIMEOUT = 1.0  # seconds
-USUAL_RETRIES = 2  # of a container's agent that is asked without being named in code
+USUAL_RETRIES = 2  # in default_chain and credential_source
 ECS_HOST = "http://169.254.170.2"
 PLAIN_HTTP_HOSTS = {"169.254.170.2", "169.254.170.23", "fd00:ec2::23", "::1"}
 HOST_AND_PORT = re.compile(r"(\[[0-9a-f:.]+\]|[\w.-]+)(:\d*)?", re.ASCII | re.IGNORECASE)
@@ -193,9 +193,9 @@ def checked_url(setting: Setting) -> Setting:
         )
     # Stricter than the parser: no two parsers may find different hosts in it.
     sound = parts.scheme in ("http", "https") and port != 0 and HOST_AND_PORT.fullmatch(parts.netloc)
-    if not sound or not _can_be_asked(url):
+    if not sound or not _is_usable(url):
         raise InvalidConfiguration(f"{place} is not an http or https URL with a host: write https://host/path")
-    if parts.scheme == "http" and not _may_be_plain(host):
+    if parts.scheme == "http" and not _may_use_http(host):
         raise InvalidConfiguration(
             f"{place} points to http://{host}, and plain http is for loopback and the ECS and EKS agents"
             " (169.254.170.2, 169.254.170.23, [fd00:ec2::23]) alone: use https"
@@ -203,9 +203,9 @@ def checked_url(setting: Setting) -> Setting:
     return setting
 
 
-def _can_be_asked(url: str) -> bool:
-    """Return whether aiohttp can use a URL; one with an ``xn--`` name that encodes nothing, say, it cannot."""
-    from yarl import URL  # heavy, and loaded for the request in any case
+def _is_usable(url: str) -> bool:
+    """Return whether aiohttp can use a URL; not, for example, one with an invalid ``xn--`` name."""
+    from yarl import URL  # slow to load; the request needs it anyway
 
     try:
         return bool(URL(url).host)
@@ -213,7 +213,7 @@ def _can_be_asked(url: str) -> bool:
         return False
 
 
-def _may_be_plain(host: str) -> bool:
+def _may_use_http(host: str) -> bool:
     if host == "localhost" or host in PLAIN_HTTP_HOSTS:
         return True
     try:

@@ -103,7 +103,7 @@ def default_chain(
 
     See https://docs.aws.amazon.com/sdkref/latest/guide/standardized-credentials.html
     """
-    # A source that a program on a laptop never gets to is loaded when it is asked.
+    # Sources that are seldom asked are loaded when they are.
 
     async def sso() -> Credentials:
         from aiocreds.sources.sso.credentials import from_sso

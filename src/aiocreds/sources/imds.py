@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
-from aiocreds._aws.service_errors import OTHERS, REDIRECTS, endpoint_error, is_passing_status
+from aiocreds._aws.service_errors import OTHERS, REDIRECTS, endpoint_error
 from aiocreds._base import tracing
 from aiocreds._base.redaction import SecretStr
 from aiocreds._base.time import time_limit
@@ -33,8 +33,8 @@ TOKEN_PATH = "/latest/api/token"  # noqa: S105 - a path
 ROLES_PATH = "/latest/meta-data/iam/security-credentials/"
 TOKEN_TTL = 21600  # seconds
 RETRIES_ONCE_ANSWERED = 2
-TOKEN = re.compile(r"[\w+/=.~-]+", re.ASCII)  # another server's page has blanks or tags
-ROLE = re.compile(r"(?!\.\.?\Z)[\w+=,.@-]+", re.ASCII)  # what IAM allows, but no path elsewhere
+TOKEN = re.compile(r"[\w+/=.~-]+", re.ASCII)  # a page of another server has blanks or tags
+ROLE = re.compile(r"(?!\.\.?\Z)[\w+=,.@-]+", re.ASCII)  # as in IAM, and safe in a path
 NO_PROFILE = ": attach an instance profile to this instance"  # of a 404
 
 
@@ -126,30 +126,30 @@ class MetadataService(NamedTuple):
     expected: bool = True
 
     async def token(self) -> SecretStr | None:
-        """Return a session token; None where v1 has to do.
+        """Return a session token; None for v1.
 
         Raises:
             CredentialsNotFound: there is no metadata service here, or something else that answers for it.
             ServiceRefused: it answered no.
             SourceUnavailable: it answered before and does not now, or not with a token.
         """
-        from aiocreds._http import NoAnswer  # with it comes aiohttp
+        from aiocreds._http import NoAnswer  # loads aiohttp
 
         try:
             response = await self._request(
                 "PUT", TOKEN_PATH, {"X-aws-ec2-metadata-token-ttl-seconds": str(TOKEN_TTL)}
             )
-        except NoAnswer as silence:
-            if not silence.connected or self._answered.get(self.url):
-                raise self._absent(silence) from None
-            await self._probe(silence)  # the token may have been lost on the way, see the hop limit
+        except NoAnswer as no_answer:
+            if not no_answer.connected or self._answered.get(self.url):
+                raise self._absent(no_answer) from None
+            await self._probe(no_answer)  # the hop limit may have stopped the answer
             if self.expected or self.url in self._answered:
                 self._answered[self.url] = False
             return None
         if response.status == 200:
             token = SecretStr(response.body.decode("latin-1").strip())
-            if self._is_of_another(response, proof=TOKEN.fullmatch(token)):
-                raise self._no_instance("a page that is no token")
+            if self._is_other_server(response, proof=TOKEN.fullmatch(token)):
+                raise self._other_server("a page that is no token")
             if not token or not token.isascii() or not token.isprintable():
                 raise SourceUnavailable(
                     f"{self.name} answered the request for a token with something else; check what answers there"
@@ -167,12 +167,12 @@ class MetadataService(NamedTuple):
             ServiceRefused: the service answered no.
             SourceUnavailable: it did not answer, or not with the name of a role.
         """
-        response = await self._request("GET", ROLES_PATH, _bearing(token))
+        response = await self._request("GET", ROLES_PATH, _token_headers(token))
         if response.status != 200:
             raise self._refusal(response)
         name = response.body.decode("latin-1").strip().partition("\n")[0].strip()
-        if self._is_of_another(response, proof=ROLE.fullmatch(name), tokens=token is not None):
-            raise self._no_instance("a page that names no role")
+        if self._is_other_server(response, proof=ROLE.fullmatch(name), tokens=token is not None):
+            raise self._other_server("a page that names no role")
         if not ROLE.fullmatch(name):
             raise SourceUnavailable(f"{self.name} answered with no name of a role; check what answers there")
         return name
@@ -188,7 +188,7 @@ class MetadataService(NamedTuple):
         note_role(role)
         return await self._endpoint().credentials(
             self.url + ROLES_PATH + role,
-            headers=_bearing(token),
+            headers=_token_headers(token),
             wanted="its credentials",
             target=f"for the role {role}",
             stamp="imds",
@@ -198,20 +198,20 @@ class MetadataService(NamedTuple):
             accept_expired=True,
         )
 
-    async def _probe(self, silence: NoAnswer) -> None:
+    async def _probe(self, no_answer: NoAnswer) -> None:
         """Check that only the answer to the token request is missing."""
         from aiocreds._http import NoAnswer
 
         try:
             response = await self._request("GET", ROLES_PATH, {})
         except NoAnswer:
-            raise self._absent(silence) from None
+            raise self._absent(no_answer) from None
         if response.status in (200, 404) and self.v1_allowed:
             return
-        if is_passing_status(response.status):
+        if response.is_transient:
             raise self._refusal(response)
-        if self._is_of_another(response):
-            raise self._no_instance(f"HTTP {response.status}")
+        if self._is_other_server(response):
+            raise self._other_server(f"HTTP {response.status}")
         raise SourceUnavailable(
             f"{self.name} answers, but its answer to the token request does not arrive: in a container, raise the"
             " instance's HttpPutResponseHopLimit to 2"
@@ -223,7 +223,7 @@ class MetadataService(NamedTuple):
         return await self._endpoint().request(method, self.url + path, headers=headers, wanted=wanted)
 
     def _endpoint(self) -> Endpoint:
-        """Return how the service is asked: quickly, as long as it is unknown whether there is one."""
+        """Return the endpoint, with one quick attempt as long as it is unknown whether there is a service."""
         provider = "from_instance_metadata"
         if self.max_retries is not None:
             return Endpoint(self.context, provider, self.timeout, self.max_retries + 1, 0, self._note_answer)
@@ -235,34 +235,34 @@ class MetadataService(NamedTuple):
         if self.expected or _is_named(response):
             self._answered.setdefault(self.url, True)
 
-    def _absent(self, silence: NoAnswer) -> CredentialsNotFound | SourceUnavailable:
+    def _absent(self, no_answer: NoAnswer) -> CredentialsNotFound | SourceUnavailable:
         if self.url in self._answered:
-            return silence
+            return no_answer
         return CredentialsNotFound(
             f"no metadata service answers at {self.url}: this is no EC2 instance, or it is switched off"
         )
 
-    def _is_of_another(self, response: Response, *, proof: object = None, tokens: bool = True) -> bool:
-        """Return whether something else than a metadata service answers, as a proxy may where there is no instance.
+    def _is_other_server(self, response: Response, *, proof: object = None, tokens: bool = True) -> bool:
+        """Return whether something else than a metadata service answers, such as a proxy outside of EC2.
 
-        Where the service is named, or has answered before, what answers is taken for it.
+        Where the service is configured, or has answered before, any answer counts as its own.
 
         Args:
             response: the answer.
-            proof: that it is one of a metadata service; without, its name is such a proof, and so is an answer that
-                tells of trouble and bears no other name.
+            proof: the content is that of a metadata service; else the ``Server`` header may prove it, or a
+                transient error without the name of another server.
             tokens: whether tokens arrive from it.
         """
         if self.expected or self.url in self._answered:
             return False
         named = response.headers.get("Server") or response.headers.get("Via")
-        if proof or _is_named(response) or (is_passing_status(response.status) and not named):
+        if proof or _is_named(response) or (response.is_transient and not named):
             self._answered[self.url] = tokens
             return False
         return True
 
-    def _no_instance(self, answer: str) -> CredentialsNotFound:
-        tracing.note(self.url.partition("//")[2].partition("/")[0], kind="stranger")
+    def _other_server(self, answer: str) -> CredentialsNotFound:
+        tracing.note(self.url.partition("//")[2].partition("/")[0], kind="other server")
         return CredentialsNotFound(
             f"no metadata service answers at {self.url}, but something else, such as a proxy, with {answer}: this"
             " is no EC2 instance, or its service has to be named in AWS_EC2_METADATA_SERVICE_ENDPOINT"
@@ -274,8 +274,8 @@ class MetadataService(NamedTuple):
         status = response.status
         if status == 404 and not for_token:
             return CredentialsNotFound(f"{self.name} knows no role{missing}")
-        if self._is_of_another(response):
-            return self._no_instance(f"HTTP {status}")
+        if self._is_other_server(response):
+            return self._other_server(f"HTTP {status}")
         check = "check AWS_EC2_METADATA_SERVICE_ENDPOINT and what answers there"
         remedies = {
             401: "it insists on IMDSv2, and took no token; check for a firewall or proxy in between",
@@ -298,16 +298,16 @@ class MetadataService(NamedTuple):
 
     @property
     def name(self) -> str:
-        """Return what messages call it."""
+        """The name of the service in messages."""
         return f"the metadata service at {self.url}"
 
 
-def _bearing(token: str | None) -> dict[str, str]:
+def _token_headers(token: str | None) -> dict[str, str]:
     return {} if token is None else {"X-aws-ec2-metadata-token": token}
 
 
 def _is_named(response: Response) -> bool:
-    """Return whether an answer bears the name of EC2's own metadata service, whatever the status."""
+    """Return whether an answer has the name of EC2's own metadata service in a header."""
     return "EC2" in response.headers.get("Server", "")
 
 
@@ -321,7 +321,7 @@ class _Settings(NamedTuple):
         return None if self.section is None else self.section.setting(key)
 
     def names_a_service(self) -> bool:
-        """Return whether a variable or the profile says where the service is, and so that there is one."""
+        """Return whether a variable or the profile names the service, so that there is one."""
         return bool(self.get(*ENDPOINT) or self.get(*MODE))
 
     def v1_disabled(self) -> bool:

@@ -25,13 +25,13 @@ SHELL_SIGNS = ("|", "&", ";", "<", ">", "$", "`")
 SHELL_HINT = "it looks like a shell command, and none is used: write sh -c '…'"
 LONGEST_NAME = 100  # characters of a program's name in messages
 USUAL_TIMEOUT = 60.0  # seconds
-ASKED_ITSELF = 3  # the exit status of the command `aiocreds` when what it asks for is asked of it
+ASKED_ITSELF = 3  # of the command `aiocreds` that is asked for the credentials that it needs itself
 ASKS_FOR_ITSELF = "asks for the very credentials that it is to give"
 BY_HAND = "run it by hand and look at what it prints"
 
 
 class AskedItself(SourceUnavailable):
-    """Raised for a credential process that is ``aiocreds`` and needs the credentials that it is to print."""
+    """Raised for a credential process that is ``aiocreds`` and needs the credentials that it should print."""
 
     asked_itself = True
 
@@ -153,7 +153,7 @@ async def run_credential_process(
         )
     except (OSError, ValueError) as error:
         remedy = SHELL_HINT if shell else "check the path and that it may be executed"
-        raise InvalidConfiguration(f"{origin} {subprocess.fault(error)}; {remedy}") from None
+        raise InvalidConfiguration(f"{origin} {subprocess.why_not_started(error)}; {remedy}") from None
     if ended.asked:
         tracing.note(place, kind="prompted")
     if ended.declined:
@@ -176,9 +176,7 @@ async def run_credential_process(
             stderr=bytes(ended.stderr),
         )
     version = parse_object(ended.stdout, origin=origin, remedy=SHELL_HINT if shell else BY_HAND).get("Version")
-    if (
-        isinstance(version, bool) or version != 1
-    ):  # 1.0 is one that went through a language with one kind of numbers
+    if isinstance(version, bool) or version != 1:  # some languages print 1.0
         raise SourceUnavailable(
             f'{origin} printed JSON without "Version": 1, which is the only one known; {BY_HAND}'
         )
@@ -195,9 +193,9 @@ async def run_credential_process(
 
 
 def _shown_name(word: str) -> str:
-    """Return what messages call a program.
+    """Return the name of a program for messages.
 
-    What is before an equals sign was meant for a shell, and what is behind it, or behind a NUL, may be a secret.
+    Text after an equals sign, which was meant for a shell, or after a NUL may be a secret.
     """
     name = os.path.basename(word.partition("=")[0].partition("\0")[0])  # noqa: PTH119 - pathlib is slow to load
     return name if len(name) <= LONGEST_NAME else f"{name[:LONGEST_NAME]}…"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -124,7 +123,7 @@ class ProfileSource:
         config: SharedConfig | None = None
         place = profile_place(self._context, self._profile)
         if tracing.current() is not None:
-            from aiocreds._profiles.describe import record_variables  # only explain asks
+            from aiocreds._profiles.describe import record_variables  # for explain alone
 
             record_variables(self._context, place)
         try:
@@ -138,21 +137,21 @@ class ProfileSource:
                 record_files(config, name)
             outermost, *steps = resolve(config, name, place)
             if self._built_for != (config, name):
-                # Only when the files say something new: what the sources hold is still good otherwise.
+                # Only after a change of the files, so that the sources keep their credentials otherwise.
                 self.sources[:] = self._folded(config, steps, outermost.section)
                 self._built_for = config, name
             return await self._step(config, outermost, outermost.section, self.sources)
-        except InvalidConfiguration as wrong:
+        except InvalidConfiguration as error:
             if tracing.current() is not None:
                 from aiocreds._profiles.describe import record_fault
 
-                record_fault(self._context, config, wrong)
+                record_fault(self._context, config, error)
             raise
 
     def _folded(self, config: SharedConfig, steps: list[Step], outermost: Section) -> list[Provider]:
-        """Return the source of the outermost role, with the source of its own role inside, and so on.
+        """Return the source of the outermost role, which draws from the source of the next one, and so on.
 
-        Each role has providers of its own, since the settings that they are used with may differ.
+        Roles do not share providers, since their settings may differ.
         """
         source: list[Provider] = []
         for step in reversed(steps):
@@ -173,7 +172,7 @@ class ProfileSource:
             case Kind.STATIC:
                 return _static(section)
             case Kind.PROCESS:
-                from aiocreds.sources.process import run_profile_process  # with it comes subprocess
+                from aiocreds.sources.process import run_profile_process  # loads subprocess
 
                 return await run_profile_process(section, timeout=self._process_timeout, context=self._context)
             case Kind.CREDENTIAL_SOURCE:
@@ -184,11 +183,13 @@ class ProfileSource:
     async def _call(
         self, config: SharedConfig, section: Section, kind: Kind, outermost: Section, source: list[Provider]
     ) -> Credentials:
-        """Return the credentials of a profile whose kind has to ask a service."""
-        from aiocreds._aws.client import ClientConfig, ConfigScope  # most profiles ask none
+        """Return the credentials of a profile that needs a service."""
+        from dataclasses import replace
+
+        from aiocreds._aws.client import ClientConfig, ConfigScope  # slow to load, and seldom needed
 
         client, scope = self._client or ClientConfig(), ConfigScope(self._context, config, section, outermost)
-        of_others = replace(client, region=None, endpoint_url=None)  # those given in code are of STS
+        for_other_services = replace(client, region=None, endpoint_url=None)  # those in code are for STS
         match kind:
             case Kind.ROLE:
                 return await self._role(section, source[0], client, scope)
@@ -200,11 +201,13 @@ class ProfileSource:
                 from aiocreds._profiles.resolve import sso_of_profile
                 from aiocreds.sources.sso.credentials import role_credentials
 
-                return await role_credentials(sso_of_profile(config, section), client=of_others, scope=scope)
+                return await role_credentials(
+                    sso_of_profile(config, section), client=for_other_services, scope=scope
+                )
             case _:
                 from aiocreds.sources.login.credentials import login_credentials
 
-                return await login_credentials(section, client=of_others, scope=scope)
+                return await login_credentials(section, client=for_other_services, scope=scope)
 
     async def _role(
         self, section: Section, source: Provider, client: ClientConfig, scope: ConfigScope
@@ -241,7 +244,7 @@ def _static(section: Section) -> Credentials:
 async def _credential_source(section: Section, context: Context) -> Credentials:
     match (section.get("credential_source") or "").lower():
         case "environment":
-            from aiocreds.sources.env import from_env  # one of the three
+            from aiocreds.sources.env import from_env  # only the one that is needed is loaded
 
             name, fetch = "from_env", partial(plain(from_env), context=context)
         case "ecscontainer":
@@ -255,9 +258,9 @@ async def _credential_source(section: Section, context: Context) -> Credentials:
             name, fetch = "from_instance_metadata", partial(plain(from_instance_metadata), context=context)
     try:
         return await ask(fetch, name=name)
-    except CredentialsNotFound as nothing:
+    except CredentialsNotFound as error:
         raise InvalidConfiguration(
             f"profile {section.name!r} has credential_source = {section.get('credential_source')}"
-            f" ({section.where('credential_source')}), which has no credentials: {nothing}",
+            f" ({section.where('credential_source')}), which has no credentials: {error}",
             provider="from_ini",
         ) from None

@@ -28,7 +28,7 @@ from aiocreds._aws.service_errors import (
     ErrorCode,
     details_in_json,
     endpoint_error,
-    is_passing,
+    is_transient_code,
     service_error,
 )
 from aiocreds._aws.sts import WITH_WEB_IDENTITY
@@ -45,7 +45,7 @@ def response(status: int = 400, body: object = b"", **headers: str) -> Response:
 
 
 CODES = {
-    "Busy": ErrorCode(passing=True),
+    "Busy": ErrorCode(transient=True),
     "Final": ErrorCode("change something", recoverable=False),
     "Unnamed": ErrorCode(recoverable=False),
 }
@@ -69,7 +69,7 @@ def test_what_botocore_tries_again_is_tried_again() -> None:
     retries = json.loads(file.read_bytes())["retry"]["sts"]["__default__"]["policies"]
     of_sts = {policy["applies_when"]["response"]["service_error_code"] for policy in retries.values()}
     assert of_sts
-    assert all(is_passing(code, WITH_WEB_IDENTITY.errors) for code in of_sts)
+    assert all(is_transient_code(code, WITH_WEB_IDENTITY.errors) for code in of_sts)
 
 
 CODE = "NotAuthorizedException"

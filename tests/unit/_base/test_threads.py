@@ -99,7 +99,7 @@ def test_nothing_of_ours_uses_the_executor_of_the_program() -> None:
 
 async def test_a_hanging_disk_leaves_the_long_work_alone_and_the_other_way_round() -> None:
     over = threading.Event()
-    stuck = [threads.submit_long(over.wait) for _ in range(2 * threads.MOST)]
+    stuck = [threads.submit_long(over.wait) for _ in range(2 * threads.MAX_THREADS)]
     try:
         async with asyncio.timeout(5):
             assert await threads.submit(threading.get_ident) != threading.get_ident()
@@ -110,7 +110,7 @@ async def test_a_hanging_disk_leaves_the_long_work_alone_and_the_other_way_round
 
 async def test_what_nobody_waits_for_any_more_is_not_begun() -> None:
     over, begun = threading.Event(), threading.Event()
-    stuck = [threads.submit(over.wait) for _ in range(threads.MOST)]
+    stuck = [threads.submit(over.wait) for _ in range(threads.MAX_THREADS)]
     waiting = threads.submit(begun.set)
     waiting.cancel()
     over.set()
@@ -130,7 +130,7 @@ async def test_threads_end_when_there_is_nothing_to_do(monkeypatch: pytest.Monke
     monkeypatch.setattr(threads, "_pool", ours)
     for _ in range(20):
         await asyncio.gather(*(threads.submit(time.sleep, 0.01) for _ in range(20)))
-        assert len(ours._threads) <= threads.MOST
+        assert len(ours._threads) <= threads.MAX_THREADS
         await asyncio.sleep(0.04)  # some end just as others are wanted
     await until(lambda: not ours._threads)
     assert ours._spare == 0
@@ -153,7 +153,7 @@ async def test_an_idle_loop_is_not_kept_by_a_thread() -> None:
     ours.put(Work())
     await asyncio.sleep(0)
     await until(lambda: seen == ["gone"])
-    await asyncio.to_thread(ours.rest)
+    await asyncio.to_thread(ours.end_idle)
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="forks of Unix")

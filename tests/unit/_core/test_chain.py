@@ -92,11 +92,12 @@ async def test_a_member_that_is_there_but_fails_stops_the_chain(error: Exception
     after = Source()
     provider = chain(absent().provider(), Source(error).provider(name="broken"), after.provider())
     expected = type(error) if isinstance(error, CredentialsError) else SourceUnavailable
-    with pytest.raises(expected, match=r"^broken: "):
+    with pytest.raises(expected, match=r"^broken \(after [^)]+\): "):
         await provider()
     assert after.calls == 0
 
 
+TEXT = "from_right (after from_left, from_middle): down"
 NOTE = "Asked before it in the chain:\n  - from_left: nothing here\n  - from_middle: nothing here"
 
 
@@ -113,18 +114,20 @@ async def test_what_came_before_a_failing_link_stands_in_a_note() -> None:
         with pytest.raises(SourceUnavailable) as caught:
             await provider()
         assert caught.value.__notes__ == [NOTE]
-        assert str(caught.value) == "from_right: down"
-        assert "".join(traceback.format_exception(caught.value)).endswith(f"from_right: down\n{NOTE}\n")
+        assert str(caught.value) == TEXT
+        assert "".join(traceback.format_exception(caught.value)).endswith(f"{TEXT}\n{NOTE}\n")
     last = provider.status.last_error
     assert last is not None
     assert last.__notes__ == [NOTE]
-    assert pickle.loads(pickle.dumps(last)).__notes__ == [NOTE]
+    copy = pickle.loads(pickle.dumps(last))
+    assert (str(copy), copy.__notes__) == (TEXT, [NOTE])
     explanation = await explain(provider)
     assert explanation.error is not None
     assert explanation.error.__notes__ == [NOTE]
     with pytest.raises(SourceUnavailable) as caught:
         await chain(absent().provider(name="from_far"), provider)()
     assert caught.value.__notes__ == [NOTE, "Asked before it in the chain:\n  - from_far: nothing here"]
+    assert str(caught.value) == "from_right (after from_far, from_left, from_middle): down"
 
 
 async def test_a_first_link_that_fails_and_a_winner_that_does_have_no_note(clock: time_machine.Traveller) -> None:
@@ -143,7 +146,7 @@ async def test_the_log_has_the_note(caplog: pytest.LogCaptureFixture) -> None:
     async with failing():
         await settle()
     assert [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING] == [
-        f"No credentials yet: from_right: down\n{NOTE}"
+        f"No credentials yet: {TEXT}\n{NOTE}"
     ]
 
 

@@ -171,7 +171,7 @@ async def test_who_holds_no_offset_looks_at_no_other_clock(
 
 @pytest.mark.skipif(not hasattr(time, "CLOCK_BOOTTIME"), reason="Linux counts what a machine slept")
 def test_what_time_is_compared_with_cannot_be_set_and_counts_sleep(clock: time_machine.Traveller) -> None:
-    before = refresh._steady()()  # pyright: ignore[reportPrivateUsage] - tests replace the public one
+    before = refresh._steady_clock()()  # pyright: ignore[reportPrivateUsage] - tests replace the public one
     clock.shift(-86400.0)
     assert sys.platform == "linux"
     after = time.clock_gettime(time.CLOCK_BOOTTIME)

@@ -137,12 +137,15 @@ async def test_a_lent_session_that_was_closed_is_told(environ: dict[str, str], h
 # A session of ours
 
 
-async def test_without_a_hold_nothing_stays_open(door: Door, context: Context) -> None:
+async def test_without_a_hold_the_connection_lingers_for_the_next_request(
+    door: Door, aws: Loopback, context: Context, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("aiocreds._http.session.LINGER", 0.2)
     provider = from_instance_metadata(context=context)
     await provider()
-    first = door.connections
     await provider.fetch()
-    assert door.connections > first
+    assert door.connections == 1
+    await closed(aws)
 
 
 async def test_a_context_holds_one_connection_for_all_its_providers(

@@ -896,6 +896,7 @@ async def cancelled_at(provider: Provider, number: int) -> bool:
 
 
 @pytest.mark.parametrize(("client", "least"), [(None, 8), (HERE, 15)])
+@pytest.mark.usefixtures("connections_close_at_once")
 async def test_cancelled_at_any_moment(
     aws: Loopback,
     context: Context,
@@ -928,20 +929,21 @@ async def test_cancelled_at_any_moment(
     await until(lambda: not aws.open_connections)
 
 
+@pytest.mark.usefixtures("connections_close_at_once")
 async def test_cancelled_while_the_session_closes(
     aws: Loopback, context: Context, file: Path, clock: time_machine.Traveller, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As by the end of asyncio.run: what the used refresh token brought is in the file by then."""
     clock.shift(HOUR)
-    before, close = cached(file), session.close_session
+    before, close = cached(file), session.close_connector
 
-    async def cancelled(session: aiohttp.ClientSession) -> None:
+    async def cancelled(connector: aiohttp.TCPConnector) -> None:
         task = asyncio.current_task()
         if task is not None and task.get_name() == "aiocreds token renewal":
             asyncio.get_running_loop().call_soon(task.cancel)
-        await close(session)
+        await close(connector)
 
-    monkeypatch.setattr(session, "close_session", cancelled)
+    monkeypatch.setattr(session, "close_connector", cancelled)
     caller = asyncio.create_task(from_sso("app", client=HERE, context=context)())
     await asyncio.wait([caller])
     assert aws.count(OIDC) == 1
@@ -1079,12 +1081,13 @@ async def test_a_token_that_waits_for_a_thread_is_written_though_its_renewal_is_
     async def occupy_all_threads(request: aiohttp.ClientRequest, handler: Any) -> Any:
         response = await handler(request)
         if request.url.path == OIDC:
-            occupied.extend(threads.submit(occupy) for _ in range(threads.MOST))
+            occupied.extend(threads.submit(occupy) for _ in range(threads.MAX_THREADS))
         return response
 
     client = ClientConfig(middlewares=[occupy_all_threads])
     caller = asyncio.create_task(from_sso("app", client=client, context=context)())
-    await until(lambda: len(started) == threads.MOST and threads._pool._jobs.qsize())  # the write waits
+    jobs: Any = threads._pool._jobs  # pyright: ignore[reportPrivateUsage] - nothing else shows that the write waits
+    await until(lambda: len(started) == threads.MAX_THREADS and not jobs.empty())
     [renewal] = [task for task in asyncio.all_tasks() if task.get_name() == "aiocreds token renewal"]
     renewal.cancel()
     with pytest.raises(asyncio.CancelledError):

@@ -26,7 +26,7 @@ import time_machine
 from aiocreds import explain, from_login, from_sso
 from aiocreds._token_cache import storage
 from aiocreds._token_cache.lock import FileLock
-from aiocreds._token_cache.storage import OthersFolder
+from aiocreds._token_cache.storage import ForeignFolder
 from tests.helpers.scripted import START
 from tests.helpers.sign_in_services import LOGIN_SESSION, OIDC, SIGN_IN
 from tests.unit._token_cache.test_cache import lock_of, sent
@@ -224,7 +224,10 @@ def test_a_private_file_replaces_a_link_and_not_what_it_leads_to(tmp_path: Path)
 
 def test_nothing_is_written_into_a_folder_of_another_user(file: Path) -> None:
     before = file.read_bytes()
-    with of_another_user(file.parent) as owner, pytest.raises(OthersFolder, match=f"belongs to {owner}$") as caught:
+    with (
+        of_another_user(file.parent) as owner,
+        pytest.raises(ForeignFolder, match=f"belongs to {owner}$") as caught,
+    ):
         storage.replace_json(str(file), {"accessToken": "x"})
     assert (caught.value.folder, caught.value.owner) == (str(file.parent), owner)
     assert file.read_bytes() == before
@@ -273,7 +276,7 @@ async def test_the_lock_that_the_owner_made_is_taken(
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root may have a file belong to nobody who is known")
 def test_an_owner_without_a_name(tmp_path: Path) -> None:
     os.chown(tmp_path, 4_000_000, 4_000_000)
-    with pytest.raises(OthersFolder, match="belongs to user 4000000"):
+    with pytest.raises(ForeignFolder, match="belongs to user 4000000"):
         storage.replace_json(str(tmp_path / "x.json"), {})
 
 

@@ -78,12 +78,12 @@ class Peer:
 def soon(monkeypatch: pytest.MonkeyPatch) -> None:
     """Patience is short, but for those who have shown the token."""
     monkeypatch.setattr(module, "FIRST_REQUEST", 0.3)
-    monkeypatch.setattr(module, "WEEDED", 0.05)
+    monkeypatch.setattr(module, "SWEEP_INTERVAL", 0.05)
 
 
 @pytest.fixture
 def few(monkeypatch: pytest.MonkeyPatch) -> int:
-    monkeypatch.setattr(module, "MOST", 4)
+    monkeypatch.setattr(module, "MOST_CONNECTIONS", 4)
     return 4
 
 
@@ -239,7 +239,7 @@ async def test_who_waits_for_one_profile_leaves_room_for_the_others(few: int) ->
 
 
 async def test_each_further_slow_profile_leaves_some_room(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "MOST", 12)
+    monkeypatch.setattr(module, "MOST_CONNECTIONS", 12)
     slow = [Source() for _ in range(3)]
     gate = asyncio.Event()
     for source in slow:

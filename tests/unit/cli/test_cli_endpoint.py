@@ -307,7 +307,7 @@ async def test_keys_that_never_expire_are_looked_at_again(monkeypatch: pytest.Mo
         calls = source.calls
         await get(endpoint)
         assert source.calls == calls, "a minute has to pass"
-        monkeypatch.setattr(module, "KEYS_LOOKED_AT", 0.0)
+        monkeypatch.setattr(module, "REFETCH_INTERVAL", 0.0)
         source.usual = lambda: issue(None, key="AKIASECOND0000001")
         assert (await get(endpoint)).body["AccessKeyId"] == "AKIASECOND0000001"
         source.usual = lambda: CredentialsNotFound("gone")

@@ -17,7 +17,7 @@ import pytest
 import time_machine
 
 from aiocreds import Credentials, InvalidConfiguration
-from aiocreds.cli.export import FORMATS, written
+from aiocreds.cli.export import FORMATS, formatted
 from aiocreds.cli.main import main
 from tests.helpers.command import COMMAND, PATIENCE, Machine
 from tests.helpers.loopback_aws import ROLE, ROLES_PATH, Loopback, json_answer
@@ -58,12 +58,12 @@ def test_a_posix_shell_reads_the_very_value(shell: str, value: str) -> None:
     given = keys(value)
     script = 'eval "$1"; sh -c \'printf %s "$AWS_SECRET_ACCESS_KEY|$AWS_SESSION_TOKEN|$AWS_ACCESS_KEY_ID"\''
     done = subprocess.run(
-        [shell, "-c", script, shell, written(given, "env")], capture_output=True, check=True, text=True
+        [shell, "-c", script, shell, formatted(given, "env")], capture_output=True, check=True, text=True
     )
     assert done.stdout == f"{given.secret_access_key}|{given.session_token}|AKIAEXPORT0000001"
     script = 'eval "$1"; printf %s "$AWS_SECRET_ACCESS_KEY"'
     done = subprocess.run(
-        [shell, "-c", script, shell, written(given, "env-no-export")],
+        [shell, "-c", script, shell, formatted(given, "env-no-export")],
         capture_output=True,
         check=True,
         text=True,
@@ -75,7 +75,7 @@ def test_a_posix_shell_reads_the_very_value(shell: str, value: str) -> None:
 def test_fish_reads_the_very_values() -> None:
     for value in HOSTILE:
         given = keys(value)
-        script = f"{written(given, 'fish')}\nprintf %s $AWS_SECRET_ACCESS_KEY"
+        script = f"{formatted(given, 'fish')}\nprintf %s $AWS_SECRET_ACCESS_KEY"
         done = subprocess.run(["fish", "-c", script], capture_output=True, check=True, text=True)
         assert done.stdout == given.secret_access_key
 
@@ -84,7 +84,7 @@ def test_fish_reads_the_very_values() -> None:
 def test_powershell_reads_the_very_values() -> None:
     for value in HOSTILE:
         given = keys(value)
-        script = f"{written(given, 'powershell')}\n[Console]::Out.Write($Env:AWS_SECRET_ACCESS_KEY)"
+        script = f"{formatted(given, 'powershell')}\n[Console]::Out.Write($Env:AWS_SECRET_ACCESS_KEY)"
         done = subprocess.run(["pwsh", "-NoProfile", "-c", script], capture_output=True, check=True, text=True)
         assert done.stdout == given.secret_access_key
 
@@ -92,13 +92,13 @@ def test_powershell_reads_the_very_values() -> None:
 def test_shells_that_are_seldom_at_hand_are_spoken_to_by_their_books() -> None:
     key = secret()
     hostile = Credentials("AKIAEXPORT0000001", f"{key}a'b\\c\u2019")
-    assert f"AWS_SECRET_ACCESS_KEY '{key}a\\'b\\\\c\u2019'\n" in written(hostile, "fish")
-    assert f"$Env:AWS_SECRET_ACCESS_KEY='{key}a''b\\c\u2019\u2019'\n" in written(hostile, "powershell")
+    assert f"AWS_SECRET_ACCESS_KEY '{key}a\\'b\\\\c\u2019'\n" in formatted(hostile, "fish")
+    assert f"$Env:AWS_SECRET_ACCESS_KEY='{key}a''b\\c\u2019\u2019'\n" in formatted(hostile, "powershell")
     for quote in "\u2018\u2019\u201a\u201b":  # PowerShell takes them for the one that ends the text
         hostile = Credentials("AKIAEXPORT0000001", f"{key}{quote};b")
-        assert f"$Env:AWS_SECRET_ACCESS_KEY='{key}{quote}{quote};b'\n" in written(hostile, "powershell")
+        assert f"$Env:AWS_SECRET_ACCESS_KEY='{key}{quote}{quote};b'\n" in formatted(hostile, "powershell")
     hostile = Credentials("AKIAEXPORT0000001", f"{key}&b", session_token=f"{key}&c")
-    assert written(hostile, "windows-cmd").splitlines() == [
+    assert formatted(hostile, "windows-cmd").splitlines() == [
         "set AWS_ACCESS_KEY_ID=AKIAEXPORT0000001",
         f'set "AWS_SECRET_ACCESS_KEY={key}&b"',
         f'set "AWS_SESSION_TOKEN={key}&c"',
@@ -110,14 +110,14 @@ def test_shells_that_are_seldom_at_hand_are_spoken_to_by_their_books() -> None:
 @pytest.mark.parametrize("value", ['a"b', "%PATH%", "!x!", "two\nlines"])
 def test_what_cmd_would_misread_is_refused(value: str) -> None:
     with pytest.raises(InvalidConfiguration, match=r"AWS_SECRET_ACCESS_KEY.*use --format process") as refused:
-        written(keys(value), "windows-cmd")
+        formatted(keys(value), "windows-cmd")
     assert value not in str(refused.value)
 
 
 @pytest.mark.parametrize("form", [form for form in FORMATS if form not in ("process", "json")])
 def test_a_nul_fits_no_variable(form: str) -> None:
     with pytest.raises(InvalidConfiguration, match="a NUL"):
-        written(keys("a\0b"), form)
+        formatted(keys("a\0b"), form)
 
 
 def test_usual_values_look_as_aws_cli_writes_them() -> None:
@@ -130,23 +130,23 @@ def test_usual_values_look_as_aws_cli_writes_them() -> None:
         "fish": f"set -gx AWS_ACCESS_KEY_ID AKIA/+=\nset -gx AWS_SECRET_ACCESS_KEY {key}\n",
     }
     for form, expected in lines.items():
-        assert written(Credentials("AKIA/+=", key), form).startswith(expected)
+        assert formatted(Credentials("AKIA/+=", key), form).startswith(expected)
 
 
 @pytest.mark.parametrize("shell", SHELLS)
 def test_nothing_of_earlier_credentials_stays_in_a_shell(shell: str) -> None:
     earlier = Credentials("ASIAEARLIER000001", secret(), session_token=secret("token"), account_id="123456789012")
     now = Credentials("AKIAEXPORT0000001", secret())
-    script = f"set -eu\n{written(earlier, 'env')}{written(now, 'env')}env"
+    script = f"set -eu\n{formatted(earlier, 'env')}{formatted(now, 'env')}env"
     path = {"PATH": os.environ["PATH"]}
     script = f"export AWS_SECURITY_TOKEN=x; {script}"  # which botocore takes for the token of any keys
     done = subprocess.run([shell, "-c", script], capture_output=True, check=True, text=True, env=path)
     names = {line.partition("=")[0] for line in done.stdout.splitlines() if line.startswith("AWS_")}
     assert names == {"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"}
-    assert "$Env:AWS_SESSION_TOKEN=$null\n" in written(now, "powershell")
-    assert "set AWS_SESSION_TOKEN=\n" in written(now, "windows-cmd")
-    assert "set -e AWS_SESSION_TOKEN\n" in written(now, "fish")
-    assert "AWS_SESSION_TOKEN" not in written(now, "env-no-export")
+    assert "$Env:AWS_SESSION_TOKEN=$null\n" in formatted(now, "powershell")
+    assert "set AWS_SESSION_TOKEN=\n" in formatted(now, "windows-cmd")
+    assert "set -e AWS_SESSION_TOKEN\n" in formatted(now, "fish")
+    assert "AWS_SESSION_TOKEN" not in formatted(now, "env-no-export")
 
 
 def test_the_process_format_is_what_sdks_parse() -> None:
@@ -157,7 +157,7 @@ def test_the_process_format_is_what_sdks_parse() -> None:
         expiration=datetime(2035, 1, 2, 3, 4, 5, 999, tzinfo=UTC),
         account_id="123456789012",
     )
-    assert json.loads(written(given, "process")) == {
+    assert json.loads(formatted(given, "process")) == {
         "Version": 1,
         "AccessKeyId": given.access_key_id,
         "SecretAccessKey": given.secret_access_key,
@@ -165,13 +165,13 @@ def test_the_process_format_is_what_sdks_parse() -> None:
         "Expiration": "2035-01-02T03:04:05Z",
         "AccountId": "123456789012",
     }
-    assert json.loads(written(Credentials("AKIA1", secret()), "process")).keys() == {
+    assert json.loads(formatted(Credentials("AKIA1", secret()), "process")).keys() == {
         "Version",
         "AccessKeyId",
         "SecretAccessKey",
     }
-    assert "export AWS_CREDENTIAL_EXPIRATION=2035-01-02T03:04:05Z\n" in written(given, "env")
-    document = json.loads(written(given, "json"))
+    assert "export AWS_CREDENTIAL_EXPIRATION=2035-01-02T03:04:05Z\n" in formatted(given, "env")
+    document = json.loads(formatted(given, "json"))
     assert (document["AccountId"], document["CredentialScope"], "Version" in document) == (
         "123456789012",
         None,
@@ -180,7 +180,7 @@ def test_the_process_format_is_what_sdks_parse() -> None:
 
 
 def test_credentials_past_their_expiration_are_told_ten_minutes_ahead() -> None:
-    document = json.loads(written(issue(-3600, stamped=True), "process"))
+    document = json.loads(formatted(issue(-3600, stamped=True), "process"))
     left = datetime.fromisoformat(document["Expiration"]).timestamp() - time()
     assert 595 < left <= 600
 
@@ -189,14 +189,14 @@ def test_a_true_expiration_is_told_as_it_is_however_near() -> None:
     with time_machine.travel(START, tick=False):
         for given in (issue(1.6, stamped=True), issue(0.1)):
             assert given.expiration is not None
-            told = datetime.fromisoformat(json.loads(written(given, "process"))["Expiration"])
+            told = datetime.fromisoformat(json.loads(formatted(given, "process"))["Expiration"])
             assert told == given.expiration.replace(microsecond=0)
 
 
 def test_a_client_is_never_told_an_expiration_that_is_past_when_it_hears_of_it() -> None:
     with time_machine.travel(START, tick=False):
         for left in (0.0, 0.3, 0.9, 0.999):
-            told = json.loads(written(issue(left, stamped=True), "process"))["Expiration"]
+            told = json.loads(formatted(issue(left, stamped=True), "process"))["Expiration"]
             assert datetime.fromisoformat(told).timestamp() == START + 600
 
 
@@ -212,8 +212,8 @@ def test_an_expiration_at_the_end_of_all_time(at: str) -> None:
             may_outlive_expiry=stamped,
         )
         for form in FORMATS:
-            assert given.secret_access_key in written(given, form)
-        told = datetime.fromisoformat(json.loads(written(given, "process"))["Expiration"])
+            assert given.secret_access_key in formatted(given, form)
+        told = datetime.fromisoformat(json.loads(formatted(given, "process"))["Expiration"])
         assert told > datetime.now(UTC)
 
 
@@ -241,9 +241,9 @@ async def test_an_instance_whose_keys_end_in_the_year_1(home: Path) -> None:
 def test_half_a_character_cannot_be_exported(form: str) -> None:
     given = Credentials("AKIAEXPORT0000001", f"{secret()}\ud800")
     with pytest.raises(InvalidConfiguration, match="AWS_SECRET_ACCESS_KEY holds half a character") as caught:
-        written(given, form)
+        formatted(given, form)
     assert given.secret_access_key not in str(caught.value)
-    assert written(Credentials("AKIAEXPORT0000001", secret() + "\udcff"), form)  # a byte of the environment
+    assert formatted(Credentials("AKIAEXPORT0000001", secret() + "\udcff"), form)  # a byte of the environment
 
 
 @pytest.mark.slow
@@ -261,7 +261,7 @@ async def test_a_shell_stops_whatever_it_is_that_fails(home: Path, shell: str, h
     )
     if how == "a crash":
         (home / "sitecustomize.py").write_text(
-            "import aiocreds.cli._common as handing\ndef fetch(_): raise ZeroDivisionError\nhanding.fetch = fetch\n"
+            "import aiocreds.cli._common as common\ndef fetch(_): raise ZeroDivisionError\ncommon.fetch = fetch\n"
         )
         environ["PYTHONPATH"] = f"{home}{os.pathsep}{os.pathsep.join(sys.path)}"
     wrapper = home / program

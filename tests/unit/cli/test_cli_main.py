@@ -57,7 +57,7 @@ def test_without_a_command_it_shows_them_all(capsys: pytest.CaptureFixture[str])
 async def test_a_failing_source_is_told_with_those_before_it(command: list[str], home: Path) -> None:
     (home / ".aws/config").write_text("[default]\naws_access_key_id = AKIACOMMAND000002\n")
     ended = await Machine(home, {}).aiocreds(*command)
-    assert ended.err.startswith(f"aiocreds {command[0]}: from_ini: ")
+    assert ended.err.startswith(f"aiocreds {command[0]}: from_ini (after from_env): ")
     before = (
         "\nAsked before it in the chain:\n  - from_env: AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY are not set\n"
     )

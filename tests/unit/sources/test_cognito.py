@@ -647,6 +647,7 @@ async def test_an_outage_is_outlived(aws: Loopback, context: Context, clock: tim
 
 
 @pytest.mark.parametrize("how", ["answering", "hanging"])
+@pytest.mark.usefixtures("connections_close_at_once")
 async def test_cancelled_at_any_moment(aws: Loopback, context: Context, how: str) -> None:
     token = login(aws)
 

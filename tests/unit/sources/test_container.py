@@ -383,6 +383,7 @@ async def test_an_error_code_that_is_none_is_not_shown(agent: Loopback, context:
 
 
 @pytest.mark.parametrize("how", ["answering", "hanging"])
+@pytest.mark.usefixtures("connections_close_at_once")
 async def test_cancelled_at_any_moment(
     agent: Loopback, context: Context, environ: dict[str, str], home: Path, how: str
 ) -> None:

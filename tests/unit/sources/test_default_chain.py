@@ -525,7 +525,9 @@ async def test_what_a_callback_raises_is_named_after_the_source(
     error = await failure_of(default_chain(mfa_code=ask, context=context))
     assert isinstance(error, SourceUnavailable)
     assert (error.provider, error.recoverable) == ("from_ini", False)
-    assert re.match(r"from_ini: raised KeyError at test_default_chain\.py:\d+ in ask; ", str(error))
+    assert re.match(
+        r"from_ini \(after from_env\): raised KeyError at test_default_chain\.py:\d+ in ask; ", str(error)
+    )
     assert isinstance(error.__cause__, KeyError)
     assert any(it.getMessage().startswith("from_ini: Traceback") for it in caplog.records)
 

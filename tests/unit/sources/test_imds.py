@@ -570,7 +570,8 @@ async def test_trouble_that_passes(aws: Loopback, context: Context, path: str, w
 async def test_trouble_that_stays(aws: Loopback, context: Context, what: str) -> None:
     aws.always(KEYS_PATH, PASSING[what])
     await failure(from_instance_metadata(context=context), SourceUnavailable, aws.url.removeprefix("http://"))
-    assert aws.count(KEYS_PATH) == 3
+    # A kept connection that is reset may have been closed before: that is no attempt.
+    assert aws.count(KEYS_PATH) == (4 if what == "reset" else 3)
 
 
 @pytest.mark.parametrize(
@@ -677,6 +678,7 @@ async def test_another_code(aws: Loopback, context: Context) -> None:
 
 
 @pytest.mark.parametrize("how", ["v2", "v1", "trouble", "silence"])
+@pytest.mark.usefixtures("connections_close_at_once")
 async def test_cancelled_at_any_moment(aws: Loopback, environ: dict[str, str], home: Path, how: str) -> None:
     number = 0
     for number in itertools.count(1):

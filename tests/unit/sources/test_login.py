@@ -702,7 +702,7 @@ async def test_a_failed_renewal_does_not_take_away_good_keys(
         assert credentials.access_key_id == sign_in.token["accessToken"]["accessKeyId"]
         (record,) = warnings_in(caplog)
         assert record.levelno == (logging.ERROR if what == "no" else logging.WARNING)
-        for word in (str(path), "used on for 240 s", COMMAND if what == "no" else "HTTP 503"):
+        for word in (str(path), "stays in use for 240 s", COMMAND if what == "no" else "HTTP 503"):
             assert word in record.getMessage()
         asked = sign_in.renewals()
         await provider.fetch()
@@ -830,6 +830,7 @@ async def test_cryptography_is_loaded_in_a_thread(sign_in: SignIn, environ: dict
 
 
 @pytest.mark.parametrize(("client", "least"), [(None, 4), (ClientConfig(middlewares=[pass_on]), 10)])
+@pytest.mark.usefixtures("connections_close_at_once")
 async def test_cancelled_at_any_moment(
     sign_in: SignIn, context: Context, client: ClientConfig | None, least: int
 ) -> None:
@@ -853,7 +854,7 @@ async def test_cancelled_at_any_moment(
 async def test_cancelled_while_it_fails(
     sign_in: SignIn, context: Context, monkeypatch: pytest.MonkeyPatch, client: ClientConfig | None, least: int
 ) -> None:
-    monkeypatch.setattr("aiocreds._token_cache.cache.REFUSED", (0.0, 0.0))
+    monkeypatch.setattr("aiocreds._token_cache.cache.REFUSAL_BACKOFF", (0.0, 0.0))
     monkeypatch.setattr("aiocreds._token_cache.cache.PAUSE", 0.001)
     number = 0
     for number in itertools.count(1):

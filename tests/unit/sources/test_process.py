@@ -312,7 +312,7 @@ async def test_a_program_that_closes_its_outputs_and_goes_on(machine: Machine, c
 async def test_a_child_that_holds_the_output_open(machine: Machine, context: Context, detached: str) -> None:
     command = shlex.join(["sh", "-c", f"{detached}sleep 1 & {machine.prints()}"])
     provider = from_process(command=command, timeout=0.2, context=context)
-    await failure(provider, SourceUnavailable, "command: sh ended, but a child", "redirect")
+    await failure(provider, SourceUnavailable, "command: sh ended, but its child", "redirect")
     await machine.nothing_runs()
 
 

@@ -709,7 +709,7 @@ async def test_trouble_with_a_renewal(
     [warning] = warnings(caplog)
     assert host(aws) in warning
     assert told in warning
-    assert f"The token in {file} is used on for 100 s" in warning
+    assert f"The token in {file} stays in use for 100 s" in warning
     clock.shift(100)
     await failure(from_sso("app", client=client, context=context), SourceUnavailable, host(aws), "SSO-OIDC", told)
     assert file.read_bytes() == before

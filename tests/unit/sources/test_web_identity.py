@@ -764,6 +764,7 @@ async def test_the_source_of_a_role(aws: Loopback, context: Context, token_file:
 
 
 @pytest.mark.parametrize("how", ["answering", "hanging"])
+@pytest.mark.usefixtures("connections_close_at_once")
 async def test_cancelled_at_any_moment(aws: Loopback, context: Context, token_file: TokenFile, how: str) -> None:
     async def token() -> str:
         await asyncio.sleep(0)

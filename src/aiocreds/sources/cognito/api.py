@@ -30,8 +30,8 @@ if TYPE_CHECKING:
 NAME = "Cognito"
 FIELDS = Names("AccessKeyId", "SecretKey", "SessionToken")
 ERRORS = {
-    "ExternalServiceException": ErrorCode(passing=True),
-    "InternalErrorException": ErrorCode(passing=True),
+    "ExternalServiceException": ErrorCode(transient=True),
+    "InternalErrorException": ErrorCode(transient=True),
     "NotAuthorizedException": ErrorCode(
         "check that the login tokens are fresh and their names those the pool knows; without"
         " logins, that the pool allows guests"

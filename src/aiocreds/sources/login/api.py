@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 KEYS = Names("accessKeyId", "secretAccessKey", "sessionToken")
 LONGEST_LIFE = 24 * 3600  # seconds; the real ones live for 15 minutes
-# Every refusal is an AccessDeniedException or a ValidationException; its reason stands beside that.
+# Every refusal is an AccessDeniedException or a ValidationException, and has its reason in another field.
 ERRORS = {
     "TOKEN_EXPIRED": ErrorCode("the session has ended", sign_in_ended=True),
     "USER_CREDENTIALS_CHANGED": ErrorCode(

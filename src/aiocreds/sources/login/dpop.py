@@ -27,7 +27,7 @@ def can_prove() -> bool:
     """Return whether the library that makes proofs is installed, without loading it. Reads the disk."""
     try:
         return sys.modules.get("cryptography") is not None or find_spec("cryptography") is not None
-    except ImportError:  # from an import hook
+    except ImportError:  # an import hook may raise it
         return False
 
 
@@ -52,7 +52,7 @@ def private_key(pem: SecretStr) -> EllipticCurvePrivateKey:
     except (TypeError, ValueError, UnsupportedAlgorithm):  # TypeError: it wants a password
         key = None
     if isinstance(key, ec.EllipticCurvePrivateKey) and isinstance(key.curve, ec.SECP256R1):
-        key.sign(b"", ec.ECDSA(SHA256()))  # the first signature of a process loads still more
+        key.sign(b"", ec.ECDSA(SHA256()))  # the first signature of a process loads more modules
         return key
     raise ValueError("no P-256 key")
 

@@ -107,7 +107,7 @@ async def role_credentials(settings: SsoSettings, *, client: ClientConfig, scope
         if refused.code != api.UNAUTHORIZED:
             raise
         ended = LoginRequired(str(refused), command=settings.command)
-    try:  # a person may have signed in meanwhile; or the clocks differ, and it can be renewed
+    try:  # a person may have signed in meanwhile, or the token can be renewed
         other = await sign_in.access_token(refused=access_token)
     except LoginRequired:
         raise ended from None

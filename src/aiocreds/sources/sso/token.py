@@ -70,16 +70,16 @@ class SignIn:
             token = await self._cache.current(end=end, margin=margin, renew=self._renew, here=self._here)
             access_token = _access_token(token)
             if access_token is None:
-                raise self._none_there()
+                raise self._missing()
             return access_token
 
-    def _none_there(self) -> LoginRequired:
+    def _missing(self) -> LoginRequired:
         return LoginRequired(f"there is no readable sign-in in {self._cache.path}", command=self._settings.command)
 
     async def _renew(self, token: Token) -> Token:
         """Renew the token with the refresh token, and keep the fields that are not known here."""
         if _access_token(token) is None:
-            raise self._none_there()
+            raise self._missing()
         command, now = self._settings.command, self._clock.now()
         client_id, client_secret, refresh_token = (
             SecretStr(text_of(token.get(name)) or "") for name in REGISTRATION
