@@ -33,6 +33,8 @@ from aiocreds.errors import (
 if TYPE_CHECKING:
     from aiocreds._aws.client import ClientConfig
     from aiocreds._explain import Explanation, explain
+    from aiocreds._shared.leases import DynamoDBLease, Lease, RedisLease
+    from aiocreds._shared.provider import shared
     from aiocreds.sources.assume_role import from_temporary_credentials
     from aiocreds.sources.cognito.credentials import from_cognito_identity, from_cognito_identity_pool
     from aiocreds.sources.container import from_container_metadata, from_http
@@ -54,10 +56,13 @@ __all__ = [
     "Credentials",
     "CredentialsError",
     "CredentialsNotFound",
+    "DynamoDBLease",
     "Explanation",
     "InvalidConfiguration",
+    "Lease",
     "LoginRequired",
     "Provider",
+    "RedisLease",
     "RefreshStatus",
     "ServiceRefused",
     "SourceUnavailable",
@@ -78,11 +83,15 @@ __all__ = [
     "from_temporary_credentials",
     "from_token_file",
     "from_web_token",
+    "shared",
 ]
 
 _LAZY = {  # the modules of the names that are loaded at first use
     "ClientConfig": "_aws.client",
+    "DynamoDBLease": "_shared.leases",
     "Explanation": "_explain",
+    "Lease": "_shared.leases",
+    "RedisLease": "_shared.leases",
     "default_chain": "sources.default",
     "explain": "_explain",
     "from_cognito_identity": "sources.cognito.credentials",
@@ -98,6 +107,7 @@ _LAZY = {  # the modules of the names that are loaded at first use
     "from_temporary_credentials": "sources.assume_role",
     "from_token_file": "sources.web_identity",
     "from_web_token": "sources.web_identity",
+    "shared": "_shared.provider",
 }
 
 

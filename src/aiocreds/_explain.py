@@ -45,6 +45,7 @@ NAMES = {  # for readers who do not know the functions
     "from_temporary_credentials": "assumed role",
     "from_token_file": "web identity",
     "from_web_token": "web identity",
+    "shared": "shared store",
 }
 CACHED_TOKEN = re.compile(r"\b([0-9a-f]{4})[0-9a-f]{36,60}(?=\.json\b)")  # a file name
 

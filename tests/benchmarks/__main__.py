@@ -21,6 +21,8 @@ fleet      refreshes in the busiest second of many processes, on paper, against 
 attach     signed requests a second of CPU time, against the same client with static keys; who waits meanwhile
 serve      requests a second that `aiocreds serve` answers in another process, against a handler of aiohttp.web that
            returns a constant; what a process of `aiocreds export` costs, against one that runs an empty coroutine
+shared     calls to STS and the start of 200 processes of one role that share, against the same that do not; a cold
+           process with a warm folder, against one with a static profile; a day of 10,000 processes, on paper
 ========== ==================================================================================================
 """
 
@@ -47,7 +49,7 @@ if TYPE_CHECKING:
 
 TOPICS = (
     *("hot_path", "start_up", "crowd", "roles", "memory", "config_files", "gaps", "refreshing", "fleet", "attach"),
-    "serve",
+    *("serve", "shared"),
 )
 PEERS = ("aiohttp", "aiobotocore", "botocore")
 HEAD = ("what", "ours", "peer", "ratio", "rounds", "must reach", "ok?")

@@ -140,7 +140,7 @@ async def test_the_programs_run(program: Program, moto: str, home: Path) -> None
         (home / "celery/signals.py").write_text(SIGNALS)
     (home / "program.py").write_text(code)
     (home / ".aws/config").write_text("[profile reporting]\nregion = eu-central-1\n")
-    ended = await run(home / "program.py", home=home, AWS_ENDPOINT_URL=moto, **keys())
+    ended = await run(home / "program.py", home=home, AWS_ENDPOINT_URL=moto, SHARED_KEY="A" * 43 + "=", **keys())
     assert (ended.status, ended.err) == (0, ""), ended.err
 
 

@@ -49,12 +49,16 @@ OTHERS = {
     "ClientConfig",
     "Context",
     "Credentials",
+    "DynamoDBLease",
     "Explanation",
+    "Lease",
     "Provider",
+    "RedisLease",
     "RefreshStatus",
     "chain",
     "credential_provider",
     "explain",
+    "shared",
 }
 
 # The optional arguments of the contract, in its order; `context` is everybody's.
@@ -274,10 +278,13 @@ ATTRIBUTES: dict[str, set[str]] = {
     },
     "CredentialsError": OF_ERRORS,
     "CredentialsNotFound": OF_ERRORS,
+    "DynamoDBLease": {"acquire", "release"},
     "Explanation": {"error", "identity", "step", "warnings", "winner"},
     "InvalidConfiguration": OF_ERRORS,
+    "Lease": {"acquire", "release"},
     "LoginRequired": OF_ERRORS | {"command"},
     "Provider": {"expire_after", "fetch", "get", "invalidate", "name", "status"},
+    "RedisLease": {"acquire", "release"},
     "RefreshStatus": {
         "expiration",
         "failures",

@@ -58,7 +58,7 @@ def make(
 def _reasons_of_call(
     factory: Callable[..., Provider], args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> Iterator[str]:
-    if not _is_found(factory):
+    if not is_found(factory):
         yield f"{factory.__qualname__} is not to be found by that name"
     for name, value in signature(factory).bind(*args, **kwargs).arguments.items():
         yield from _reasons(name, value, secret=_names_a_secret(name))
@@ -78,7 +78,7 @@ def _reasons(name: str, value: object, *, secret: bool) -> Iterator[str]:
         parts = list(_parts(value))
         for part, inner in parts:
             yield from _reasons(name, inner, secret=secret or _names_a_secret(part))
-        if not parts and not (callable(value) and _is_found(value)) and not _is_empty(value):
+        if not parts and not (callable(value) and is_found(value)) and not _is_empty(value):
             yield f"its {name} is {_kind(value)}"
 
 
@@ -108,7 +108,7 @@ def _names_a_secret(name: str) -> bool:
     return SECRET.search(name) is not None and NO_SECRET.search(name) is None
 
 
-def _is_found(function: object) -> bool:
+def is_found(function: object) -> bool:
     """Return whether `pickle` finds a function by its module and name."""
     found: Any = sys.modules.get(getattr(function, "__module__", None) or "")
     for part in getattr(function, "__qualname__", "?").split("."):

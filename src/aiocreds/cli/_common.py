@@ -34,6 +34,7 @@ logger = logging.getLogger("aiocreds.cli")
 
 AHEAD = timedelta(minutes=10)
 DELIVERY_TIME = timedelta(seconds=0.5)  # until a client has an answer, which `serve` keeps for a while
+FOLDER_TIMEOUT = 10.0  # seconds; a person would rather wait for a slow disk than type another code
 PROFILE_CHAIN = "_AWS_CLI_PROFILE_CHAIN"  # AWS CLI's name for it, so that a circle through both is found
 MAX_DEPTH = 4
 SERVE_PREFIX = "aiocreds-"  # of the tokens of `serve`, so that it knows its token files
@@ -63,6 +64,16 @@ def add_profile(parser: ArgumentParser, *, several: bool = False) -> None:
     for one in (option, named):
         setattr(one, "completer", profile_names)  # noqa: B010 - argcomplete's own way, which argparse's types do not know
     _add_process_timeout(parser)
+
+
+def add_shared(parser: ArgumentParser) -> None:
+    """Give a command its ``--shared``."""
+    parser.add_argument(
+        "--shared",
+        metavar="FOLDER",
+        help="share the credentials with other processes of this user through this folder, which is made for it:"
+        " one fetches, and asks for the MFA code, for all",
+    )
 
 
 def _add_process_timeout(parser: ArgumentParser) -> None:
@@ -127,10 +138,19 @@ def asking_for(*profiles: str | None) -> Iterator[None]:
 
 
 def provider_of(
-    profile: str | None, *, process_timeout: float = USUAL_TIMEOUT, mfa_code: MfaCode | None = None
+    profile: str | None,
+    *,
+    process_timeout: float = USUAL_TIMEOUT,
+    mfa_code: MfaCode | None = None,
+    folder: str | None = None,
 ) -> Provider:
-    """Return the default chain; a person at the terminal is asked for MFA codes."""
-    return default_chain(profile, process_timeout=process_timeout, mfa_code=mfa_code or ask_for_code)
+    """Return the default chain, shared through a folder if one is given; a person is asked for MFA codes."""
+    chain = default_chain(profile, process_timeout=process_timeout, mfa_code=mfa_code or ask_for_code)
+    if folder is None:
+        return chain
+    from aiocreds._shared.provider import shared  # most commands share nothing
+
+    return shared(chain, store=folder, timeout=FOLDER_TIMEOUT)
 
 
 async def fetch(provider: Provider) -> Credentials:

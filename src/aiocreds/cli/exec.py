@@ -17,7 +17,16 @@ from aiocreds._core.context import DEFAULT
 from aiocreds._profiles import load
 from aiocreds._profiles.files import CONFIG_FILE, CREDENTIALS_FILE
 from aiocreds._token_cache import program_end
-from aiocreds.cli._common import PROFILE_CHAIN, add_profile, asking_for, fetch, provider_of, region_of, variables
+from aiocreds.cli._common import (
+    PROFILE_CHAIN,
+    add_profile,
+    add_shared,
+    asking_for,
+    fetch,
+    provider_of,
+    region_of,
+    variables,
+)
 from aiocreds.cli._terminal import (
     ask_for_code,
     handling,
@@ -98,6 +107,7 @@ def configure(parser: ArgumentParser) -> None:
     parser.description = "Run a command with credentials in its environment."
     parser.epilog = EXAMPLE
     add_profile(parser)
+    add_shared(parser)
     parser.add_argument("--region", metavar="R", help="by default the profile's, else that of your environment")
     parser.add_argument(
         "--server",
@@ -143,7 +153,8 @@ def without_credentials(environ: Mapping[str, str]) -> dict[str, str]:
 
 
 async def _environment(arguments: Namespace) -> dict[str, str]:
-    credentials = await fetch(provider_of(arguments.profile, process_timeout=arguments.process_timeout))
+    provider = provider_of(arguments.profile, process_timeout=arguments.process_timeout, folder=arguments.shared)
+    credentials = await fetch(provider)
     keys = {name: value for name, value in variables(credentials).items() if value}
     return {**without_credentials(os.environ), **keys, **await _region(arguments)}
 
@@ -191,7 +202,9 @@ async def _run_beside(arguments: Namespace) -> int:
             )
         return await ask_for_code(serial_number)
 
-    provider = provider_of(arguments.profile, process_timeout=arguments.process_timeout, mfa_code=mfa_code)
+    provider = provider_of(
+        arguments.profile, process_timeout=arguments.process_timeout, mfa_code=mfa_code, folder=arguments.shared
+    )
     async with Endpoint({"/": provider}) as endpoint:
         await fetch(provider)
         environ = {

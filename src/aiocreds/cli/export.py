@@ -11,7 +11,16 @@ import sys
 from typing import TYPE_CHECKING, NamedTuple
 
 from aiocreds._base.redaction import SecretStr
-from aiocreds.cli._common import add_profile, asking_for, expiration_for_clients, fetch, iso, provider_of, variables
+from aiocreds.cli._common import (
+    add_profile,
+    add_shared,
+    asking_for,
+    expiration_for_clients,
+    fetch,
+    iso,
+    provider_of,
+    variables,
+)
 from aiocreds.cli._terminal import run_interruptible
 from aiocreds.errors import InvalidConfiguration
 
@@ -41,6 +50,7 @@ def configure(parser: ArgumentParser) -> None:
     )
     parser.epilog = EXAMPLE
     add_profile(parser)
+    add_shared(parser)
     parser.add_argument(
         "--format",
         choices=FORMATS,
@@ -61,7 +71,10 @@ def run(arguments: Namespace) -> int:
     async def load() -> Credentials:
         nonlocal print_false
         try:
-            return await fetch(provider_of(arguments.profile, process_timeout=arguments.process_timeout))
+            provider = provider_of(
+                arguments.profile, process_timeout=arguments.process_timeout, folder=arguments.shared
+            )
+            return await fetch(provider)
         except asyncio.CancelledError:  # by a signal, which ends this process at once
             if print_false:
                 print("false", flush=True)

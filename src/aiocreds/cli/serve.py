@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 from aiocreds._core.context import DEFAULT
 from aiocreds._profiles import load
 from aiocreds._token_cache import storage
-from aiocreds.cli._common import SERVE_PREFIX, add_profile, asking_for, provider_of
+from aiocreds.cli._common import SERVE_PREFIX, add_profile, add_shared, asking_for, provider_of
 from aiocreds.cli._terminal import handling, print_message, signal_numbers
 from aiocreds.errors import InvalidConfiguration
 from aiocreds.sources.container import FULL_URI, TOKEN, TOKEN_FILE
@@ -53,6 +53,7 @@ def configure(parser: ArgumentParser) -> None:
     )
     parser.epilog = EXAMPLE
     add_profile(parser, several=True)
+    add_shared(parser)
     parser.add_argument("--port", type=_port, default=0, metavar="N", help="by default one that is free")
     parser.add_argument(
         "--token-file",
@@ -79,7 +80,10 @@ async def _serve(arguments: Namespace) -> None:
     _drop_own_url(arguments.port)
     endpoint, stop = (
         Endpoint(
-            providers_by_path(arguments.profile, process_timeout=arguments.process_timeout), port=arguments.port
+            providers_by_path(
+                arguments.profile, process_timeout=arguments.process_timeout, folder=arguments.shared
+            ),
+            port=arguments.port,
         ),
         asyncio.Event(),
     )
@@ -127,11 +131,15 @@ def _drop_own_url(port: int) -> None:
         del os.environ[FULL_URI]
 
 
-def providers_by_path(profiles: list[str], *, process_timeout: float = USUAL_TIMEOUT) -> dict[str, Provider]:
+def providers_by_path(
+    profiles: list[str], *, process_timeout: float = USUAL_TIMEOUT, folder: str | None = None
+) -> dict[str, Provider]:
     """Return providers by path, one a profile; the default chain's is ``/``."""
     if not profiles:
-        return {"/": provider_of(None, process_timeout=process_timeout)}
-    return {f"/{profile}": provider_of(profile, process_timeout=process_timeout) for profile in profiles}
+        return {"/": provider_of(None, process_timeout=process_timeout, folder=folder)}
+    return {
+        f"/{profile}": provider_of(profile, process_timeout=process_timeout, folder=folder) for profile in profiles
+    }
 
 
 @contextmanager

@@ -8,11 +8,11 @@ import os
 import socket
 import ssl
 import threading
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, AsyncExitStack, asynccontextmanager, contextmanager, nullcontext
 from datetime import timedelta
 from pathlib import Path
 from time import time
-from typing import TYPE_CHECKING, Any, NamedTuple, Self
+from typing import TYPE_CHECKING, Any, NamedTuple, Self, cast
 from unittest import mock
 
 import aiohttp
@@ -21,10 +21,12 @@ from aiohttp.abc import AbstractResolver
 from aiocreds import Context
 from aiocreds.sources.cognito.credentials import MemoryCache
 from tests.helpers.loopback_aws import Answer, Hang, Loopback, Reset, json_answer
+from tests.helpers.valkey import Valkey
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 
+    from aiocreds import Provider
     from tests.helpers.idle_time import IdleTime
     from tests.helpers.loopback_aws import Script, Spoil
     from tests.helpers.tls import TLS
@@ -66,6 +68,8 @@ class Bench:
         writes: the folder that the source keeps tokens in.
         spare_until: what was found on the machine is good until then.
         knows_time: what the time is does not depend on what the machine has learned of its service.
+        engine: the store that the source is shared through, where the cell needs that.
+        peer: another host that shares it.
     """
 
     def __init__(self, subject: Subject, needs: Sequence[str], home: Path, world: World) -> None:
@@ -81,6 +85,8 @@ class Bench:
         self.writes: Path | None = None
         self.spare_until = 0.0
         self.knows_time = False
+        self.engine = Engine(home, world) if "store" in needs else None
+        self.peer: Provider | None = None
         self.tls: ssl.SSLContext | None = None
         if "tls" in needs:
             self.tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -100,6 +106,8 @@ class Bench:
             self.aws.url = self.aws.url.replace("127.0.0.1", "localhost")
         self.environ |= self.aws.environ
         self.context = Context(self.environ, home=self.home, session=session)
+        if self.engine is not None:
+            await self._stack.enter_async_context(self.engine)
         return self
 
     async def __aexit__(self, *exc_info: object) -> None:
@@ -204,6 +212,90 @@ class Program:
             await asyncio.to_thread(self._output.write_bytes, text)
         with loop.at_work() if self.document is not None and self._ends else nullcontext():
             yield
+
+
+class Engine:
+    """A Valkey server of its own, as the store and the lease of one cell; no time passes while it is at work.
+
+    Attributes:
+        server: its process.
+        answers: it does, sooner or later.
+    """
+
+    def __init__(self, home: Path, world: World) -> None:
+        self._home = home
+        self._world = world
+        self._loop = cast("IdleTime", asyncio.get_running_loop())
+        self._stack = AsyncExitStack()
+        self.answers = True
+
+    async def __aenter__(self) -> Self:
+        folder = self._home.with_name(f"{self._home.name}-valkey")
+        folder.mkdir()
+        self.server = self._stack.enter_context(Valkey(folder))
+        self.connect()
+        return self
+
+    async def __aexit__(self, *exc_info: object) -> None:
+        await self._stack.aclose()
+
+    def connect(self, port: int | None = None, **more: Any) -> None:
+        """Connect anew, to the server or to what listens at another port."""
+        from key_value.aio.stores.redis import RedisStore
+        from redis.asyncio import Redis
+        from redis.asyncio.retry import Retry
+        from redis.backoff import NoBackoff
+
+        self._client: Any = Redis(
+            port=port or self.server.port, retry=Retry(NoBackoff(), 0), decode_responses=True, **more
+        )
+        self._store: Any = RedisStore(client=self._client)
+        self._stack.push_async_callback(self._client.aclose)
+
+    async def lose(self) -> None:
+        """Lead to where connections are accepted and nobody answers."""
+        hole = self._stack.enter_context(socket.create_server(("127.0.0.1", 0)))
+        self.answers = False
+        self.connect(hole.getsockname()[1])
+
+    async def distrust(self) -> None:
+        """Lead to a server whose certificate is of another authority."""
+        tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        tls.load_cert_chain(self._world.untrusted.pem)
+        server = await asyncio.start_server(lambda reader, writer: None, "127.0.0.1", 0, ssl=tls)
+        self._stack.callback(server.close)
+        self.connect(server.sockets[0].getsockname()[1], ssl=True, ssl_ca_certs=str(self._world.trusted.ca))
+
+    async def names(self) -> list[str]:
+        """The names of its entries and leases."""
+        return cast("list[str]", await self._client.keys("*"))
+
+    async def replace(self, name: str, value: str) -> None:
+        """Replace an entry by a text."""
+        await self._client.set(name, value)
+
+    async def text(self, name: str) -> str:
+        """An entry as it is kept."""
+        return cast("str", await self._client.get(name))
+
+    async def get(self, key: str, *, collection: str | None = None) -> Any:
+        with self._at_work():
+            return await self._store.get(key, collection=collection)
+
+    async def put(self, key: str, value: Any, *, collection: str | None = None, ttl: float | None = None) -> None:
+        with self._at_work():
+            await self._store.put(key, value, collection=collection, ttl=ttl)
+
+    async def delete(self, key: str, *, collection: str | None = None) -> bool:
+        with self._at_work():
+            return bool(await self._store.delete(key, collection=collection))
+
+    async def eval(self, *words: Any) -> Any:
+        with self._at_work():
+            return await self._client.eval(*words)
+
+    def _at_work(self) -> AbstractContextManager[None]:
+        return self._loop.at_work() if self.answers else nullcontext()
 
 
 class Disk:

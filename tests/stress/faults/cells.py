@@ -16,7 +16,7 @@ from tests.helpers.idle_time import IdleTime
 from tests.helpers.scripted import START
 from tests.helpers.tls import TLS
 from tests.stress.faults.bench import Bench, Disk, World
-from tests.stress.faults.faults import FAULTS
+from tests.stress.faults.faults import faults_of
 from tests.stress.faults.rules import broken, windows
 from tests.stress.faults.story import Story
 
@@ -133,7 +133,7 @@ def play(subjects: Sequence[Subject], folder: Path) -> list[Cell]:
     possible = [
         Cell(subject, fault, phase)
         for subject in subjects
-        for fault in FAULTS
+        for fault in faults_of(subject)
         if fault.impossible(subject) is None
         for phase in Phase
     ]
@@ -153,6 +153,8 @@ def play(subjects: Sequence[Subject], folder: Path) -> list[Cell]:
             shared.disk.installed(),
             asyncio.Runner(loop_factory=lambda: IdleTime(clock.shift)) as runner,
             mock.patch("aiocreds._core.refresh.steady", runner.get_loop().time),
+            mock.patch("aiocreds._shared.circuit_breaker.monotonic", runner.get_loop().time),
+            mock.patch("aiocreds._shared.provider.monotonic", runner.get_loop().time),
             renewals_on_this_loop(),
         ):
             runner.run(all_at_once(cells, shared._replace(set_clock=clock.shift)))
@@ -172,6 +174,7 @@ def at_worst() -> Iterator[None]:
     with (
         mock.patch("random.uniform", longest),
         mock.patch("aiocreds._core.refresh.spread", shortest),
+        mock.patch("aiocreds._shared.circuit_breaker.spread", shortest),
         mock.patch("aiocreds._token_cache.cache.uniform", shortest),
     ):
         yield

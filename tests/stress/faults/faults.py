@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import os
+import signal
 from dataclasses import dataclass, replace
 from datetime import timedelta
+from functools import partial
 from typing import TYPE_CHECKING
 
+from aiocreds import Context
 from tests.helpers.loopback_aws import Answer, Hang, sts_error
-from tests.helpers.secret_leaks import MARK
-from tests.stress.faults.bench import Bench, Rotation
+from tests.helpers.scripted import Source
+from tests.helpers.secret_leaks import MARK, secret
+from tests.stress.faults.bench import Bench, Engine, Rotation
+from tests.stress.faults.sources import a_role, through_valkey
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -26,6 +32,7 @@ NEEDS = {
     "cache": "writes no cache",
     "program": "runs no program that could be killed",
     "refusal": "asks a service whose every no may be mended",
+    "store": "is shared through no store",
 }
 """What a fault may need, and why a source that lacks it cannot have the fault."""
 
@@ -205,6 +212,80 @@ async def kill(bench: Bench) -> None:
     bench.program.act("kill -9 $$")
 
 
+async def a_peer_loads(bench: Bench, ahead: float = 0.0) -> None:
+    """Another host has fetched, and its entry is in the store; its clock is ahead by so many seconds."""
+    context = Context(bench.environ, home=bench.home)
+    if ahead:
+        context.clock.learn(-ahead)
+    bench.peer = through_valkey(bench, a_role(context))
+    await bench.peer.fetch()
+
+
+async def a_peer_refreshes(bench: Bench) -> None:
+    assert bench.peer is not None
+    await bench.peer.fetch()
+
+
+async def kill_store(bench: Bench) -> None:
+    engine_of(bench).server.kill()
+
+
+async def stop_store(bench: Bench) -> None:
+    """For half a minute."""
+    engine = engine_of(bench)
+    engine.answers = False
+    engine.server.send(signal.SIGSTOP)
+
+    def go_on() -> None:
+        engine.server.send(signal.SIGCONT)
+        engine.answers = True
+
+    asyncio.get_running_loop().call_later(30.0, go_on)
+
+
+async def fill_store(bench: Bench) -> None:
+    server = engine_of(bench).server
+    server.command("CONFIG", "SET", "maxmemory-policy", "noeviction")
+    server.command("CONFIG", "SET", "maxmemory", "1")
+
+
+async def flush_store(bench: Bench) -> None:
+    engine_of(bench).server.command("FLUSHALL")
+
+
+async def change_password(bench: Bench) -> None:
+    engine = engine_of(bench)
+    engine.server.command("CONFIG", "SET", "requirepass", secret("password"))
+    engine.connect()  # who is connected stays so
+
+
+async def distrust_store(bench: Bench) -> None:
+    await engine_of(bench).distrust()
+
+
+async def lose_store(bench: Bench) -> None:
+    await engine_of(bench).lose()
+
+
+async def corrupt_entry(bench: Bench) -> None:
+    """One byte after the other, each for another host; what the last one wrote is changed as well."""
+    engine, good = engine_of(bench), bench.aws.credentials("newest")["AccessKeyId"]
+    [name] = [name for name in await engine.names() if "lease" not in name]
+    text = await engine.text(name)
+    for at, byte in enumerate(text):
+        await engine.replace(name, text[:at] + ("0" if byte != "0" else "1") + text[at + 1 :])
+        source = Source()
+        found = await through_valkey(bench, source.provider())()
+        assert source.calls or found.access_key_id <= good, f"byte {at} was changed, and the entry was taken"
+    middle = len(text) // 2
+    await engine.replace(name, text[:middle] + "~" + text[middle + 1 :])
+
+
+def engine_of(bench: Bench) -> Engine:
+    assert bench.engine is not None
+    return bench.engine
+
+
 FAULTS = (
     Fault("connection refused", shut, ("http",)),
     Fault("reset in mid-body", break_off, ("http",)),
@@ -241,3 +322,34 @@ FAULTS = (
     Fault("disk read-only on cache writes", write_protect, ("cache",), overcome_by=1),
     Fault("process killed", kill, ("program",)),
 )
+
+# What befalls the store that a source is shared through. None of it keeps anybody from credentials.
+FAULTS_OF_STORES = (
+    Fault("killed", kill_store, ("store",), overcome_by=1, before=a_peer_loads),
+    Fault("stopped for 30 s", stop_store, ("store",), overcome_by=1, before=a_peer_loads),
+    Fault("full, and evicts nothing", fill_store, ("store",), overcome_by=1, before=a_peer_loads),
+    Fault("flushed", flush_store, ("store",), overcome_by=1, before=a_peer_loads),
+    Fault("its password changed", change_password, ("store",), overcome_by=1, before=a_peer_loads),
+    Fault("TLS certificate wrong", distrust_store, ("store",), overcome_by=1, before=a_peer_loads),
+    Fault("a network that drops all", lose_store, ("store",), overcome_by=1, before=a_peer_loads),
+    Fault("the entry changed at each of its bytes", corrupt_entry, ("store",), overcome_by=1, before=a_peer_loads),
+    Fault(
+        "the clock of who writes one minute ahead",
+        a_peer_refreshes,
+        ("store",),
+        overcome_by=1,
+        before=partial(a_peer_loads, ahead=60.0),
+    ),
+    Fault(
+        "the clock of who writes one minute behind",
+        a_peer_refreshes,
+        ("store",),
+        overcome_by=1,
+        before=partial(a_peer_loads, ahead=-60.0),
+    ),
+)
+
+
+def faults_of(subject: Subject) -> tuple[Fault, ...]:
+    """The faults that are tried on a source, or on a store."""
+    return FAULTS_OF_STORES if "store" in subject.has else FAULTS

@@ -1,7 +1,7 @@
 """The three rules that hold in every cell, by the words of the contract and not by what the library computes.
 
-And four more: nobody gets credentials that were not handed out, nobody is talked into another time, whatever a
-source raises is one of our errors, and no error shows a secret.
+And five more: nobody waits for a shared store longer than its bound, nobody gets credentials that were not handed
+out, nobody is talked into another time, whatever a source raises is one of our errors, and no error shows a secret.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ LEFT_ALONE = 5 * MINUTE  # seconds, at the least, after a failure
 IN_MANDATORY_WINDOW, ONCE_EXPIRED, REFUSED_FOR_GOOD = 5.0, 1.0, 1.0  # likewise, and shorter
 HANDED_OUT = re.compile(rf"{MARK}-issued-\d{{6}}x+ {MARK}-session-\d{{6}}x+")
 PATIENCE = 3.0  # seconds that a caller waits who holds something to serve
+STORE_BOUND = 0.25  # seconds that a caller waits for a store
 CLOSE = 240.0  # seconds that a service's time may be off
 SLACK = 0.1  # seconds; a program's end is looked for as often
 
@@ -42,6 +43,7 @@ def broken(subject: Subject, fault: Fault, story: Story) -> list[str]:
     return [
         *no_errors(fault, held),
         *no_waiting(fault, held),
+        *no_waiting_for_the_store(subject, story),
         *no_pestering(held),
         *no_fakes(story),
         *no_lies(story),
@@ -133,6 +135,14 @@ def no_waiting(fault: Fault, held: Held) -> Iterator[str]:
     for trip in held.story.trips:
         if trip.took > longest + SLACK:
             yield f"a trip took {trip.took:.2f} s, and the budget is {longest:.2f} s"
+
+
+def no_waiting_for_the_store(subject: Subject, story: Story) -> Iterator[str]:
+    """No caller waits longer than the store's bound because of the store: the source answers at once meanwhile."""
+    if "store" in subject.has:
+        for waited in (*(call.waited for call in story.calls), *(trip.took for trip in story.trips)):
+            if waited > STORE_BOUND + SLACK:
+                yield f"a caller waited {waited:.2f} s because of the store"
 
 
 def must_wait(held: Held, call: Call) -> bool:

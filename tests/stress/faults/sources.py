@@ -10,6 +10,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from aiocreds import (
+    RedisLease,
     from_cognito_identity,
     from_cognito_identity_pool,
     from_container_metadata,
@@ -21,6 +22,7 @@ from aiocreds import (
     from_temporary_credentials,
     from_token_file,
     from_web_token,
+    shared,
 )
 from tests.helpers.loopback_aws import CONTAINER_PATH, ROLE, ROLES_PATH, TOKEN_PATH, Answer, json_error, sts_error
 from tests.helpers.scripted import Source, issue
@@ -30,10 +32,11 @@ from tests.helpers.sign_in_services import ACCOUNT, LOGIN_SESSION, OIDC, PERMISS
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from aiocreds import Provider
+    from aiocreds import Context, Provider
     from tests.stress.faults.bench import Bench
 
 MINUTE, HOUR = 60.0, 3600.0
+SECRET_KEY = bytes(range(32))
 ROLE_ARN = "arn:aws:iam::123456789012:role/app"
 POOL = "eu-central-1:1699ebc0-7900-4099-b910-2df94f52a030"
 
@@ -70,7 +73,7 @@ def credentials_endure(bench: Bench, seconds: float) -> None:
 
 @dataclass(frozen=True)
 class Subject:
-    """A source.
+    """A source, or a store that one is shared through.
 
     Attributes:
         name: of its row of the table.
@@ -146,8 +149,12 @@ def a_token_file(bench: Bench, rotate: Callable[[str], str]) -> str:
 
 
 def temporary_credentials(bench: Bench) -> Provider:
-    source = Source(usual=lambda: issue(None)).provider(bench.context)
-    return from_temporary_credentials(role_arn=ROLE_ARN, source=source, context=bench.context)
+    return a_role(bench.context)
+
+
+def a_role(context: Context) -> Provider:
+    source = Source(usual=lambda: issue(None)).provider(context)
+    return from_temporary_credentials(role_arn=ROLE_ARN, source=source, context=context)
 
 
 def web_token(bench: Bench) -> Provider:
@@ -220,6 +227,17 @@ def process(bench: Bench) -> Provider:
         return {"Version": 1, "SessionToken": issued.pop("Token"), **issued}
 
     return from_process(command=bench.program.vend(document), context=bench.context)
+
+
+def shared_role(bench: Bench) -> Provider:
+    return through_valkey(bench, a_role(bench.context))
+
+
+def through_valkey(bench: Bench, source: Provider) -> Provider:
+    """What a host gets that shares this source."""
+    assert bench.engine is not None
+    lease = RedisLease(bench.engine)
+    return shared(source, store=bench.engine, lease=lease, key="app", secret_keys=[SECRET_KEY])
 
 
 HTTP = ("http", "clock")
@@ -310,3 +328,4 @@ SUBJECTS = (
     ),
     Subject("from_process", process, HOUR, ("program",), others=TIMEOUT + DYING, stamped=False),
 )
+SHARED = Subject("shared, a role through Valkey", shared_role, HOUR, ("store",), ("/",), (SERVICE, SERVICE))

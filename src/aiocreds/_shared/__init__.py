@@ -1,0 +1,1 @@
+"""One set of credentials for many processes, through a store that they share."""
