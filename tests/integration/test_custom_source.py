@@ -25,7 +25,7 @@ SHOWN = r"""1\. .*
    Credentials\(access_key_id='\*\*\*\*0002', expiration='.*', provider='vault'\)
    last error: from_vault: the vault at .* answered 503 for aws/creds/app
 5\. .*
-   SourceUnavailable: from_vault: the vault at .* answered 503 for aws/creds/app
+   SourceUnavailable: from_vault \(after from_env\): the vault at .* answered 503 for aws/creds/app
 6\. .*
    Credentials\(access_key_id='\*\*\*\*KEYS', provider='env'\)
 """

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from aiocreds._shared.provider import BUDGET
+from tests.helpers.examples import EXAMPLES
+from tests.helpers.python_programs import go, line_of, run, started
 from tests.helpers.valkey import Valkey, program
-from tests.integration.test_examples import EXAMPLES
-from tests.integration.test_shared_sign_in import go, line_of, run, started
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

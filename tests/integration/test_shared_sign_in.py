@@ -19,6 +19,7 @@ from aiocreds import Context, LoginRequired, from_sso
 from aiocreds._token_cache.lock import FileLock
 from tests.helpers.failures import failure
 from tests.helpers.loopback_aws import Answer, Hang, Loopback
+from tests.helpers.python_programs import go, line_of, run, started
 from tests.helpers.scripted import until, warnings
 from tests.helpers.shared_files import APP, COMMAND, LEGACY, cached, rewrite, write_config
 from tests.helpers.sign_in_services import OIDC, PORTAL
@@ -136,49 +137,11 @@ def file(aws: Loopback, home: Path) -> Path:
 
 
 @asynccontextmanager
-async def started(environ: dict[str, str], program: str, *arguments: str) -> AsyncGenerator[Process]:
-    process = await asyncio.create_subprocess_exec(
-        sys.executable,
-        "-c",
-        program,
-        *arguments,
-        env=environ,
-        stdin=asyncio.subprocess.PIPE,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-    )
-    try:
-        yield process
-    finally:
-        if process.returncode is None:
-            process.kill()
-        await process.communicate()
-
-
-@asynccontextmanager
 async def ours(environ: dict[str, str]) -> AsyncGenerator[Process]:
     """A process of ours, loaded and ready to go."""
     async with started(environ, OURS) as process:
         assert await line_of(process) == "ready"
         yield process
-
-
-def go(process: Process) -> None:
-    assert process.stdin is not None
-    process.stdin.write(b"\n")
-
-
-async def line_of(process: Process) -> str:
-    assert process.stdout is not None
-    return (await process.stdout.readline()).decode().strip()
-
-
-async def run(environ: dict[str, str], program: str, *arguments: str) -> str:
-    """What a program prints that ends well."""
-    async with started(environ, program, *arguments) as process:
-        out, err = await process.communicate()
-        assert process.returncode == 0, err.decode()
-        return out.decode().strip()
 
 
 def shown(aws: Loopback) -> list[str]:
