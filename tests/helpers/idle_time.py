@@ -106,9 +106,11 @@ class _Selector(selectors.DefaultSelector):
         return events
 
 
-def _submit(pool: threads._Pool, function: Callable[..., T], args: tuple[Any, ...]) -> asyncio.Future[T]:
+def _submit(
+    pool: threads._Pool, function: Callable[..., T], args: tuple[Any, ...], *, always: bool = False
+) -> asyncio.Future[T]:
     """Do as the library's own pool, and let no time pass meanwhile."""
-    future = _submit_in_earnest(pool, function, args)
+    future = _submit_in_earnest(pool, function, args, always=always)
     if isinstance(loop := asyncio.get_running_loop(), IdleTime):
         loop.wait_for_thread(future)
     return future

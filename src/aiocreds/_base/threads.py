@@ -110,6 +110,11 @@ def submit_long(function: Callable[..., T], *args: Any) -> asyncio.Future[T]:
     return _submit(_pool_for_long, function, args)
 
 
+def submit_always(function: Callable[..., T], *args: Any) -> asyncio.Future[T]:
+    """Do as :func:`submit`, and call the function also when nothing refers to the future any more."""
+    return _submit(_pool, function, args, always=True)
+
+
 def run_in_background(function: Callable[[], None]) -> None:
     """Call a function in a thread of the pool without waiting; its OSError is dropped."""
 
@@ -123,17 +128,22 @@ def run_in_background(function: Callable[[], None]) -> None:
         run()
 
 
-def _submit(pool: _Pool, function: Callable[..., T], args: tuple[Any, ...]) -> asyncio.Future[T]:
+def _submit(
+    pool: _Pool, function: Callable[..., T], args: tuple[Any, ...], *, always: bool = False
+) -> asyncio.Future[T]:
     future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
     known = ref(future)  # a call that hangs must not keep a dropped loop alive
-    pool.put(lambda: _call(known, function, args))
+    pool.put(lambda: _call(known, function, args, always=always))
     return future
 
 
-def _call(known: ref[asyncio.Future[T]], function: Callable[..., T], args: tuple[Any, ...]) -> None:
-    if (future := known()) is None or future.cancelled():
-        return
-    del future
+def _call(
+    known: ref[asyncio.Future[T]], function: Callable[..., T], args: tuple[Any, ...], *, always: bool
+) -> None:
+    if not always:
+        if (future := known()) is None or future.cancelled():
+            return
+        del future
     value: Any = None
     error: BaseException | None = None
     try:

@@ -192,8 +192,7 @@ class TokenCache:
 
     async def _put(self, rules: Rules, lock: FileLock, token: Token, in_file: Token) -> Token | None:
         """Replace `in_file` by `token`, also when cancelled meanwhile; return the token that counts then."""
-        writing = threads.submit(lock.during, lambda: self._write(rules, token, in_file))
-        return await asyncio.shield(writing)
+        return await threads.submit_always(lock.during, lambda: self._write(rules, token, in_file))
 
     def _write(self, rules: Rules, token: Token, in_file: Token) -> Token | None:
         """Do the work of `_put`, in a thread. A token that cannot be written is kept in memory."""
