@@ -25,7 +25,7 @@ else:
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Mapping
 
-LONGEST_COMMAND = 128 * 1024  # characters; no system starts a program with a longer word, and shlex takes ages
+LONGEST_COMMAND = 32 * 1024  # characters, about what Windows can start; the time of shlex is quadratic in a word
 LONGEST_OUTPUT = 64 * 1024
 PIECE = 8 * 1024
 LONGEST_PAUSE = 0.05

@@ -307,7 +307,7 @@ async def test_a_blank_command(context: Context, command: str) -> None:
 
 async def test_a_command_without_end(context: Context) -> None:
     provider = from_process(command="sEcReT" * 2**15 + " ", context=context)
-    await failure(provider, InvalidConfiguration, "command has more than 128 Ki characters", "into a script")
+    await failure(provider, InvalidConfiguration, "command has more than 32 Ki characters", "into a script")
 
 
 async def test_comment_signs_in_quotation_marks(machine: Programs, context: Context, home: Path) -> None:
