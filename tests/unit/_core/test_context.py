@@ -138,13 +138,13 @@ async def test_a_lent_session_that_was_closed_is_told(environ: dict[str, str], h
 
 
 async def test_without_a_hold_the_connection_lingers_for_the_next_request(
-    door: Door, aws: Loopback, context: Context, monkeypatch: pytest.MonkeyPatch
+    door: Door, aws: Loopback, context: Context
 ) -> None:
-    monkeypatch.setattr("aiocreds._http.session.LINGER", 0.2)
     provider = from_instance_metadata(context=context)
     await provider()
     await provider.fetch()
     assert door.connections == 1
+    await context.http.close_idle()
     await closed(aws)
 
 
