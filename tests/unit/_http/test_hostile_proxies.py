@@ -9,6 +9,7 @@ import aiohttp
 import pytest
 
 from aiocreds import Context, SourceUnavailable, from_container_metadata, from_http, from_instance_metadata
+from tests.helpers.command import PATIENCE
 from tests.helpers.failures import failure
 from tests.helpers.http_server import Server
 from tests.helpers.loopback_aws import CONTAINER_PATH
@@ -54,7 +55,7 @@ async def test_no_agent_is_asked_through_one(aws: Loopback, proxied: dict[str, s
     async with detour(aws, environ, home) as (context, connector):
         for agent in AGENTS:
             environ[FULL] = agent + CONTAINER_PATH
-            await from_container_metadata(context=context)()
+            await from_container_metadata(timeout=PATIENCE, context=context)()
         environ[RELATIVE] = CONTAINER_PATH
         await from_http(context=context)()
     assert len(connector.asked) >= len(AGENTS)
