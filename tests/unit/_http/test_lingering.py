@@ -150,7 +150,7 @@ async def no_connection(aws: Loopback) -> None:
 
 async def test_they_close_by_themselves_after_the_last_use(aws: Loopback, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("aiocreds._http.session.LINGER", 0.3)
-    http, loop = Http({}), asyncio.get_running_loop()
+    http, loop, used = Http({}), asyncio.get_running_loop(), 0.0
     for _ in range(4):
         await asyncio.sleep(0.1)
         used = loop.time()
