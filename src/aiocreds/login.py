@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import os
 from contextlib import suppress
+from functools import partial
 from hashlib import sha1
 from json import dumps
 from typing import TYPE_CHECKING, NamedTuple
@@ -93,9 +94,9 @@ async def sign_in(
 ) -> SignedIn:
     """Sign a person in to IAM Identity Center, or as for the console.
 
-    A profile with ``sso_session`` or ``sso_start_url``, and a session, are signed in to at Identity Center. A profile
-    with a ``login_session``, or with no credentials at all, is signed in to as for the console, and gets its
-    ``login_session``; so does a profile that there is not yet. A role is signed in to where its source profile says.
+    A session, and a profile with ``sso_session`` or ``sso_start_url``, are signed in to at Identity Center; one
+    with a ``login_session``, or with no credentials at all, is signed in to as for the console and gets its
+    ``login_session``; so does a profile that there is not yet. For a role, its source profile counts.
 
     A browser is opened on the page of the service, and comes back to a port of 127.0.0.1. Where there is none
     (over ssh, in a container), Identity Center shows a code for the person to confirm in a browser anywhere, and
@@ -126,7 +127,7 @@ async def sign_in(
 
     Raises:
         LoginRequired: the person did not sign in, or said no.
-        InvalidConfiguration: the profile or session is wrong or has other credentials, or the sign-in cannot be kept.
+        InvalidConfiguration: profile or session are wrong or have other credentials, or nothing can be kept.
         ServiceRefused: the service answered no.
         SourceUnavailable: it did not answer.
 
@@ -169,7 +170,7 @@ async def sign_in(
         there if open_browser is None else open_browser,
         not there if elsewhere is None else elsewhere,
         time_limit(timeout, "timeout"),
-        lambda message: _required(message, command, context),
+        partial(_required, command, context),
     )
     scope = ConfigScope(context, config, section)
     if portal is not None:
@@ -253,7 +254,9 @@ async def sign_out(
         await outlive(end, context, here=here).outcome()
         ended.append(SignedOut(path, next(iter(trouble), None)))
     if sso:
-        await threads.submit(_drop_role_credentials, config, sessions, expand("~/.aws/cli/cache", context, place="~"))
+        await threads.submit(
+            _drop_role_credentials, config, sessions, expand("~/.aws/cli/cache", context, place="~")
+        )
     return ended
 
 
@@ -284,7 +287,7 @@ def _place_of(config: SharedConfig, name: str) -> Section | None:
     return step.section
 
 
-async def _required(message: str, command: LoginCommand | None, context: Context) -> LoginRequired:
+async def _required(command: LoginCommand | None, context: Context, message: str) -> LoginRequired:
     return LoginRequired(message) if command is None else await login_required(message, command, context)
 
 
@@ -313,7 +316,11 @@ def _drop_role_credentials(config: SharedConfig, portals: list[SsoPortal] | None
                 key, value, mine = "sessionName", portal.session, section.get("sso_session")
             if mine != value:
                 continue
-            role = {"roleName": section.get("sso_role_name"), "accountId": section.get("sso_account_id"), key: value}
+            role = {
+                "roleName": section.get("sso_role_name"),
+                "accountId": section.get("sso_account_id"),
+                key: value,
+            }
             name_of_file = sha1(  # as AWS CLI names it
                 dumps(role, sort_keys=True, separators=(",", ":")).encode(), usedforsecurity=False
             ).hexdigest()

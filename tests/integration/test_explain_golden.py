@@ -122,4 +122,4 @@ async def test_a_stranger_at_the_metadata_address_is_no_set_up(
     text = " ".join(report.text(WIDTH).split())
     assert report.code == 1
     assert "something else, such as a proxy, with HTTP 403" in text
-    assert "On a laptop, sign in with aws login" in text
+    assert "On a laptop, sign in with aiocreds login" in text

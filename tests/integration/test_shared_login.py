@@ -237,7 +237,7 @@ async def test_a_process_killed_while_it_writes(
         assert (await provider()).access_key_id == token["accessToken"]["accessKeyId"]
     else:
         assert path.read_bytes() == before
-        with pytest.raises(LoginRequired, match="aws login --profile me"):  # the refresh token worked once
+        with pytest.raises(LoginRequired, match="aiocreds login --profile me"):  # the refresh token worked once
             await provider()
 
 
@@ -266,7 +266,7 @@ async def test_a_process_killed_at_any_time_leaves_a_whole_file(
     provider = from_login("me", context=Context(environ, home=home))
     if after == before and aws.sign_in.login_tokens.keys() != {before["refreshToken"]}:
         # Killed between the answer and the file: the refresh token is used up.
-        with pytest.raises(LoginRequired, match="aws login --profile me"):
+        with pytest.raises(LoginRequired, match="aiocreds login --profile me"):
             await asyncio.wait_for(provider(), 5)
     else:
         credentials = await asyncio.wait_for(provider(), 5)

@@ -241,7 +241,9 @@ def portal_of_profile(config: SharedConfig, section: Section) -> SsoPortal:
 
 def _portal(holder: Section, session: str | None, title: str) -> SsoPortal:
     if missing := [key for key in SSO_PORTAL if not holder.get(key)]:
-        raise InvalidConfiguration(f"{title} ({holder.where()}) has no {' and no '.join(missing)}: add {_it(missing)}")
+        raise InvalidConfiguration(
+            f"{title} ({holder.where()}) has no {' and no '.join(missing)}: add {_it(missing)}"
+        )
     scopes = holder.get("sso_registration_scopes") if session else None
     region = holder.get("sso_region") or ""
     check_region(region, holder.value_at("sso_region"))

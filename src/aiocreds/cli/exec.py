@@ -17,14 +17,33 @@ from aiocreds._core.context import DEFAULT
 from aiocreds._profiles import load
 from aiocreds._profiles.files import CONFIG_FILE, CREDENTIALS_FILE
 from aiocreds._token_cache import program_end
-from aiocreds.cli._common import ASKED_BEFORE, add_profile, asking_for, fetch, provider_of, region_of, variables
-from aiocreds.cli._terminal import ask_for_code, caught, complain, numbers_of, point_to_explain, run_to_end
+from aiocreds.cli._common import (
+    ASKED_BEFORE,
+    add_profile,
+    asking_for,
+    fetch,
+    offer_to_sign_in,
+    provider_of,
+    region_of,
+    variables,
+)
+from aiocreds.cli._terminal import (
+    ask_for_code,
+    caught,
+    complain,
+    in_front,
+    numbers_of,
+    point_to_explain,
+    run_to_end,
+)
 from aiocreds.errors import CredentialsError, InvalidConfiguration, with_notes
 from aiocreds.sources.container import FULL_URI, TOKEN
 
 if TYPE_CHECKING:
     from argparse import ArgumentParser, Namespace
     from collections.abc import Mapping
+
+    from aiocreds.errors import LoginRequired
 
 EXAMPLE = """\
 example:
@@ -136,7 +155,8 @@ def cleaned(environ: Mapping[str, str]) -> dict[str, str]:
 
 
 async def _environment(arguments: Namespace) -> dict[str, str]:
-    credentials = await fetch(provider_of(arguments.profile, process_timeout=arguments.process_timeout))
+    provider = provider_of(arguments.profile, process_timeout=arguments.process_timeout, sign_in=offer_to_sign_in)
+    credentials = await fetch(provider)
     keys = {name: value for name, value in variables(credentials).items() if value}
     return {**cleaned(os.environ), **keys, **await _region(arguments)}
 
@@ -182,7 +202,14 @@ async def _beside(arguments: Namespace) -> int:
             )
         return await ask_for_code(serial_number)
 
-    provider = provider_of(arguments.profile, process_timeout=arguments.process_timeout, mfa_code=code)
+    async def sign_in(required: LoginRequired) -> None:
+        if running:
+            raise required
+        await offer_to_sign_in(required)
+
+    provider = provider_of(
+        arguments.profile, process_timeout=arguments.process_timeout, mfa_code=code, sign_in=sign_in
+    )
     async with Endpoint({"/": provider}) as endpoint:
         await fetch(provider)
         environ = {
@@ -260,23 +287,7 @@ async def _pass_on(signals: asyncio.Queue[int], pid: int) -> None:
     by_hand = numbers_of(FROM_THE_KEYBOARD)
     while True:
         number = await signals.get()
-        if number in by_hand and _in_front():
+        if number in by_hand and in_front():
             continue  # the terminal has told the command as well; twice would count as a second Ctrl-C
         with suppress(ProcessLookupError):
             os.kill(pid, number)
-
-
-def _in_front() -> bool:
-    """Return whether what is typed at a terminal goes to this process, and so to the command."""
-    if sys.platform == "win32":
-        return True
-    try:
-        terminal = os.open("/dev/tty", os.O_RDONLY | os.O_NOCTTY)
-    except OSError:
-        return False
-    try:
-        return os.tcgetpgrp(terminal) == os.getpgrp()
-    except OSError:
-        return False
-    finally:
-        os.close(terminal)

@@ -11,7 +11,16 @@ import sys
 from typing import TYPE_CHECKING, NamedTuple
 
 from aiocreds._base.redaction import SecretStr
-from aiocreds.cli._common import add_profile, asking_for, fetch, iso, provider_of, told_expiration, variables
+from aiocreds.cli._common import (
+    add_profile,
+    asking_for,
+    fetch,
+    iso,
+    offer_to_sign_in,
+    provider_of,
+    told_expiration,
+    variables,
+)
 from aiocreds.cli._terminal import run_to_end
 from aiocreds.errors import InvalidConfiguration
 
@@ -61,7 +70,8 @@ def run(arguments: Namespace) -> int:
     async def fetched() -> Credentials:
         nonlocal failing
         try:
-            return await fetch(provider_of(arguments.profile, process_timeout=arguments.process_timeout))
+            timeout = arguments.process_timeout
+            return await fetch(provider_of(arguments.profile, process_timeout=timeout, sign_in=offer_to_sign_in))
         except asyncio.CancelledError:  # by a signal, which may end this process before anything else is done
             _fail(failing=failing)
             failing = False

@@ -17,11 +17,14 @@ from typing import TYPE_CHECKING, Generic, Self, TypeVar
 from aiohttp import web
 
 from aiocreds._base.redaction import SecretStr
+from aiocreds.errors import CredentialsError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from aiohttp.web_request import BaseRequest
+
+    from aiocreds.sources._sign_in import Asking
 
 T = TypeVar("T")
 
@@ -108,16 +111,29 @@ class Redirect(Generic[T]):
         self._target = target
         return f"http://{HOST}:{self._port}{self._entrance}"
 
-    async def begun(self, timeout: float) -> T:
-        """Wait for the code, and return what `exchange` made of it.
+    async def follow(self, page: str, asking: Asking, *, now: float) -> T:
+        """Send the person to a page, and return what `exchange` made of what the browser brings back.
+
+        Args:
+            page: of the service; it leads back to :attr:`url`.
+            asking: how the person is asked.
+            now: the time in seconds since the epoch.
 
         Raises:
-            TimeoutError: nobody has brought one in so many seconds.
-            Denied: the browser came back with an error.
-            Intercepted: see :meth:`entrance`.
+            LoginRequired: nothing came in time, or an error, or something is wrong on this machine.
         """
-        async with asyncio.timeout(timeout):
-            return await asyncio.shield(self._begun)
+        opened = asking.open(page, self.entrance(page))
+        await asking.tell(page, now + asking.timeout, opened=opened)
+        try:
+            async with asyncio.timeout(asking.timeout):
+                return await asyncio.shield(self._begun)
+        except TimeoutError:
+            said = "nobody signed in in time"
+        except Denied as denied:
+            said = f"the sign-in ended in the browser ({denied.code})"
+        except Intercepted:
+            said = "another program has called the address that only the browser was told; the sign-in was stopped"
+        raise await asking.required(said)
 
     def signed_in(self) -> None:
         """Have the browser's last page say so; otherwise it says that the person is not."""
@@ -176,8 +192,12 @@ class Redirect(Generic[T]):
             return 200, NOT_SIGNED_IN
         if len(codes) != 1 or not codes[0].isprintable() or not codes[0]:
             return 400, OF_ANOTHER
-        self._begun.set_result(self._exchange(SecretStr(codes[0])))
         page = NOT_SIGNED_IN
+        try:
+            self._begun.set_result(self._exchange(SecretStr(codes[0])))
+        except CredentialsError as error:  # the program is ending
+            self._begun.set_exception(error)
+            return 200, page
         with suppress(asyncio.CancelledError):
             page = await asyncio.shield(self._page)
         return 200, page

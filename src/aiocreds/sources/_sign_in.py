@@ -112,7 +112,9 @@ class Asking(NamedTuple):
             return True
         return False
 
-    async def tell(self, url: str, until: float, *, user_code: str | None = None, wants_code: bool = False, opened: bool) -> str:  # fmt: skip
+    async def tell(
+        self, url: str, until: float, *, opened: bool, user_code: str | None = None, wants_code: bool = False
+    ) -> str:
         """Tell the person what to do; return the code that they bring back, blank for none."""
         prompt = Prompt(self.name, url, user_code, wants_code, opened, datetime.fromtimestamp(until).astimezone())
         answer = await (self.prompt or print_prompt)(prompt)
@@ -193,7 +195,9 @@ def checked_page(url: object, *, origin: str) -> str:
     if isinstance(url, str) and url.isprintable() and " " not in url and len(url) <= LONGEST_URL:
         try:
             parts = urlsplit(url)
-            if parts.hostname and (parts.scheme == "https" or (parts.scheme == "http" and parts.hostname in LOOPBACK)):
+            if parts.hostname and (
+                parts.scheme == "https" or (parts.scheme == "http" and parts.hostname in LOOPBACK)
+            ):
                 return url
         except ValueError:
             pass
@@ -213,9 +217,7 @@ def _on_path(name: str, path: str) -> bool:
     return any(os.path.isfile(place) and os.access(place, os.X_OK) for place in places)  # noqa: PTH113 - as above
 
 
-async def with_person(
-    fetch: Callable[[], Awaitable[Credentials]], sign_in: SignInHook | None
-) -> Credentials:
+async def with_person(fetch: Callable[[], Awaitable[Credentials]], sign_in: SignInHook | None) -> Credentials:
     """Return what `fetch` does, after a person has signed in if that is what it wants.
 
     They are asked only while a caller waits, one prompt at a time in a process, and not by who has waited for

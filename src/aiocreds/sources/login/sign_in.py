@@ -9,11 +9,13 @@ See https://docs.aws.amazon.com/signin/latest/APIReference/API_CreateOAuth2Token
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import binascii
 import hmac
 import json
 import re
+from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import parse_qs, quote, urlencode
@@ -104,7 +106,9 @@ class ConsoleSignIn:
         key, pem = await threads.submit(new_key)
         program_end.install_handlers()
         try:
-            token = await (self._by_pasted_code(key, pem) if self._asking.elsewhere else self._by_redirect(key, pem))
+            token = await (
+                self._by_pasted_code(key, pem) if self._asking.elsewhere else self._by_redirect(key, pem)
+            )
         finally:
             program_end.restore_handlers()
         session = _session_of(token)
@@ -112,7 +116,7 @@ class ConsoleSignIn:
         return SignedIn(session, path_of(session, self._context), expiration, renewable=True)
 
     async def _by_redirect(self, key: EllipticCurvePrivateKey, pem: SecretStr) -> Token:
-        from aiocreds.sources._redirect import Denied, Intercepted, Redirect  # with it comes an HTTP server
+        from aiocreds.sources._redirect import Redirect  # with it comes an HTTP server
 
         pkce = Pkce.new()
 
@@ -123,19 +127,7 @@ class ConsoleSignIn:
         async with Redirect(pkce.state, exchange) as redirect:
             request = Request(SAME_DEVICE, redirect.url, pkce, key, pem)
             page = request.page(self._service.endpoint.url)
-            until = self._context.clock.now() + self._asking.timeout
-            opened = self._asking.open(page, redirect.entrance(page))
-            await self._asking.tell(page, until, opened=opened)
-            try:
-                renewal = await redirect.begun(self._asking.timeout)
-            except TimeoutError:
-                raise await self._asking.required("nobody signed in in time") from None
-            except Denied as denied:
-                raise await self._asking.required(f"the sign-in ended in the browser ({denied.code})") from None
-            except Intercepted:
-                raise await self._asking.required(
-                    "another program has called the address that only the browser was told, so the sign-in was stopped"
-                ) from None
+            renewal = await redirect.follow(page, self._asking, now=self._context.clock.now())
             token = await self._outcome(renewal)
             redirect.signed_in()
             return token
@@ -145,8 +137,12 @@ class ConsoleSignIn:
         request = Request(CROSS_DEVICE, f"{endpoint}{SHOWS_CODE}", Pkce.new(), key, pem)
         page = request.page(endpoint)
         until = self._context.clock.now() + self._asking.timeout
+        opened = self._asking.open(page)
         for _ in range(ATTEMPTS):
-            pasted = await self._asking.tell(page, until, wants_code=True, opened=self._asking.open(page))
+            pasted = ""
+            with suppress(TimeoutError):
+                async with asyncio.timeout(self._asking.timeout):
+                    pasted = await self._asking.tell(page, until, wants_code=True, opened=opened)
             if not pasted:
                 raise await self._asking.required("nobody brought a code back")
             if (code := code_in(pasted, request.pkce.state)) is not None:
@@ -220,7 +216,9 @@ def code_in(pasted: str, state: SecretStr) -> SecretStr | None:
     """Return the code in what a person has pasted; None where there is none for this sign-in."""
     text = "".join(pasted.split()).replace("-", "+").replace("_", "/").rstrip("=")
     try:
-        query = parse_qs(base64.b64decode(text + "=" * (-len(text) % 4), validate=True).decode(), strict_parsing=True)
+        query = parse_qs(
+            base64.b64decode(text + "=" * (-len(text) % 4), validate=True).decode(), strict_parsing=True
+        )
     except (binascii.Error, ValueError):
         return None
     codes, states = query.get("code", []), query.get("state", [])

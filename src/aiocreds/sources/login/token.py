@@ -15,8 +15,8 @@ from aiocreds._base.json_credentials import account_of, credentials_in, object_o
 from aiocreds._base.redaction import SecretStr
 from aiocreds._base.time import moment, time_of, utc, when
 from aiocreds._profiles import expand
-from aiocreds._token_cache.cache import TokenCache
 from aiocreds._profiles.resolve import login_of_profile
+from aiocreds._token_cache.cache import TokenCache
 from aiocreds.errors import ServiceRefused
 from aiocreds.sources._sign_in import login_required
 from aiocreds.sources.login import api
@@ -94,7 +94,9 @@ class LoginSession:
         if not object_of(token.get("accessToken")):
             missing.append("accessToken")
         if missing:
-            raise await self._required(f"the sign-in in {self._cache.path} has no usable {' and no '.join(missing)}")
+            raise await self._required(
+                f"the sign-in in {self._cache.path} has no usable {' and no '.join(missing)}"
+            )
 
     async def _required(self, message: str) -> LoginRequired:
         return await login_required(message, self._login, self._scope.context)

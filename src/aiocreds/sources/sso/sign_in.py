@@ -11,6 +11,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
@@ -19,7 +21,7 @@ from urllib.parse import quote, urlencode
 from aiocreds._aws.client import ServiceClient
 from aiocreds._base import threads
 from aiocreds._base.json_credentials import text_of
-from aiocreds._base.redaction import SecretStr
+from aiocreds._base.redaction import SecretDict, SecretStr
 from aiocreds._base.time import moment, time_of, utc
 from aiocreds._token_cache import program_end, storage
 from aiocreds._token_cache.cache import TokenCache, outlive
@@ -97,7 +99,7 @@ class PortalSignIn:
 
     async def _by_redirect(self) -> Token:
         """Sign in with an authorization code that the browser brings to a port of loopback."""
-        from aiocreds.sources._redirect import Denied, Intercepted, Redirect  # with it comes an HTTP server
+        from aiocreds.sources._redirect import Redirect  # with it comes an HTTP server
 
         registration, pkce = await self._registration(CODE_GRANTS), Pkce.new()
 
@@ -122,19 +124,7 @@ class PortalSignIn:
                 "code_challenge": pkce.challenge,
             }
             page = f"{self._oidc.endpoint.url}/authorize?{urlencode(query, quote_via=quote)}"
-            until = self._context.clock.now() + self._asking.timeout
-            opened = self._asking.open(page, redirect.entrance(page))
-            await self._asking.tell(page, until, opened=opened)
-            try:
-                renewal = await redirect.begun(self._asking.timeout)
-            except TimeoutError:
-                raise await self._asking.required("nobody signed in in time") from None
-            except Denied as denied:
-                raise await self._asking.required(f"the sign-in ended in the browser ({denied.code})") from None
-            except Intercepted:
-                raise await self._asking.required(
-                    "another program has called the address that only the browser was told, so the sign-in was stopped"
-                ) from None
+            renewal = await redirect.follow(page, self._asking, now=self._context.clock.now())
             token = await self._outcome(renewal)
             redirect.signed_in()
             return token
@@ -199,7 +189,9 @@ class PortalSignIn:
                 raise required from None
             raise
 
-    async def _exchanged(self, registration: Registration, grant: Mapping[str, str], *, poll: bool = False) -> Token:
+    async def _exchanged(
+        self, registration: Registration, grant: Mapping[str, str], *, poll: bool = False
+    ) -> Token:
         """Exchange a code for a token, and keep that. It outlives its caller."""
         portal = self._portal
         issued = await api.create_token(
@@ -234,7 +226,9 @@ class PortalSignIn:
         await outlive(partial(self._register, path, grants), self._context, here=self._here).outcome()
         kept = self._usable(await storage.read(path), grants)
         if kept is None:  # such as for less than a quarter of an hour
-            raise SourceUnavailable(f"{api.OIDC} answered with a registration that ends at once; check the endpoint")
+            raise SourceUnavailable(
+                f"{api.OIDC} answered with a registration that ends at once; check the endpoint"
+            )
         return kept
 
     async def _register(self, path: str, grants: Sequence[str]) -> Token:
@@ -291,7 +285,7 @@ async def sign_out(path: str, client: ClientConfig, scope: ConfigScope) -> str |
     """
     token = await storage.read(path)
     trouble = None
-    access_token, region = (text_of((token or {}).get(name)) for name in ("accessToken", "region"))
+    access_token, region = (text_of((token or SecretDict()).get(name)) for name in ("accessToken", "region"))
     if access_token and region:
         try:
             portal = ServiceClient("sso", client, scope, region)
@@ -305,8 +299,6 @@ async def sign_out(path: str, client: ClientConfig, scope: ConfigScope) -> str |
 
 
 def _forget(path: str) -> None:
-    import os
-    from contextlib import suppress
-
+    """Remove a registration that the service knows no more."""
     with suppress(OSError):
         os.unlink(path)  # noqa: PTH108 - pathlib is slow to load

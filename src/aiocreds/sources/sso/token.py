@@ -114,7 +114,7 @@ class SignIn:
 
 
 def path_of(key: str, context: Context) -> str:
-    """Return the path in AWS CLI's cache of a key: a session's name, a start URL, or what a client registers with."""
+    """Return the path in AWS CLI's cache of a session's name, a start URL, or what a client registers with."""
     name = hashlib.sha1(key.encode(errors="surrogatepass"), usedforsecurity=False).hexdigest()
     return f"{expand(CACHE, context, place=CACHE)}/{name}.json"
 
