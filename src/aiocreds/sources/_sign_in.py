@@ -165,16 +165,20 @@ async def print_prompt(prompt: Prompt) -> str | None:
 
 def lines_of(prompt: Prompt) -> list[str]:
     """Return what a person is told, as lines for a terminal. What services sent cannot steer it."""
-    name, url = printable(prompt.name), printable(prompt.url)
+    name, url = _one_line(prompt.name), _one_line(prompt.url)
     if prompt.opened:
         lines = [f"To sign in to {name}, go on in the browser. If none has opened, open this page:", f"  {url}"]
     else:
         lines = [f"To sign in to {name}, open this page in a browser:", f"  {url}"]
     if prompt.user_code:
-        lines.append(f"It must show this code: {printable(prompt.user_code)}")
+        lines.append(f"It must show this code: {_one_line(prompt.user_code)}")
     if prompt.wants_code:
         lines.append("Then paste here the code that it shows.")
     return lines
+
+
+def _one_line(text: str) -> str:
+    return printable(text).replace("\n", " ")
 
 
 def has_browser(environ: Mapping[str, str], platform: str = sys.platform) -> bool:
