@@ -115,7 +115,7 @@ class TokenCache:
         """
         async with self._locked() as lock:
             await asyncio.shield(threads.submit(lock.during, lambda: self._keep(token)))
-        logger.info("A new sign-in is in %s", self.path)
+        logger.info("%s has been written", self.path)
 
     async def remove(self) -> bool:
         """Remove the file, under the lock; return whether there was one. The file of the lock stays.
