@@ -308,7 +308,7 @@ def docs(session: nox.Session) -> None:
 
 @nox.session
 def site(session: nox.Session) -> None:
-    """The system's Chromium: the built documentation (home page, search, API, a telephone's width), and signing in."""
+    """The system's Chromium: the built documentation (home, search, API, a telephone's width), and signing in."""
     chromium = os.environ.get("CHROMIUM") or next(filter(None, map(shutil.which, CHROMIUM)), None)
     if chromium is None:
         session.skip("no Chromium on the PATH: install it (apt install chromium), or set CHROMIUM to its path")

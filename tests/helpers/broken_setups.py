@@ -328,7 +328,7 @@ def never_signed_in(machine: Machine) -> None:
     machine.config(f"[profile app]\nsso_session = corp\n{PORTAL}{SESSION}")
 
 
-@case("run aiocreds login --sso-session corp", profile="app")
+@case("run aws sso login --sso-session corp", profile="app")
 def sign_in_ended(machine: Machine) -> None:
     """The sign-in ended last week, and so has the registration that could renew it."""
     machine.config(f"[profile app]\nsso_session = corp\n{PORTAL}{SESSION}")
@@ -336,7 +336,7 @@ def sign_in_ended(machine: Machine) -> None:
     machine.aws.sign_in.sso_login(machine.home, expiresAt=ended, registered=timedelta(days=-7))
 
 
-@case("the sign-in can be renewed no more: run aiocreds login --sso-session corp", profile="app")
+@case("the sign-in can be renewed no more: run aws sso login --sso-session corp", profile="app")
 def sign_in_revoked(machine: Machine) -> None:
     """Somebody signed out in the browser: the cached sign-in has ended and its renewal is refused."""
     machine.config(f"[profile app]\nsso_session = corp\n{PORTAL}{SESSION}")
@@ -381,13 +381,13 @@ def sso_role_not_assigned(machine: Machine) -> None:
 LOGIN = f"[profile me]\nlogin_session = {LOGIN_SESSION}\nregion = eu-central-1\n"
 
 
-@case("run aiocreds login --profile me", profile="me")
+@case("run aws login --profile me", profile="me")
 def never_logged_in(machine: Machine) -> None:
     """A profile of `aws login`, whose cached keys somebody has deleted."""
     machine.config(LOGIN)
 
 
-@case("aiocreds login --profile me", profile="me")
+@case("aws login --profile me", profile="me")
 def login_ended(machine: Machine) -> None:
     """The twelve hours of `aws login` are over."""
     machine.config(LOGIN)
@@ -396,7 +396,7 @@ def login_ended(machine: Machine) -> None:
     machine.aws.sign_in.refusal = "TOKEN_EXPIRED"
 
 
-@case("aiocreds login --profile me", profile="me")
+@case("aws login --profile me", profile="me")
 def password_changed(machine: Machine) -> None:
     """The password was changed since `aws login`."""
     machine.config(LOGIN)
