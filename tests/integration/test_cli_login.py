@@ -183,6 +183,16 @@ async def test_nobody_is_asked_without_a_terminal(aws: Loopback, machine: Machin
     assert not aws.requests
 
 
+async def test_nobody_is_asked_by_a_credential_process(aws: Loopback, machine: Machine) -> None:
+    """An SDK reads what it prints, also where that runs at a terminal."""
+    line = f"{' '.join(COMMAND)} export app > out 2> err; echo ended with $?"
+    async with at_a_terminal("/bin/sh", "-c", line, environ=machine.variables, cwd=str(machine.home)) as window:
+        assert await window.ended() == 0
+    assert window.seen == "ended with 2\n"
+    assert "run aiocreds login --sso-session corp" in (machine.home / "err").read_text()
+    assert not aws.requests
+
+
 async def test_nobody_is_asked_by_serve(aws: Loopback, machine: Machine) -> None:
     async with machine.serving("--profile", "app") as server:
         request = "u.Request(sys.argv[1], headers={'Authorization': sys.argv[2]})"

@@ -146,6 +146,7 @@ STRANGE: dict[str, tuple[dict[str, Any], int]] = {
 }
 WITH_STATE: dict[str, tuple[dict[str, Any], int]] = {
     "a script": ({"headers": {"Sec-Fetch-Mode": "cors", "Sec-Fetch-Dest": "empty"}}, 403),
+    "a script, which says no more": ({"headers": {"Sec-Fetch-Mode": "cors"}}, 403),
     "an image": ({"headers": {"Sec-Fetch-Mode": "no-cors", "Sec-Fetch-Dest": "image"}}, 403),
     "a frame": ({"headers": {"Sec-Fetch-Mode": "navigate", "Sec-Fetch-Dest": "iframe"}}, 403),
     "a name of its own": ({"headers": {"Host": "evil.test"}}, 421),
