@@ -339,7 +339,7 @@ async def test_completion(machine: Machine) -> None:
 TERMINATED = """
 import asyncio, os, signal, sys
 from aiocreds._token_cache import cache
-from aiocreds.login import sign_in
+from aiocreds.login import sign_in, sign_out
 from tests.helpers.person import Person
 
 given, at = sys.argv[1].split(), int(sys.argv[2])
@@ -376,6 +376,11 @@ class Signed(Person):
 
 async def main():
     person = Signed()
+    if "out" in given or "registers" in given:
+        cache.Renewal.start_thread = counted
+    if "out" in given:
+        await sign_out(given[0])
+        return
     await sign_in(given[0], prompt=person, use_device_code="device" in given or None, remote="remote" in given)
     await person.home()
 
@@ -383,6 +388,34 @@ os.environ["DISPLAY"] = ":0"
 asyncio.run(main())
 print("ended", count)
 """
+
+
+async def test_a_signal_while_it_signs_out(aws: Loopback, machine: Machine) -> None:
+    """Both or none: no sign-in that the portal has forgotten stays in its file."""
+    finished: list[bool] = []
+    for at in range(1, 100):
+        file = aws.sign_in.sso_login(machine.home)
+        token = cached(file)["accessToken"]
+        ended = await machine.run(sys.executable, "-c", TERMINATED, "app out", str(at))
+        finished.append(not file.exists() and token not in aws.sign_in.access_tokens)
+        left_alone(machine.home)
+        if ended.status == 0:
+            break
+    assert len(finished) >= 5
+    assert all(finished)
+
+
+async def test_a_signal_while_it_registers(aws: Loopback, machine: Machine) -> None:
+    """What the service knows is in the file, and is used again."""
+    file, kept = test_sign_in_sso.registration_file(machine.home), list[bool]()
+    for at in range(1, 6):
+        file.unlink(missing_ok=True)
+        ended = await machine.run(sys.executable, "-c", TERMINATED, "app registers", str(at))
+        assert ended.status == -signal.SIGTERM, ended
+        kept.append(cached(file)["clientId"] in aws.sign_in.registrations)
+        left_alone(machine.home)
+    assert all(kept)
+    assert aws.count(REGISTER) == 5
 
 
 @pytest.mark.parametrize("given", ["app here", "me here", "me remote"])

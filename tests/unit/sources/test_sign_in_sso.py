@@ -277,6 +277,35 @@ async def test_a_program_that_waits_goes_on(context: Context, person: Person) ->
     assert credentials.account_id == ACCOUNT
 
 
+async def test_two_sign_in_at_once(aws: Loopback, context: Context, home: Path) -> None:
+    """In their own windows; the later one counts, and is whole."""
+    both = Person(), Person()
+    attempts = (sign_in("app", prompt=person, use_device_code=False, context=context) for person in both)
+    await asyncio.gather(*attempts)
+    for person in both:
+        await person.home()
+        assert "You are signed in" in person.pages[0][1]
+    token = cached(token_file(home))
+    assert token["refreshToken"] in aws.sign_in.registrations[token["clientId"]].refresh_tokens
+    assert (await from_sso("app", context=context)()).account_id == ACCOUNT
+
+
+async def test_a_renewal_does_not_undo_a_sign_in(
+    aws: Loopback, context: Context, home: Path, person: Person
+) -> None:
+    """One that another program had begun before, with the old refresh token."""
+    file = aws.sign_in.sso_login(home, expiresAt="2020-06-17T10:02:08Z")
+    aws.script(OIDC, lambda answer: Answer(answer.status, answer.body, answer.headers, delay=0.5))
+    renewal = asyncio.create_task(from_sso("app", context=context)())
+    await until(lambda: aws.count(OIDC) == 1)
+    old = cached(file)["clientId"]
+    await sign_in("app", prompt=person, use_device_code=False, context=context)
+    await renewal
+    token = cached(file)
+    assert token["clientId"] != old
+    assert token["refreshToken"] in aws.sign_in.registrations[token["clientId"]].refresh_tokens
+
+
 # With a device code.
 
 
