@@ -40,6 +40,7 @@ needs_npm = pytest.mark.skipif(
     not (NODE and (PACKAGES / "@aws-sdk" / "credential-providers").is_dir()),
     reason="Node.js with @aws-sdk/credential-providers is not here (AIOCREDS_TEST_NPM: node_modules)",
 )
+needs_proc = pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="no /proc to look into")
 ENTER, CTRL_D = "\n", "\x04"
 SHOW = [sys.executable, "-c", "import os; print('ran with', os.environ['AWS_ACCESS_KEY_ID'])"]
 PROFILES = APP + LEGACY + f"[profile me]\nlogin_session = {ME}\n"
@@ -224,6 +225,7 @@ STEPS = {
 }
 
 
+@needs_proc
 @pytest.mark.parametrize("step", STEPS)
 @pytest.mark.parametrize("how", ["Ctrl-C", "SIGTERM", "SIGHUP"])
 async def test_it_is_stopped_while_it_waits(machine: Machine, step: str, how: str) -> None:
@@ -304,6 +306,7 @@ async def test_mistakes(machine: Machine, words: list[str], fault: str) -> None:
     assert fault in ended.err
 
 
+@needs_proc
 async def test_what_is_typed_and_shown_is_no_secret(aws: Loopback, machine: Machine) -> None:
     """Neither in the list of processes nor on the terminal nor in the log at level DEBUG."""
     process = await machine.start(*COMMAND, "login", "app", "--no-browser", "--debug", DISPLAY=":0")

@@ -134,7 +134,7 @@ async def test_deny(home: Path, browser: Any, started: Started) -> None:
 async def test_the_tab_is_closed(
     context: Context, home: Path, browser: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    started = Started(context, monkeypatch, timeout=3)
+    started = Started(context, monkeypatch, timeout=8)
     page = await started.page(browser)
     await page.close()
     with pytest.raises(LoginRequired, match="nobody signed in in time"):
