@@ -21,6 +21,28 @@ class Setting(NamedTuple):
     place: str
 
 
+class LoginCommand(NamedTuple):
+    """A command that signs a person in.
+
+    Attributes:
+        aws: the words of AWS CLI for it.
+        rest: the options, which are the same for ``aiocreds login``.
+        arguments: the same, as the arguments of :func:`aiocreds.login.sign_in`.
+    """
+
+    aws: str
+    rest: str
+    arguments: Mapping[str, str]
+
+    def line(self, program: str) -> str:
+        """Return the command line with `program`, which reads the config file that is meant."""
+        if (file := self.arguments.get("config_file")) is None:
+            return f"{program}{self.rest}"
+        from shlex import quote  # for messages alone
+
+        return f"AWS_CONFIG_FILE={quote(file)} {program}{self.rest}"
+
+
 class Section:
     """A profile, an sso-session or a services section, from all the files that have it.
 
@@ -202,13 +224,11 @@ class SharedConfig:
             )
         return section
 
-    def command(self, words: str) -> str:
-        """Return the command line that has AWS CLI use this config file."""
+    def login(self, aws: str, rest: str, **arguments: str) -> LoginCommand:
+        """Return the command that signs a person in to what this config file says; see :class:`LoginCommand`."""
         if not self._elsewhere:
-            return words
-        from shlex import quote  # slow to load, and for messages alone
-
-        return f"AWS_CONFIG_FILE={quote(self.config_file)} {words}"
+            return LoginCommand(aws, rest, arguments)
+        return LoginCommand(aws, rest, {**arguments, "config_file": self.config_file})
 
     def without_home(self) -> str:
         """Return the part of a message that says that no home folder is known; blank when one is."""

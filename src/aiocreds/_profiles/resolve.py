@@ -12,6 +12,7 @@ import re
 from enum import Enum
 from typing import TYPE_CHECKING, NamedTuple
 
+from aiocreds._profiles.model import LoginCommand
 from aiocreds.errors import CredentialsNotFound, InvalidConfiguration
 
 if TYPE_CHECKING:
@@ -50,7 +51,7 @@ class SsoSettings(NamedTuple):
         account_id: of the role.
         role_name: the permission set.
         session: the name of the ``[sso-session …]`` whose sign-in is used; None in the older form without one.
-        command: what a person runs to sign in.
+        login: what a person runs to sign in.
         place: a profile with its ``file:line``, or code, for messages.
     """
 
@@ -59,7 +60,25 @@ class SsoSettings(NamedTuple):
     account_id: str
     role_name: str
     session: str | None
-    command: str
+    login: LoginCommand
+    place: str
+
+
+class SsoPortal(NamedTuple):
+    """An access portal of IAM Identity Center, for a person who signs in.
+
+    Attributes:
+        start_url: of the portal.
+        region: of the Identity Center.
+        session: the name of the ``[sso-session …]``; None in the older form without one.
+        scopes: the session's ``sso_registration_scopes``; None where it has none.
+        place: where the start URL comes from, for messages.
+    """
+
+    start_url: str
+    region: str
+    session: str | None
+    scopes: tuple[str, ...] | None
     place: str
 
 
@@ -147,16 +166,12 @@ def sso_of_profile(config: SharedConfig, section: Section) -> SsoSettings:
             f"profile {section.name!r} has {there} ({section.where(there)}) but no {' and no '.join(missing)}:"
             f" add {_it(missing)}"
         )
-    command = f"aws sso login --sso-session {name}" if name else f"aws sso login --profile {section.name}"
+    login = login_of_session(config, name) if name else login_of_profile(config, section.name, "aws sso login")
     start_url, region, account_id, role_name = values.values()
-    if not re.fullmatch(REGION, region):
-        holder = section if section.get("sso_region") else session or section
-        raise InvalidConfiguration(
-            f"sso_region ({holder.value_at('sso_region')}) is {region!r}, which is no region: write one such as"
-            " eu-central-1"
-        )
+    holder = section if section.get("sso_region") else session or section
+    check_region(region, holder.value_at("sso_region"))
     place = f"profile {section.name!r} ({section.where()})"
-    return SsoSettings(start_url, region, account_id, role_name, name, config.command(command), place)
+    return SsoSettings(start_url, region, account_id, role_name, name, login, place)
 
 
 def sso_of_arguments(
@@ -173,10 +188,11 @@ def sso_of_arguments(
     Raises:
         InvalidConfiguration: something is missing, or an argument contradicts the session.
     """
-    command = f"aws sso login, with a profile whose sso_start_url is {start_url}"
+    rest = f", with a profile whose sso_start_url is {start_url}"
+    login = LoginCommand("aws sso login", rest, {"sso_start_url": start_url or "", "sso_region": region or ""})
     if session:
         section = _sso_session(config, session, "sso_session=")
-        command = f"aws sso login --sso-session {session}"
+        login = login_of_session(config, session)
         for key, value in (("sso_start_url", start_url), ("sso_region", region)):
             if value and section.get(key) and section.get(key) != value:
                 raise InvalidConfiguration(
@@ -189,8 +205,72 @@ def sso_of_arguments(
             f"{' and '.join(missing)} {'is' if len(missing) == 1 else 'are'} missing: pass {_it(missing)}, too (no"
             " profile is read when one of these is given; sso_session= brings start URL and region)"
         )
-    command = config.command(command) if session else command
-    return SsoSettings(start_url or "", region or "", account_id or "", role_name or "", session, command, "code")
+    return SsoSettings(start_url or "", region or "", account_id or "", role_name or "", session, login, "code")
+
+
+def login_of_session(config: SharedConfig, name: str) -> LoginCommand:
+    """Return the command that signs in to an ``[sso-session …]``."""
+    return config.login("aws sso login", f" --sso-session {name}", sso_session=name)
+
+
+def login_of_profile(config: SharedConfig, name: str, aws: str) -> LoginCommand:
+    """Return the command that signs in to what a profile needs; ``aws`` is AWS CLI's for that."""
+    return config.login(aws, f" --profile {name}", profile=name)
+
+
+def portal_of_session(config: SharedConfig, name: str, place: str = "sso_session=") -> SsoPortal:
+    """Return the portal of an ``[sso-session …]``; ``place`` is what names it.
+
+    Raises:
+        InvalidConfiguration: there is no such session, or it lacks something.
+    """
+    return _portal(_sso_session(config, name, place), name, f"[sso-session {name}]")
+
+
+def portal_of_profile(config: SharedConfig, section: Section) -> SsoPortal:
+    """Return the portal that a profile's role is got from; the profile may still lack that role.
+
+    Raises:
+        InvalidConfiguration: something is missing.
+    """
+    if name := section.get("sso_session"):
+        place = f"sso_session of profile {section.name!r} ({section.value_at('sso_session')})"
+        return portal_of_session(config, name, place)
+    return _portal(section, None, f"profile {section.name!r}")
+
+
+def _portal(holder: Section, session: str | None, title: str) -> SsoPortal:
+    if missing := [key for key in SSO_PORTAL if not holder.get(key)]:
+        raise InvalidConfiguration(
+            f"{title} ({holder.where()}) has no {' and no '.join(missing)}: add {_it(missing)}"
+        )
+    scopes = holder.get("sso_registration_scopes") if session else None
+    region = holder.get("sso_region") or ""
+    check_region(region, holder.value_at("sso_region"))
+    return SsoPortal(
+        holder.get("sso_start_url") or "",
+        region,
+        session,
+        scopes_of(scopes),
+        f"{title} ({holder.where('sso_start_url')})",
+    )
+
+
+def scopes_of(text: str | None) -> tuple[str, ...] | None:
+    """Return the scopes of ``sso_registration_scopes``, which are parted by commas; None for none."""
+    return tuple(filter(None, map(str.strip, (text or "").split(",")))) or None
+
+
+def check_region(region: str, place: str) -> None:
+    """Check that the region of an Identity Center can be one; ``place`` is where it is set.
+
+    Raises:
+        InvalidConfiguration: it cannot.
+    """
+    if not re.fullmatch(REGION, region):
+        raise InvalidConfiguration(
+            f"sso_region ({place}) is {region!r}, which is no region: write one such as eu-central-1"
+        )
 
 
 def duration(section: Section) -> int:

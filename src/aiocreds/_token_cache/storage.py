@@ -207,6 +207,42 @@ def _remove_stale(folder: str, prefix: str, now: float) -> None:
                         os.unlink(entry.path)  # noqa: PTH108 - pathlib is slow to load
 
 
+def make_folder(path: str) -> None:
+    """Make the folder of a file, and those above it, for this user alone, and check that it can be written in.
+
+    Raises:
+        InvalidConfiguration: this user may not.
+        SourceUnavailable: the disk is full, or the like.
+    """
+    from tempfile import TemporaryFile  # slow to load, and such folders are seldom made
+
+    folder = os.path.dirname(os.path.realpath(path))  # noqa: PTH120 - pathlib is slow to load
+    missing: list[str] = []
+    try:
+        above = folder
+        while not os.path.isdir(above):  # noqa: PTH112 - as above
+            missing.append(above)
+            above = os.path.dirname(above)  # noqa: PTH120 - as above
+        for one in reversed(missing):
+            with suppress(FileExistsError):
+                os.mkdir(one, 0o700)  # noqa: PTH102 - as above
+        refuse_folder_of_others(path)
+        with TemporaryFile(dir=folder) as probe:
+            probe.write(bytes(4096))
+    except OSError as error:
+        raise unwritable(path, error) from None
+
+
+def unwritable(path: str, error: OSError) -> InvalidConfiguration | SourceUnavailable:
+    """Return the exception for a sign-in that cannot be written."""
+    if isinstance(error, ForeignFolder):
+        return InvalidConfiguration(f"{path} cannot be written ({error}): run this as {error.owner}")
+    reason = (error.strerror or type(error).__name__).lower()
+    if error.errno in NEED_A_PERSON or error.errno in (errno.EROFS, errno.ENOTDIR):
+        return InvalidConfiguration(f"{path} cannot be written ({reason}): let this user write there")
+    return SourceUnavailable(f"{path} cannot be written just now ({reason}): look after this machine and its disk")
+
+
 def refuse_folder_of_others(path: str) -> None:
     """Check that this user owns the folder of a path and, of a link, that of its target; root, too, has to.
 

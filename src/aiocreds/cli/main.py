@@ -35,6 +35,8 @@ COMMANDS = {
     "export": "print credentials for another program",
     "exec": "run a command with credentials",
     "serve": "serve credentials to every AWS SDK on this machine",
+    "login": "sign in to IAM Identity Center, or as for the console",
+    "logout": "end a sign-in",
 }
 NOT_FOUND, BROKEN = 1, 2
 EXAMPLE = """\

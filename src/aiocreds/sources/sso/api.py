@@ -1,4 +1,4 @@
-"""Call IAM Identity Center: the portal for a role's credentials, and OIDC to renew the sign-in.
+"""Call IAM Identity Center: the portal for a role's credentials, and OIDC to make, renew and end a sign-in.
 
 See https://docs.aws.amazon.com/singlesignon/latest/PortalAPIReference/API_GetRoleCredentials.html and
 https://docs.aws.amazon.com/singlesignon/latest/OIDCAPIReference/API_CreateToken.html
@@ -18,11 +18,15 @@ from aiocreds._base.time import parse_expiration
 from aiocreds.errors import InvalidConfiguration, SourceUnavailable
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from aiocreds._aws.client import ServiceClient
     from aiocreds._profiles.resolve import SsoSettings
     from aiocreds.credentials import Credentials
 
 LONGEST_LIFE = 10 * 365 * 24 * 3600  # seconds; the real ones live for an hour
+USUAL_LIFE, USUAL_INTERVAL = 600.0, 5.0  # seconds; of a device code (RFC 8628, section 3.2)
+JSON = {"Content-Type": "application/json"}
 PORTAL, OIDC = "the SSO portal", "SSO-OIDC"
 FIELDS = Names("accessKeyId", "secretAccessKey", "sessionToken")
 UNAUTHORIZED = "UnauthorizedException"
@@ -46,7 +50,13 @@ OIDC_ERRORS = {
         "the person may not sign in there any more: ask who runs the Identity Center", sign_in_ended=True
     ),
     "InvalidRequestException": ErrorCode("check sso_region, and sign in again"),
+    "InvalidScopeException": ErrorCode("correct sso_registration_scopes"),
+    "InvalidRedirectUriException": ErrorCode("sign in with a device code instead"),
 }
+# By RFC 8628, section 3.5. They come first: an answer to a poll has the name of an exception as well.
+PENDING, SLOW_DOWN, EXPIRED, DENIED = "authorization_pending", "slow_down", "expired_token", "access_denied"
+POLL_ERRORS = {**dict.fromkeys((PENDING, SLOW_DOWN, EXPIRED, DENIED), ErrorCode()), **OIDC_ERRORS}
+CLIENT_UNKNOWN = "InvalidClientException"
 SIGN_IN_ENDED = {code for code, meaning in OIDC_ERRORS.items() if meaning.sign_in_ended}
 
 
@@ -112,9 +122,23 @@ class Renewed:
 
 
 async def create_token(
-    oidc: ServiceClient, *, client_id: str, client_secret: SecretStr, refresh_token: SecretStr
+    oidc: ServiceClient,
+    *,
+    client_id: str,
+    client_secret: SecretStr,
+    grant: Mapping[str, str],
+    target: str,
+    errors: Mapping[str, ErrorCode] = OIDC_ERRORS,
 ) -> Renewed:
-    """Call CreateToken with a refresh token.
+    """Call CreateToken.
+
+    Args:
+        oidc: the service.
+        client_id: of the registration.
+        client_secret: likewise.
+        grant: ``grantType`` and the fields that go with it, such as ``refreshToken``.
+        target: what for, for messages.
+        errors: the meaning of error codes.
 
     Raises:
         ServiceRefused: OIDC answered no; the codes in `SIGN_IN_ENDED` mean that a person has to sign in again.
@@ -126,16 +150,11 @@ async def create_token(
         "/token",
         operation="CreateToken",
         name=OIDC,
-        target="to renew the sign-in",
-        headers={"Content-Type": "application/json"},
-        body={
-            "clientId": client_id,
-            "clientSecret": client_secret,
-            "grantType": "refresh_token",
-            "refreshToken": refresh_token,
-        },
-        errors=OIDC_ERRORS,
-        hidden=[client_secret, refresh_token],
+        target=target,
+        headers=JSON,
+        body={"clientId": client_id, "clientSecret": client_secret, **grant},
+        errors=errors,
+        hidden=[client_secret, *(value for name, value in grant.items() if name != "grantType")],
     )
     access_token, lifetime = SecretStr(text_of(answer.get("accessToken")) or ""), answer.get("expiresIn")
     if (
@@ -149,3 +168,111 @@ async def create_token(
             f"{OIDC} ({response.host}) answered without a usable accessToken and expiresIn; {CHECK_ENDPOINT}"
         )
     return Renewed(access_token, lifetime, text_of(answer.get("refreshToken")))
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Registered:
+    """The answer of RegisterClient, without a ``repr``; `ends` is in seconds since the epoch."""
+
+    client_id: str
+    client_secret: str
+    ends: float
+
+
+async def register_client(oidc: ServiceClient, *, name: str, settings: Mapping[str, object]) -> Registered:
+    """Call RegisterClient for a public client with these further settings.
+
+    Raises:
+        ServiceRefused: OIDC answered no.
+        SourceUnavailable: it did not answer, or not with a registration.
+    """
+    answer, response = await ask(
+        oidc,
+        "POST",
+        "/client/register",
+        operation="RegisterClient",
+        name=OIDC,
+        target="to register",
+        headers=JSON,
+        body={"clientName": name, "clientType": "public", **settings},
+        errors=OIDC_ERRORS,
+        hidden=[],
+    )
+    client_id, client_secret, ends = map(answer.get, ("clientId", "clientSecret", "clientSecretExpiresAt"))
+    if not text_of(client_id) or not text_of(client_secret) or not isinstance(ends, int | float):
+        raise SourceUnavailable(f"{OIDC} ({response.host}) answered without a usable clientId; {CHECK_ENDPOINT}")
+    return Registered(text_of(client_id) or "", text_of(client_secret) or "", float(ends))
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class DeviceCode:
+    """The answer of StartDeviceAuthorization, without a ``repr``.
+
+    Attributes:
+        device_code: to poll with.
+        user_code: that the person compares, or types in.
+        page: to be opened; with the user code where the service has such an address.
+        lifetime: of the codes, in seconds.
+        interval: the least number of seconds between two polls.
+    """
+
+    device_code: SecretStr
+    user_code: str
+    page: object
+    lifetime: float
+    interval: float
+
+
+async def start_device_authorization(
+    oidc: ServiceClient, *, client_id: str, client_secret: SecretStr, start_url: str
+) -> DeviceCode:
+    """Call StartDeviceAuthorization.
+
+    Raises:
+        ServiceRefused: OIDC answered no; the code `CLIENT_UNKNOWN` means that the registration has ended.
+        SourceUnavailable: it did not answer, or not with codes.
+    """
+    answer, response = await ask(
+        oidc,
+        "POST",
+        "/device_authorization",
+        operation="StartDeviceAuthorization",
+        name=OIDC,
+        target=f"for a code for {start_url}",
+        headers=JSON,
+        body={"clientId": client_id, "clientSecret": client_secret, "startUrl": start_url},
+        errors=OIDC_ERRORS,
+        hidden=[client_secret],
+    )
+    device_code, user_code = text_of(answer.get("deviceCode")), text_of(answer.get("userCode"))
+    lifetime, interval = (
+        float(value) if isinstance(value, int | float) and 0 < value < LONGEST_LIFE else usual
+        for value, usual in ((answer.get("expiresIn"), USUAL_LIFE), (answer.get("interval"), USUAL_INTERVAL))
+    )
+    if not device_code or not user_code:
+        raise SourceUnavailable(f"{OIDC} ({response.host}) answered without a usable code; {CHECK_ENDPOINT}")
+    page = answer.get("verificationUriComplete") or answer.get("verificationUri")
+    return DeviceCode(SecretStr(device_code), user_code, page, lifetime, interval)
+
+
+async def log_out(portal: ServiceClient, *, access_token: SecretStr) -> None:
+    """Call Logout: the access token, and its refresh token, are good for nothing from then on.
+
+    Raises:
+        ServiceRefused: the portal answered no; the code `UNAUTHORIZED` means that it has ended already.
+        SourceUnavailable: it did not answer.
+
+    See https://docs.aws.amazon.com/singlesignon/latest/PortalAPIReference/API_Logout.html
+    """
+    await ask(
+        portal,
+        "POST",
+        "/logout",
+        operation="Logout",
+        name=PORTAL,
+        target="to end the sign-in",
+        headers={"x-amz-sso_bearer_token": access_token},
+        errors=PORTAL_ERRORS,
+        hidden=[access_token],
+        empty=True,
+    )
