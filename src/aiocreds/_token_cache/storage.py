@@ -1,4 +1,4 @@
-"""Private JSON files that programs share: reading them whole, replacing them atomically, their permissions."""
+"""Private files that programs share: reading JSON whole, replacing atomically, permissions."""
 
 from __future__ import annotations
 
@@ -150,10 +150,20 @@ def replace_json(path: str, document: dict[str, Any]) -> None:
 
 
 def replace_text(path: str, text: str) -> None:
-    """Replace a file by one with this text, which has mode 0600 from the start.
+    """Replace a file by one with this text, as :func:`replace_bytes` does."""
+    replace_bytes(path, text.encode())
+
+
+def replace_bytes(path: str, data: bytes, *, like: os.stat_result | None = None) -> None:
+    """Replace a file by one with this content, which has mode 0600 from the start.
 
     A reader finds the old or the new file, whole, even when this process is killed. A link is replaced, not the
     file it leads to.
+
+    Args:
+        path: of the file.
+        data: its content.
+        like: the result of ``stat`` for a file whose mode, owner and group the new one gets.
 
     Raises:
         OSError: the disk is full or read-only, or the folder not for this user. The old file stays.
@@ -163,9 +173,11 @@ def replace_text(path: str, text: str) -> None:
     folder, name = os.path.split(os.path.abspath(path))  # noqa: PTH100 - pathlib is slow to load
     descriptor, temporary = mkstemp(".tmp", f"{name}.", folder)
     try:
-        with os.fdopen(descriptor, "w") as file:
-            file.write(text)
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(data)
             file.flush()
+            if like is not None:
+                _adopt(temporary, like)
             os.fsync(descriptor)
             now = os.fstat(descriptor).st_mtime  # by the disk's clock
         _move(temporary, path)
@@ -174,6 +186,19 @@ def replace_text(path: str, text: str) -> None:
             os.unlink(temporary)  # noqa: PTH108 - pathlib is slow to load
         raise
     _remove_left_behind(folder, f"{name}.", now)
+
+
+def _adopt(path: str, like: os.stat_result) -> None:
+    """Give a file of this user the mode, owner and group of another; a group that it cannot have gets no access."""
+    mode = stat.S_IMODE(like.st_mode)
+    if sys.platform != "win32":
+        found = os.stat(path)  # noqa: PTH116 - pathlib is slow to load
+        try:
+            if (found.st_uid, found.st_gid) != (like.st_uid, like.st_gid):
+                os.chown(path, like.st_uid, like.st_gid)
+        except PermissionError:
+            mode &= ~stat.S_IRWXG
+    os.chmod(path, mode)  # noqa: PTH101 - as above
 
 
 def _move(source: str, target: str) -> None:
