@@ -21,6 +21,7 @@ fleet      refreshes in the busiest second of many processes, on paper, against 
 attach     signed requests a second of CPU time, against the same client with static keys; who waits meanwhile
 serve      requests a second that `aiocreds serve` answers in another process, against a handler of aiohttp.web that
            returns a constant; what a process of `aiocreds export` costs, against one that runs an empty coroutine
+profiles   a process of `aiocreds profiles` on a large config file, against one of `aws configure list`
 ========== ==================================================================================================
 """
 
@@ -47,7 +48,7 @@ if TYPE_CHECKING:
 
 TOPICS = (
     *("hot_path", "start_up", "crowd", "roles", "memory", "config_files", "gaps", "refreshing", "fleet", "attach"),
-    "serve",
+    *("serve", "profiles"),
 )
 PEERS = ("aiohttp", "aiobotocore", "botocore")
 HEAD = ("what", "ours", "peer", "ratio", "rounds", "must reach", "ok?")

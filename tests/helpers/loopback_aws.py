@@ -24,7 +24,7 @@ from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials as BotocoreCredentials
 
 from tests.helpers.secret_leaks import secret
-from tests.helpers.sign_in_services import OIDC, PORTAL, SIGN_IN, Refused, SignInServer
+from tests.helpers.sign_in_services import ACCOUNTS, OIDC, PORTAL, ROLES, SIGN_IN, Refused, SignInServer
 
 if TYPE_CHECKING:
     import ssl
@@ -267,7 +267,7 @@ class Loopback:
             if self.container_token is not None and seen.headers.get("Authorization") != self.container_token:
                 return json_answer({"Code": "AccessDenied", "Message": "no"}, status=401)
             return json_answer(self.credentials(seen.path))
-        if seen.path in (PORTAL, OIDC, SIGN_IN) or "X-Amz-Target" in seen.headers:
+        if seen.path in (PORTAL, ACCOUNTS, ROLES, OIDC, SIGN_IN) or "X-Amz-Target" in seen.headers:
             return self._signed_in_to(request, seen)
         if seen.method == "POST" and seen.path == "/":
             return self._sts(request, seen)
@@ -278,6 +278,8 @@ class Loopback:
             match seen.path:
                 case "/federation/credentials":
                     document = self.sign_in.portal(seen, request.query_string)
+                case "/assignment/accounts" | "/assignment/roles":
+                    document = self.sign_in.assignments(seen, request.query_string)
                 case "/token":
                     document = self.sign_in.oidc(seen)
                 case "/v1/token":

@@ -35,8 +35,11 @@ class Section:
 
     def get(self, key: str) -> str | None:
         """Return the value of a key in lower case; None when unset or blank, or with only settings below it."""
-        value = self._holder(key).values.get(key)
-        return value or None if isinstance(value, str) else None
+        for block in self._blocks:
+            if key in block.values:
+                value = block.values[key]
+                return value or None if isinstance(value, str) else None
+        return None
 
     def setting(self, key: str) -> Setting | None:
         """Return the value of a key and its place; None where :meth:`get` does."""
@@ -123,6 +126,8 @@ class SharedConfig:
         profiles: merged from both files; the credentials file wins key by key.
         sso_sessions: from the config file.
         services: from the config file.
+        hints: messages name profiles that are alike, and headers that were overlooked. Looking for them takes long
+            in a big file: who asks for the mistakes of thousands of profiles switches it off.
     """
 
     __slots__ = (
@@ -131,6 +136,7 @@ class SharedConfig:
         "_met",
         "config_file",
         "credentials_file",
+        "hints",
         "profiles",
         "services",
         "sso_sessions",
@@ -144,6 +150,7 @@ class SharedConfig:
         )
         self.sso_sessions: Mapping[str, Section] = Sections((config, config.sso_sessions))
         self.services: Mapping[str, Section] = Sections((config, config.services))
+        self.hints = True
         self._documents = credentials, config
         self._elsewhere = elsewhere  # the config file is not at its default place
         self._met: dict[str, Section | None] = {}
@@ -180,6 +187,13 @@ class SharedConfig:
         if name not in self._met:
             self._met[name] = self.profiles[name] if name in self.profiles else None  # noqa: SIM401 - raises nothing
         return self._met[name]
+
+    def sso_session(self, name: str) -> Section | None:
+        """Return an sso-session, or None when the config file does not have it."""
+        key = f"sso-session {name}"  # no profile has a blank in its name
+        if key not in self._met:
+            self._met[key] = self.sso_sessions[name] if name in self.sso_sessions else None  # noqa: SIM401 - as above
+        return self._met[key]
 
     def required(self, name: str, place: str = "") -> Section | None:
         """Return a profile that is needed; only ``default`` may be missing.
@@ -229,6 +243,8 @@ class SharedConfig:
 
     def suggestion(self, name: str) -> str:
         """Return the end of a message about a profile that is not there: those with nearly its name, if any."""
+        if not self.hints:
+            return ""
         from difflib import get_close_matches  # slow to load, and for this message alone
 
         alike = [known for known in self.profiles if known[:1] == name[:1] and abs(len(known) - len(name)) <= 3]
@@ -237,6 +253,8 @@ class SharedConfig:
 
     def overlooked(self, name: str, kind: str = "profile") -> str | None:
         """Return what to do about a section that was probably meant to be this profile or section."""
+        if not self.hints:
+            return None
         credentials, config = self._documents
         right = f"{kind} {name}"
         meant = [(config, right, [name, right, right.replace("-", "_"), f'"{name}"', f"'{name}'"])]

@@ -36,7 +36,7 @@ PIECE = 4_096  # bytes, or one line; looked at line by line before other threads
 PLAIN_SPANS = 32  # of one section; what has more, or longer ones, is read beforehand
 # What hides a comment sign, in a header and in a value whose quotation marks mean something: a quoted text, to the
 # end of the line where it is not closed, and an escaped character.
-QUOTES = "\"'\\"
+QUOTES = re.compile(r"[\"'\\]")
 HIDDEN_ON_WINDOWS = r'"[^"\\]*+(?:\\.[^"\\]*+)*+(?:"|\\?$)'  # where an apostrophe and a backslash are letters
 HIDDEN = rf"{HIDDEN_ON_WINDOWS}|'[^']*+(?:'|$)|\\(?:.|$)"
 HEADER_PIECES = re.compile(f"{HIDDEN}|[#;]")
@@ -228,11 +228,25 @@ class Block:
             piece: whole lines that end with LF.
             line: the number of the first.
         """
+        if len(piece) < PLAIN_SIZE and b"#" not in piece and b";" not in piece and PLAIN.fullmatch(piece):
+            self._read_plain(piece.decode(), line)
+            return
         self._key = ""
         for number, text in enumerate(piece.decode().removesuffix("\n").split("\n"), line):
             if self.take(text, number) is HEADER:
                 self.begin(text)
         self._end_value()
+
+    def _read_plain(self, piece: str, line: int) -> None:
+        """Do as `read` for a piece that is :data:`PLAIN` and has no comment: thousands are read for a listing."""
+        header, *properties = piece.split("\n")
+        self.title, self.at = _title(header[1:-1]), line
+        for number, text in enumerate(properties, line + 1):
+            if text:
+                key, _, value = text.partition("=")
+                key = key.strip().lower()
+                self.values[key], self.lines[key], self.at = value.strip(), number, number
+                self.cut.pop(key, None)
 
     def take(self, line: str, number: int) -> Fault | None:
         """Take in a line, and say what is wrong with it, or that it is a `HEADER` and not taken."""
@@ -252,7 +266,7 @@ class Block:
     def begin(self, line: str) -> Fault | None:
         """Take in a header."""
         text, title = line.strip(), None
-        if any(mark in text for mark in QUOTES):
+        if QUOTES.search(text):
             title = _before(HEADER_PIECES, text)[0].rstrip()
         if title is None or not title.endswith("]"):  # perhaps an apostrophe is no quotation mark
             title = text.partition("#")[0].partition(";")[0].rstrip()
@@ -334,7 +348,7 @@ def _title(text: str) -> str:
 
 def _words(title: str) -> list[str] | None:
     """Return the kind and the name in a header with quotation marks, as a shell reads them, if it has two."""
-    if not title.startswith(KINDS) or not any(mark in title for mark in QUOTES):
+    if not title.startswith(KINDS) or not QUOTES.search(title):
         return None
     if len(title) > LONGEST_QUOTED_TITLE:
         return None

@@ -114,7 +114,7 @@ def resolve(config: SharedConfig, name: str, place: str = "") -> list[Step]:
 
 def is_sso(section: Section) -> bool:
     """Return whether a profile is one of IAM Identity Center."""
-    return any(section.get(key) for key in SSO_KEYS)
+    return any(map(section.get, SSO_KEYS))
 
 
 def sso_of_profile(config: SharedConfig, section: Section) -> SsoSettings:
@@ -125,8 +125,9 @@ def sso_of_profile(config: SharedConfig, section: Section) -> SsoSettings:
     """
     name, session = section.get("sso_session"), None
     if name:
-        place = f"sso_session of profile {section.name!r} ({section.value_at('sso_session')})"
-        session = _sso_session(config, name, place)
+        session = config.sso_session(name)
+        if session is None:
+            raise _no_session(config, name, f"sso_session of profile {section.name!r} ({section.value_at('sso_session')})")
         for key in session:
             if section.get(key) and session.get(key) and section.get(key) != session.get(key):
                 raise InvalidConfiguration(
@@ -175,7 +176,9 @@ def sso_of_arguments(
     """
     command = f"aws sso login, with a profile whose sso_start_url is {start_url}"
     if session:
-        section = _sso_session(config, session, "sso_session=")
+        section = config.sso_session(session)
+        if section is None:
+            raise _no_session(config, session, "sso_session=")
         command = f"aws sso login --sso-session {session}"
         for key, value in (("sso_start_url", start_url), ("sso_region", region)):
             if value and section.get(key) and section.get(key) != value:
@@ -323,13 +326,11 @@ def _credential_source(section: Section) -> Kind:
     return Kind.CREDENTIAL_SOURCE
 
 
-def _sso_session(config: SharedConfig, name: str, place: str) -> Section:
-    if name not in config.sso_sessions:
-        remedy = config.overlooked(name, "sso-session") or "add it, or correct the name"
-        raise InvalidConfiguration(
-            f"{place} names an [sso-session {name}] that is not in {config.config_file}: {remedy}"
-        )
-    return config.sso_sessions[name]
+def _no_session(config: SharedConfig, name: str, place: str) -> InvalidConfiguration:
+    remedy = config.overlooked(name, "sso-session") or "add it, or correct the name"
+    return InvalidConfiguration(
+        f"{place} names an [sso-session {name}] that is not in {config.config_file}: {remedy}"
+    )
 
 
 def _it(keys: list[str]) -> str:

@@ -115,7 +115,7 @@ def refuse_unwritable(edit: SectionEdit) -> None:
             fault = "holds what begins a comment (a blank and # or ;), or begins with one of these"
         if fault:
             raise InvalidConfiguration(
-                f"the value for {key} of {edit.kind} {edit.name!r} {fault}, which no config file can hold: correct it"
+                f"the value for {key} of {edit.kind} {edit.name!r} {fault}, which no reader finds again: correct it"
             )
 
 
@@ -285,7 +285,7 @@ class _Lines:
                 yield other
 
     def _replace(self, number: int, old: str | Mapping[str, str], new: str) -> None:
-        """Replace a value. A comment behind it moves above it, since botocore would take it for a part of the value."""
+        """Replace a value. A comment behind it moves above it: botocore would take it for a part of the value."""
         ending = self._ending(number) if self._lines[number - 1].endswith((b"\n", b"\r")) else b""
         indent = self.indent(number)
         key, _, rest = self._lines[number - 1].removesuffix(ending).decode().partition("=")

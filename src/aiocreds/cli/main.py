@@ -29,6 +29,8 @@ COMMANDS = {
     "export": "print credentials for another program",
     "exec": "run a command with credentials",
     "serve": "serve credentials to every AWS SDK on this machine",
+    "profiles": "list the profiles, and for how long somebody is signed in",
+    "configure": "write profiles for accounts and roles of IAM Identity Center",
 }
 NOT_FOUND, BROKEN = 1, 2
 EXAMPLE = """\

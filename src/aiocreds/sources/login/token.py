@@ -22,6 +22,7 @@ from aiocreds.sources.login.dpop import private_key
 
 if TYPE_CHECKING:
     from aiocreds._aws.client import ClientConfig, ConfigScope
+    from aiocreds._core.context import Context
     from aiocreds._profiles import Section
     from aiocreds._token_cache.cache import Token
     from aiocreds.credentials import Credentials
@@ -45,12 +46,7 @@ class LoginSession:
         self._command = scope.config.command(f"aws login --profile {section.name}")
         self._client = client
         self._scope = scope
-        context = scope.context
-        place, folder = CACHE_VARIABLE, context.setting(CACHE_VARIABLE)
-        if folder is None:
-            place = folder = CACHE
-        name = hashlib.sha256((section.get("login_session") or "").encode()).hexdigest()
-        self._cache = TokenCache(f"{expand(folder, context, place=place)}/{name}.json", context)
+        self._cache = TokenCache(cache_file(section.get("login_session") or "", scope.context), scope.context)
 
     async def credentials(self) -> Credentials:
         """Return the cached keys, renewed first if they end soon.
@@ -62,7 +58,7 @@ class LoginSession:
         """
         with tracing.step("sign-in of aws login"):
             here = bool(self._client.middlewares) or self._scope.context.session is not None
-            token = await self._cache.current(end=self._end, margin=RENEWAL_WINDOW, renew=self._renew, here=here)
+            token = await self._cache.current(end=end_of, margin=RENEWAL_WINDOW, renew=self._renew, here=here)
             if token is None:
                 raise LoginRequired(f"there is no readable sign-in in {self._cache.path}", command=self._command)
             self._check(token)
@@ -77,23 +73,13 @@ class LoginSession:
             account_id=account_of(keys.get("accountId")),
         )
 
-    def _end(self, token: Token) -> float:
-        """Return when the keys end, in seconds since the epoch; -inf where they are incomplete."""
-        keys = object_of(token.get("accessToken"))
-        if not all(text_of(keys.get(name)) for name in api.KEYS):
-            return -inf
-        return time_of(keys.get("expiresAt"))
-
     def _check(self, token: Token) -> None:
         """Check that a sign-in has all that AWS CLI writes, before its keys end.
 
         Raises:
             LoginRequired: something is missing.
         """
-        missing = [name for name in NEEDED if not text_of(token.get(name))]
-        if not object_of(token.get("accessToken")):
-            missing.append("accessToken")
-        if missing:
+        if missing := missing_of(token):
             raise LoginRequired(
                 f"the sign-in in {self._cache.path} has no usable {' and no '.join(missing)}", command=self._command
             )
@@ -127,3 +113,31 @@ class LoginSession:
             "expiresAt": expires_at,
         }
         return {**token, "accessToken": keys, "refreshToken": renewed.refresh_token}
+
+
+def cache_file(session: str, context: Context) -> str:
+    """Return the path of the file that the sign-in of a ``login_session`` is kept in.
+
+    Raises:
+        InvalidConfiguration: it is in a home folder that is not known.
+    """
+    place, folder = CACHE_VARIABLE, context.setting(CACHE_VARIABLE)
+    if folder is None:
+        place = folder = CACHE
+    return f"{expand(folder, context, place=place)}/{hashlib.sha256(session.encode()).hexdigest()}.json"
+
+
+def end_of(token: Token) -> float:
+    """Return when the keys of a sign-in end, in seconds since the epoch; -inf where they are incomplete."""
+    keys = object_of(token.get("accessToken"))
+    if not all(text_of(keys.get(name)) for name in api.KEYS):
+        return -inf
+    return time_of(keys.get("expiresAt"))
+
+
+def missing_of(token: Token) -> list[str]:
+    """Return what a sign-in lacks of what it takes to renew it."""
+    missing = [name for name in NEEDED if not text_of(token.get(name))]
+    if not object_of(token.get("accessToken")):
+        missing.append("accessToken")
+    return missing

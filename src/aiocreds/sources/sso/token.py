@@ -21,6 +21,7 @@ from aiocreds.sources.sso import api
 
 if TYPE_CHECKING:
     from aiocreds._aws.client import ClientConfig, ConfigScope
+    from aiocreds._core.context import Context
     from aiocreds._profiles.resolve import SsoSettings
     from aiocreds._token_cache.cache import Token
 
@@ -43,10 +44,7 @@ class SignIn:
         self._clock = scope.context.clock
         self._here = bool(client.middlewares) or scope.context.session is not None
         self._oidc = ServiceClient("sso-oidc", client, scope, settings.region)
-        key = hashlib.sha1(
-            (settings.session or settings.start_url).encode(errors="surrogatepass"), usedforsecurity=False
-        ).hexdigest()
-        self._cache = TokenCache(f"{expand(CACHE, scope.context, place=CACHE)}/{key}.json", scope.context)
+        self._cache = TokenCache(cache_file(settings, scope.context), scope.context)
 
     async def access_token(self, *, refused: SecretStr | None = None) -> SecretStr:
         """Return the access token, renewed first if it ends soon.
@@ -104,6 +102,27 @@ class SignIn:
             "expiresAt": utc(self._clock.now() + renewed.lifetime, "%Y-%m-%dT%H:%M:%SZ"),
             "refreshToken": renewed.refresh_token or refresh_token,
         }
+
+
+def cache_file(settings: SsoSettings, context: Context) -> str:
+    """Return the path of the file that a sign-in is kept in.
+
+    Raises:
+        InvalidConfiguration: no home folder is known.
+    """
+    key = hashlib.sha1(
+        (settings.session or settings.start_url).encode(errors="surrogatepass"), usedforsecurity=False
+    ).hexdigest()
+    return f"{expand(CACHE, context, place=CACHE)}/{key}.json"
+
+
+def is_renewable(settings: SsoSettings, token: Token, now: float) -> bool:
+    """Return whether a token has all that it takes to renew it."""
+    return (
+        settings.session is not None
+        and all(text_of(token.get(name)) for name in (*REGISTRATION, "accessToken"))
+        and time_of(token.get("registrationExpiresAt")) > now
+    )
 
 
 def _access_token(token: Token | None) -> SecretStr | None:
