@@ -1,8 +1,8 @@
 """`aiocreds profiles` on ten thousand profiles, as a process.
 
-AWS CLI v1, which can be installed from its registry, has no ``aws configure list-profiles``; the nearest that it has
-is ``aws configure list``, which reads the same file for one profile. What ``list-profiles`` of v2 prints is botocore's
-``available_profiles``: that alone, in a process without AWS CLI, is shown for scale.
+AWS CLI v1, which can be installed from its registry, has no ``aws configure list-profiles``; the nearest that it
+has is ``aws configure list``, which reads the same file for one profile. What ``list-profiles`` of v2 prints is
+botocore's ``available_profiles``: that alone, in a process without AWS CLI, is shown for scale.
 """
 
 from __future__ import annotations
@@ -87,9 +87,7 @@ def signed_in(home: Path) -> None:
     """Give a home folder a large config file, and a sign-in."""
     cache = home / ".aws/sso/cache"
     cache.mkdir(parents=True)
-    profiles = [
-        (PROFILE + ROLE).format(number=number, account=f"{number:012}") for number in range(PROFILES // 2)
-    ]
+    profiles = [(PROFILE + ROLE).format(number=number, account=f"{number:012}") for number in range(PROFILES // 2)]
     (home / ".aws/config").write_text("".join([SESSION, *profiles]))
     ends = datetime.now(UTC) + timedelta(hours=8)
     token = {"accessToken": "bench", "expiresAt": f"{ends:%Y-%m-%dT%H:%M:%SZ}"}

@@ -125,9 +125,8 @@ def sso_of_profile(config: SharedConfig, section: Section) -> SsoSettings:
     """
     name, session = section.get("sso_session"), None
     if name:
-        session = config.sso_session(name)
-        if session is None:
-            raise _no_session(config, name, f"sso_session of profile {section.name!r} ({section.value_at('sso_session')})")
+        place = f"sso_session of profile {section.name!r} ({section.value_at('sso_session')})"
+        session = _sso_session(config, name, place)
         for key in session:
             if section.get(key) and session.get(key) and section.get(key) != session.get(key):
                 raise InvalidConfiguration(
@@ -176,9 +175,7 @@ def sso_of_arguments(
     """
     command = f"aws sso login, with a profile whose sso_start_url is {start_url}"
     if session:
-        section = config.sso_session(session)
-        if section is None:
-            raise _no_session(config, session, "sso_session=")
+        section = _sso_session(config, session, "sso_session=")
         command = f"aws sso login --sso-session {session}"
         for key, value in (("sso_start_url", start_url), ("sso_region", region)):
             if value and section.get(key) and section.get(key) != value:
@@ -326,11 +323,14 @@ def _credential_source(section: Section) -> Kind:
     return Kind.CREDENTIAL_SOURCE
 
 
-def _no_session(config: SharedConfig, name: str, place: str) -> InvalidConfiguration:
-    remedy = config.overlooked(name, "sso-session") or "add it, or correct the name"
-    return InvalidConfiguration(
-        f"{place} names an [sso-session {name}] that is not in {config.config_file}: {remedy}"
-    )
+def _sso_session(config: SharedConfig, name: str, place: str) -> Section:
+    section = config.sso_session(name)
+    if section is None:
+        remedy = config.overlooked(name, "sso-session") or "add it, or correct the name"
+        raise InvalidConfiguration(
+            f"{place} names an [sso-session {name}] that is not in {config.config_file}: {remedy}"
+        )
+    return section
 
 
 def _it(keys: list[str]) -> str:

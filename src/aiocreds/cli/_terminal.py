@@ -126,7 +126,12 @@ async def ask_for_code(serial_number: str) -> str:
     Raises:
         InvalidConfiguration: there is no terminal.
     """
-    from threading import Thread  # few profiles want a code
+    return (await ask_for_line(f"MFA code of {serial_number}: ")).strip() or await nobody(serial_number)
+
+
+async def ask_for_line(prompt: str) -> str:
+    """Ask the person at the terminal for a line; return it with its end, or nothing where nobody types one."""
+    from threading import Thread  # few commands ask
 
     loop = asyncio.get_running_loop()
     answer: asyncio.Future[str] = loop.create_future()
@@ -137,13 +142,13 @@ async def ask_for_code(serial_number: str) -> str:
 
     def ask() -> None:
         try:
-            line = _ask(printable(f"MFA code of {serial_number}: "))
+            line = _ask(printable(prompt))
         except OSError:
             line = ""
         loop.call_soon_threadsafe(give, line)
 
     Thread(target=ask, daemon=True).start()  # not a worker's, which asyncio would wait for after a Ctrl-C
-    return (await answer).strip() or await nobody(serial_number)
+    return await answer
 
 
 async def nobody(serial_number: str) -> str:

@@ -11,14 +11,13 @@ from functools import lru_cache
 from math import inf
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from aiocreds._base.time import moment, time_of
+from aiocreds._base.time import time_of, utc
 from aiocreds._base.tracing import printable
 from aiocreds._core.context import DEFAULT
 from aiocreds._explain import span
 from aiocreds._profiles import load
 from aiocreds._profiles.resolve import Kind, resolve, sso_of_profile
 from aiocreds._token_cache import storage
-from aiocreds.cli._common import iso
 from aiocreds.cli._terminal import run_to_end
 from aiocreds.errors import CredentialsNotFound, InvalidConfiguration
 
@@ -40,11 +39,11 @@ example:
   aiocreds profiles
   aiocreds profiles | awk -F '\\t' '$5 == "ended"'   who has to sign in again?
 
-On a terminal the columns are aligned. Elsewhere a line has seven fields with tabs in between: profile, kind, account,
-region, sign-in, when that ends, and for a broken profile what is wrong with it; - stands for nothing.
+On a terminal the columns are aligned. Elsewhere a line has seven fields with tabs in between: profile, kind,
+account, region, sign-in, when that ends, and for a broken profile what is wrong with it; - stands for nothing.
 
 kind:     role, web identity, sso, login, static, process; no credentials; broken
-sign-in:  signed in; renewable (ended, and the next program that needs it will try to renew it); ended; not signed in
+sign-in:  signed in; renewable (ended, and the next program that needs it tries to renew it); ended; not signed in
 
 Nothing is asked for but files, and no secret is printed.
 """
@@ -53,8 +52,8 @@ Nothing is asked for but files, and no secret is printed.
 def configure(parser: ArgumentParser) -> None:
     """Describe the command."""
     parser.description = (
-        "List all profiles of the shared files: how each gets its credentials, its account and region, and for how\n"
-        "long somebody is signed in for it."
+        "List all profiles of the shared files: how each gets its credentials, its account\n"
+        "and region, and for how long somebody is signed in for it."
     )
     parser.epilog = EXAMPLE
     parser.add_argument("--json", action="store_true", help="print all of it as JSON")
@@ -66,10 +65,18 @@ def run(arguments: Namespace) -> int:
     Raises:
         InvalidConfiguration: a shared file cannot be read, or does not follow the grammar.
     """
-    config = run_to_end(load(DEFAULT))
-    now = DEFAULT.clock.now()
-    rows = listed(config, DEFAULT, now)
-    if arguments.json:
+    gc.disable()  # thousands of sections come into being, and none goes before the end of the process
+    try:
+        config = run_to_end(load(DEFAULT))
+        now = DEFAULT.clock.now()
+        _print(listed(config, DEFAULT, now), now, as_json=arguments.json)
+    finally:
+        gc.enable()
+    return 0
+
+
+def _print(rows: list[Row], now: float, *, as_json: bool) -> None:
+    if as_json:
         import json  # the other forms do without
 
         print(json.dumps({"version": 1, "profiles": [row.document(now) for row in rows]}, indent=2))
@@ -77,7 +84,6 @@ def run(arguments: Namespace) -> int:
         print_lines(aligned([HEAD, *(row.cells(now) for row in rows)]))
     else:
         print_lines("\t".join(row.fields()) for row in rows)
-    return 0
 
 
 class Row(NamedTuple):
@@ -146,11 +152,7 @@ def listed(config: SharedConfig, context: Context, now: float) -> list[Row]:
     """
     config.hints = len(config.profiles) <= MANY
     sign_ins = _SignIns(config, context, now)
-    gc.disable()  # thousands of sections come into being, and none goes
-    try:
-        return [_row(config, name, sign_ins) for name in config.profiles]
-    finally:
-        gc.enable()
+    return [_row(config, name, sign_ins) for name in config.profiles]
 
 
 def aligned(rows: Iterable[tuple[str, ...]]) -> Iterator[str]:
@@ -168,7 +170,7 @@ def print_lines(lines: Iterable[str]) -> None:
 
 @lru_cache  # many profiles share a sign-in
 def _iso(ends: float) -> str:
-    return "" if ends == -inf else iso(moment(ends))
+    return "" if ends == -inf else utc(ends, "%Y-%m-%dT%H:%M:%SZ")
 
 
 def _one_line(text: str) -> str:
@@ -188,7 +190,9 @@ def _row(config: SharedConfig, name: str, sign_ins: _SignIns) -> Row:
     except InvalidConfiguration as wrong:
         return Row(name, where, BROKEN, "", region, fault=str(wrong))
     kind = steps[0].kind
-    return Row(name, where, kind.name.lower().replace("_", " "), _account(config, section, kind), region, sign_in, ends)
+    return Row(
+        name, where, kind.name.lower().replace("_", " "), _account(config, section, kind), region, sign_in, ends
+    )
 
 
 def _account(config: SharedConfig, section: Section, kind: Kind) -> str:
@@ -233,7 +237,7 @@ class _SignIns:
         return self._known[step.kind, key]
 
     def _sso(self, section: Section) -> tuple[str, float]:
-        from aiocreds.sources.sso.token import cache_file, is_renewable  # where a profile has it
+        from aiocreds.sources.sso.token import is_renewable, path_of  # where a profile has it
 
         settings = sso_of_profile(self._config, section)
 
@@ -241,13 +245,15 @@ class _SignIns:
             return time_of(token.get("expiresAt")) if token.get("accessToken") else -inf
 
         return self._state(
-            cache_file(settings, self._context), ends, lambda token: is_renewable(settings, token, self._now)
+            path_of(settings.session or settings.start_url, self._context),
+            ends,
+            lambda token: is_renewable(settings, token, self._now),
         )
 
     def _login(self, section: Section) -> tuple[str, float]:
-        from aiocreds.sources.login.token import cache_file, end_of, missing_of  # likewise
+        from aiocreds.sources.login.token import end_of, missing_of, path_of  # likewise
 
-        path = cache_file(section.get("login_session") or "", self._context)
+        path = path_of(section.get("login_session") or "", self._context)
         return self._state(path, end_of, lambda token: not missing_of(token))
 
     def _state(

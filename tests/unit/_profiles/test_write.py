@@ -14,7 +14,6 @@ another writer at the same time                       both changes are in the fi
 ====================================================  =========================================================
 """
 
-
 from __future__ import annotations
 
 import asyncio

@@ -46,7 +46,7 @@ class LoginSession:
         self._command = scope.config.command(f"aws login --profile {section.name}")
         self._client = client
         self._scope = scope
-        self._cache = TokenCache(cache_file(section.get("login_session") or "", scope.context), scope.context)
+        self._cache = TokenCache(path_of(section.get("login_session") or "", scope.context), scope.context)
 
     async def credentials(self) -> Credentials:
         """Return the cached keys, renewed first if they end soon.
@@ -115,7 +115,7 @@ class LoginSession:
         return {**token, "accessToken": keys, "refreshToken": renewed.refresh_token}
 
 
-def cache_file(session: str, context: Context) -> str:
+def path_of(session: str, context: Context) -> str:
     """Return the path of the file that the sign-in of a ``login_session`` is kept in.
 
     Raises:

@@ -124,7 +124,9 @@ async def list_accounts(portal: ServiceClient, *, access_token: SecretStr) -> li
     See https://docs.aws.amazon.com/singlesignon/latest/PortalAPIReference/API_ListAccounts.html
     """
     return [
-        Account(_known(found, "accountId"), _one_line(found.get("accountName")), _one_line(found.get("emailAddress")))
+        Account(
+            _known(found, "accountId"), _one_line(found.get("accountName")), _one_line(found.get("emailAddress"))
+        )
         async for found in _pages(
             portal,
             "/assignment/accounts",

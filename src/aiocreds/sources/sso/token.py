@@ -44,7 +44,7 @@ class SignIn:
         self._clock = scope.context.clock
         self._here = bool(client.middlewares) or scope.context.session is not None
         self._oidc = ServiceClient("sso-oidc", client, scope, settings.region)
-        self._cache = TokenCache(cache_file(settings, scope.context), scope.context)
+        self._cache = TokenCache(path_of(settings.session or settings.start_url, scope.context), scope.context)
 
     async def access_token(self, *, refused: SecretStr | None = None) -> SecretStr:
         """Return the access token, renewed first if it ends soon.
@@ -104,15 +104,13 @@ class SignIn:
         }
 
 
-def cache_file(settings: SsoSettings, context: Context) -> str:
-    """Return the path of the file that a sign-in is kept in.
+def path_of(name: str, context: Context) -> str:
+    """Return the path of the file that a sign-in is kept in; ``name`` is its session, else its start URL.
 
     Raises:
         InvalidConfiguration: no home folder is known.
     """
-    key = hashlib.sha1(
-        (settings.session or settings.start_url).encode(errors="surrogatepass"), usedforsecurity=False
-    ).hexdigest()
+    key = hashlib.sha1(name.encode(errors="surrogatepass"), usedforsecurity=False).hexdigest()
     return f"{expand(CACHE, context, place=CACHE)}/{key}.json"
 
 
