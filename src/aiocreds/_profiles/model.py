@@ -102,10 +102,15 @@ class Sections(Mapping[str, Section]):
         self._layers = layers
 
     def __getitem__(self, name: str) -> Section:
-        blocks = [document.block(places[name]) for document, places in self._layers if name in places]
-        if not blocks:
+        section = self.find(name)
+        if section is None:
             raise KeyError(name)
-        return Section(name, blocks)
+        return section
+
+    def find(self, name: str) -> Section | None:
+        """Return a section, or None when no file has it."""
+        blocks = [document.block(places[name]) for document, places in self._layers if name in places]
+        return Section(name, blocks) if blocks else None
 
     def __contains__(self, name: object) -> bool:
         return any(name in places for _, places in self._layers)
@@ -128,6 +133,7 @@ class SharedConfig:
         services: from the config file.
         hints: messages name profiles that are alike, and headers that were overlooked. Looking for them takes long
             in a big file: who asks for the mistakes of thousands of profiles switches it off.
+        sound: profiles whose SSO settings have been found complete: many roles may begin with one.
     """
 
     __slots__ = (
@@ -139,18 +145,18 @@ class SharedConfig:
         "hints",
         "profiles",
         "services",
+        "sound",
         "sso_sessions",
     )
 
     def __init__(self, credentials: Document, config: Document, *, elsewhere: bool = False) -> None:
         self.config_file = config.file
         self.credentials_file = credentials.file
-        self.profiles: Mapping[str, Section] = Sections(
-            (credentials, credentials.profiles), (config, config.profiles)
-        )
-        self.sso_sessions: Mapping[str, Section] = Sections((config, config.sso_sessions))
+        self.profiles = Sections((credentials, credentials.profiles), (config, config.profiles))
+        self.sso_sessions = Sections((config, config.sso_sessions))
         self.services: Mapping[str, Section] = Sections((config, config.services))
         self.hints = True
+        self.sound: set[str] = set()
         self._documents = credentials, config
         self._elsewhere = elsewhere  # the config file is not at its default place
         self._met: dict[str, Section | None] = {}
@@ -185,14 +191,14 @@ class SharedConfig:
     def profile(self, name: str) -> Section | None:
         """Return a profile, or None when neither file has it."""
         if name not in self._met:
-            self._met[name] = self.profiles[name] if name in self.profiles else None  # noqa: SIM401 - raises nothing
+            self._met[name] = self.profiles.find(name)
         return self._met[name]
 
     def sso_session(self, name: str) -> Section | None:
         """Return an sso-session, or None when the config file does not have it."""
         key = f"sso-session {name}"  # no profile has a blank in its name
         if key not in self._met:
-            self._met[key] = self.sso_sessions[name] if name in self.sso_sessions else None  # noqa: SIM401 - as above
+            self._met[key] = self.sso_sessions.find(name)
         return self._met[key]
 
     def required(self, name: str, place: str = "") -> Section | None:

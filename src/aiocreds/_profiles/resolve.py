@@ -213,8 +213,9 @@ def _check(config: SharedConfig, step: Step) -> None:
     match step.kind:
         case Kind.ROLE | Kind.WEB_IDENTITY:
             duration(step.section)
-        case Kind.SSO:
+        case Kind.SSO if step.section.name not in config.sound:
             sso_of_profile(config, step.section)
+            config.sound.add(step.section.name)
         case _:
             pass
 

@@ -1,8 +1,9 @@
-"""Private files that programs share: reading JSON whole, replacing atomically, permissions."""
+"""Private files that programs share: where sign-ins are, reading JSON whole, replacing atomically, permissions."""
 
 from __future__ import annotations
 
 import errno
+import hashlib
 import json
 import logging
 import os
@@ -15,13 +16,18 @@ from typing import TYPE_CHECKING, Any, cast
 
 from aiocreds._base import threads, tracing
 from aiocreds._base.redaction import SecretDict
+from aiocreds._profiles.files import expand
 from aiocreds.errors import InvalidConfiguration, SourceUnavailable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from aiocreds._core.context import Context
+
 logger = logging.getLogger("aiocreds.token_cache")
 
+SSO_CACHE, LOGIN_CACHE = "~/.aws/sso/cache", "~/.aws/login/cache"
+LOGIN_CACHE_VARIABLE = "AWS_LOGIN_CACHE_DIRECTORY"
 ATTEMPTS, PAUSE = 5, 0.05  # seconds between attempts at a file that another program reads or writes just now
 LARGEST = 1024 * 1024  # bytes of a file that are read
 # Without O_NONBLOCK a pipe would hold a thread, and with it the end of the program, for ever.
@@ -56,6 +62,28 @@ class OthersFolder(OSError):
         super().__init__(f"its folder {folder} belongs to {owner}")
         self.folder = folder
         self.owner = owner
+
+
+def sso_path(name: str, context: Context) -> str:
+    """Return the path of a sign-in to IAM Identity Center; ``name`` is that of its session, else its start URL.
+
+    Raises:
+        InvalidConfiguration: no home folder is known.
+    """
+    key = hashlib.sha1(name.encode(errors="surrogatepass"), usedforsecurity=False).hexdigest()
+    return f"{expand(SSO_CACHE, context, place=SSO_CACHE)}/{key}.json"
+
+
+def login_path(session: str, context: Context) -> str:
+    """Return the path of the sign-in of a ``login_session``.
+
+    Raises:
+        InvalidConfiguration: it is in a home folder that is not known.
+    """
+    place, folder = LOGIN_CACHE_VARIABLE, context.setting(LOGIN_CACHE_VARIABLE)
+    if folder is None:
+        place = folder = LOGIN_CACHE
+    return f"{expand(folder, context, place=place)}/{hashlib.sha256(session.encode()).hexdigest()}.json"
 
 
 async def read(path: str) -> Document | None:

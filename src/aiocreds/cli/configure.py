@@ -28,7 +28,7 @@ from aiocreds.cli._terminal import run_to_end
 from aiocreds.cli.profiles import aligned, print_lines
 from aiocreds.errors import CredentialsNotFound, InvalidConfiguration, LoginRequired, ServiceRefused
 from aiocreds.sources.sso.api import UNAUTHORIZED, list_account_roles, list_accounts
-from aiocreds.sources.sso.token import SignIn, path_of
+from aiocreds.sources.sso.token import SignIn
 
 if TYPE_CHECKING:
     from argparse import Action, ArgumentParser, Namespace
@@ -260,7 +260,7 @@ class Portal:
         Raises:
             LoginRequired: it is not.
         """
-        path = path_of(self._session.name, self._context)
+        path = storage.sso_path(self._session.name, self._context)
         token = await storage.read(path)
         cached = None if token is None else token.get("startUrl")
         if cached not in (None, self._session.start_url):
@@ -372,8 +372,8 @@ async def _portal_setting(key: str, given: str | None, there: Section | None, pe
     if there and known:
         if given and given != known:
             raise InvalidConfiguration(
-                f"{OPTIONS[key]} differs from what [sso-session {there.name}] says ({there.where(key)}): leave it out,"
-                " or name another session with --sso-session"
+                f"{OPTIONS[key]} differs from what [sso-session {there.name}] says ({there.where(key)}): leave it"
+                " out, or name another session with --sso-session"
             )
         return known
     if given:
@@ -470,7 +470,8 @@ async def _changed(arguments: Namespace, config: SharedConfig, person: Person, e
         return Plan(edit, WROTE)
     if reason := _taken(config, edit):
         raise InvalidConfiguration(
-            f"profile {edit.name!r} ({there.where()}) {reason}: name another one with --profile, or change it by hand"
+            f"profile {edit.name!r} ({there.where()}) {reason}: name another one with --profile, or"
+            " change it by hand"
         )
     differing = [key for key, value in edit.settings.items() if there.get(key) not in (None, value)]
     if not differing and all(there.get(key) for key in edit.settings):
@@ -571,7 +572,7 @@ def _beside(config: SharedConfig, edit: SectionEdit) -> Plan:
 
 
 def _names(template: str, session: Session, pairs: Sequence[tuple[Account, str]]) -> list[str]:
-    """Return a name for each account and role; those that would have the same one get the account, then a number."""
+    """Return a name for each account and role; where two would be the same, with the account, then a number."""
     wanted = [_named(template, session, account, role) for account, role in pairs]
     times = Counter(wanted)
     longer = [
@@ -594,7 +595,8 @@ def _named(template: str, session: Session, account: Account, role: str) -> str:
         "role_name": role,
         "session": session.name,
     }
-    return _namable(FIELD.sub(lambda field: values[field[1]], template)) or _namable(account.account_id) or "account"
+    named = _namable(FIELD.sub(lambda field: values[field[1]], template))
+    return named or _namable(account.account_id) or "account"
 
 
 def _namable(text: str) -> str:

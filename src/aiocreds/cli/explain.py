@@ -16,6 +16,7 @@ from aiocreds._aws import sts
 from aiocreds._aws.client import ClientConfig, ConfigScope, ServiceClient, region_for
 from aiocreds._base import tracing
 from aiocreds._base.foreground import is_asking
+from aiocreds._base.time import span
 from aiocreds._core.context import DEFAULT, Context
 from aiocreds._explain import (
     PRETTY,
@@ -27,7 +28,6 @@ from aiocreds._explain import (
     explain_step_by_step,
     message,
     plain,
-    span,
     step_of,
     title,
 )

@@ -11,10 +11,9 @@ from functools import lru_cache
 from math import inf
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from aiocreds._base.time import time_of, utc
+from aiocreds._base.time import span, time_of, utc
 from aiocreds._base.tracing import printable
 from aiocreds._core.context import DEFAULT
-from aiocreds._explain import span
 from aiocreds._profiles import load
 from aiocreds._profiles.resolve import Kind, resolve, sso_of_profile
 from aiocreds._token_cache import storage
@@ -30,7 +29,7 @@ if TYPE_CHECKING:
     from aiocreds._profiles.resolve import Step
     from aiocreds._token_cache.storage import Document
 
-MANY = 500  # profiles; with more, messages give no hints
+MANY = 100  # profiles; with more, messages give no hints
 BROKEN, NONE = "broken", "no credentials"
 SIGNED_IN, RENEWABLE, ENDED, SIGNED_OUT = "signed in", "renewable", "ended", "not signed in"
 HEAD = ("PROFILE", "KIND", "ACCOUNT", "REGION", "SIGN-IN")
@@ -91,7 +90,7 @@ class Row(NamedTuple):
 
     Attributes:
         name: of the profile.
-        where: the ``file:line`` of its header.
+        section: what the files say of it; its ``repr`` shows no value.
         kind: how it gets its credentials.
         account: blank where the files do not say it.
         region: likewise.
@@ -101,7 +100,7 @@ class Row(NamedTuple):
     """
 
     name: str
-    where: str
+    section: Section
     kind: str
     account: str = ""
     region: str = ""
@@ -133,7 +132,7 @@ class Row(NamedTuple):
         }
         return {
             "name": self.name,
-            "where": self.where,
+            "where": self.section.where(),
             "kind": self.kind,
             "account": self.account or None,
             "region": self.region or None,
@@ -152,7 +151,8 @@ def listed(config: SharedConfig, context: Context, now: float) -> list[Row]:
     """
     config.hints = len(config.profiles) <= MANY
     sign_ins = _SignIns(config, context, now)
-    return [_row(config, name, sign_ins) for name in config.profiles]
+    sections = map(config.profile, config.profiles)  # which remembers them
+    return [_row(config, section, sign_ins) for section in sections if section]
 
 
 def aligned(rows: Iterable[tuple[str, ...]]) -> Iterator[str]:
@@ -177,21 +177,18 @@ def _one_line(text: str) -> str:
     return text if text.isprintable() else " ".join(printable(text).split())
 
 
-def _row(config: SharedConfig, name: str, sign_ins: _SignIns) -> Row:
-    section = config.profile(name)  # which remembers it
-    if section is None:
-        return Row(name, "", NONE)
-    where, region = section.where(), section.get("region") or ""
+def _row(config: SharedConfig, section: Section, sign_ins: _SignIns) -> Row:
+    name, region = section.name, section.get("region") or ""
     try:
         steps = resolve(config, name)
         sign_in, ends = sign_ins.of(steps[-1])
     except CredentialsNotFound:
-        return Row(name, where, NONE, section.get("aws_account_id") or "", region)
+        return Row(name, section, NONE, section.get("aws_account_id") or "", region)
     except InvalidConfiguration as wrong:
-        return Row(name, where, BROKEN, "", region, fault=str(wrong))
+        return Row(name, section, BROKEN, "", region, fault=str(wrong))
     kind = steps[0].kind
     return Row(
-        name, where, kind.name.lower().replace("_", " "), _account(config, section, kind), region, sign_in, ends
+        name, section, kind.name.lower().replace("_", " "), _account(config, section, kind), region, sign_in, ends
     )
 
 
@@ -237,23 +234,24 @@ class _SignIns:
         return self._known[step.kind, key]
 
     def _sso(self, section: Section) -> tuple[str, float]:
-        from aiocreds.sources.sso.token import is_renewable, path_of  # where a profile has it
-
         settings = sso_of_profile(self._config, section)
 
         def ends(token: Document) -> float:
             return time_of(token.get("expiresAt")) if token.get("accessToken") else -inf
 
+        def is_renewable(token: Document) -> bool:
+            from aiocreds.sources.sso import token as sso_token  # most sign-ins are good, or not there
+
+            return sso_token.is_renewable(settings, token, self._now)
+
         return self._state(
-            path_of(settings.session or settings.start_url, self._context),
-            ends,
-            lambda token: is_renewable(settings, token, self._now),
+            storage.sso_path(settings.session or settings.start_url, self._context), ends, is_renewable
         )
 
     def _login(self, section: Section) -> tuple[str, float]:
-        from aiocreds.sources.login.token import end_of, missing_of, path_of  # likewise
+        from aiocreds.sources.login.token import end_of, missing_of  # where a profile has it
 
-        path = path_of(section.get("login_session") or "", self._context)
+        path = storage.login_path(section.get("login_session") or "", self._context)
         return self._state(path, end_of, lambda token: not missing_of(token))
 
     def _state(

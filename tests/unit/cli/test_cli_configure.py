@@ -1,4 +1,4 @@
-"""`aiocreds configure sso`: from the lists of Identity Center to profiles, asked for, chosen, and written at once."""
+"""`aiocreds configure sso`: from the lists of Identity Center to profiles, chosen and written at once."""
 
 from __future__ import annotations
 
@@ -30,6 +30,8 @@ CORP = f"[sso-session corp]\nsso_start_url = {START_URL}\nsso_region = eu-centra
 NEW = {"start_url": START_URL, "sso_region": "eu-central-1"}
 ONE = {"account": ACCOUNT, "role": "Developer", "profile": "dev"}
 OTHER = "210987654321"
+ROLE = "role_arn = arn:aws:iam::1:role/x\ncredential_source = Environment\n"
+ELSE = f"sso_session = corp\nsso_account_id = {OTHER}\nsso_role_name = Admin\n"
 ESCAPE = "\x1b]0;gone\x07\x1b[2J\u202e"
 
 
@@ -102,7 +104,8 @@ async def test_a_new_session_and_a_profile(flow: Flow, home: Path, context: Cont
     assert config(home).read_text() == (
         f"[sso-session corp]\nsso_start_url = {START_URL}\nsso_region = eu-central-1\n"
         "sso_registration_scopes = sso:account:access\n"
-        f"\n[profile dev]\nsso_session = corp\nsso_account_id = {ACCOUNT}\nsso_role_name = Developer\nregion = x-1\n"
+        f"\n[profile dev]\nsso_session = corp\nsso_account_id = {ACCOUNT}\nsso_role_name = Developer\n"
+        "region = x-1\n"
     )
     assert flow.given == [
         {
@@ -143,7 +146,7 @@ async def test_without_a_way_to_sign_in_the_command_is_told(
     aws: Loopback, flow: Flow, home: Path, context: Context
 ) -> None:
     config(home).write_text(CORP)
-    with pytest.raises(LoginRequired, match="run aws sso login --sso-session corp$"):
+    with pytest.raises(LoginRequired, match=r"run aws sso login --sso-session corp$"):
         await configure_sso(options(**ONE), Nobody(), sign_in=None, context=context)
     aws.sign_in.sso_login(home, startUrl="https://other.awsapps.com/start")
     with pytest.raises(LoginRequired, match="is for another portal: run aws sso login"):
@@ -235,10 +238,10 @@ async def test_arguments_that_are_missing_or_wrong(
 @pytest.mark.parametrize(
     ("there", "given", "words"),
     [
-        ("role_arn = arn:aws:iam::1:role/x\ncredential_source = Environment\n", {}, "is another kind of profile (role): name"),
-        ("credential_process = x\n", {"yes": True}, "is another kind of profile (process): name another one with --profile"),
+        (ROLE, {}, "is another kind of profile (role): "),
+        ("credential_process = x\n", {"yes": True}, "is another kind of profile (process): "),
         ("sso_session = nowhere\nrole_arn = x\n", {"yes": True}, "is broken: aiocreds profiles says how"),
-        (f"sso_session = corp\nsso_account_id = {OTHER}\nsso_role_name = Admin\n", {}, "another sso_account_id and another sso_role_name: change it with --yes"),
+        (ELSE, {}, "another sso_account_id and another sso_role_name: change it with --yes"),
         (f"sso_start_url = {START_URL}\n", {"yes": True}, "has a portal of its own (sso_start_url, "),
     ],
 )  # fmt: skip
@@ -264,7 +267,7 @@ async def test_a_profile_of_the_credentials_file_would_win(flow: Flow, home: Pat
 
 
 async def test_a_profile_is_changed_where_the_person_agrees(flow: Flow, home: Path, context: Context) -> None:
-    text = f"{CORP}[profile dev]\n# mine\nsso_session=corp\nsso_account_id={OTHER}\nsso_role_name=Developer\nregion=x\n"
+    text = f"{CORP}[profile dev]\n# mine\n{ELSE.replace('Admin', 'Developer')}region=x\n"
     config(home).write_text(text)
     nay = Somebody("n")
     with pytest.raises(InvalidConfiguration, match="nothing was written"):

@@ -5,7 +5,6 @@ See https://docs.aws.amazon.com/sdkref/latest/guide/feature-login-credentials.ht
 
 from __future__ import annotations
 
-import hashlib
 from math import inf
 from typing import TYPE_CHECKING
 
@@ -14,21 +13,18 @@ from aiocreds._base import threads, tracing
 from aiocreds._base.json_credentials import account_of, credentials_in, object_of, text_of
 from aiocreds._base.redaction import SecretStr
 from aiocreds._base.time import moment, time_of, utc, when
-from aiocreds._profiles import expand
 from aiocreds._token_cache.cache import TokenCache
+from aiocreds._token_cache.storage import login_path
 from aiocreds.errors import LoginRequired, ServiceRefused
 from aiocreds.sources.login import api
 from aiocreds.sources.login.dpop import private_key
 
 if TYPE_CHECKING:
     from aiocreds._aws.client import ClientConfig, ConfigScope
-    from aiocreds._core.context import Context
     from aiocreds._profiles import Section
     from aiocreds._token_cache.cache import Token
     from aiocreds.credentials import Credentials
 
-CACHE = "~/.aws/login/cache"
-CACHE_VARIABLE = "AWS_LOGIN_CACHE_DIRECTORY"
 RENEWAL_WINDOW = 5 * 60.0
 NEEDED = ("clientId", "refreshToken", "dpopKey")
 
@@ -46,7 +42,7 @@ class LoginSession:
         self._command = scope.config.command(f"aws login --profile {section.name}")
         self._client = client
         self._scope = scope
-        self._cache = TokenCache(path_of(section.get("login_session") or "", scope.context), scope.context)
+        self._cache = TokenCache(login_path(section.get("login_session") or "", scope.context), scope.context)
 
     async def credentials(self) -> Credentials:
         """Return the cached keys, renewed first if they end soon.
@@ -113,18 +109,6 @@ class LoginSession:
             "expiresAt": expires_at,
         }
         return {**token, "accessToken": keys, "refreshToken": renewed.refresh_token}
-
-
-def path_of(session: str, context: Context) -> str:
-    """Return the path of the file that the sign-in of a ``login_session`` is kept in.
-
-    Raises:
-        InvalidConfiguration: it is in a home folder that is not known.
-    """
-    place, folder = CACHE_VARIABLE, context.setting(CACHE_VARIABLE)
-    if folder is None:
-        place = folder = CACHE
-    return f"{expand(folder, context, place=place)}/{hashlib.sha256(session.encode()).hexdigest()}.json"
 
 
 def end_of(token: Token) -> float:

@@ -5,7 +5,6 @@ See https://docs.aws.amazon.com/sdkref/latest/guide/feature-sso-credentials.html
 
 from __future__ import annotations
 
-import hashlib
 from math import inf
 from typing import TYPE_CHECKING
 
@@ -14,18 +13,16 @@ from aiocreds._base import tracing
 from aiocreds._base.json_credentials import text_of
 from aiocreds._base.redaction import SecretStr
 from aiocreds._base.time import time_of, utc, when
-from aiocreds._profiles import expand
 from aiocreds._token_cache.cache import TokenCache
+from aiocreds._token_cache.storage import sso_path
 from aiocreds.errors import LoginRequired, ServiceRefused
 from aiocreds.sources.sso import api
 
 if TYPE_CHECKING:
     from aiocreds._aws.client import ClientConfig, ConfigScope
-    from aiocreds._core.context import Context
     from aiocreds._profiles.resolve import SsoSettings
     from aiocreds._token_cache.cache import Token
 
-CACHE = "~/.aws/sso/cache"
 RENEWAL_WINDOW = 15 * 60.0
 REGISTRATION = ("clientId", "clientSecret", "refreshToken")
 
@@ -44,7 +41,7 @@ class SignIn:
         self._clock = scope.context.clock
         self._here = bool(client.middlewares) or scope.context.session is not None
         self._oidc = ServiceClient("sso-oidc", client, scope, settings.region)
-        self._cache = TokenCache(path_of(settings.session or settings.start_url, scope.context), scope.context)
+        self._cache = TokenCache(sso_path(settings.session or settings.start_url, scope.context), scope.context)
 
     async def access_token(self, *, refused: SecretStr | None = None) -> SecretStr:
         """Return the access token, renewed first if it ends soon.
@@ -102,16 +99,6 @@ class SignIn:
             "expiresAt": utc(self._clock.now() + renewed.lifetime, "%Y-%m-%dT%H:%M:%SZ"),
             "refreshToken": renewed.refresh_token or refresh_token,
         }
-
-
-def path_of(name: str, context: Context) -> str:
-    """Return the path of the file that a sign-in is kept in; ``name`` is its session, else its start URL.
-
-    Raises:
-        InvalidConfiguration: no home folder is known.
-    """
-    key = hashlib.sha1(name.encode(errors="surrogatepass"), usedforsecurity=False).hexdigest()
-    return f"{expand(CACHE, context, place=CACHE)}/{key}.json"
 
 
 def is_renewable(settings: SsoSettings, token: Token, now: float) -> bool:
