@@ -156,7 +156,7 @@ def _parser(argv: list[str]) -> argparse.ArgumentParser:
     )
     parser = argparse.ArgumentParser(
         prog="aiocreds",
-        description="AWS credentials: see where they come from, hand them over, serve them.",
+        description="AWS credentials: see where they come from, hand them over, serve them, set profiles up.",
         epilog=EXAMPLE,
         formatter_class=_Help,
         parents=[debug],

@@ -487,7 +487,7 @@ async def test_giving_up_leaves_file_and_terminal_as_they_were(
     ignoring = "trap : INT; " + line  # the shell goes on
     async with at_a_terminal("sh", "-c", ignoring, environ=loopback_variables(aws, home)) as terminal:
         for question, answer in (
-            ("Account (type", "prod\r"),
+            ("Account (type", "gone\r"),
             ("Role (type", "\r"),
             ("Name of", "\n"),
             ("Region of", "\n"),
