@@ -52,6 +52,7 @@ if TYPE_CHECKING:
             context: Context,
         ) -> Awaitable[object]:
             """Sign in to a session; the other three are given where no file has it yet."""
+            ...
 
 
 T = TypeVar("T")
@@ -543,7 +544,7 @@ async def _all(
         for task in tasks:
             task.cancel()  # where one has failed
     pairs = sorted({pair for pairs in found for pair in pairs}, key=lambda it: (it[0].name.casefold(), it))
-    names = _names(arguments.template, session, pairs)
+    names = names_of(arguments.template, session, pairs)
     plans: list[Plan] = []
     for name, (account, role) in zip(names, pairs, strict=True):
         edit = _profile(name, session, account, role, region=arguments.region)
@@ -571,7 +572,7 @@ def _beside(config: SharedConfig, edit: SectionEdit) -> Plan:
     return Plan(edit, KEPT, f"it says something else ({there.where()})")
 
 
-def _names(template: str, session: Session, pairs: Sequence[tuple[Account, str]]) -> list[str]:
+def names_of(template: str, session: Session, pairs: Sequence[tuple[Account, str]]) -> list[str]:
     """Return a name for each account and role; where two would be the same, with the account, then a number."""
     wanted = [_named(template, session, account, role) for account, role in pairs]
     times = Counter(wanted)

@@ -14,8 +14,7 @@ from hypothesis import strategies as st
 from aiocreds import Context, InvalidConfiguration, LoginRequired, ServiceRefused, SourceUnavailable
 from aiocreds._profiles.parser import Document, is_name
 from aiocreds.cli._questions import Menu, Person
-from aiocreds.cli.configure import TEMPLATE, Session, configure_sso
-from aiocreds.cli.configure import _names as names_of
+from aiocreds.cli.configure import TEMPLATE, Session, configure_sso, names_of
 from aiocreds.sources.sso.api import Account
 from tests.helpers.command import COMMAND, Machine
 from tests.helpers.loopback_aws import Loopback, json_answer, json_error
@@ -175,6 +174,7 @@ async def test_what_the_portal_may_answer(
 ) -> None:
     config(home).write_text(CORP)
     aws.sign_in.sso_login(home)
+    nothing = dict[str, str]()
     field = {ACCOUNTS: "accountList", ROLES: "roleList"}[path]
 
     async def outcome() -> None:
@@ -188,7 +188,7 @@ async def test_what_the_portal_may_answer(
         (json_error(400, "InvalidRequestException"), ServiceRefused, "InvalidRequestException"),
         (json_error(401, "UnauthorizedException"), LoginRequired, "run aws sso login --sso-session corp"),
         (json_answer({}), SourceUnavailable, f"answered without a {field}"),
-        (json_answer({field: [{}]}), SourceUnavailable, "answered with something that has no "),
+        (json_answer({field: [nothing]}), SourceUnavailable, "answered with something that has no "),
         (json_answer({field: [], "nextToken": "again"}), SourceUnavailable, "one page again and again"),
         (json_answer({field: []}), InvalidConfiguration, "no (account|role)"),
     ):
