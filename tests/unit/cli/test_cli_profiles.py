@@ -82,6 +82,21 @@ def test_each_kind_has_its_account_and_region(home: Path) -> None:
     }
 
 
+def test_a_profile_that_is_wrong_stands_beside_those_that_are_right(home: Path) -> None:
+    half = "[profile half]\nsso_session = corp\nsso_account_id = 1\n"
+    found = rows(
+        home, CORP + DEV + half + ROLE + ROLE.replace("profile role", "profile lost").replace("dev", "half")
+    )
+    assert {name: row.kind for name, row in found.items()} == {
+        "dev": "sso",
+        "half": "broken",
+        "role": "role",
+        "lost": "broken",
+    }
+    assert found["half"].fault == "profile 'half' has sso_session (config:9) but no sso_role_name: add it"
+    assert found["lost"].fault == found["half"].fault
+
+
 @pytest.mark.parametrize(
     ("person", "profile", "state"),
     [
