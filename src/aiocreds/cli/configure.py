@@ -197,7 +197,7 @@ class Portal:
     ) -> None:
         command = f"aws sso login --sso-session {session.name}"
         if session.is_new:
-            command = f"aws configure sso-session for {session.name}, then {command}"
+            command = f"aws configure sso-session and then {command}"
         self._settings = SsoSettings(
             session.start_url, session.region, "", "", session.name, config.command(command), "the command line"
         )

@@ -21,6 +21,7 @@ import os
 import re
 import stat
 import sys
+import threading
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -33,7 +34,7 @@ from aiocreds import Context, InvalidConfiguration, SourceUnavailable
 from aiocreds._profiles import write as module
 from aiocreds._profiles.parser import Document
 from aiocreds._profiles.write import SectionEdit, edited, refuse_unwritable, write
-from tests.helpers.command import Machine
+from tests.helpers.command import PATIENCE, Machine
 from tests.helpers.profile_corpus import FOLDERS, INDENTED, indented, quoted
 from tests.helpers.secret_leaks import secret
 
@@ -347,6 +348,28 @@ async def test_an_edit_by_a_program_without_the_lock_is_kept(
     times = 1_000
     with pytest.raises(SourceUnavailable, match="other programs change it all the time"):
         await write(context, [DEV._replace(name="other")])
+
+
+async def test_a_write_that_is_cancelled_is_finished_and_lets_go_of_the_lock(
+    context: Context, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real, begun, go_on = module.edited, threading.Event(), threading.Event()
+
+    def slow(data: bytes, edits: Sequence[SectionEdit], *, file: str) -> bytes:
+        begun.set()
+        assert go_on.wait(PATIENCE)
+        return real(data, edits, file=file)
+
+    monkeypatch.setattr(module, "edited", slow)
+    writing = asyncio.create_task(write(context, [DEV]))
+    assert await asyncio.to_thread(begun.wait, PATIENCE)
+    writing.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await writing
+    assert not (home / ".aws/config").exists()
+    go_on.set()
+    await write(context, [DEV._replace(name="next")])
+    assert set(Document("config", (home / ".aws/config").read_bytes()).profiles) == {"dev", "next"}
 
 
 @pytest.mark.slow

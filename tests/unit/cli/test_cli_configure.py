@@ -502,7 +502,6 @@ async def test_giving_up_leaves_file_and_terminal_as_they_were(
                 break
             terminal.type(answer)
         await terminal.until(at)
-        await asyncio.sleep(0.1)  # the prompt may be there before the terminal is read
         terminal.type(key)
         await terminal.ended()
     assert f"status {130 if key == CTRL_C else 2}\n" in terminal.seen
