@@ -246,7 +246,8 @@ class Block:
                 key, _, value = text.partition("=")
                 key = key.strip().lower()
                 self.values[key], self.lines[key], self.at = value.strip(), number, number
-                self.cut.pop(key, None)
+                if self.cut:
+                    self.cut.pop(key, None)
 
     def take(self, line: str, number: int) -> Fault | None:
         """Take in a line, and say what is wrong with it, or that it is a `HEADER` and not taken."""

@@ -19,7 +19,6 @@ from aiocreds import __version__
 from aiocreds._base.tracing import printable
 from aiocreds.cli._terminal import complain, discard, hear_of_children, open_streams, point_to_explain
 from aiocreds.errors import CredentialsError, CredentialsNotFound, with_notes
-from aiocreds.sources.process import ASKED_ITSELF
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -116,6 +115,8 @@ def _run(arguments: argparse.Namespace) -> int:
         if arguments.command == "export":
             point_to_explain(arguments.command, error, arguments.profile)
         if getattr(error, "asked_itself", False):
+            from aiocreds.sources.process import ASKED_ITSELF  # who asks for itself has loaded it
+
             return ASKED_ITSELF
         return NOT_FOUND if isinstance(error, CredentialsNotFound) else BROKEN
     except BrokenPipeError:  # whoever read has seen enough

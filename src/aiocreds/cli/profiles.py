@@ -121,6 +121,8 @@ class Row(NamedTuple):
         """Return the columns for a program: the same whenever it looks, as long as the files are the same."""
         ends = _iso(self.ends)
         columns = (self.name, self.kind, self.account, self.region, self.sign_in, ends, self.fault)
+        if "".join(columns).isprintable():
+            return tuple(text or "-" for text in columns)
         return tuple(_one_line(text) or "-" for text in columns)
 
     def document(self, now: float) -> dict[str, Any]:
