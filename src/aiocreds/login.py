@@ -49,8 +49,6 @@ from aiocreds.sources._sign_in import (
     login_required,
     refuse_combination,
 )
-from aiocreds.sources.login import token as login_token
-from aiocreds.sources.sso import token as sso_token
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -149,7 +147,8 @@ async def sign_in(
         scopes = tuple(sso_registration_scopes or ()) or None
         portal: SsoPortal | None = SsoPortal(sso_start_url, sso_region, sso_session, scopes, "code")
         name, section = "", config.profile(profile_name(context, profile))
-        command = login_of_session(config, sso_session) if sso_session else None
+        known = sso_session and config.sso_session(sso_session)  # no command finds one that is not written yet
+        command = login_of_session(config, sso_session) if sso_session and known else None
     elif sso_session:
         portal, name, section = portal_of_session(config, sso_session), "", config.profile(profile_name(context))
         command = login_of_session(config, sso_session)
@@ -219,8 +218,8 @@ async def sign_out(
     client = client or ClientConfig()
     scope = ConfigScope(context, config, config.profile(profile_name(context, profile)))
     if everything:
-        sso = await threads.submit(_cached, expand(sso_token.CACHE, context, place=sso_token.CACHE))
-        logins = await threads.submit(_cached, os.path.dirname(login_token.path_of("", context)))  # noqa: PTH120 - pathlib is slow to load
+        folders = [os.path.dirname(place("", context)) for place in (storage.sso_path, storage.login_path)]  # noqa: PTH120 - pathlib is slow to load
+        sso, logins = [await threads.submit(_cached, folder) for folder in folders]
         sessions = None
     else:
         sso, logins = list[str](), list[str]()
@@ -231,9 +230,9 @@ async def sign_out(
             section = _place_of(config, profile_name(context, profile))
             portal = portal_of_profile(config, section) if section is not None and is_sso(section) else None
         if portal is not None:
-            sso.append(sso_token.path_of(portal.session or portal.start_url, context))
+            sso.append(storage.sso_path(portal.session or portal.start_url, context))
         elif section is not None and (session := section.get("login_session")):
-            logins.append(login_token.path_of(session, context))
+            logins.append(storage.login_path(session, context))
         sessions = [portal] if portal is not None else []
     here = bool(client.middlewares) or context.session is not None
     ended: list[SignedOut] = []

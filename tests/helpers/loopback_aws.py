@@ -26,7 +26,7 @@ from botocore.credentials import Credentials as BotocoreCredentials
 from tests.helpers.authorization import LOG_OUT, PATHS
 from tests.helpers.refused import Refused
 from tests.helpers.secret_leaks import secret
-from tests.helpers.sign_in_services import OIDC, PORTAL, SIGN_IN, SignInServer
+from tests.helpers.sign_in_services import ACCOUNTS, OIDC, PORTAL, ROLES, SIGN_IN, SignInServer
 
 if TYPE_CHECKING:
     import ssl
@@ -274,7 +274,8 @@ class Loopback:
             if self.container_token is not None and seen.headers.get("Authorization") != self.container_token:
                 return json_answer({"Code": "AccessDenied", "Message": "no"}, status=401)
             return json_answer(self.credentials(seen.path))
-        if seen.path in (PORTAL, OIDC, SIGN_IN, LOG_OUT, *PATHS) or "X-Amz-Target" in seen.headers:
+        known = (PORTAL, ACCOUNTS, ROLES, OIDC, SIGN_IN, LOG_OUT, *PATHS)
+        if seen.path in known or "X-Amz-Target" in seen.headers:
             return self._signed_in_to(request, seen)
         if seen.method == "POST" and seen.path == "/":
             return self._sts(request, seen)
@@ -285,6 +286,8 @@ class Loopback:
             match seen.path:
                 case "/federation/credentials":
                     document = self.sign_in.portal(seen, request.query_string)
+                case "/assignment/accounts" | "/assignment/roles":
+                    document = self.sign_in.assignments(seen, request.query_string)
                 case "/token":
                     document = self.sign_in.oidc(seen)
                 case "/v1/token":

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from tests.helpers.loopback_aws import Loopback, Seen
 
 PORTAL, OIDC, SIGN_IN = "/federation/credentials", "/token", "/v1/token"
+ACCOUNTS, ROLES = "/assignment/accounts", "/assignment/roles"
 START_URL = "https://corp.awsapps.com/start"
 ACCOUNT, PERMISSION_SET = "123456789012", "Developer"
 LOGIN_SESSION = "arn:aws:iam::123456789012:user/me"
@@ -57,6 +58,8 @@ class SignInServer:
         issue: makes credentials as EC2 metadata shows them.
         token_life: of the access tokens of OIDC.
         roles: the (account, permission set) pairs that the person may use.
+        account_names: of the accounts that have one, by their ids.
+        most: accounts or roles on one page, however many are asked for.
         access_tokens: those of the portal, and when they end.
         registrations: the clients of OIDC by id.
         keys_life: of what sign-in issues.
@@ -74,6 +77,8 @@ class SignInServer:
     issue: Callable[[str], dict[str, str]]
     token_life: timedelta = timedelta(hours=1)
     roles: set[tuple[str, str]] = field(default_factory=lambda: {(ACCOUNT, PERMISSION_SET)})
+    account_names: dict[str, str] = field(default_factory=lambda: {ACCOUNT: "Sandbox"})
+    most: int = 100
     access_tokens: dict[str, datetime] = field(default_factory=dict[str, datetime])
     registrations: dict[str, Registration] = field(default_factory=dict[str, Registration])
     keys_life: timedelta = timedelta(minutes=15)
@@ -141,9 +146,7 @@ class SignInServer:
 
     def portal(self, seen: Seen, query: str) -> dict[str, Any]:
         """GetRoleCredentials."""
-        expires = self.access_tokens.get(seen.headers.get("x-amz-sso_bearer_token", ""))
-        if expires is None or expires <= self.now():
-            raise Refused(401, "UnauthorizedException", message="Session token not found or invalid")
+        self._check_bearer(seen)
         asked = {name: values[0] for name, values in parse_qs(query).items()}
         if (asked.get("account_id"), asked.get("role_name")) not in self.roles:
             raise Refused(403, "ForbiddenException", message="No access")
@@ -157,6 +160,38 @@ class SignInServer:
                 "expiration": int(expiration),
             }
         }
+
+    def assignments(self, seen: Seen, query: str) -> dict[str, Any]:
+        """ListAccounts and ListAccountRoles."""
+        self._check_bearer(seen)
+        asked = {name: values[0] for name, values in parse_qs(query).items()}
+        found: list[dict[str, str]]
+        if seen.path == ACCOUNTS:
+            field, accounts = "accountList", sorted({account for account, _ in self.roles})
+            found = [
+                {
+                    "accountId": account,
+                    "accountName": self.account_names.get(account, ""),
+                    "emailAddress": f"aws+{account}@example.com",
+                }
+                for account in accounts
+            ]
+        else:
+            field, account = "roleList", asked.get("account_id", "")
+            found = [{"accountId": account, "roleName": name} for of, name in sorted(self.roles) if of == account]
+            if not found:
+                raise Refused(403, "ForbiddenException", message="No access")
+        size, token = min(int(asked.get("max_result", "20")), self.most), asked.get("next_token", "page-0")
+        if not 1 <= size <= 100 or not token.startswith("page-"):
+            raise Refused(400, "InvalidRequestException", message="Invalid page")
+        start = int(token.removeprefix("page-"))
+        following = f"page-{start + size}" if start + size < len(found) else None
+        return {field: found[start : start + size], "nextToken": following}
+
+    def _check_bearer(self, seen: Seen) -> None:
+        expires = self.access_tokens.get(seen.headers.get("x-amz-sso_bearer_token", ""))
+        if expires is None or expires <= self.now():
+            raise Refused(401, "UnauthorizedException", message="Session token not found or invalid")
 
     def oidc(self, seen: Seen) -> dict[str, Any]:
         """CreateToken."""

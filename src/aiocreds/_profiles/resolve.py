@@ -133,7 +133,7 @@ def resolve(config: SharedConfig, name: str, place: str = "") -> list[Step]:
 
 def is_sso(section: Section) -> bool:
     """Return whether a profile is one of IAM Identity Center."""
-    return any(section.get(key) for key in SSO_KEYS)
+    return any(map(section.get, SSO_KEYS))
 
 
 def sso_of_profile(config: SharedConfig, section: Section) -> SsoSettings:
@@ -293,8 +293,9 @@ def _check(config: SharedConfig, step: Step) -> None:
     match step.kind:
         case Kind.ROLE | Kind.WEB_IDENTITY:
             duration(step.section)
-        case Kind.SSO:
+        case Kind.SSO if step.section.name not in config.sound:
             sso_of_profile(config, step.section)
+            config.sound.add(step.section.name)
         case _:
             pass
 
@@ -404,12 +405,13 @@ def _credential_source(section: Section) -> Kind:
 
 
 def _sso_session(config: SharedConfig, name: str, place: str) -> Section:
-    if name not in config.sso_sessions:
+    section = config.sso_session(name)
+    if section is None:
         remedy = config.misnamed(name, "sso-session") or "add it, or correct the name"
         raise InvalidConfiguration(
             f"{place} names an [sso-session {name}] that is not in {config.config_file}: {remedy}"
         )
-    return config.sso_sessions[name]
+    return section
 
 
 def _it(keys: list[str]) -> str:

@@ -1,8 +1,9 @@
-"""Private JSON files that programs share: reading them whole, replacing them atomically, their permissions."""
+"""Private files that programs share: where sign-ins are, reading JSON whole, replacing atomically, permissions."""
 
 from __future__ import annotations
 
 import errno
+import hashlib
 import json
 import logging
 import os
@@ -15,13 +16,18 @@ from typing import TYPE_CHECKING, Any, cast
 
 from aiocreds._base import threads, tracing
 from aiocreds._base.redaction import SecretDict
+from aiocreds._profiles.files import expand
 from aiocreds.errors import InvalidConfiguration, SourceUnavailable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from aiocreds._core.context import Context
+
 logger = logging.getLogger("aiocreds.token_cache")
 
+SSO_CACHE, LOGIN_CACHE = "~/.aws/sso/cache", "~/.aws/login/cache"
+LOGIN_CACHE_VARIABLE = "AWS_LOGIN_CACHE_DIRECTORY"
 ATTEMPTS, PAUSE = 5, 0.05  # seconds between attempts at a file that another program reads or writes
 LARGEST = 1024 * 1024  # bytes of a file that are read
 # Without O_NONBLOCK a pipe would block a thread, and with it the end of the program, for ever.
@@ -64,6 +70,28 @@ class ForeignFolder(OSError):
         super().__init__(f"its folder {folder} belongs to {owner}")
         self.folder = folder
         self.owner = owner
+
+
+def sso_path(name: str, context: Context) -> str:
+    """Return the path of a sign-in to IAM Identity Center; ``name`` is that of its session, else its start URL.
+
+    Raises:
+        InvalidConfiguration: no home folder is known.
+    """
+    key = hashlib.sha1(name.encode(errors="surrogatepass"), usedforsecurity=False).hexdigest()
+    return f"{expand(SSO_CACHE, context, place=SSO_CACHE)}/{key}.json"
+
+
+def login_path(session: str, context: Context) -> str:
+    """Return the path of the sign-in of a ``login_session``.
+
+    Raises:
+        InvalidConfiguration: it is in a home folder that is not known.
+    """
+    place, folder = LOGIN_CACHE_VARIABLE, context.setting(LOGIN_CACHE_VARIABLE)
+    if folder is None:
+        place = folder = LOGIN_CACHE
+    return f"{expand(folder, context, place=place)}/{hashlib.sha256(session.encode()).hexdigest()}.json"
 
 
 async def read(path: str) -> Document | None:
@@ -158,10 +186,20 @@ def replace_json(path: str, document: dict[str, Any]) -> None:
 
 
 def replace_text(path: str, text: str) -> None:
-    """Replace a file by one with this text, which has mode 0600 from the start.
+    """Replace a file by one with this text, as :func:`replace_bytes` does."""
+    replace_bytes(path, text.encode())
+
+
+def replace_bytes(path: str, data: bytes, *, like: os.stat_result | None = None) -> None:
+    """Replace a file by one with this content, which has mode 0600 from the start.
 
     A reader finds the old or the new file complete, even when this process is killed. A link is replaced, not its
     target.
+
+    Args:
+        path: of the file.
+        data: its content.
+        like: the result of ``stat`` for a file whose mode, owner and group the new one gets.
 
     Raises:
         OSError: the disk is full or read-only, or the folder not for this user. The old file stays.
@@ -171,9 +209,11 @@ def replace_text(path: str, text: str) -> None:
     folder, name = os.path.split(os.path.abspath(path))  # noqa: PTH100 - pathlib is slow to load
     descriptor, temporary = mkstemp(".tmp", f"{name}.", folder)
     try:
-        with os.fdopen(descriptor, "w") as file:
-            file.write(text)
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(data)
             file.flush()
+            if like is not None:
+                _adopt(temporary, like)
             os.fsync(descriptor)
             now = os.fstat(descriptor).st_mtime  # by the disk's clock
         _move(temporary, path)
@@ -182,6 +222,19 @@ def replace_text(path: str, text: str) -> None:
             os.unlink(temporary)  # noqa: PTH108 - pathlib is slow to load
         raise
     _remove_stale(folder, f"{name}.", now)
+
+
+def _adopt(path: str, like: os.stat_result) -> None:
+    """Give a file of this user the mode, owner and group of another; a group that it cannot have gets no access."""
+    mode = stat.S_IMODE(like.st_mode)
+    if sys.platform != "win32":
+        found = os.stat(path)  # noqa: PTH116 - pathlib is slow to load
+        try:
+            if (found.st_uid, found.st_gid) != (like.st_uid, like.st_gid):
+                os.chown(path, like.st_uid, like.st_gid)
+        except PermissionError:
+            mode &= ~stat.S_IRWXG
+    os.chmod(path, mode)  # noqa: PTH101 - as above
 
 
 def _move(source: str, target: str) -> None:

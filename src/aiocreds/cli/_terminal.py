@@ -126,12 +126,12 @@ async def ask_for_code(serial_number: str) -> str:
     Raises:
         InvalidConfiguration: there is no terminal.
     """
-    return (await ask(f"MFA code of {serial_number}: ")).strip() or await refuse_code(serial_number)
+    return (await ask_for_line(f"MFA code of {serial_number}: ")).strip() or await refuse_code(serial_number)
 
 
-async def ask(question: str) -> str:
-    """Ask the person at the terminal; return the line that they type, blank when there is nobody."""
-    from threading import Thread  # few profiles want a person
+async def ask_for_line(prompt: str) -> str:
+    """Ask the person at the terminal for a line; return it with its end, or nothing where nobody types one."""
+    from threading import Thread  # few commands ask
 
     loop = asyncio.get_running_loop()
     answer: asyncio.Future[str] = loop.create_future()
@@ -142,7 +142,7 @@ async def ask(question: str) -> str:
 
     def read() -> None:
         try:
-            line = _ask(printable(question))
+            line = _ask(printable(prompt))
         except OSError:
             line = ""
         with suppress(RuntimeError):  # after Ctrl-C, the loop is closed

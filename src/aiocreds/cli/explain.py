@@ -16,6 +16,7 @@ from aiocreds._aws import sts
 from aiocreds._aws.client import ClientConfig, ConfigScope, ServiceClient, region_for
 from aiocreds._base import tracing
 from aiocreds._base.foreground import is_asking
+from aiocreds._base.time import span
 from aiocreds._core.context import DEFAULT, Context
 from aiocreds._explain import (
     PRETTY,
@@ -27,7 +28,6 @@ from aiocreds._explain import (
     explain_step_by_step,
     message,
     plain,
-    span,
     step_of,
     title,
 )
@@ -60,9 +60,8 @@ PROGRESS_AFTER = 1.0  # seconds
 PROGRESS_INTERVAL = 0.1  # seconds
 NO_REGION = "none is set: write one into the profile, or set AWS_REGION"
 REMEDY = (
-    "On a laptop, sign in with aiocreds login, or run aws configure sso where your organization has IAM Identity"
-    " Center;"
-    " or set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY. On AWS, give the instance, task or pod a role."
+    "On a laptop, sign in with aiocreds login, or run aiocreds configure sso where your organization has IAM"
+    " Identity Center; or set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY. On AWS, give the instance, task or pod a role."
 )
 EXAMPLE = """\
 example:

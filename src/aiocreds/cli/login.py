@@ -9,11 +9,11 @@ import asyncio
 import sys
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from aiocreds._base.tracing import printable
 from aiocreds.cli._common import add_profile_alone, add_session, refuse_both
-from aiocreds.cli._terminal import ask, print_message, run_interruptible
+from aiocreds.cli._terminal import ask_for_line, print_message, run_interruptible
 from aiocreds.login import lines_of, sign_in
 
 if TYPE_CHECKING:
@@ -42,17 +42,30 @@ def configure(parser: ArgumentParser) -> None:
     parser.epilog = EXAMPLE
     add_profile_alone(parser, otherwise="AWS_PROFILE, else default")
     add_session(parser)
-    parser.add_argument(
-        "--use-device-code",
-        action="store_true",
-        help="confirm a code in a browser anywhere; the default where this machine has none",
-    )
+    add_browser(parser)
     parser.add_argument(
         "--remote",
         action="store_true",
         help="the browser is on another machine: paste the code that it shows, or confirm one there",
     )
+
+
+def add_browser(parser: ArgumentParser) -> None:
+    """Add ``--use-device-code`` and ``--no-browser`` to a command."""
+    parser.add_argument(
+        "--use-device-code",
+        action="store_true",
+        help="confirm a code in a browser anywhere; the default where this machine has none",
+    )
     parser.add_argument("--no-browser", action="store_true", help="print the address, and open no browser")
+
+
+def browser_of(arguments: Namespace) -> dict[str, Any]:
+    """Return what these options say, as arguments of :func:`aiocreds.login.sign_in`."""
+    return {
+        "use_device_code": arguments.use_device_code or None,
+        "open_browser": False if arguments.no_browser else None,
+    }
 
 
 def run(arguments: Namespace) -> int:
@@ -62,8 +75,8 @@ def run(arguments: Namespace) -> int:
         CredentialsError: nobody signed in, or there is nothing to sign in to.
     """
     refuse_both(arguments.profile, arguments.sso_session)
-    signed_in = run_interruptible(_signed_in(arguments))
-    print(_told(signed_in))
+    chosen = browser_of(arguments) | {"sso_session": arguments.sso_session, "remote": arguments.remote or None}
+    print(_told(run_interruptible(sign_in_at_terminal(arguments.profile, **chosen))))
     return 0
 
 
@@ -78,23 +91,15 @@ async def offer(required: LoginRequired) -> None:
     name = given.get("sso_session") or given.get("profile") or given.get("sso_start_url") or ""
     message = str(required).removesuffix(f": run {required.command}")
     print(printable(message), file=sys.stderr)
-    if not await ask(f"Press Enter to sign in to {name} (Ctrl-C stops): "):
+    if not await ask_for_line(f"Press Enter to sign in to {name} (Ctrl-C stops): "):
         raise required
-    async with _waiting() as prompt:
-        signed_in = await sign_in(required, prompt=prompt)
-    print(_told(signed_in), file=sys.stderr)
+    print(_told(await sign_in_at_terminal(required)), file=sys.stderr)
 
 
-async def _signed_in(arguments: Namespace) -> SignedIn:
+async def sign_in_at_terminal(profile: str | LoginRequired | None = None, **given: Any) -> SignedIn:
+    """Do as :func:`aiocreds.login.sign_in`, and show on stderr what to do, and how long there is left for it."""
     async with _waiting() as prompt:
-        return await sign_in(
-            arguments.profile,
-            sso_session=arguments.sso_session,
-            use_device_code=arguments.use_device_code or None,
-            remote=arguments.remote or None,
-            open_browser=False if arguments.no_browser else None,
-            prompt=prompt,
-        )
+        return await sign_in(profile, prompt=prompt, **given)
 
 
 def _told(signed_in: SignedIn) -> str:
@@ -112,7 +117,7 @@ async def _waiting() -> AsyncIterator[Prompter]:
         for line in lines_of(asked):
             print(line, file=sys.stderr, flush=True)
         if asked.wants_code:
-            return await ask("Code: ")
+            return await ask_for_line("Code: ")
         if sys.stderr.isatty() and not tasks:
             tasks.append(asyncio.create_task(_count_down(asked.until)))
         return None

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 from aiocreds._base.tracing import printable
 from aiocreds.cli._common import add_profile_alone, add_session, refuse_both
-from aiocreds.cli._terminal import ask, person_is_there, print_message, run_interruptible
+from aiocreds.cli._questions import Person
+from aiocreds.cli._terminal import print_message, run_interruptible
 from aiocreds.errors import InvalidConfiguration
 from aiocreds.login import sign_out
 
@@ -60,9 +61,9 @@ def run(arguments: Namespace) -> int:
 
 async def _signed_out(arguments: Namespace) -> list[SignedOut] | None:
     if arguments.all and not arguments.yes:
-        if not person_is_there():
+        person = Person()
+        if not person.there:
             raise InvalidConfiguration("--all asks first, and there is nobody at a terminal: add --yes")
-        answer = await ask("End all sign-ins to AWS of this user, for AWS CLI and every SDK as well? [y/N] ")
-        if answer.strip().lower() not in ("y", "yes"):
+        if not await person.agrees("End all sign-ins to AWS of this user, for AWS CLI and every SDK as well?"):
             return None
     return await sign_out(arguments.profile, sso_session=arguments.sso_session, everything=arguments.all)

@@ -79,7 +79,11 @@ async def test_what_the_browser_is_sent_with(aws: Loopback, context: Context, pe
     [
         ("", "default", f"[default]\nlogin_session = {ME}\n"),
         ("# mine\n[profile a]\nregion=x", "me", f"# mine\n[profile a]\nregion=x\n\n{PROFILE}"),
-        ("[profile me]\n  region = x\n[profile b]\n", "me", f"{PROFILE}  region = x\n[profile b]\n"),
+        (
+            "[profile me]\n  region = x\n[profile b]\n",
+            "me",
+            f"[profile me]\n  region = x\n  login_session = {ME}\n[profile b]\n",
+        ),
         (PROFILE + "# kept\n", "me", PROFILE + "# kept\n"),
     ],
 )

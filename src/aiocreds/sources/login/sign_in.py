@@ -25,14 +25,14 @@ from aiocreds._base import threads
 from aiocreds._base.json_credentials import account_of_arn, object_of, text_of
 from aiocreds._base.redaction import SecretStr
 from aiocreds._base.time import moment, time_of, utc
+from aiocreds._profiles.write import SectionEdit, write
 from aiocreds._token_cache import program_end, storage
 from aiocreds._token_cache.cache import TokenCache, outlive
+from aiocreds._token_cache.storage import login_path
 from aiocreds.errors import InvalidConfiguration, ServiceRefused, SourceUnavailable
 from aiocreds.sources._sign_in import Pkce, SignedIn
 from aiocreds.sources.login import api
 from aiocreds.sources.login.dpop import new_key
-from aiocreds.sources.login.token import path_of
-from aiocreds.sources.login.write_session import write_session
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
@@ -102,7 +102,7 @@ class ConsoleSignIn:
             SourceUnavailable: it did not answer.
             InvalidConfiguration: the library cryptography is missing, or the sign-in cannot be kept.
         """
-        await threads.submit(storage.make_folder, path_of("", self._context))
+        await threads.submit(storage.make_folder, login_path("", self._context))
         key, pem = await threads.submit(new_key)
         program_end.install_handlers()
         try:
@@ -113,7 +113,7 @@ class ConsoleSignIn:
             program_end.restore_handlers()
         session = _session_of(token)
         expiration = moment(time_of(object_of(token.get("accessToken")).get("expiresAt")))
-        return SignedIn(session, path_of(session, self._context), expiration, renewable=True)
+        return SignedIn(session, login_path(session, self._context), expiration, renewable=True)
 
     async def _by_redirect(self, key: EllipticCurvePrivateKey, pem: SecretStr) -> Token:
         from aiocreds.sources._redirect import Redirect  # with it comes an HTTP server
@@ -192,8 +192,10 @@ class ConsoleSignIn:
         session = _session_of(token)
         token["accessToken"]["accountId"] = account_of_arn(session) or ""
         self._check_same(session)
-        await TokenCache(path_of(session, self._context), self._context).keep(token)
-        await write_session(self._scope, self._profile, session)
+        await TokenCache(login_path(session, self._context), self._context).keep(token)
+        if self._scope.section is None or not self._scope.section.get("login_session"):
+            edit = SectionEdit("profile", self._profile, {"login_session": session})
+            await write(self._context, [edit], config_file=self._scope.config.config_file)
         return token
 
     def _check_same(self, session: str) -> None:

@@ -5,7 +5,6 @@ See https://docs.aws.amazon.com/sdkref/latest/guide/feature-login-credentials.ht
 
 from __future__ import annotations
 
-import hashlib
 from math import inf
 from typing import TYPE_CHECKING
 
@@ -14,9 +13,9 @@ from aiocreds._base import threads, tracing
 from aiocreds._base.json_credentials import account_of, credentials_in, object_of, text_of
 from aiocreds._base.redaction import SecretStr
 from aiocreds._base.time import moment, time_of, utc, when
-from aiocreds._profiles import expand
 from aiocreds._profiles.resolve import login_of_profile
 from aiocreds._token_cache.cache import TokenCache
+from aiocreds._token_cache.storage import login_path
 from aiocreds.errors import ServiceRefused
 from aiocreds.sources._sign_in import login_required
 from aiocreds.sources.login import api
@@ -24,14 +23,11 @@ from aiocreds.sources.login.dpop import private_key
 
 if TYPE_CHECKING:
     from aiocreds._aws.client import ClientConfig, ConfigScope
-    from aiocreds._core.context import Context
     from aiocreds._profiles import Section
     from aiocreds._token_cache.cache import Token
     from aiocreds.credentials import Credentials
     from aiocreds.errors import LoginRequired
 
-CACHE = "~/.aws/login/cache"
-CACHE_VARIABLE = "AWS_LOGIN_CACHE_DIRECTORY"
 RENEWAL_WINDOW = 5 * 60.0
 NEEDED = ("clientId", "refreshToken", "dpopKey")
 
@@ -49,8 +45,7 @@ class LoginSession:
         self._login = login_of_profile(scope.config, section.name, "aws login")
         self._client = client
         self._scope = scope
-        context = scope.context
-        self._cache = TokenCache(path_of(section.get("login_session") or "", context), context)
+        self._cache = TokenCache(login_path(section.get("login_session") or "", scope.context), scope.context)
 
     async def credentials(self) -> Credentials:
         """Return the cached keys, renewed first if they end soon.
@@ -62,7 +57,7 @@ class LoginSession:
         """
         with tracing.step("sign-in of aws login"):
             here = bool(self._client.middlewares) or self._scope.context.session is not None
-            token = await self._cache.current(end=self._end, margin=RENEWAL_WINDOW, renew=self._renew, here=here)
+            token = await self._cache.current(end=end_of, margin=RENEWAL_WINDOW, renew=self._renew, here=here)
             if token is None:
                 raise await self._required(f"there is no readable sign-in in {self._cache.path}")
             await self._check(token)
@@ -77,23 +72,13 @@ class LoginSession:
             account_id=account_of(keys.get("accountId")),
         )
 
-    def _end(self, token: Token) -> float:
-        """Return when the keys end, in seconds since the epoch; -inf where they are incomplete."""
-        keys = object_of(token.get("accessToken"))
-        if not all(text_of(keys.get(name)) for name in api.KEYS):
-            return -inf
-        return time_of(keys.get("expiresAt"))
-
     async def _check(self, token: Token) -> None:
         """Check that a sign-in has all that AWS CLI writes, before its keys end.
 
         Raises:
             LoginRequired: something is missing.
         """
-        missing = [name for name in NEEDED if not text_of(token.get(name))]
-        if not object_of(token.get("accessToken")):
-            missing.append("accessToken")
-        if missing:
+        if missing := missing_of(token):
             raise await self._required(
                 f"the sign-in in {self._cache.path} has no usable {' and no '.join(missing)}"
             )
@@ -139,9 +124,17 @@ class LoginSession:
         return {**token, "accessToken": keys, "refreshToken": renewed.refresh_token or refresh_token}
 
 
-def path_of(session: str, context: Context) -> str:
-    """Return the path of a ``login_session`` in AWS CLI's cache."""
-    place, folder = CACHE_VARIABLE, context.setting(CACHE_VARIABLE)
-    if folder is None:
-        place = folder = CACHE
-    return f"{expand(folder, context, place=place)}/{hashlib.sha256(session.encode()).hexdigest()}.json"
+def end_of(token: Token) -> float:
+    """Return when the keys of a sign-in end, in seconds since the epoch; -inf where they are incomplete."""
+    keys = object_of(token.get("accessToken"))
+    if not all(text_of(keys.get(name)) for name in api.KEYS):
+        return -inf
+    return time_of(keys.get("expiresAt"))
+
+
+def missing_of(token: Token) -> list[str]:
+    """Return what a sign-in lacks of what it takes to renew it."""
+    missing = [name for name in NEEDED if not text_of(token.get(name))]
+    if not object_of(token.get("accessToken")):
+        missing.append("accessToken")
+    return missing

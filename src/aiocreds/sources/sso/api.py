@@ -1,13 +1,13 @@
-"""Call IAM Identity Center: the portal for a role's credentials, and OIDC to make, renew and end a sign-in.
+"""Call IAM Identity Center: its portal for accounts, roles and credentials, and OIDC to make and renew a sign-in.
 
-See https://docs.aws.amazon.com/singlesignon/latest/PortalAPIReference/API_GetRoleCredentials.html and
+See https://docs.aws.amazon.com/singlesignon/latest/PortalAPIReference/API_Operations.html and
 https://docs.aws.amazon.com/singlesignon/latest/OIDCAPIReference/API_CreateToken.html
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 from urllib.parse import urlencode
 
 from aiocreds._aws.json_protocol import ask
@@ -15,10 +15,11 @@ from aiocreds._aws.service_errors import CHECK_ENDPOINT, ErrorCode
 from aiocreds._base.json_credentials import Names, credentials_in, object_of, text_of
 from aiocreds._base.redaction import SecretStr
 from aiocreds._base.time import parse_expiration
+from aiocreds._base.tracing import printable
 from aiocreds.errors import InvalidConfiguration, SourceUnavailable
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import AsyncIterator, Mapping
 
     from aiocreds._aws.client import ServiceClient
     from aiocreds._profiles.resolve import SsoSettings
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 LONGEST_LIFE = 10 * 365 * 24 * 3600  # seconds; the real ones live for an hour
 USUAL_LIFE, USUAL_INTERVAL = 600.0, 5.0  # seconds; of a device code (RFC 8628, section 3.2)
 JSON = {"Content-Type": "application/json"}
+PAGE, MOST_PAGES = 100, 1_000  # accounts or roles that one answer holds at most; answers
 PORTAL, OIDC = "the SSO portal", "SSO-OIDC"
 FIELDS = Names("accessKeyId", "secretAccessKey", "sessionToken")
 UNAUTHORIZED = "UnauthorizedException"
@@ -104,6 +106,118 @@ async def get_role_credentials(
     )
     portal.refuse_expired(credentials, response, asked, origin=origin)
     return credentials
+
+
+class Account(NamedTuple):
+    """An account in which the person has a role.
+
+    Attributes:
+        account_id: its 12 digits.
+        name: as the portal shows it, on one line and without control characters; blank when it has none.
+        email: likewise.
+    """
+
+    account_id: str
+    name: str
+    email: str
+
+
+async def list_accounts(portal: ServiceClient, *, access_token: SecretStr) -> list[Account]:
+    """Call ListAccounts, page by page.
+
+    Raises:
+        ServiceRefused: the portal answered no; the code `UNAUTHORIZED` means that the sign-in has ended.
+        SourceUnavailable: it did not answer, or not with accounts.
+
+    See https://docs.aws.amazon.com/singlesignon/latest/PortalAPIReference/API_ListAccounts.html
+    """
+    return [
+        Account(
+            _known(found, "accountId"), _one_line(found.get("accountName")), _one_line(found.get("emailAddress"))
+        )
+        async for found in _pages(
+            portal,
+            "/assignment/accounts",
+            {},
+            operation="ListAccounts",
+            target="for the accounts of the person who signed in",
+            field="accountList",
+            access_token=access_token,
+        )
+    ]
+
+
+async def list_account_roles(portal: ServiceClient, account_id: str, *, access_token: SecretStr) -> list[str]:
+    """Call ListAccountRoles, page by page; return the names of the person's roles in an account.
+
+    Raises:
+        ServiceRefused: the portal answered no; the code `UNAUTHORIZED` means that the sign-in has ended.
+        SourceUnavailable: it did not answer, or not with roles.
+
+    See https://docs.aws.amazon.com/singlesignon/latest/PortalAPIReference/API_ListAccountRoles.html
+    """
+    return [
+        _known(found, "roleName")
+        async for found in _pages(
+            portal,
+            "/assignment/roles",
+            {"account_id": account_id},
+            operation="ListAccountRoles",
+            target=f"for the roles in account {_one_line(account_id)}",
+            field="roleList",
+            access_token=access_token,
+        )
+    ]
+
+
+async def _pages(
+    portal: ServiceClient,
+    path: str,
+    query: dict[str, str],
+    *,
+    operation: str,
+    target: str,
+    field: str,
+    access_token: SecretStr,
+) -> AsyncIterator[dict[str, Any]]:
+    """Yield the objects in a list of the portal, from all its pages."""
+    page: str | None = None
+    for _ in range(MOST_PAGES):
+        asked = {**query, "max_result": str(PAGE), **({"next_token": page} if page else {})}
+        answer, response = await ask(
+            portal,
+            "GET",
+            f"{path}?{urlencode(asked)}",
+            operation=operation,
+            name=PORTAL,
+            target=target,
+            headers={"x-amz-sso_bearer_token": access_token},
+            errors=PORTAL_ERRORS,
+            hidden=[access_token],
+        )
+        found: object = answer.get(field)
+        if not isinstance(found, list):
+            raise SourceUnavailable(f"{PORTAL} ({response.host}) answered without a {field}; {CHECK_ENDPOINT}")
+        for one in cast("list[object]", found):
+            yield object_of(one)
+        following = text_of(answer.get("nextToken"))
+        if following is None:
+            return
+        if following == page:
+            raise SourceUnavailable(f"{PORTAL} ({response.host}) answers {target} with one page again and again")
+        page = following
+    raise SourceUnavailable(f"{PORTAL} answers {target} with more than {MOST_PAGES:,} pages; {CHECK_ENDPOINT}")
+
+
+def _known(found: dict[str, Any], field: str) -> str:
+    value = text_of(found.get(field))
+    if value is None:
+        raise SourceUnavailable(f"{PORTAL} answered with something that has no {field}; {CHECK_ENDPOINT}")
+    return value
+
+
+def _one_line(value: object) -> str:
+    return " ".join(printable(text_of(value) or "").split())
 
 
 @dataclass(frozen=True, slots=True, repr=False)

@@ -25,10 +25,10 @@ from aiocreds._base.redaction import SecretDict, SecretStr
 from aiocreds._base.time import moment, time_of, utc
 from aiocreds._token_cache import program_end, storage
 from aiocreds._token_cache.cache import TokenCache, outlive
+from aiocreds._token_cache.storage import sso_path
 from aiocreds.errors import ServiceRefused, SourceUnavailable
 from aiocreds.sources._sign_in import Pkce, SignedIn, checked_page
 from aiocreds.sources.sso import api
-from aiocreds.sources.sso.token import path_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -76,7 +76,7 @@ class PortalSignIn:
         self._here = bool(client.middlewares) or scope.context.session is not None
         self._oidc = ServiceClient("sso-oidc", client, scope, portal.region)
         self._poll = ServiceClient("sso-oidc", replace(client, max_attempts=1), scope, portal.region)
-        self._cache = TokenCache(path_of(portal.session or portal.start_url, scope.context), scope.context)
+        self._cache = TokenCache(sso_path(portal.session or portal.start_url, scope.context), scope.context)
 
     async def sign_in(self) -> SignedIn:
         """Sign in, and return what has been kept.
@@ -257,7 +257,7 @@ class PortalSignIn:
             "scopes": None if portal.scopes is None else list(portal.scopes),
             "session_name": portal.session,
         }
-        return path_of(json.dumps(who, sort_keys=True), self._context)
+        return sso_path(json.dumps(who, sort_keys=True), self._context)
 
     def _usable(self, document: Token | None, grants: Sequence[str]) -> Registration | None:
         if document is None or time_of(document.get("expiresAt")) < self._context.clock.now() + USABLE:

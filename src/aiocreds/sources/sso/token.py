@@ -5,7 +5,6 @@ See https://docs.aws.amazon.com/sdkref/latest/guide/feature-sso-credentials.html
 
 from __future__ import annotations
 
-import hashlib
 from math import inf
 from typing import TYPE_CHECKING
 
@@ -14,20 +13,18 @@ from aiocreds._base import tracing
 from aiocreds._base.json_credentials import text_of
 from aiocreds._base.redaction import SecretStr
 from aiocreds._base.time import time_of, utc, when
-from aiocreds._profiles import expand
 from aiocreds._token_cache.cache import TokenCache
+from aiocreds._token_cache.storage import sso_path
 from aiocreds.errors import ServiceRefused
 from aiocreds.sources._sign_in import login_required
 from aiocreds.sources.sso import api
 
 if TYPE_CHECKING:
     from aiocreds._aws.client import ClientConfig, ConfigScope
-    from aiocreds._core.context import Context
     from aiocreds._profiles.resolve import SsoSettings
     from aiocreds._token_cache.cache import Token
     from aiocreds.errors import LoginRequired
 
-CACHE = "~/.aws/sso/cache"
 RENEWAL_WINDOW = 15 * 60.0
 REGISTRATION = ("clientId", "clientSecret", "refreshToken")
 
@@ -47,7 +44,7 @@ class SignIn:
         self._clock = scope.context.clock
         self._here = bool(client.middlewares) or scope.context.session is not None
         self._oidc = ServiceClient("sso-oidc", client, scope, settings.region)
-        self._cache = TokenCache(path_of(settings.session or settings.start_url, scope.context), scope.context)
+        self._cache = TokenCache(sso_path(settings.session or settings.start_url, scope.context), scope.context)
 
     async def access_token(self, *, refused: SecretStr | None = None) -> SecretStr:
         """Return the access token, renewed first if it ends soon.
@@ -113,10 +110,13 @@ class SignIn:
         }
 
 
-def path_of(key: str, context: Context) -> str:
-    """Return the path in AWS CLI's cache of a session's name, a start URL, or what a client registers with."""
-    name = hashlib.sha1(key.encode(errors="surrogatepass"), usedforsecurity=False).hexdigest()
-    return f"{expand(CACHE, context, place=CACHE)}/{name}.json"
+def is_renewable(settings: SsoSettings, token: Token, now: float) -> bool:
+    """Return whether a token has all that it takes to renew it."""
+    return (
+        settings.session is not None
+        and all(text_of(token.get(name)) for name in (*REGISTRATION, "accessToken"))
+        and time_of(token.get("registrationExpiresAt")) > now
+    )
 
 
 def _access_token(token: Token | None) -> SecretStr | None:
