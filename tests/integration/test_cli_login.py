@@ -289,7 +289,7 @@ async def test_signing_out_of_everything_asks_first(aws: Loopback, machine: Mach
     for answer, status in (("n", 1), ("y", 0)):
         assert all(file.exists() for file in files)
         async with terminal(machine, "logout", "--all") as window:
-            await window.until("[y/N] ")
+            await window.until("[y/N]: ")
             window.type(f"{answer}\n")
             assert await window.ended() == status
     assert not any(file.exists() for file in files)

@@ -61,7 +61,8 @@ PROGRESS_INTERVAL = 0.1  # seconds
 NO_REGION = "none is set: write one into the profile, or set AWS_REGION"
 REMEDY = (
     "On a laptop, sign in with aiocreds login, or run aiocreds configure sso where your organization has IAM"
-    " Identity Center; or set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY. On AWS, give the instance, task or pod a role."
+    " Identity Center; or set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY. On AWS, give the instance, task or pod"
+    " a role."
 )
 EXAMPLE = """\
 example:

@@ -165,7 +165,7 @@ async def test_who_does_not_sign_in_changes_nothing(before: str, home: Path, con
         await configure_sso(options(**NEW, **ONE), Nobody(), sign_in=flow, context=context)
     await person.home()
     # No command knows a session that no file has.
-    assert raised.value.command == ("aiocreds login --sso-session corp" if before else None)
+    assert raised.value.command == ("aiocreds login --sso-session corp" if before else "")
     assert config(home).read_text() == before
 
 
@@ -567,17 +567,8 @@ async def test_a_fresh_home_becomes_one_that_botocore_reads(aws: Loopback, home:
     aws.sign_in.account_names = {ACCOUNT: "Sandbox"}
     (home / ".aws").rmdir()
     machine = Machine(home, aws.environ)
-    words = [
-        "--start-url",
-        START_URL,
-        "--sso-region",
-        "eu-central-1",
-        "--account",
-        "Sandbox",
-        "--role",
-        "Developer",
-    ]
-    words += ["--profile", "prod", "--region", "eu-west-1", "--no-browser"]
+    words = ["--start-url", START_URL, "--sso-region", "eu-central-1", "--account", "Sandbox"]
+    words += ["--role", "Developer", "--profile", "prod", "--region", "eu-west-1", "--no-browser"]
     process = await machine.start(*COMMAND, "configure", "sso", *words, DISPLAY=":0")
     assert process.stderr is not None
     lines = [(await process.stderr.readline()).decode() for _ in range(2)]
