@@ -143,9 +143,9 @@ async def sign_in(
     if sso_start_url:
         if not sso_region:
             raise InvalidConfiguration("sso_start_url= is given without sso_region=: pass both")
-        check_region(sso_region, "sso_region=")
+        check_region(sso_region, None)
         scopes = tuple(sso_registration_scopes or ()) or None
-        portal: SsoPortal | None = SsoPortal(sso_start_url, sso_region, sso_session, scopes, "code")
+        portal: SsoPortal | None = SsoPortal(sso_start_url, sso_region, sso_session, scopes)
         name, section = "", config.profile(profile_name(context, profile))
         known = sso_session and config.sso_session(sso_session)  # no command finds one that is not written yet
         command = login_of_session(config, sso_session) if sso_session and known else None

@@ -73,8 +73,9 @@ def machine(aws: Loopback, home: Path) -> Machine:
     return Machine(home, environ)
 
 
-def terminal(machine: Machine, *words: str, **variables: str) -> Any:
-    return at_a_terminal(*COMMAND, *words, environ={**machine.variables, "TERM": "xterm", **variables})
+def terminal(machine: Machine, *words: str, cwd: str | None = None, **variables: str) -> Any:
+    environ = {**machine.variables, "TERM": "xterm", **variables}
+    return at_a_terminal(*COMMAND, *words, environ=environ, cwd=cwd)
 
 
 async def page_in(window: Terminal) -> str:
@@ -157,10 +158,17 @@ async def test_the_file_is_the_one_that_aws_cli_writes(aws: Loopback, machine: M
 
 
 @pytest.mark.parametrize(
-    "command", [["exec", "app", "--", *SHOW], ["export", "app"], ["explain", "app", "--offline"]]
+    "command",
+    [
+        ["exec", "app", "--", *SHOW],
+        ["exec", "app", "--shared", "shared", "--", *SHOW],
+        ["export", "app"],
+        ["explain", "app", "--offline"],
+    ],
+    ids=["exec", "exec --shared", "export", "explain"],
 )
 async def test_a_command_offers_to_sign_in(aws: Loopback, machine: Machine, command: list[str]) -> None:
-    async with terminal(machine, *command) as window:
+    async with terminal(machine, *command, cwd=str(machine.home)) as window:
         await window.until("Press Enter to sign in to corp (Ctrl-C stops): ")
         assert "there is no readable sign-in in" in window.seen
         assert not aws.count(REGISTER)

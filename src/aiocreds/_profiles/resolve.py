@@ -72,14 +72,12 @@ class SsoPortal(NamedTuple):
         region: of the Identity Center.
         session: the name of the ``[sso-session …]``; None in the older form without one.
         scopes: the session's ``sso_registration_scopes``; None where it has none.
-        place: where the start URL comes from, for messages.
     """
 
     start_url: str
     region: str
     session: str | None
     scopes: tuple[str, ...] | None
-    place: str
 
 
 class Step(NamedTuple):
@@ -168,8 +166,7 @@ def sso_of_profile(config: SharedConfig, section: Section) -> SsoSettings:
         )
     login = login_of_session(config, name) if name else login_of_profile(config, section.name, "aws sso login")
     start_url, region, account_id, role_name = values.values()
-    holder = section if section.get("sso_region") else session or section
-    check_region(region, holder.value_at("sso_region"))
+    check_region(region, section if section.get("sso_region") else session)
     place = f"profile {section.name!r} ({section.where()})"
     return SsoSettings(start_url, region, account_id, role_name, name, login, place)
 
@@ -246,14 +243,8 @@ def _portal(holder: Section, session: str | None, title: str) -> SsoPortal:
         )
     scopes = holder.get("sso_registration_scopes") if session else None
     region = holder.get("sso_region") or ""
-    check_region(region, holder.value_at("sso_region"))
-    return SsoPortal(
-        holder.get("sso_start_url") or "",
-        region,
-        session,
-        scopes_of(scopes),
-        f"{title} ({holder.where('sso_start_url')})",
-    )
+    check_region(region, holder)
+    return SsoPortal(holder.get("sso_start_url") or "", region, session, scopes_of(scopes))
 
 
 def scopes_of(text: str | None) -> tuple[str, ...] | None:
@@ -261,16 +252,15 @@ def scopes_of(text: str | None) -> tuple[str, ...] | None:
     return tuple(filter(None, map(str.strip, (text or "").split(",")))) or None
 
 
-def check_region(region: str, place: str) -> None:
-    """Check that the region of an Identity Center can be one; ``place`` is where it is set.
+def check_region(region: str, holder: Section | None) -> None:
+    """Check that the region of an Identity Center can be one; ``holder`` has it, None for an argument.
 
     Raises:
         InvalidConfiguration: it cannot.
     """
     if not re.fullmatch(REGION, region):
-        raise InvalidConfiguration(
-            f"sso_region ({place}) is {region!r}, which is no region: write one such as eu-central-1"
-        )
+        place = f"sso_region ({holder.value_at('sso_region')})" if holder is not None else "sso_region="
+        raise InvalidConfiguration(f"{place} is {region!r}, which is no region: write one such as eu-central-1")
 
 
 def duration(section: Section) -> int:

@@ -73,8 +73,9 @@ async def write(context: Context, edits: Sequence[SectionEdit], *, config_file: 
     path, _ = locate("config", context.environ, given=config_file, home=context.home)
     if path.startswith("~"):
         raise InvalidConfiguration("there is no place for a config file: no home folder is known: set HOME")
+    await threads.submit(storage.make_folder, path)
+    target = await threads.submit(os.path.realpath, path)
     try:
-        target = await threads.submit(_prepare, path)
         with releasing(f"{target}.lock") as lock:
             while not await lock.attempt():
                 pass
@@ -147,13 +148,6 @@ def edited(data: bytes, edits: Sequence[SectionEdit], *, file: str = "config") -
             return changed
     sections = " and ".join(f"[{kind} {name}]" for kind, name in changes)
     raise InvalidConfiguration(f"{file} cannot take {sections}: {UNCLEAR}")
-
-
-def _prepare(path: str) -> str:
-    """Return where the file itself lies, or will lie, in a folder that is there."""
-    target = os.path.realpath(path)
-    os.makedirs(os.path.dirname(target), 0o700, exist_ok=True)  # noqa: PTH103, PTH120 - pathlib is slow to load
-    return target
 
 
 def _write(target: str, edits: Sequence[SectionEdit]) -> bool:

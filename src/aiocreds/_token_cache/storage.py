@@ -287,7 +287,7 @@ def make_folder(path: str) -> None:
 
 
 def unwritable(path: str, error: OSError) -> InvalidConfiguration | SourceUnavailable:
-    """Return the exception for a sign-in that cannot be written."""
+    """Return the exception for a file that cannot be written."""
     if isinstance(error, ForeignFolder):
         return InvalidConfiguration(f"{path} cannot be written ({error}): run this as {error.owner}")
     reason = (error.strerror or type(error).__name__).lower()

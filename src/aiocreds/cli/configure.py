@@ -281,8 +281,7 @@ def _check(arguments: Namespace, config: SharedConfig, person: Person) -> None:
     if arguments.profile:
         refuse_unwritable(SectionEdit("profile", arguments.profile, {}))
     for region in filter(None, (arguments.region, arguments.sso_region)):
-        if not re.fullmatch(REGION, region):
-            raise InvalidConfiguration(f"{region!r} is no region: write one such as eu-central-1")
+        _refuse_no_region(region)
     if not person.there:
         _refuse_missing(arguments, config)
 
@@ -368,6 +367,10 @@ def _refuse_no_portal(start_url: str, region: str) -> None:
         raise InvalidConfiguration(
             "the start URL is no address of an access portal: write one such as https://corp.awsapps.com/start"
         )
+    _refuse_no_region(region)
+
+
+def _refuse_no_region(region: str) -> None:
     if not re.fullmatch(REGION, region):
         raise InvalidConfiguration(f"{region!r} is no region: write one such as eu-central-1")
 

@@ -165,7 +165,9 @@ def _parser(argv: list[str]) -> argparse.ArgumentParser:
     )
     parser = argparse.ArgumentParser(
         prog="aiocreds",
-        description="AWS credentials: see where they come from, hand them over, serve them, set profiles up.",
+        description=(
+            "AWS credentials: see where they come from, hand them over, serve them; sign in, and write profiles."
+        ),
         epilog=EXAMPLE,
         formatter_class=_Help,
         parents=[debug],

@@ -532,6 +532,22 @@ async def test_giving_up_leaves_file_and_terminal_as_they_were(
 
 @pty
 @pytest.mark.slow
+async def test_giving_up_the_sign_in_leaves_nothing(aws: Loopback, home: Path) -> None:
+    words = [*COMMAND, "configure", "sso", "--start-url", START_URL, "--sso-region", "eu-central-1"]
+    async with at_a_terminal(*words, environ=loopback_variables(aws, home)) as terminal:
+        await terminal.until("Name of the session [corp]: ")
+        terminal.type("\n")
+        await terminal.until("To sign in to corp, ")
+        await terminal.until("left; Ctrl-C stops")
+        terminal.type(CTRL_C)
+        assert await terminal.ended() == 130
+    assert "Traceback" not in terminal.seen
+    assert not config(home).exists()
+    assert not sso_token_file(home).exists()
+
+
+@pty
+@pytest.mark.slow
 async def test_piped_it_asks_nothing(aws: Loopback, home: Path) -> None:
     signed_in(aws, home)
     machine = Machine(home, aws.environ)
