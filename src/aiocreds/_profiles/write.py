@@ -74,7 +74,7 @@ async def write(context: Context, edits: Sequence[SectionEdit], *, config_file: 
     if path.startswith("~"):
         raise InvalidConfiguration("there is no place for a config file: no home folder is known: set HOME")
     await threads.submit(storage.make_folder, path)
-    target = await threads.submit(os.path.realpath, path)
+    target = await threads.submit(lambda: os.path.realpath(path))
     try:
         with releasing(f"{target}.lock") as lock:
             while not await lock.attempt():
