@@ -142,8 +142,7 @@ def sso_of_profile(config: SharedConfig, section: Section) -> SsoSettings:
     """
     name, session = section.get("sso_session"), None
     if name:
-        place = f"sso_session of profile {section.name!r} ({section.value_at('sso_session')})"
-        session = _sso_session(config, name, place)
+        session = config.sso_session(name) or _sso_session(config, name, _names_session(section))
         for key in session:
             if section.get(key) and session.get(key) and section.get(key) != session.get(key):
                 raise InvalidConfiguration(
@@ -231,8 +230,7 @@ def portal_of_profile(config: SharedConfig, section: Section) -> SsoPortal:
         InvalidConfiguration: something is missing.
     """
     if name := section.get("sso_session"):
-        place = f"sso_session of profile {section.name!r} ({section.value_at('sso_session')})"
-        return portal_of_session(config, name, place)
+        return portal_of_session(config, name, _names_session(section))
     return _portal(section, None, f"profile {section.name!r}")
 
 
@@ -392,6 +390,11 @@ def _credential_source(section: Section) -> Kind:
             f" write {', '.join(CREDENTIAL_SOURCES[:-1])} or {CREDENTIAL_SOURCES[-1]}"
         )
     return Kind.CREDENTIAL_SOURCE
+
+
+def _names_session(section: Section) -> str:
+    """Return the place where a profile names its session, for messages."""
+    return f"sso_session of profile {section.name!r} ({section.value_at('sso_session')})"
 
 
 def _sso_session(config: SharedConfig, name: str, place: str) -> Section:
