@@ -326,14 +326,15 @@ def docs(session: nox.Session) -> None:
 
 @nox.session
 def site(session: nox.Session) -> None:
-    """The built documentation in the system's Chromium: home page, search, API, the width of a telephone."""
+    """The system's Chromium: the built documentation (home, search, API, a telephone's width), and signing in."""
     chromium = os.environ.get("CHROMIUM") or next(filter(None, map(shutil.which, CHROMIUM)), None)
     if chromium is None:
         session.skip("no Chromium on the PATH: install it (apt install chromium), or set CHROMIUM to its path")
     if not (HERE / SITE / "index.html").exists():
         session.error("there is no built documentation: run python3 noxfile.py -s docs site")
-    install(session, "playwright>=1.50")
+    install(session, ".", *dependencies("tests"), "playwright>=1.50")
     session.run("python", "docs/browser.py", SITE, env={"CHROMIUM": chromium})
+    session.run("pytest", "tests/integration/test_sign_in_browser.py", env={"CHROMIUM": chromium}, **PATIENT)
 
 
 def oldest(package: str) -> str:

@@ -10,6 +10,7 @@ from operator import attrgetter
 from typing import TYPE_CHECKING, NamedTuple
 
 from aiocreds._base import tracing
+from aiocreds._base.time import span
 from aiocreds._base.tracing import printable, without_password
 from aiocreds._core.decorator import as_provider
 from aiocreds._profiles.files import OLDER_PROFILE, PROFILE, profile_conflict, profile_place
@@ -400,14 +401,6 @@ def ends(identity: Identity) -> str:
         return "no expiration known"
     left, when = identity.seconds_left, f"{identity.expiration:%Y-%m-%d %H:%M} UTC"
     return f"ends {when} (in {span(left)})" if left > 0 else f"ended {when} ({span(-left)} ago)"
-
-
-def span(seconds: float) -> str:
-    """Return a number of seconds in a readable unit."""
-    for size, unit in ((86400, "days"), (3600, "h"), (60, "min")):
-        if seconds >= 2 * size:
-            return f"{seconds / size:.0f} {unit}"
-    return f"{seconds:.0f} s"
 
 
 # From data to a tree.

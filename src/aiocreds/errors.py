@@ -22,7 +22,7 @@ import os
 from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
     from types import FrameType
 
 E = TypeVar("E", bound="CredentialsError")
@@ -150,13 +150,23 @@ class LoginRequired(CredentialsError):
 
     Attributes:
         command: what they run; the message ends with it.
+        sign_in: the arguments of :func:`aiocreds.login.sign_in` that do the same in a program, such as
+            ``{"sso_session": "corp"}``; empty where a person has to do something else.
     """
 
     recoverable = False
 
-    def __init__(self, message: str, *, command: str = "", provider: str | None = None) -> None:
+    def __init__(
+        self,
+        message: str,
+        *,
+        command: str = "",
+        sign_in: Mapping[str, str] | None = None,
+        provider: str | None = None,
+    ) -> None:
         super().__init__(f"{message}: run {command}" if command else message, provider=provider)
         self.command = command
+        self.sign_in = dict(sign_in or {})
 
 
 def afresh(error: E) -> E:

@@ -23,6 +23,7 @@ serve      requests a second that `aiocreds serve` answers in another process, a
            returns a constant; what a process of `aiocreds export` costs, against one that runs an empty coroutine
 shared     calls to STS and the start of 200 processes of one role that share, against the same that do not; a cold
            process with a warm folder, against one with a static profile; a day of 10,000 processes, on paper
+profiles   a process of `aiocreds profiles` on a large config file, against one of `aws configure list`
 ========== ==================================================================================================
 """
 
@@ -49,7 +50,7 @@ if TYPE_CHECKING:
 
 TOPICS = (
     *("hot_path", "start_up", "crowd", "roles", "memory", "config_files", "gaps", "refreshing", "fleet", "attach"),
-    *("serve", "shared"),
+    *("serve", "shared", "profiles"),
 )
 PEERS = ("aiohttp", "aiobotocore", "botocore")
 HEAD = ("what", "ours", "peer", "ratio", "rounds", "must reach", "ok?")

@@ -10,6 +10,8 @@ from aiocreds import CredentialsError
 from tests.helpers.secret_leaks import MARK, assert_quiet, told_by
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable
+
     from aiocreds import Provider
 
 E = TypeVar("E", bound=CredentialsError)
@@ -36,3 +38,10 @@ async def failure_of(provider: Provider) -> CredentialsError:
     assert MARK not in "".join(told_by(caught.value))
     assert MARK not in repr(provider.status)
     return caught.value
+
+
+async def message_of(attempt: Awaitable[object], kind: type[Exception]) -> str:
+    """Return the message that an attempt fails with."""
+    with pytest.raises(kind) as caught:
+        await attempt
+    return str(caught.value)

@@ -23,8 +23,10 @@ from botocore.auth import SigV4Auth
 from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials as BotocoreCredentials
 
+from tests.helpers.authorization import LOG_OUT, PATHS
+from tests.helpers.refused import Refused
 from tests.helpers.secret_leaks import secret
-from tests.helpers.sign_in_services import OIDC, PORTAL, SIGN_IN, Refused, SignInServer
+from tests.helpers.sign_in_services import ACCOUNTS, OIDC, PORTAL, ROLES, SIGN_IN, SignInServer
 
 if TYPE_CHECKING:
     import ssl
@@ -164,6 +166,7 @@ class Loopback:
         self._site = web.TCPSite(self._runner, "127.0.0.1", 0, ssl_context=self._tls)
         await self._site.start()
         self.url = "{}://{}:{}".format("https" if self._tls else "http", *self._runner.addresses[0][:2])
+        self.sign_in.authorization.url = self.url
         return self
 
     async def __aexit__(self, *exc_info: object) -> None:
@@ -271,7 +274,8 @@ class Loopback:
             if self.container_token is not None and seen.headers.get("Authorization") != self.container_token:
                 return json_answer({"Code": "AccessDenied", "Message": "no"}, status=401)
             return json_answer(self.credentials(seen.path))
-        if seen.path in (PORTAL, OIDC, SIGN_IN) or "X-Amz-Target" in seen.headers:
+        known = (PORTAL, ACCOUNTS, ROLES, OIDC, SIGN_IN, LOG_OUT, *PATHS)
+        if seen.path in known or "X-Amz-Target" in seen.headers:
             return self._signed_in_to(request, seen)
         if seen.method == "POST" and seen.path == "/":
             return self._sts(request, seen)
@@ -282,16 +286,27 @@ class Loopback:
             match seen.path:
                 case "/federation/credentials":
                     document = self.sign_in.portal(seen, request.query_string)
+                case "/assignment/accounts" | "/assignment/roles":
+                    document = self.sign_in.assignments(seen, request.query_string)
                 case "/token":
                     document = self.sign_in.oidc(seen)
                 case "/v1/token":
                     document = self.sign_in.sign_in(
                         seen, f"{request.scheme}://{seen.headers['Host']}{request.raw_path}"
                     )
+                case path if path in PATHS:
+                    status, headers, body = self.sign_in.authorization.answer(seen)
+                    return Answer(status, body, headers)
+                case "/logout":
+                    self.sign_in.log_out(seen)
+                    return Answer()
                 case _:
                     document = self.sign_in.cognito(seen)
         except Refused as refused:
-            return json_error(refused.status, refused.code, **refused.fields)
+            answer = json_error(refused.status, refused.code, **refused.fields)
+            if refused.fields.get("error") == "use_dpop_nonce":
+                answer.headers = {**answer.headers, "DPoP-Nonce": self.sign_in.nonce or ""}
+            return answer
         return json_answer(document)
 
     def issue(self, who: str) -> dict[str, str]:

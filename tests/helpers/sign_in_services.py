@@ -1,7 +1,8 @@
 """Services that people and pods sign in to, on loopback: IAM Identity Center (portal, OIDC), AWS Sign-In, Cognito.
 
 It checks what the real ones check: bearer tokens and their expiry, client secrets and registrations, the DPoP proof
-and whether it was used before, login tokens. Refresh tokens work once.
+and whether it was used before, login tokens. Refresh tokens work once; one that is used twice ends all that came
+from the same sign-in. How people sign in is in :mod:`tests.helpers.authorization`.
 """
 
 from __future__ import annotations
@@ -19,6 +20,8 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, utils
 
+from tests.helpers.authorization import Authorization
+from tests.helpers.refused import Refused, object_in
 from tests.helpers.secret_leaks import secret
 
 if TYPE_CHECKING:
@@ -29,18 +32,11 @@ if TYPE_CHECKING:
     from tests.helpers.loopback_aws import Loopback, Seen
 
 PORTAL, OIDC, SIGN_IN = "/federation/credentials", "/token", "/v1/token"
+ACCOUNTS, ROLES = "/assignment/accounts", "/assignment/roles"
 START_URL = "https://corp.awsapps.com/start"
 ACCOUNT, PERMISSION_SET = "123456789012", "Developer"
 LOGIN_SESSION = "arn:aws:iam::123456789012:user/me"
 _numbers = itertools.count(1)
-
-
-class Refused(Exception):
-    """A no: status, error code, and further fields of the body."""
-
-    def __init__(self, status: int, code: str, **fields: str) -> None:
-        super().__init__(code)
-        self.status, self.code, self.fields = status, code, fields
 
 
 @dataclass
@@ -50,6 +46,7 @@ class Registration:
     secret: str
     expires: datetime
     refresh_tokens: set[str] = field(default_factory=set[str])
+    asked: dict[str, Any] = field(default_factory=dict[str, Any])  # with what it has registered
 
 
 @dataclass
@@ -61,6 +58,8 @@ class SignInServer:
         issue: makes credentials as EC2 metadata shows them.
         token_life: of the access tokens of OIDC.
         roles: the (account, permission set) pairs that the person may use.
+        account_names: of the accounts that have one, by their ids.
+        most: accounts or roles on one page, however many are asked for.
         access_tokens: those of the portal, and when they end.
         registrations: the clients of OIDC by id.
         keys_life: of what sign-in issues.
@@ -69,12 +68,17 @@ class SignInServer:
         proofs: the ids of the DPoP proofs it has seen.
         identities: Cognito's identity ids by their logins.
         logins: the login tokens that Cognito knows, by provider.
+        families: the sign-in that each refresh token of OIDC came from, used ones too.
+        nonce: what a DPoP proof has to hold; None for nothing.
+        authorization: where people sign in.
     """
 
     now: Callable[[], datetime]
     issue: Callable[[str], dict[str, str]]
     token_life: timedelta = timedelta(hours=1)
     roles: set[tuple[str, str]] = field(default_factory=lambda: {(ACCOUNT, PERMISSION_SET)})
+    account_names: dict[str, str] = field(default_factory=lambda: {ACCOUNT: "Sandbox"})
+    most: int = 100
     access_tokens: dict[str, datetime] = field(default_factory=dict[str, datetime])
     registrations: dict[str, Registration] = field(default_factory=dict[str, Registration])
     keys_life: timedelta = timedelta(minutes=15)
@@ -85,6 +89,12 @@ class SignInServer:
         default_factory=dict[tuple[tuple[str, str], ...], str]
     )
     logins: dict[str, set[str]] = field(default_factory=dict[str, set[str]])
+    families: dict[str, str] = field(default_factory=dict[str, str])
+    nonce: str | None = None
+    authorization: Authorization = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.authorization = Authorization(self)
 
     # What a person does, with the files that AWS CLI writes.
 
@@ -136,9 +146,7 @@ class SignInServer:
 
     def portal(self, seen: Seen, query: str) -> dict[str, Any]:
         """GetRoleCredentials."""
-        expires = self.access_tokens.get(seen.headers.get("x-amz-sso_bearer_token", ""))
-        if expires is None or expires <= self.now():
-            raise Refused(401, "UnauthorizedException", message="Session token not found or invalid")
+        self._check_bearer(seen)
         asked = {name: values[0] for name, values in parse_qs(query).items()}
         if (asked.get("account_id"), asked.get("role_name")) not in self.roles:
             raise Refused(403, "ForbiddenException", message="No access")
@@ -153,40 +161,102 @@ class SignInServer:
             }
         }
 
+    def assignments(self, seen: Seen, query: str) -> dict[str, Any]:
+        """ListAccounts and ListAccountRoles."""
+        self._check_bearer(seen)
+        asked = {name: values[0] for name, values in parse_qs(query).items()}
+        found: list[dict[str, str]]
+        if seen.path == ACCOUNTS:
+            field, accounts = "accountList", sorted({account for account, _ in self.roles})
+            found = [
+                {
+                    "accountId": account,
+                    "accountName": self.account_names.get(account, ""),
+                    "emailAddress": f"aws+{account}@example.com",
+                }
+                for account in accounts
+            ]
+        else:
+            field, account = "roleList", asked.get("account_id", "")
+            found = [{"accountId": account, "roleName": name} for of, name in sorted(self.roles) if of == account]
+            if not found:
+                raise Refused(403, "ForbiddenException", message="No access")
+        size, token = min(int(asked.get("max_result", "20")), self.most), asked.get("next_token", "page-0")
+        if not 1 <= size <= 100 or not token.startswith("page-"):
+            raise Refused(400, "InvalidRequestException", message="Invalid page")
+        start = int(token.removeprefix("page-"))
+        following = f"page-{start + size}" if start + size < len(found) else None
+        return {field: found[start : start + size], "nextToken": following}
+
+    def _check_bearer(self, seen: Seen) -> None:
+        expires = self.access_tokens.get(seen.headers.get("x-amz-sso_bearer_token", ""))
+        if expires is None or expires <= self.now():
+            raise Refused(401, "UnauthorizedException", message="Session token not found or invalid")
+
     def oidc(self, seen: Seen) -> dict[str, Any]:
         """CreateToken."""
-        asked = _object(seen)
+        asked = object_in(seen)
+        registration = self.registration(asked)
+        if asked.get("grantType") != "refresh_token":
+            self.authorization.check_grant(asked, registration)
+            return self._token(registration, family=secret("family"))
+        used = asked.get("refreshToken", "")
+        if used not in registration.refresh_tokens:
+            family = self.families.get(used)  # used twice: somebody has stolen it
+            registration.refresh_tokens = {
+                token
+                for token in registration.refresh_tokens
+                if family is None or self.families.get(token) != family
+            }
+            raise Refused(400, "InvalidGrantException", error="invalid_grant", error_description="Invalid token")
+        registration.refresh_tokens.remove(used)
+        return self._token(registration, family=self.families.setdefault(used, secret("family")))
+
+    def registration(self, asked: Mapping[str, Any]) -> Registration:
+        """The client that asks."""
         registration = self.registrations.get(asked.get("clientId", ""))
         if registration is None or registration.secret != asked.get("clientSecret"):
             raise Refused(401, "InvalidClientException", error="invalid_client", error_description="Invalid client")
         if registration.expires <= self.now():
             raise Refused(401, "InvalidClientException", error="invalid_client", error_description="Client expired")
-        if asked.get("grantType") != "refresh_token":
-            raise Refused(400, "UnsupportedGrantTypeException", error="unsupported_grant_type")
-        if asked.get("refreshToken") not in registration.refresh_tokens:
-            raise Refused(400, "InvalidGrantException", error="invalid_grant", error_description="Invalid token")
-        registration.refresh_tokens = {secret("refresh")}
+        return registration
+
+    def log_out(self, seen: Seen) -> None:
+        """Logout, of the portal."""
+        if self.access_tokens.pop(seen.headers.get("x-amz-sso_bearer_token", ""), None) is None:
+            raise Refused(401, "UnauthorizedException", message="Session token not found or invalid")
+
+    def _token(self, registration: Registration, family: str) -> dict[str, Any]:
         access_token, _ = self._access_token()
-        return {
+        answer = {
             "accessToken": access_token,
             "tokenType": "Bearer",
             "expiresIn": int(self.token_life.total_seconds()),
-            "refreshToken": next(iter(registration.refresh_tokens)),
         }
+        if not registration.asked or "sso:account:access" in registration.asked.get("scopes", ()):
+            renewed = secret("refresh")
+            registration.refresh_tokens.add(renewed)
+            self.families[renewed] = family
+            answer["refreshToken"] = renewed
+        return answer
 
     def sign_in(self, seen: Seen, url: str) -> dict[str, Any]:
         """CreateOAuth2Token."""
-        asked = _object(seen)
-        if asked.get("grantType") != "refresh_token" or not asked.get("clientId"):
+        asked = object_in(seen)
+        if not asked.get("clientId"):
             raise Refused(400, "ValidationException", error="INVALID_REQUEST", message="Invalid grant")
         bound_to = self._check_proof(seen, url)
         if self.refusal is not None:
             status = 401 if self.refusal == "TOKEN_EXPIRED" else 403
             raise Refused(status, "AccessDeniedException", error=self.refusal, message="Access denied")
-        refresh_token = asked.get("refreshToken", "")
-        if self.login_tokens.get(refresh_token) != bound_to:
+        refresh_token, who = asked.get("refreshToken", ""), {}
+        if asked.get("grantType") == "authorization_code":
+            who = {"idToken": self.authorization.exchange(asked)}
+        elif asked.get("grantType") != "refresh_token":
+            raise Refused(400, "ValidationException", error="INVALID_REQUEST", message="Invalid grant")
+        elif self.login_tokens.get(refresh_token) != bound_to:
             raise Refused(401, "AccessDeniedException", error="TOKEN_EXPIRED", message="Token expired")
-        del self.login_tokens[refresh_token]
+        self.login_tokens.pop(refresh_token, None)
         renewed = secret("refresh")
         self.login_tokens[renewed] = bound_to
         keys = self._keys()
@@ -195,11 +265,12 @@ class SignInServer:
             "tokenType": "aws_sigv4",
             "expiresIn": int(self.keys_life.total_seconds()),
             "refreshToken": renewed,
+            **who,
         }
 
     def cognito(self, seen: Seen) -> dict[str, Any]:
         """GetId and GetCredentialsForIdentity."""
-        asked = _object(seen)
+        asked = object_in(seen)
         logins: dict[str, str] = asked.get("Logins", {})
         for provider, token in logins.items():
             if token not in self.logins.get(provider, set()):
@@ -262,6 +333,8 @@ class SignInServer:
             raise Refused(400, "ValidationException", error="INVALID_REQUEST", message=repr(error)) from None
         if not sound:
             raise Refused(400, "ValidationException", error="INVALID_REQUEST", message="Invalid DPoP proof")
+        if said.get("nonce") != self.nonce:
+            raise Refused(401, "AccessDeniedException", error="use_dpop_nonce", message="A nonce is needed")
         self.proofs.add(said["jti"])
         return thumbprint(jwk)
 
@@ -281,11 +354,6 @@ def thumbprint(jwk: Mapping[str, str]) -> str:
 
 def _bytes(text: str) -> bytes:
     return base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))
-
-
-def _object(seen: Seen) -> dict[str, Any]:
-    document: dict[str, Any] = json.loads(seen.body)
-    return document
 
 
 def _cached(path: Path, token: Mapping[str, Any]) -> Path:

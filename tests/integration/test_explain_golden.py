@@ -70,7 +70,11 @@ def shown(report: Report, *, as_json: bool) -> str:
 
 @pytest.fixture
 def machine(home: Path, aws: Loopback, deaf_port: int, monkeypatch: pytest.MonkeyPatch) -> Machine:
-    environ = {**aws.environ, "AWS_EC2_METADATA_DISABLED": "true", "PATH": os.environ["PATH"]}
+    cli = home / "bin/aws"  # else the messages would name aiocreds, where this machine has no AWS CLI
+    cli.parent.mkdir()
+    cli.touch(0o700)
+    path = os.pathsep.join([str(cli.parent), os.environ["PATH"]])
+    environ = {**aws.environ, "AWS_EC2_METADATA_DISABLED": "true", "PATH": path}
     return Machine(home, environ, aws, f"http://127.0.0.1:{deaf_port}", monkeypatch)
 
 
@@ -122,4 +126,4 @@ async def test_a_stranger_at_the_metadata_address_is_no_set_up(
     text = " ".join(report.text(WIDTH).split())
     assert report.code == 1
     assert "something else, such as a proxy, with HTTP 403" in text
-    assert "On a laptop, sign in with aws login" in text
+    assert "On a laptop, sign in with aiocreds login" in text

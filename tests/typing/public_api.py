@@ -48,6 +48,7 @@ from aiocreds import (
     from_web_token,
 )
 from aiocreds.integrations.aiobotocore import attach
+from aiocreds.login import Prompt, SignedIn, SignedOut, sign_in, sign_out
 
 ROLE = "arn:aws:iam::123456789012:role/app"
 
@@ -325,6 +326,35 @@ async def errors(provider: Provider) -> None:
     except CredentialsError as error:
         assert_type(error, CredentialsError)
     raise CredentialsNotFound("nothing here", try_next_link=False)
+
+
+# Signing in
+
+
+async def show(prompt: Prompt) -> str | None:
+    """A prompt of a notebook."""
+    assert_type(prompt.user_code, str | None)
+    return prompt.url if prompt.wants_code else None
+
+
+async def ask_to_sign_in(required: LoginRequired) -> None:
+    """A hook of one's own."""
+    assert_type(required.sign_in, dict[str, str])
+    await sign_in(required, prompt=show, open_browser=print)
+
+
+async def signing_in(context: Context) -> None:
+    """In and out, and by a source."""
+    assert_type(await sign_in("app", sso_session=None, timeout=timedelta(minutes=1), context=context), SignedIn)
+    assert_type(await sign_out(everything=True), list[SignedOut])
+    for provider in (
+        default_chain(sign_in=sign_in),
+        from_ini(sign_in=ask_to_sign_in),
+        from_sso(sign_in=sign_in),
+        from_login("me", sign_in=ask_to_sign_in),
+    ):
+        assert_type(await provider(), Credentials)
+    await sign_in("app", None)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue] - keywords only
 
 
 # Integrations

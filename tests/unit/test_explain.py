@@ -507,7 +507,7 @@ async def test_the_json_has_one_shape(set_up: str, aws: Loopback, home: Path) ->
         "role": (0, None, None),
         "refused": (2, "AccessDenied", None),
         "nothing": (1, None, None),
-        "signed out": (2, None, "aws sso login --sso-session corp"),
+        "signed out": (2, None, "aiocreds login --sso-session corp"),
     }
     error = document["error"] or {"code": None, "command": None}
     told = (document["exit_status"], error["code"], error["command"])

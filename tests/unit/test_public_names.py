@@ -66,8 +66,8 @@ SSO = ["sso_start_url", "sso_account_id", "sso_region", "sso_role_name", "sso_se
 WEB_IDENTITY = ["provider_id", "policy_arns", "policy", "duration_seconds", "role_assumer_with_web_identity"]
 ARGUMENTS = {
     "from_env": [],
-    "from_sso": ["profile", *SSO, "credentials_file", "config_file", "client"],
-    "from_login": ["profile", "credentials_file", "config_file", "client"],
+    "from_sso": ["profile", *SSO, "credentials_file", "config_file", "client", "sign_in"],
+    "from_login": ["profile", "credentials_file", "config_file", "client", "sign_in"],
     "from_web_token": ["role_arn", "web_identity_token", "role_session_name", *WEB_IDENTITY, "client"],
     "from_token_file": ["web_identity_token_file", "role_arn", "role_session_name", *WEB_IDENTITY, "client"],
     "from_cognito_identity": ["identity_id", "logins", "custom_role_arn", "client"],
@@ -80,7 +80,7 @@ ARGUMENTS = {
         "custom_role_arn",
         "client",
     ],
-    "from_ini": ["profile", "credentials_file", "config_file", "mfa_code", "process_timeout", "client"],
+    "from_ini": ["profile", "credentials_file", "config_file", "mfa_code", "process_timeout", "client", "sign_in"],
     "from_process": ["profile", "command", "credentials_file", "config_file", "timeout"],
     "from_http": [
         "full_uri",
@@ -125,6 +125,7 @@ ARGUMENTS = {
         "endpoint",
         "endpoint_mode",
         "v1_disabled",
+        "sign_in",
     ],
 }
 DEFAULTS: dict[str, dict[str, object]] = {
@@ -282,7 +283,7 @@ ATTRIBUTES: dict[str, set[str]] = {
     "Explanation": {"error", "identity", "step", "warnings", "winner"},
     "InvalidConfiguration": OF_ERRORS,
     "Lease": {"acquire", "release"},
-    "LoginRequired": OF_ERRORS | {"command"},
+    "LoginRequired": OF_ERRORS | {"command", "sign_in"},
     "Provider": {"expire_after", "fetch", "get", "invalidate", "name", "status"},
     "RedisLease": {"acquire", "release"},
     "RefreshStatus": {

@@ -15,7 +15,7 @@ from aiocreds._aws.service_errors import (
     service_error,
 )
 from aiocreds._base.json_credentials import parse_object
-from aiocreds._base.redaction import SecretBytes, SecretStr
+from aiocreds._base.redaction import SecretBytes, SecretDict, SecretStr
 from aiocreds.errors import InvalidConfiguration, SourceUnavailable
 
 if TYPE_CHECKING:
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 
     from aiocreds._aws.client import ServiceClient
     from aiocreds._aws.service_errors import ErrorCode
-    from aiocreds._base.redaction import SecretDict
     from aiocreds._core.refresh import Clock
     from aiocreds._http import Response
     from aiocreds._http.request import Signer
@@ -46,6 +45,8 @@ async def ask(
     errors: Mapping[str, ErrorCode],
     hidden: Collection[str],
     proof: Callable[[Clock], Signer] | None = None,
+    again: Callable[[Response], bool] | None = None,
+    empty: bool = False,
 ) -> tuple[SecretDict, Response]:
     """Make a call; return the JSON object in the answer, and the answer itself.
 
@@ -61,6 +62,8 @@ async def ask(
         errors: the service's table of error codes.
         hidden: secrets that messages of the service may quote.
         proof: takes a clock and returns what signs each attempt with it.
+        again: returns whether to try again after an answer, besides the usual reasons.
+        empty: the answer has no body.
 
     Raises:
         ServiceRefused: the service answered no.
@@ -68,6 +71,8 @@ async def ask(
     """
 
     def is_transient(response: Response) -> bool:
+        if again is not None and again(response):
+            return True
         return response.status >= 400 and is_transient_code(details_in_json(response).code, errors)
 
     def clock_rejected(response: Response) -> bool:
@@ -101,6 +106,8 @@ async def ask(
             response, details, errors, origin=origin, target=target, default=NO_SUCH_ERROR, hidden=secrets
         )
     log_outcome(operation, response.host, target, "200")
+    if empty:
+        return SecretDict(), response
     return parse_object(response.body, origin=origin, remedy=f"is that {name}?"), response
 
 

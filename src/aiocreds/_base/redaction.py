@@ -9,32 +9,34 @@ from __future__ import annotations
 from typing import Any
 
 
-class _Redacted:
+class Redacted:
+    """Has a ``repr`` that shows nothing."""
+
     __slots__ = ()
 
     def __repr__(self) -> str:
         return "****"
 
 
-class SecretStr(_Redacted, str):
+class SecretStr(Redacted, str):
     """A token, a code or a secret key. String methods return plain text."""
 
     __slots__ = ()
 
 
-class SecretBytes(_Redacted, bytes):
+class SecretBytes(Redacted, bytes):
     """A body, or the output of a program."""
 
     __slots__ = ()
 
 
-class SecretBuffer(_Redacted, bytearray):
+class SecretBuffer(Redacted, bytearray):
     """A body or an output that is being read."""
 
     __slots__ = ()
 
 
-class SecretDict(_Redacted, dict[str, Any]):
+class SecretDict(Redacted, dict[str, Any]):
     """A JSON object. The objects inside it are plain."""
 
     __slots__ = ()

@@ -65,6 +65,14 @@ def time_limit(duration: float | timedelta, what: str) -> float:
     return number
 
 
+def span(seconds: float) -> str:
+    """Return a number of seconds in the unit that a person would choose."""
+    for size, unit in ((86400, "days"), (3600, "h"), (60, "min")):
+        if seconds >= 2 * size:
+            return f"{seconds / size:.0f} {unit}"
+    return f"{seconds:.0f} s"
+
+
 def parse_time(text: str) -> datetime:
     """Read a date with a time of day, as botocore's parser does: ISO 8601, HTTP and mail dates, ``date``, Go, US.
 

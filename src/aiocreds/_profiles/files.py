@@ -300,7 +300,7 @@ class SharedFile:
             before = self._stamp(named=named)
             if before == self._seen[0]:
                 break
-            self._seen = None, Document(self.path, self._read(), credentials=self.credentials)
+            self._seen = None, Document(self.path, self.read(), credentials=self.credentials)
             if before == self._stamp(named=named):
                 self._seen = before, self._seen[1]
                 break
@@ -310,7 +310,12 @@ class SharedFile:
     def _after_fork(self) -> None:
         self._lock = Lock()
 
-    def _read(self) -> bytes:
+    def read(self) -> bytes:
+        """Return the content of the file; nothing for a missing one.
+
+        Raises:
+            Unreadable: it cannot be read, or is too large.
+        """
         try:
             with open(self.path, "rb", opener=_open) as file:
                 found = os.fstat(file.fileno())

@@ -21,6 +21,28 @@ class Setting(NamedTuple):
     place: str
 
 
+class LoginCommand(NamedTuple):
+    """A command that signs a person in.
+
+    Attributes:
+        aws: the words of AWS CLI for it.
+        rest: the options, which are the same for ``aiocreds login``.
+        arguments: the same, as the arguments of :func:`aiocreds.login.sign_in`.
+    """
+
+    aws: str
+    rest: str
+    arguments: Mapping[str, str]
+
+    def line(self, program: str) -> str:
+        """Return the command line with `program`, which reads the config file that is meant."""
+        if (file := self.arguments.get("config_file")) is None:
+            return f"{program}{self.rest}"
+        from shlex import quote  # for messages alone
+
+        return f"AWS_CONFIG_FILE={quote(file)} {program}{self.rest}"
+
+
 class Section:
     """A profile, an sso-session or a services section, from all the files that have it.
 
@@ -35,8 +57,11 @@ class Section:
 
     def get(self, key: str) -> str | None:
         """Return the value of a key in lower case; None when unset or blank, or with only settings below it."""
-        value = self._holder(key).values.get(key)
-        return value or None if isinstance(value, str) else None
+        for block in self._blocks:
+            if key in block.values:
+                value = block.values[key]
+                return value or None if isinstance(value, str) else None
+        return None
 
     def setting(self, key: str) -> Setting | None:
         """Return the value of a key and its place; None where :meth:`get` does."""
@@ -99,10 +124,15 @@ class Sections(Mapping[str, Section]):
         self._layers = layers
 
     def __getitem__(self, name: str) -> Section:
-        blocks = [document.block(places[name]) for document, places in self._layers if name in places]
-        if not blocks:
+        section = self.find(name)
+        if section is None:
             raise KeyError(name)
-        return Section(name, blocks)
+        return section
+
+    def find(self, name: str) -> Section | None:
+        """Return a section, or None when no file has it."""
+        blocks = [document.block(places[name]) for document, places in self._layers if name in places]
+        return Section(name, blocks) if blocks else None
 
     def __contains__(self, name: object) -> bool:
         return any(name in places for _, places in self._layers)
@@ -123,6 +153,9 @@ class SharedConfig:
         profiles: merged from both files; the credentials file wins key by key.
         sso_sessions: from the config file.
         services: from the config file.
+        hints: messages name profiles that are alike, and headers that were overlooked. Looking for them takes long
+            in a big file: who asks for the mistakes of thousands of profiles switches it off.
+        sound: profiles whose SSO settings have been found complete: many roles may begin with one.
     """
 
     __slots__ = (
@@ -131,19 +164,21 @@ class SharedConfig:
         "_met",
         "config_file",
         "credentials_file",
+        "hints",
         "profiles",
         "services",
+        "sound",
         "sso_sessions",
     )
 
     def __init__(self, credentials: Document, config: Document, *, elsewhere: bool = False) -> None:
         self.config_file = config.file
         self.credentials_file = credentials.file
-        self.profiles: Mapping[str, Section] = Sections(
-            (credentials, credentials.profiles), (config, config.profiles)
-        )
-        self.sso_sessions: Mapping[str, Section] = Sections((config, config.sso_sessions))
+        self.profiles = Sections((credentials, credentials.profiles), (config, config.profiles))
+        self.sso_sessions = Sections((config, config.sso_sessions))
         self.services: Mapping[str, Section] = Sections((config, config.services))
+        self.hints = True
+        self.sound: set[str] = set()
         self._documents = credentials, config
         self._elsewhere = elsewhere  # the config file is not at its default place
         self._met: dict[str, Section | None] = {}
@@ -178,8 +213,15 @@ class SharedConfig:
     def profile(self, name: str) -> Section | None:
         """Return a profile, or None when neither file has it."""
         if name not in self._met:
-            self._met[name] = self.profiles[name] if name in self.profiles else None  # noqa: SIM401 - raises nothing
+            self._met[name] = self.profiles.find(name)
         return self._met[name]
+
+    def sso_session(self, name: str) -> Section | None:
+        """Return an sso-session, or None when the config file does not have it."""
+        key = f"sso-session {name}"  # no profile has a blank in its name
+        if key not in self._met:
+            self._met[key] = self.sso_sessions.find(name)
+        return self._met[key]
 
     def required(self, name: str, place: str = "") -> Section | None:
         """Return a profile that is needed; only ``default`` may be missing.
@@ -202,13 +244,11 @@ class SharedConfig:
             )
         return section
 
-    def command(self, words: str) -> str:
-        """Return the command line that has AWS CLI use this config file."""
+    def login(self, aws: str, rest: str, **arguments: str) -> LoginCommand:
+        """Return the command that signs a person in to what this config file says; see :class:`LoginCommand`."""
         if not self._elsewhere:
-            return words
-        from shlex import quote  # slow to load, and for messages alone
-
-        return f"AWS_CONFIG_FILE={quote(self.config_file)} {words}"
+            return LoginCommand(aws, rest, arguments)
+        return LoginCommand(aws, rest, {**arguments, "config_file": self.config_file})
 
     def without_home(self) -> str:
         """Return the part of a message that says that no home folder is known; blank when one is."""
@@ -229,6 +269,8 @@ class SharedConfig:
 
     def suggestion(self, name: str) -> str:
         """Return the end of a message about a missing profile: those with nearly its name, if any."""
+        if not self.hints:
+            return ""
         from difflib import get_close_matches  # slow to load, and for messages alone
 
         alike = [known for known in self.profiles if known[:1] == name[:1] and abs(len(known) - len(name)) <= 3]
@@ -237,6 +279,8 @@ class SharedConfig:
 
     def misnamed(self, name: str, kind: str = "profile") -> str | None:
         """Return what to do about a section that was probably meant to be this profile or section."""
+        if not self.hints:
+            return None
         credentials, config = self._documents
         right = f"{kind} {name}"
         meant = [(config, right, [name, right, right.replace("-", "_"), f'"{name}"', f"'{name}'"])]

@@ -35,7 +35,7 @@ PIECE = 4_096  # bytes, or one line, that are read line by line before other thr
 PLAIN_SPANS = 32  # of a section; one with more, or longer ones, is parsed in advance
 # Where "#" and ";" begin no comment, in headers and in values with quotation marks: in quoted text, up to the end
 # of the line if it is not closed, and after a backslash.
-QUOTES = "\"'\\"
+QUOTES = re.compile(r"[\"'\\]")
 HIDDEN_ON_WINDOWS = r'"[^"\\]*+(?:\\.[^"\\]*+)*+(?:"|\\?$)'  # an apostrophe or a backslash quotes nothing
 HIDDEN = rf"{HIDDEN_ON_WINDOWS}|'[^']*+(?:'|$)|\\(?:.|$)"
 HEADER_PIECES = re.compile(f"{HIDDEN}|[#;]")
@@ -227,11 +227,26 @@ class Block:
             piece: whole lines that end with LF.
             line: the number of the first.
         """
+        if len(piece) < PLAIN_SIZE and b"#" not in piece and b";" not in piece and PLAIN.fullmatch(piece):
+            self._read_plain(piece.decode(), line)
+            return
         self._key = ""
         for number, text in enumerate(piece.decode().removesuffix("\n").split("\n"), line):
             if self.take(text, number) is HEADER:
                 self.begin(text)
         self._end_value()
+
+    def _read_plain(self, piece: str, line: int) -> None:
+        """Do as `read` for a piece that is :data:`PLAIN` and has no comment: thousands are read for a listing."""
+        header, *properties = piece.split("\n")
+        self.title, self.at = _title(header[1:-1]), line
+        for number, text in enumerate(properties, line + 1):
+            if text:
+                key, _, value = text.partition("=")
+                key = key.strip().lower()
+                self.values[key], self.lines[key], self.at = value.strip(), number, number
+                if self.cut:
+                    self.cut.pop(key, None)
 
     def take(self, line: str, number: int) -> Fault | None:
         """Parse a line; return its fault, or `HEADER` for one that is to be passed to :meth:`begin`."""
@@ -251,7 +266,7 @@ class Block:
     def begin(self, line: str) -> Fault | None:
         """Parse a header; return its fault."""
         text, title = line.strip(), None
-        if any(mark in text for mark in QUOTES):
+        if QUOTES.search(text):
             title = _until_comment(HEADER_PIECES, text)[0].rstrip()
         if title is None or not title.endswith("]"):  # an apostrophe may be no quotation mark
             title = text.partition("#")[0].partition(";")[0].rstrip()
@@ -333,7 +348,7 @@ def _title(text: str) -> str:
 
 def _quoted_title(title: str) -> list[str] | None:
     """Return the kind and the name in a header with quotation marks; None for other headers."""
-    if not title.startswith(KINDS) or not any(mark in title for mark in QUOTES):
+    if not title.startswith(KINDS) or not QUOTES.search(title):
         return None
     if len(title) > LONGEST_QUOTED_TITLE:
         return None

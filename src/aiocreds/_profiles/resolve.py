@@ -12,6 +12,7 @@ import re
 from enum import Enum
 from typing import TYPE_CHECKING, NamedTuple
 
+from aiocreds._profiles.model import LoginCommand
 from aiocreds.errors import CredentialsNotFound, InvalidConfiguration
 
 if TYPE_CHECKING:
@@ -50,7 +51,7 @@ class SsoSettings(NamedTuple):
         account_id: of the role.
         role_name: the permission set.
         session: the name of the ``[sso-session …]`` whose sign-in is used; None in the older form without one.
-        command: what a person runs to sign in.
+        login: what a person runs to sign in.
         place: a profile with its ``file:line``, or code, for messages.
     """
 
@@ -59,8 +60,24 @@ class SsoSettings(NamedTuple):
     account_id: str
     role_name: str
     session: str | None
-    command: str
+    login: LoginCommand
     place: str
+
+
+class SsoPortal(NamedTuple):
+    """An access portal of IAM Identity Center, for a person who signs in.
+
+    Attributes:
+        start_url: of the portal.
+        region: of the Identity Center.
+        session: the name of the ``[sso-session …]``; None in the older form without one.
+        scopes: the session's ``sso_registration_scopes``; None where it has none.
+    """
+
+    start_url: str
+    region: str
+    session: str | None
+    scopes: tuple[str, ...] | None
 
 
 class Step(NamedTuple):
@@ -114,7 +131,7 @@ def resolve(config: SharedConfig, name: str, place: str = "") -> list[Step]:
 
 def is_sso(section: Section) -> bool:
     """Return whether a profile is one of IAM Identity Center."""
-    return any(section.get(key) for key in SSO_KEYS)
+    return any(map(section.get, SSO_KEYS))
 
 
 def sso_of_profile(config: SharedConfig, section: Section) -> SsoSettings:
@@ -125,8 +142,7 @@ def sso_of_profile(config: SharedConfig, section: Section) -> SsoSettings:
     """
     name, session = section.get("sso_session"), None
     if name:
-        place = f"sso_session of profile {section.name!r} ({section.value_at('sso_session')})"
-        session = _sso_session(config, name, place)
+        session = config.sso_session(name) or _sso_session(config, name, _names_session(section))
         for key in session:
             if section.get(key) and session.get(key) and section.get(key) != session.get(key):
                 raise InvalidConfiguration(
@@ -147,16 +163,11 @@ def sso_of_profile(config: SharedConfig, section: Section) -> SsoSettings:
             f"profile {section.name!r} has {there} ({section.where(there)}) but no {' and no '.join(missing)}:"
             f" add {_it(missing)}"
         )
-    command = f"aws sso login --sso-session {name}" if name else f"aws sso login --profile {section.name}"
+    login = login_of_session(config, name) if name else login_of_profile(config, section.name, "aws sso login")
     start_url, region, account_id, role_name = values.values()
-    if not re.fullmatch(REGION, region):
-        holder = section if section.get("sso_region") else session or section
-        raise InvalidConfiguration(
-            f"sso_region ({holder.value_at('sso_region')}) is {region!r}, which is no region: write one such as"
-            " eu-central-1"
-        )
+    check_region(region, section if section.get("sso_region") else session)
     place = f"profile {section.name!r} ({section.where()})"
-    return SsoSettings(start_url, region, account_id, role_name, name, config.command(command), place)
+    return SsoSettings(start_url, region, account_id, role_name, name, login, place)
 
 
 def sso_of_arguments(
@@ -173,10 +184,11 @@ def sso_of_arguments(
     Raises:
         InvalidConfiguration: something is missing, or an argument contradicts the session.
     """
-    command = f"aws sso login, with a profile whose sso_start_url is {start_url}"
+    rest = f", with a profile whose sso_start_url is {start_url}"
+    login = LoginCommand("aws sso login", rest, {"sso_start_url": start_url or "", "sso_region": region or ""})
     if session:
         section = _sso_session(config, session, "sso_session=")
-        command = f"aws sso login --sso-session {session}"
+        login = login_of_session(config, session)
         for key, value in (("sso_start_url", start_url), ("sso_region", region)):
             if value and section.get(key) and section.get(key) != value:
                 raise InvalidConfiguration(
@@ -189,8 +201,64 @@ def sso_of_arguments(
             f"{' and '.join(missing)} {'is' if len(missing) == 1 else 'are'} missing: pass {_it(missing)}, too (no"
             " profile is read when one of these is given; sso_session= brings start URL and region)"
         )
-    command = config.command(command) if session else command
-    return SsoSettings(start_url or "", region or "", account_id or "", role_name or "", session, command, "code")
+    return SsoSettings(start_url or "", region or "", account_id or "", role_name or "", session, login, "code")
+
+
+def login_of_session(config: SharedConfig, name: str) -> LoginCommand:
+    """Return the command that signs in to an ``[sso-session …]``."""
+    return config.login("aws sso login", f" --sso-session {name}", sso_session=name)
+
+
+def login_of_profile(config: SharedConfig, name: str, aws: str) -> LoginCommand:
+    """Return the command that signs in to what a profile needs; ``aws`` is AWS CLI's for that."""
+    return config.login(aws, f" --profile {name}", profile=name)
+
+
+def portal_of_session(config: SharedConfig, name: str, place: str = "sso_session=") -> SsoPortal:
+    """Return the portal of an ``[sso-session …]``; ``place`` is what names it.
+
+    Raises:
+        InvalidConfiguration: there is no such session, or it lacks something.
+    """
+    return _portal(_sso_session(config, name, place), name, f"[sso-session {name}]")
+
+
+def portal_of_profile(config: SharedConfig, section: Section) -> SsoPortal:
+    """Return the portal that a profile's role is got from; the profile may still lack that role.
+
+    Raises:
+        InvalidConfiguration: something is missing.
+    """
+    if name := section.get("sso_session"):
+        return portal_of_session(config, name, _names_session(section))
+    return _portal(section, None, f"profile {section.name!r}")
+
+
+def _portal(holder: Section, session: str | None, title: str) -> SsoPortal:
+    if missing := [key for key in SSO_PORTAL if not holder.get(key)]:
+        raise InvalidConfiguration(
+            f"{title} ({holder.where()}) has no {' and no '.join(missing)}: add {_it(missing)}"
+        )
+    scopes = holder.get("sso_registration_scopes") if session else None
+    region = holder.get("sso_region") or ""
+    check_region(region, holder)
+    return SsoPortal(holder.get("sso_start_url") or "", region, session, scopes_of(scopes))
+
+
+def scopes_of(text: str | None) -> tuple[str, ...] | None:
+    """Return the scopes of ``sso_registration_scopes``, which are parted by commas; None for none."""
+    return tuple(filter(None, map(str.strip, (text or "").split(",")))) or None
+
+
+def check_region(region: str, holder: Section | None) -> None:
+    """Check that the region of an Identity Center can be one; ``holder`` has it, None for an argument.
+
+    Raises:
+        InvalidConfiguration: it cannot.
+    """
+    if not re.fullmatch(REGION, region):
+        place = f"sso_region ({holder.value_at('sso_region')})" if holder is not None else "sso_region="
+        raise InvalidConfiguration(f"{place} is {region!r}, which is no region: write one such as eu-central-1")
 
 
 def duration(section: Section) -> int:
@@ -213,8 +281,9 @@ def _check(config: SharedConfig, step: Step) -> None:
     match step.kind:
         case Kind.ROLE | Kind.WEB_IDENTITY:
             duration(step.section)
-        case Kind.SSO:
+        case Kind.SSO if step.section.name not in config.sound:
             sso_of_profile(config, step.section)
+            config.sound.add(step.section.name)
         case _:
             pass
 
@@ -323,13 +392,19 @@ def _credential_source(section: Section) -> Kind:
     return Kind.CREDENTIAL_SOURCE
 
 
+def _names_session(section: Section) -> str:
+    """Return the place where a profile names its session, for messages."""
+    return f"sso_session of profile {section.name!r} ({section.value_at('sso_session')})"
+
+
 def _sso_session(config: SharedConfig, name: str, place: str) -> Section:
-    if name not in config.sso_sessions:
+    section = config.sso_session(name)
+    if section is None:
         remedy = config.misnamed(name, "sso-session") or "add it, or correct the name"
         raise InvalidConfiguration(
             f"{place} names an [sso-session {name}] that is not in {config.config_file}: {remedy}"
         )
-    return config.sso_sessions[name]
+    return section
 
 
 def _it(keys: list[str]) -> str:

@@ -37,9 +37,9 @@ DEFAULT_CHAIN = f"{SOURCES}default.default_chain"
 CHAIN = "aiocreds._core.chain.chain"
 FUNCTION = "aiocreds._core.decorator.as_provider"
 SHARED = "aiocreds._shared.provider.shared"
-# These change who types a code, how long a call may take and how often it is tried, and not what it returns.
+# These change who types a code or signs in, how long a call may take, how often it is tried; not what it returns.
 NEUTRAL = {
-    *("mfa_code", "process_timeout", "timeout", "max_retries", "context"),
+    *("mfa_code", "sign_in", "process_timeout", "timeout", "max_retries", "context"),
     *("connect_timeout", "read_timeout", "max_attempts"),
 }
 UNRELATED = (  # variables of AWS CLI and of SDKs that change no credentials

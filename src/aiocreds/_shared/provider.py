@@ -62,7 +62,7 @@ WRITING = 1.0  # seconds that a write may take at least, behind the caller
 LEASE = 10.0  # seconds; prolonged while its owner is at work
 HEARTBEAT = LEASE / 4
 BUDGET = 30.0  # seconds that a source may take: three attempts of 10 s
-PERSON = 120.0  # seconds that somebody needs to type a code
+PERSON = 120.0  # seconds that somebody needs to type a code, or to sign in
 PAUSE, LONGEST_PAUSE = 0.05, 0.5  # seconds between two looks for what another process fetches
 REPLAYED = 300.0  # seconds past its end, after which a store that removes what has expired has removed an entry
 REMEMBERED = 16  # rejected keys
@@ -451,7 +451,7 @@ def budget(provider: Provider) -> float:
         arguments = keys.arguments_of(call)
         if (client := arguments.get("client")) is not None:
             longest = time_limit(client.read_timeout, "read_timeout") * client.max_attempts
-        if arguments.get("mfa_code") is not None:
+        if arguments.get("mfa_code") is not None or arguments.get("sign_in") is not None:
             longest = max(longest, PERSON)
         for name in ("process_timeout", "timeout"):
             if arguments.get(name) is not None:

@@ -11,7 +11,8 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import logging
-from contextlib import nullcontext, suppress
+import os
+from contextlib import ExitStack, asynccontextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
 from functools import partial
 from math import inf
@@ -30,7 +31,7 @@ from aiocreds._token_cache.storage import ForeignFolder
 from aiocreds.errors import CredentialsError, LoginRequired, ServiceRefused, afresh, foreign, frames_of
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Coroutine
+    from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 
     from aiocreds._core.context import Context
     from aiocreds._token_cache.lock import FileLock
@@ -104,6 +105,50 @@ class TokenCache:
         if not await renewal.wait(max(0.0, patience) if left > ENOUGH else None):
             return token
         return renewal.result()
+
+    async def keep(self, token: Token) -> None:
+        """Write the token of a new sign-in in the place of any other, under the lock that all programs share.
+
+        Raises:
+            InvalidConfiguration: this user may not write there.
+            SourceUnavailable: the disk is full, or the like.
+        """
+        async with self._locked() as lock:
+            await asyncio.shield(threads.submit(lock.during, lambda: self._keep(token)))
+        logger.info("%s has been written", self.path)
+
+    async def remove(self) -> bool:
+        """Remove the file, under the lock; return whether there was one. The file of the lock stays.
+
+        Raises:
+            InvalidConfiguration: this user may not write there.
+        """
+        async with self._locked() as lock:
+            return await asyncio.shield(threads.submit(lock.during, self._remove))
+
+    @asynccontextmanager
+    async def _locked(self) -> AsyncIterator[FileLock]:
+        """Hold the lock. What the system says against writing is raised as an error of ours."""
+        try:
+            with releasing(self.path.removesuffix(".json") + ".lock") as lock:
+                while not await lock.attempt():
+                    pass
+                yield lock
+        except OSError as error:
+            raise storage.unwritable(self.path, error) from None
+
+    def _keep(self, token: Token) -> None:
+        storage.replace_json(self.path, token)
+        self._memory.unwritten = self._memory.failed = None
+        self._memory.lifetime = inf
+
+    def _remove(self) -> bool:
+        self._memory.unwritten = self._memory.failed = None
+        try:
+            os.unlink(self.path)  # noqa: PTH108 - pathlib is slow to load
+        except FileNotFoundError:
+            return False
+        return True
 
     def renewal_for(self, rules: Rules, token: Token, *, here: bool) -> Renewal:
         """Return the renewal under way, or start one: in a thread, or on this loop if it has to be `here`."""
@@ -227,6 +272,37 @@ class TokenCache:
     def _left(self, rules: Rules, token: Token) -> float:
         """Return the seconds until a token ends."""
         return rules.end(token) - self._context.clock.now()
+
+
+def outlive(
+    work: Callable[[], Coroutine[Any, Any, Token | None]], context: Context, *, here: bool = False
+) -> Renewal:
+    """Begin what goes on when its caller is cancelled, and what the end of the program waits for.
+
+    So it is with what a service gives once, such as the token for the code of a person who has just signed in.
+
+    Args:
+        work: what is to be done.
+        context: whose HTTP session is used.
+        here: run on this loop, because `work` uses what lives there; then it ends with the loop.
+    """
+    loop, held = asyncio.get_running_loop(), ExitStack()
+
+    async def whole() -> Token | None:
+        with held:
+            async with context.http.lease():
+                return await work()
+
+    renewal = Renewal(Memory(), loop.time())
+    if not here:
+        program_end.install_handlers()
+        held.enter_context(program_end.delaying_program_end())  # here: a signal may come before the thread runs
+        if renewal.start_thread(whole):
+            return renewal
+        held.close()
+    renewal = Renewal(Memory(), loop.time(), loop)
+    renewal.start_task(whole)
+    return renewal
 
 
 class Rules(NamedTuple):
@@ -371,6 +447,16 @@ class Renewal:
         if not self.done:
             await asyncio.wait([waiter], timeout=seconds)
         return self.done
+
+    async def outcome(self) -> Token | None:
+        """Wait for its end, and return the token it has brought.
+
+        Raises:
+            CredentialsError: it failed.
+            CancelledError: its loop ended.
+        """
+        await self.wait(None)
+        return self.result()
 
     def result(self) -> Token | None:
         """Return the new token.

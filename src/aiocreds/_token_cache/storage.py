@@ -1,8 +1,9 @@
-"""Private JSON files that programs share: reading them whole, replacing them atomically, their permissions."""
+"""Private files that programs share: where sign-ins are, reading JSON whole, replacing atomically, permissions."""
 
 from __future__ import annotations
 
 import errno
+import hashlib
 import json
 import logging
 import os
@@ -15,13 +16,18 @@ from typing import TYPE_CHECKING, Any, cast
 
 from aiocreds._base import threads, tracing
 from aiocreds._base.redaction import SecretDict
+from aiocreds._profiles.files import expand
 from aiocreds.errors import InvalidConfiguration, SourceUnavailable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from aiocreds._core.context import Context
+
 logger = logging.getLogger("aiocreds.token_cache")
 
+SSO_CACHE, LOGIN_CACHE = "~/.aws/sso/cache", "~/.aws/login/cache"
+LOGIN_CACHE_VARIABLE = "AWS_LOGIN_CACHE_DIRECTORY"
 ATTEMPTS, PAUSE = 5, 0.05  # seconds between attempts at a file that another program reads or writes
 LARGEST = 1024 * 1024  # bytes of a file that are read
 # Without O_NONBLOCK a pipe would block a thread, and with it the end of the program, for ever.
@@ -64,6 +70,28 @@ class ForeignFolder(OSError):
         super().__init__(f"its folder {folder} belongs to {owner}")
         self.folder = folder
         self.owner = owner
+
+
+def sso_path(name: str, context: Context) -> str:
+    """Return the path of a sign-in to IAM Identity Center; ``name`` is that of its session, else its start URL.
+
+    Raises:
+        InvalidConfiguration: no home folder is known.
+    """
+    key = hashlib.sha1(name.encode(errors="surrogatepass"), usedforsecurity=False).hexdigest()
+    return f"{expand(SSO_CACHE, context, place=SSO_CACHE)}/{key}.json"
+
+
+def login_path(session: str, context: Context) -> str:
+    """Return the path of the sign-in of a ``login_session``.
+
+    Raises:
+        InvalidConfiguration: it is in a home folder that is not known.
+    """
+    place, folder = LOGIN_CACHE_VARIABLE, context.setting(LOGIN_CACHE_VARIABLE)
+    if folder is None:
+        place = folder = LOGIN_CACHE
+    return f"{expand(folder, context, place=place)}/{hashlib.sha256(session.encode()).hexdigest()}.json"
 
 
 async def read(path: str) -> Document | None:
@@ -158,10 +186,20 @@ def replace_json(path: str, document: dict[str, Any]) -> None:
 
 
 def replace_text(path: str, text: str) -> None:
-    """Replace a file by one with this text, which has mode 0600 from the start.
+    """Replace a file by one with this text, as :func:`replace_bytes` does."""
+    replace_bytes(path, text.encode())
+
+
+def replace_bytes(path: str, data: bytes, *, like: os.stat_result | None = None) -> None:
+    """Replace a file by one with this content, which has mode 0600 from the start.
 
     A reader finds the old or the new file complete, even when this process is killed. A link is replaced, not its
     target.
+
+    Args:
+        path: of the file.
+        data: its content.
+        like: the result of ``stat`` for a file whose mode, owner and group the new one gets.
 
     Raises:
         OSError: the disk is full or read-only, or the folder not for this user. The old file stays.
@@ -171,9 +209,11 @@ def replace_text(path: str, text: str) -> None:
     folder, name = os.path.split(os.path.abspath(path))  # noqa: PTH100 - pathlib is slow to load
     descriptor, temporary = mkstemp(".tmp", f"{name}.", folder)
     try:
-        with os.fdopen(descriptor, "w") as file:
-            file.write(text)
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(data)
             file.flush()
+            if like is not None:
+                _adopt(temporary, like)
             os.fsync(descriptor)
             now = os.fstat(descriptor).st_mtime  # by the disk's clock
         _move(temporary, path)
@@ -182,6 +222,19 @@ def replace_text(path: str, text: str) -> None:
             os.unlink(temporary)  # noqa: PTH108 - pathlib is slow to load
         raise
     _remove_stale(folder, f"{name}.", now)
+
+
+def _adopt(path: str, like: os.stat_result) -> None:
+    """Give a file of this user the mode, owner and group of another; a group that it cannot have gets no access."""
+    mode = stat.S_IMODE(like.st_mode)
+    if sys.platform != "win32":
+        found = os.stat(path)  # noqa: PTH116 - pathlib is slow to load
+        try:
+            if (found.st_uid, found.st_gid) != (like.st_uid, like.st_gid):
+                os.chown(path, like.st_uid, like.st_gid)
+        except PermissionError:
+            mode &= ~stat.S_IRWXG
+    os.chmod(path, mode)  # noqa: PTH101 - as above
 
 
 def _move(source: str, target: str) -> None:
@@ -205,6 +258,42 @@ def _remove_stale(folder: str, prefix: str, now: float) -> None:
                 with suppress(OSError):
                     if entry.stat(follow_symlinks=False).st_mtime < now - STALE_AFTER:
                         os.unlink(entry.path)  # noqa: PTH108 - pathlib is slow to load
+
+
+def make_folder(path: str) -> None:
+    """Make the folder of a file, and those above it, for this user alone, and check that it can be written in.
+
+    Raises:
+        InvalidConfiguration: this user may not.
+        SourceUnavailable: the disk is full, or the like.
+    """
+    from tempfile import TemporaryFile  # slow to load, and such folders are seldom made
+
+    folder = os.path.dirname(os.path.realpath(path))  # noqa: PTH120 - pathlib is slow to load
+    missing: list[str] = []
+    try:
+        above = folder
+        while not os.path.isdir(above):  # noqa: PTH112 - as above
+            missing.append(above)
+            above = os.path.dirname(above)  # noqa: PTH120 - as above
+        for one in reversed(missing):
+            with suppress(FileExistsError):
+                os.mkdir(one, 0o700)  # noqa: PTH102 - as above
+        refuse_folder_of_others(path)
+        with TemporaryFile(dir=folder) as probe:
+            probe.write(bytes(4096))
+    except OSError as error:
+        raise unwritable(path, error) from None
+
+
+def unwritable(path: str, error: OSError) -> InvalidConfiguration | SourceUnavailable:
+    """Return the exception for a file that cannot be written."""
+    if isinstance(error, ForeignFolder):
+        return InvalidConfiguration(f"{path} cannot be written ({error}): run this as {error.owner}")
+    reason = (error.strerror or type(error).__name__).lower()
+    if error.errno in NEED_A_PERSON or error.errno in (errno.EROFS, errno.ENOTDIR):
+        return InvalidConfiguration(f"{path} cannot be written ({reason}): let this user write there")
+    return SourceUnavailable(f"{path} cannot be written just now ({reason}): look after this machine and its disk")
 
 
 def refuse_folder_of_others(path: str) -> None:

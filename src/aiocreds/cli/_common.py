@@ -17,17 +17,20 @@ from aiocreds._base.tracing import printable
 from aiocreds._core.context import DEFAULT
 from aiocreds._profiles import load, profile_name
 from aiocreds._profiles.files import CONFIG_FILE, CREDENTIALS_FILE
-from aiocreds.cli._terminal import ask_for_code
+from aiocreds.cli._terminal import ask_for_code, person_is_there
 from aiocreds.errors import InvalidConfiguration
 from aiocreds.sources.default import default_chain
 from aiocreds.sources.process import USUAL_TIMEOUT
 
 if TYPE_CHECKING:
     from argparse import Action, ArgumentParser
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     from aiocreds._core.provider import Provider
+    from aiocreds._profiles import SharedConfig
     from aiocreds.credentials import Credentials
+    from aiocreds.errors import LoginRequired
+    from aiocreds.sources._sign_in import SignInHook
     from aiocreds.sources.assume_role import MfaCode
 
 logger = logging.getLogger("aiocreds.cli")
@@ -49,21 +52,56 @@ class CircularProcess(InvalidConfiguration):
 
 def add_profile(parser: ArgumentParser, *, several: bool = False) -> None:
     """Add ``--profile``, which may also be positional, and ``--process-timeout`` to a command."""
+    add_profile_alone(parser, several=several)
+    _add_process_timeout(parser)
+
+
+def add_profile_alone(
+    parser: ArgumentParser, *, several: bool = False, otherwise: str = "the chain decides, as in a program"
+) -> None:
+    """Add ``--profile``, which may also be positional, to a command.
+
+    Args:
+        parser: of the command.
+        several: it may be given several times.
+        otherwise: what happens without it, for the help.
+    """
     option: Action = parser.add_argument(
         "-p",
         "--profile",
         metavar="P",
         action="append" if several else "store",
         default=[] if several else None,
-        help="the profile to use"
-        + ("; may be given several times" if several else "; by default the chain decides, as in a program"),
+        help="the profile to use" + ("; may be given several times" if several else f"; by default {otherwise}"),
     )
     named: Action = parser.add_argument(
         "named", metavar="PROFILE", nargs="*" if several else "?", help="the same as --profile PROFILE"
     )
     for one in (option, named):
-        setattr(one, "completer", profile_names)  # noqa: B010 - argcomplete's own way, which argparse's types do not know
-    _add_process_timeout(parser)
+        complete_with(one, profile_names)
+
+
+def add_session(parser: ArgumentParser) -> None:
+    """Give a command its ``--sso-session``."""
+    option = parser.add_argument(
+        "--sso-session", metavar="S", help="an [sso-session S] of the config file, in the place of a profile"
+    )
+    complete_with(option, session_names)
+
+
+def refuse_both(profile: str | None, session: str | None) -> None:
+    """Check that only one of profile and session is given.
+
+    Raises:
+        InvalidConfiguration: both are.
+    """
+    if profile is not None and session is not None:
+        raise InvalidConfiguration(f"profile {profile!r} and --sso-session are both given: give one of them")
+
+
+def complete_with(option: Action, names: Callable[..., list[str]]) -> None:
+    """Have a shell complete an option with these names."""
+    setattr(option, "completer", names)  # noqa: B010 - argcomplete's own way, which argparse's types do not know
 
 
 def add_shared(parser: ArgumentParser) -> None:
@@ -97,9 +135,17 @@ def _time_limit(text: str) -> float:
 
 def profile_names(**_: Any) -> list[str]:
     """Return the profiles of the shared files, for completion."""
+    return _names(lambda config: config.profiles)
 
+
+def session_names(**_: Any) -> list[str]:
+    """The sessions of the config file, for completion."""
+    return _names(lambda config: config.sso_sessions)
+
+
+def _names(sections: Callable[[SharedConfig], Iterable[str]]) -> list[str]:
     async def names() -> list[str]:
-        return list((await load(DEFAULT)).profiles)
+        return list(sections(await load(DEFAULT)))
 
     try:
         return asyncio.run(names())
@@ -143,14 +189,30 @@ def provider_of(
     process_timeout: float = USUAL_TIMEOUT,
     mfa_code: MfaCode | None = None,
     folder: str | None = None,
+    sign_in: SignInHook | None = None,
 ) -> Provider:
     """Return the default chain, shared through a folder if one is given; a person is asked for MFA codes."""
-    chain = default_chain(profile, process_timeout=process_timeout, mfa_code=mfa_code or ask_for_code)
+    chain = default_chain(
+        profile, process_timeout=process_timeout, mfa_code=mfa_code or ask_for_code, sign_in=sign_in
+    )
     if folder is None:
         return chain
     from aiocreds._shared.provider import shared  # most commands share nothing
 
     return shared(chain, store=folder, timeout=FOLDER_TIMEOUT)
+
+
+async def offer_to_sign_in(required: LoginRequired) -> None:
+    """Offer a person at the terminal to sign in.
+
+    Raises:
+        LoginRequired: there is none, or they do not want to, or have not done it.
+    """
+    if not person_is_there() or not required.sign_in:
+        raise required
+    from aiocreds.cli.login import offer  # where a person has to sign in
+
+    await offer(required)
 
 
 async def fetch(provider: Provider) -> Credentials:

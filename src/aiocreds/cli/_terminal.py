@@ -6,7 +6,7 @@ import asyncio
 import os
 import signal
 import sys
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, TextIO, TypeVar
 
 from aiocreds._base.tracing import printable
@@ -126,7 +126,12 @@ async def ask_for_code(serial_number: str) -> str:
     Raises:
         InvalidConfiguration: there is no terminal.
     """
-    from threading import Thread  # few profiles need a code
+    return (await ask_for_line(f"MFA code of {serial_number}: ")).strip() or await refuse_code(serial_number)
+
+
+async def ask_for_line(prompt: str) -> str:
+    """Ask the person at the terminal for a line; return it with its end, or nothing where nobody types one."""
+    from threading import Thread  # few commands ask
 
     loop = asyncio.get_running_loop()
     answer: asyncio.Future[str] = loop.create_future()
@@ -135,15 +140,37 @@ async def ask_for_code(serial_number: str) -> str:
         if not answer.done():
             answer.set_result(line)
 
-    def ask() -> None:
+    def read() -> None:
         try:
-            line = _ask(printable(f"MFA code of {serial_number}: "))
+            line = _ask(printable(prompt))
         except OSError:
             line = ""
-        loop.call_soon_threadsafe(set_answer, line)
+        with suppress(RuntimeError):  # after Ctrl-C, the loop is closed
+            loop.call_soon_threadsafe(set_answer, line)
 
-    Thread(target=ask, daemon=True).start()  # asyncio would wait for one of its own after Ctrl-C
-    return (await answer).strip() or await refuse_code(serial_number)
+    Thread(target=read, daemon=True).start()  # asyncio would wait for one of its own after Ctrl-C
+    return await answer
+
+
+def person_is_there() -> bool:
+    """Return whether a person sees what is printed on stderr, and can answer: at a terminal, in its foreground."""
+    return sys.stdin.isatty() and sys.stderr.isatty() and in_foreground()
+
+
+def in_foreground() -> bool:
+    """Return whether a terminal sends input and signals to this process, and so to a command that it runs."""
+    if sys.platform == "win32":
+        return True
+    try:
+        terminal = os.open("/dev/tty", os.O_RDONLY | os.O_NOCTTY)
+    except OSError:
+        return False
+    try:
+        return os.tcgetpgrp(terminal) == os.getpgrp()
+    except OSError:
+        return False
+    finally:
+        os.close(terminal)
 
 
 async def refuse_code(serial_number: str) -> str:

@@ -23,6 +23,7 @@ from aiocreds.cli._common import (
     add_shared,
     asking_for,
     fetch,
+    offer_to_sign_in,
     provider_of,
     region_of,
     variables,
@@ -30,6 +31,7 @@ from aiocreds.cli._common import (
 from aiocreds.cli._terminal import (
     ask_for_code,
     handling,
+    in_foreground,
     print_message,
     run_interruptible,
     signal_numbers,
@@ -41,6 +43,8 @@ from aiocreds.sources.container import FULL_URI, TOKEN
 if TYPE_CHECKING:
     from argparse import ArgumentParser, Namespace
     from collections.abc import Mapping
+
+    from aiocreds.errors import LoginRequired
 
 EXAMPLE = """\
 example:
@@ -153,7 +157,12 @@ def without_credentials(environ: Mapping[str, str]) -> dict[str, str]:
 
 
 async def _environment(arguments: Namespace) -> dict[str, str]:
-    provider = provider_of(arguments.profile, process_timeout=arguments.process_timeout, folder=arguments.shared)
+    provider = provider_of(
+        arguments.profile,
+        process_timeout=arguments.process_timeout,
+        folder=arguments.shared,
+        sign_in=offer_to_sign_in,
+    )
     credentials = await fetch(provider)
     keys = {name: value for name, value in variables(credentials).items() if value}
     return {**without_credentials(os.environ), **keys, **await _region(arguments)}
@@ -202,8 +211,17 @@ async def _run_beside(arguments: Namespace) -> int:
             )
         return await ask_for_code(serial_number)
 
+    async def sign_in(required: LoginRequired) -> None:
+        if running:
+            raise required
+        await offer_to_sign_in(required)
+
     provider = provider_of(
-        arguments.profile, process_timeout=arguments.process_timeout, mfa_code=mfa_code, folder=arguments.shared
+        arguments.profile,
+        process_timeout=arguments.process_timeout,
+        mfa_code=mfa_code,
+        folder=arguments.shared,
+        sign_in=sign_in,
     )
     async with Endpoint({"/": provider}) as endpoint:
         await fetch(provider)
@@ -282,23 +300,7 @@ async def _forward_signals(signals: asyncio.Queue[int], pid: int) -> None:
     from_the_keyboard = signal_numbers(FROM_THE_KEYBOARD)
     while True:
         number = await signals.get()
-        if number in from_the_keyboard and _in_foreground():
+        if number in from_the_keyboard and in_foreground():
             continue  # the terminal has sent it to the command, too; twice would be a second Ctrl-C
         with suppress(ProcessLookupError, PermissionError):
             os.kill(pid, number)
-
-
-def _in_foreground() -> bool:
-    """Return whether a terminal sends its signals to this process, and so to the command."""
-    if sys.platform == "win32":
-        return True
-    try:
-        terminal = os.open("/dev/tty", os.O_RDONLY | os.O_NOCTTY)
-    except OSError:
-        return False
-    try:
-        return os.tcgetpgrp(terminal) == os.getpgrp()
-    except OSError:
-        return False
-    finally:
-        os.close(terminal)

@@ -16,6 +16,7 @@ from aiocreds._aws import sts
 from aiocreds._aws.client import ClientConfig, ConfigScope, ServiceClient, region_for
 from aiocreds._base import tracing
 from aiocreds._base.foreground import is_asking
+from aiocreds._base.time import span
 from aiocreds._core.context import DEFAULT, Context
 from aiocreds._explain import (
     PRETTY,
@@ -27,12 +28,11 @@ from aiocreds._explain import (
     explain_step_by_step,
     message,
     plain,
-    span,
     step_of,
     title,
 )
 from aiocreds._profiles import load, profile_name
-from aiocreds.cli._common import add_profile, asking_for
+from aiocreds.cli._common import add_profile, asking_for, offer_to_sign_in
 from aiocreds.cli._terminal import ask_for_code, print_message, refuse_code, run_interruptible
 from aiocreds.errors import (
     ChainExhausted,
@@ -60,8 +60,9 @@ PROGRESS_AFTER = 1.0  # seconds
 PROGRESS_INTERVAL = 0.1  # seconds
 NO_REGION = "none is set: write one into the profile, or set AWS_REGION"
 REMEDY = (
-    "On a laptop, sign in with aws login, or run aws configure sso where your organization has IAM Identity Center;"
-    " or set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY. On AWS, give the instance, task or pod a role."
+    "On a laptop, sign in with aiocreds login, or run aiocreds configure sso where your organization has IAM"
+    " Identity Center; or set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY. On AWS, give the instance, task or pod"
+    " a role."
 )
 EXAMPLE = """\
 example:
@@ -142,7 +143,13 @@ async def examine(
     default = provider is None
     if provider is None:
         mfa_code = ask_for_code if sys.stdin.isatty() else refuse_code
-        provider = default_chain(profile, mfa_code=mfa_code, process_timeout=process_timeout, context=context)
+        provider = default_chain(
+            profile,
+            mfa_code=mfa_code,
+            process_timeout=process_timeout,
+            sign_in=offer_to_sign_in if context is DEFAULT else None,
+            context=context,
+        )
     else:
         context = provider._context  # noqa: SLF001 - one of us  # pyright: ignore[reportPrivateUsage]
     with _warnings() as logged:

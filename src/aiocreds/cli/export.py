@@ -18,6 +18,7 @@ from aiocreds.cli._common import (
     expiration_for_clients,
     fetch,
     iso,
+    offer_to_sign_in,
     provider_of,
     variables,
 )
@@ -72,7 +73,10 @@ def run(arguments: Namespace) -> int:
         nonlocal print_false
         try:
             provider = provider_of(
-                arguments.profile, process_timeout=arguments.process_timeout, folder=arguments.shared
+                arguments.profile,
+                process_timeout=arguments.process_timeout,
+                folder=arguments.shared,
+                sign_in=offer_to_sign_in,
             )
             return await fetch(provider)
         except asyncio.CancelledError:  # by a signal, which ends this process at once

@@ -25,7 +25,6 @@ from aiocreds.cli._terminal import (
     suggest_explain,
 )
 from aiocreds.errors import CredentialsError, CredentialsNotFound, with_notes
-from aiocreds.sources.process import ASKED_ITSELF
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -35,6 +34,10 @@ COMMANDS = {
     "export": "print credentials for another program",
     "exec": "run a command with credentials",
     "serve": "serve credentials to every AWS SDK on this machine",
+    "login": "sign in to IAM Identity Center, or as for the console",
+    "logout": "end a sign-in",
+    "profiles": "list the profiles, and for how long somebody is signed in",
+    "configure": "write profiles for accounts and roles of IAM Identity Center",
 }
 NOT_FOUND, BROKEN = 1, 2
 EXAMPLE = """\
@@ -120,6 +123,8 @@ def _run(arguments: argparse.Namespace) -> int:
         if arguments.command == "export":
             suggest_explain(arguments.command, error, arguments.profile)
         if getattr(error, "asked_itself", False):
+            from aiocreds.sources.process import ASKED_ITSELF  # who asks for itself has loaded it
+
             return ASKED_ITSELF
         return NOT_FOUND if isinstance(error, CredentialsNotFound) else BROKEN
     except BrokenPipeError:  # such as from head
@@ -160,7 +165,9 @@ def _parser(argv: list[str]) -> argparse.ArgumentParser:
     )
     parser = argparse.ArgumentParser(
         prog="aiocreds",
-        description="AWS credentials: see where they come from, hand them over, serve them.",
+        description=(
+            "AWS credentials: see where they come from, hand them over, serve them; sign in, and write profiles."
+        ),
         epilog=EXAMPLE,
         formatter_class=_Help,
         parents=[debug],

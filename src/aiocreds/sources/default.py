@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from aiocreds._aws.client import ClientConfig
     from aiocreds._core.provider import Provider
     from aiocreds.credentials import Credentials
+    from aiocreds.sources._sign_in import SignInHook
     from aiocreds.sources.assume_role import MfaCode
     from aiocreds.sources.web_identity import RoleAssumer
 
@@ -54,6 +55,7 @@ def default_chain(
     endpoint: str | None = None,
     endpoint_mode: Literal["IPv4", "IPv6"] | None = None,
     v1_disabled: bool | None = None,
+    sign_in: SignInHook | None = None,
     context: Context = DEFAULT,
 ) -> Provider:
     """Get credentials wherever this program runs: on a laptop, an EC2 instance, in a container, a pod.
@@ -95,6 +97,7 @@ def default_chain(
         endpoint: see :func:`from_instance_metadata`, also for the next two.
         endpoint_mode: how to reach the metadata service.
         v1_disabled: never fall back to its version 1.
+        sign_in: see :func:`from_ini`.
         context: the environment, the home folder, the clock and the HTTP session.
 
     Raises:
@@ -118,6 +121,7 @@ def default_chain(
             credentials_file=credentials_file,
             config_file=config_file,
             client=client,
+            sign_in=sign_in,
             context=context,
         )
 
@@ -177,6 +181,7 @@ def default_chain(
         mfa_code=mfa_code,
         process_timeout=process_timeout,
         client=client,
+        sign_in=sign_in,
         context=context,
     )
     sso_given = sso_start_url or sso_account_id or sso_region or sso_role_name or sso_session

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from datetime import timedelta
 
     from aiocreds._aws.client import ClientConfig, ConfigScope
+    from aiocreds.sources._sign_in import SignInHook
     from aiocreds.sources.assume_role import MfaCode
 
 
@@ -32,6 +33,7 @@ def from_ini(
     mfa_code: MfaCode | None = None,
     process_timeout: float | timedelta = 60.0,
     client: ClientConfig | None = None,
+    sign_in: SignInHook | None = None,
     context: Context = DEFAULT,
 ) -> Provider:
     """Get credentials from a profile of the shared files, which are read again when they change.
@@ -60,6 +62,8 @@ def from_ini(
         process_timeout: seconds that a ``credential_process`` may take; a person may have to sign in meanwhile.
         client: how STS is called; what it leaves open comes from the environment and the profile. Its time-outs,
             attempts and middlewares hold for all calls that the profile needs.
+        sign_in: ``async (LoginRequired) -> object``, awaited when a person has to sign in, such as
+            :func:`aiocreds.login.sign_in`; only while a caller waits, and one prompt at a time in a process.
         context: the environment, the home folder, the clock and the HTTP session.
 
     Raises:
@@ -79,6 +83,7 @@ def from_ini(
         mfa_code=mfa_code,
         process_timeout=process_timeout,
         client=client,
+        sign_in=sign_in,
         context=context,
     )
     return Provider(source.fetch, name="from_ini", context=context, inner=source.sources)
@@ -102,6 +107,7 @@ class ProfileSource:
         mfa_code: MfaCode | None,
         process_timeout: float | timedelta,
         client: ClientConfig | None,
+        sign_in: SignInHook | None,
         context: Context,
     ) -> None:
         self.sources: list[Provider] = []
@@ -111,6 +117,7 @@ class ProfileSource:
         self._mfa_code = mfa_code
         self._process_timeout = time_limit(process_timeout, "process_timeout")
         self._client = client
+        self._sign_in = sign_in
         self._context = context
         self._built_for: tuple[SharedConfig, str] | None = None
 
@@ -201,13 +208,16 @@ class ProfileSource:
                 from aiocreds._profiles.resolve import sso_of_profile
                 from aiocreds.sources.sso.credentials import role_credentials
 
+                settings = sso_of_profile(config, section)
                 return await role_credentials(
-                    sso_of_profile(config, section), client=for_other_services, scope=scope
+                    settings, client=for_other_services, scope=scope, sign_in=self._sign_in
                 )
             case _:
                 from aiocreds.sources.login.credentials import login_credentials
 
-                return await login_credentials(section, client=for_other_services, scope=scope)
+                return await login_credentials(
+                    section, client=for_other_services, scope=scope, sign_in=self._sign_in
+                )
 
     async def _role(
         self, section: Section, source: Provider, client: ClientConfig, scope: ConfigScope

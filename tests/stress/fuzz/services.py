@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from aiocreds._base.redaction import SecretStr
 from aiocreds._profiles import Setting
+from aiocreds._profiles.model import LoginCommand
 from aiocreds._profiles.resolve import SsoSettings
 from aiocreds.credentials import Credentials
 from aiocreds.errors import CredentialsError
@@ -41,7 +42,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
     from typing import Any
 
-SETTINGS = SsoSettings("https://x", REGION, "123456789012", "Reader", "corp", "aws sso login", "code")
+SETTINGS = SsoSettings(
+    "https://x", REGION, "123456789012", "Reader", "corp", LoginCommand("aws sso login", "", {}), "code"
+)
 KEY = ec.derive_private_key(1, ec.SECP256R1())
 URL = "http://127.0.0.1:1338"
 METADATA = MetadataService(URL, 1.0, 0, True, CONTEXT)
@@ -52,13 +55,15 @@ def _sso() -> Coroutine[Any, Any, Any]:
 
 
 def _oidc() -> Coroutine[Any, Any, Any]:
+    grant = {"grantType": "refresh_token", "refreshToken": SecretStr("r")}
     return sso.create_token(
-        client("sso-oidc"), client_id="c", client_secret=SecretStr("s"), refresh_token=SecretStr("r")
+        client("sso-oidc"), client_id="c", client_secret=SecretStr("s"), grant=grant, target="to renew"
     )
 
 
 def _signin() -> Coroutine[Any, Any, Any]:
-    return signin.create_token(client("signin"), client_id="c", refresh_token=SecretStr("r"), key=KEY)
+    grant = {"grantType": "refresh_token", "refreshToken": SecretStr("r")}
+    return signin.create_token(client("signin"), client_id="c", grant=grant, key=KEY, target="to renew")
 
 
 def _id() -> Coroutine[Any, Any, Any]:
@@ -99,7 +104,7 @@ def feed(data: bytes) -> None:
         return
     if isinstance(result, Credentials):
         check(result)
-    elif isinstance(result, sso.Renewed | signin.Renewed):
+    elif isinstance(result, sso.Renewed | signin.Issued):
         assert 0 < result.lifetime < sso.LONGEST_LIFE
     else:
         assert result is None or (isinstance(result, str) and result.strip()), result

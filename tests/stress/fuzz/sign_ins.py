@@ -129,7 +129,8 @@ def sso() -> None:
     HTTP.response = Response(200, {}, SecretBytes(json.dumps(RENEWED["sso"]).encode()), "example.com")
     sign_in = SignIn(SETTINGS, ClientConfig(region=REGION), AROUND)
     sign_in._cache = Cache()  # type: ignore[assignment]  # pyright: ignore[reportAttributeAccessIssue] - a double
-    token = finish(sign_in.access_token())
+    with mock.patch.object(threads, "submit", _at_once):
+        token = finish(sign_in.access_token())
     assert token == token.strip() != ""
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from aiocreds._profiles import SharedConfig
+from aiocreds._profiles.model import LoginCommand
 from aiocreds._profiles.parser import Document
 from aiocreds._profiles.resolve import SsoSettings, sso_of_arguments, sso_of_profile
 from aiocreds.errors import InvalidConfiguration
@@ -21,10 +22,10 @@ WANTED = SsoSettings(
     account_id="123456789012",
     role_name="Developer",
     session="corp",
-    command="aws sso login --sso-session corp",
+    login=LoginCommand("aws sso login", " --sso-session corp", {"sso_session": "corp"}),
     place="profile 'a' (config:1)",
 )
-OLDER_FORM = WANTED._replace(session=None, command="aws sso login --profile a")
+OLDER_FORM = WANTED._replace(session=None, login=LoginCommand("aws sso login", " --profile a", {"profile": "a"}))
 
 
 def files(config: str, credentials: str = "") -> SharedConfig:
@@ -152,8 +153,8 @@ ARGUMENTS: dict[str, Any] = {
 def test_all_given_in_code() -> None:
     found = sso_of_arguments(files(""), **ARGUMENTS)
     assert found[:5] == OLDER_FORM[:5]
-    assert "aws sso login" in found.command
-    assert "https://x" in found.command
+    assert "https://x" in found.login.line("aws sso login")
+    assert found.login.arguments == {"sso_start_url": "https://x", "sso_region": "eu-central-1"}
 
 
 @pytest.mark.parametrize("left_out", [{}, {"start_url": None}, {"start_url": "", "region": None}])
@@ -201,7 +202,9 @@ def test_a_person_signs_in_with_the_same_file(path: str) -> None:
         Document(path, f"[profile a]\nsso_session = corp\n{ROLE}{SESSION}".encode()),
         elsewhere=True,
     )
-    command = sso_of_profile(config, config.profiles["a"]).command
+    login = sso_of_profile(config, config.profiles["a"]).login
+    assert login.arguments == {"sso_session": "corp", "config_file": path}
+    command = login.line(login.aws)
     variable, *words = shlex.split(command)
     assert variable == f"AWS_CONFIG_FILE={path}"
     assert words == ["aws", "sso", "login", "--sso-session", "corp"]

@@ -26,6 +26,7 @@ from aiocreds import (
     shared,
 )
 from aiocreds._shared.key import description, refuse_unknown
+from aiocreds.login import sign_in
 from tests.helpers.scripted import issue, pass_on
 from tests.helpers.secret_leaks import secret
 
@@ -151,6 +152,14 @@ async def test_the_same_name_for_what_means_the_same(one: dict[str, Any], two: d
     usual: dict[str, Any] = {"role_arn": ROLE, "source": keys(), "context": environment()}
     made = [await description(from_temporary_credentials(**{**usual, **more})) for more in (one, two)]
     assert made[0] == made[1]
+
+
+async def test_who_signs_in_changes_nothing() -> None:
+    """A terminal offers to sign in, and a server does not: both share."""
+    one, two = [
+        await description(default_chain("app", context=environment(), sign_in=it)) for it in (None, sign_in)
+    ]
+    assert one == two
 
 
 async def test_functions_count_by_their_names() -> None:

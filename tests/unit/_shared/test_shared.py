@@ -38,6 +38,7 @@ from aiocreds._shared import provider as module
 from aiocreds._shared.folder import Folder
 from aiocreds._shared.leases import FolderLease
 from aiocreds._token_cache.lock import FileLock
+from aiocreds.login import sign_in
 from tests.benchmarks.shared import day
 from tests.helpers.scripted import Source, issue, until, warned
 from tests.helpers.secret_leaks import MARK
@@ -610,6 +611,7 @@ def test_another_one_is_waited_for_as_long_as_the_source_may_take() -> None:
     assert module.budget(role(source=from_process(timeout=timedelta(minutes=5)), client=hasty)) == 300
     assert module.budget(chain(from_env(), from_process(command="x"))) == 60
     assert module.budget(default_chain(mfa_code=code, process_timeout=1)) == module.PERSON
+    assert module.budget(default_chain(sign_in=sign_in, process_timeout=1)) == module.PERSON
     assert module.budget(from_vault(object(), "x", 1)) == module.BUDGET
 
 

@@ -34,7 +34,9 @@ def test_each_help_has_an_example(command: str, capsys: pytest.CaptureFixture[st
     said = capsys.readouterr().out
     assert "example" in said
     assert f"aiocreds {command}" in said.partition("example")[2]
-    for name in (r"-p( P)?, --profile P", "PROFILE", "--debug") if command else COMMANDS:  # Python 3.13 says P once
+    profile = (r"-p( P)?, --profile P", "PROFILE")  # Python 3.13 says P once
+    options = {"": (*COMMANDS,), "profiles": ("--json",), "configure": (profile[0], "sso")}.get(command, profile)
+    for name in (*options, "--debug"):
         assert re.search(name, said)
 
 
@@ -253,6 +255,9 @@ async def test_the_shell_completes_commands_options_and_profiles(machine: Machin
     for line in ("serve --profile de", "serve -p de", "serve prod de", "export de", "exec --server de"):
         assert await complete(machine, f"aiocreds {line}") == {"default", "dev", "deploy"}
     assert "--token-file" in await complete(machine, "aiocreds serve --")
+    assert await complete(machine, "aiocreds configure ") >= {"sso"}
+    assert await complete(machine, "aiocreds configure sso -p de") == {"default", "dev", "deploy"}
+    assert await complete(machine, "aiocreds profiles --j") == {"--json"}
 
 
 @pytest.mark.slow

@@ -300,7 +300,7 @@ async def test_an_sso_that_fails(context: Context, home: Path, aws: Loopback) ->
     write_profile(home)
     error = await failure_of(default_chain(**SSO, context=context))
     assert isinstance(error, LoginRequired)
-    assert "aws sso login" in str(error)
+    assert "aiocreds login" in str(error)
     assert error.provider == "from_sso"
 
 

@@ -61,7 +61,7 @@ if TYPE_CHECKING:
     from aiocreds import Provider
 
 MINUTE = timedelta(minutes=1)
-COMMAND = "aws login --profile me"
+COMMAND = "aiocreds login --profile me"
 BOTOCORE: Any = cast("Any", botocore.utils)
 
 
@@ -147,7 +147,7 @@ async def test_the_profile_of_the_environment_and_the_default(
     (home / ".aws/config").write_text(f"[default]\nlogin_session = {LOGIN_SESSION}\n")
     assert (await from_login(context=context)()).provider == "login"
     sign_in.path.unlink()
-    await failure(from_login(context=context), LoginRequired, "aws login --profile default")
+    await failure(from_login(context=context), LoginRequired, "aiocreds login --profile default")
 
 
 async def test_files_given_in_code(sign_in: SignIn, context: Context, tmp_path: Path) -> None:
@@ -580,7 +580,7 @@ async def test_a_permission_that_is_missing(sign_in: SignIn, context: Context) -
     error = await failure(from_login("me", context=context), ServiceRefused, *words)
     assert (error.code, error.status, error.request_id) == ("INSUFFICIENT_PERMISSIONS", 403, "r-3")
     assert (error.recoverable, error.try_next_link) == (False, False)
-    assert "aws login --profile" not in str(error), "to sign in again would not help"
+    assert "aiocreds login --profile" not in str(error), "to sign in again would not help"
 
 
 @pytest.mark.parametrize(

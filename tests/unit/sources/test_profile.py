@@ -779,9 +779,9 @@ async def test_each_mistake_is_told_with_its_line_and_the_fix(
 @pytest.mark.parametrize(
     ("lines", "command"),
     [
-        (SSO, "aws sso login --sso-session corp"),
-        (CORP + SSO_ROLE, "aws sso login --profile a"),
-        (LOGIN, "aws login --profile a"),
+        (SSO, "aiocreds login --sso-session corp"),
+        (CORP + SSO_ROLE, "aiocreds login --profile a"),
+        (LOGIN, "aiocreds login --profile a"),
     ],
     ids=["SSO", "SSO, older form", "login"],
 )

@@ -315,7 +315,7 @@ async def test_an_argument_that_is_no_line_of_text(
 
 
 @pytest.mark.parametrize(
-    ("name", "session", "command"), [("app", "corp", COMMAND), ("old", None, "aws sso login --profile old")]
+    ("name", "session", "command"), [("app", "corp", COMMAND), ("old", None, "aiocreds login --profile old")]
 )
 @pytest.mark.parametrize(
     "content",
@@ -357,7 +357,7 @@ async def test_an_older_sign_in_has_ended(
 ) -> None:
     file = aws.sign_in.sso_login(home, None)
     clock.shift(HOUR + late)
-    words = str(file), "ended at 2027-01-15 09:00 UTC", "cannot be renewed", "run aws sso login --profile old"
+    words = str(file), "ended at 2027-01-15 09:00 UTC", "cannot be renewed", "run aiocreds login --profile old"
     await failure(from_sso("old", context=context), LoginRequired, *words)
     assert not aws.requests
 
@@ -372,7 +372,7 @@ async def test_an_older_sign_in_is_never_renewed(
     assert (await from_sso("old", context=context)()).account_id == ACCOUNT
     clock.shift(1)
     await failure(
-        from_sso("old", context=context), LoginRequired, "cannot be renewed: run aws sso login --profile old"
+        from_sso("old", context=context), LoginRequired, "cannot be renewed: run aiocreds login --profile old"
     )
     assert aws.count(OIDC) == 0
 
@@ -412,7 +412,7 @@ async def test_the_registration_has_ended(
 
 async def test_arguments_without_a_session_name_the_start_url(context: Context) -> None:
     provider = from_sso(**ARGUMENTS, context=context)
-    await failure(provider, LoginRequired, f"run aws sso login, with a profile whose sso_start_url is {START_URL}")
+    await failure(provider, LoginRequired, f"run aiocreds login, with a profile whose sso_start_url is {START_URL}")
 
 
 @pytest.mark.parametrize(
@@ -445,7 +445,7 @@ async def test_a_refresh_token_that_was_used_is_an_invalid_grant(
     await failure(from_sso("app", context=context), LoginRequired, "InvalidGrantException", f"run {COMMAND}")
 
 
-@pytest.mark.parametrize(("name", "command"), [("app", COMMAND), ("old", "aws sso login --profile old")])
+@pytest.mark.parametrize(("name", "command"), [("app", COMMAND), ("old", "aiocreds login --profile old")])
 async def test_the_portal_knows_no_such_sign_in(
     aws: Loopback, context: Context, home: Path, name: str, command: str
 ) -> None:

@@ -1,4 +1,4 @@
-"""Call AWS Sign-In, which renews the short-lived credentials of ``aws login``.
+"""Call AWS Sign-In, which issues and renews the short-lived credentials of ``aws login``.
 
 See https://docs.aws.amazon.com/signin/latest/APIReference/API_CreateOAuth2Token.html
 """
@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
 
     from aiocreds._aws.client import ServiceClient
-    from aiocreds._base.redaction import SecretStr
     from aiocreds._core.refresh import Clock
+    from aiocreds._http import Response
     from aiocreds._http.request import Signer
 
 KEYS = Names("accessKeyId", "secretAccessKey", "sessionToken")
@@ -46,36 +46,54 @@ SIGN_IN_ENDED = {code for code, meaning in ERRORS.items() if meaning.sign_in_end
 
 
 @dataclass(frozen=True, slots=True, repr=False)
-class Renewed:
+class Issued:
     """The answer of CreateOAuth2Token, without a ``repr``.
 
     Attributes:
         keys: an object with ``accessKeyId``, ``secretAccessKey`` and ``sessionToken``.
         lifetime: of the keys, in seconds.
-        refresh_token: for the next time.
+        refresh_token: for the next time; None where the old one stays good.
+        id_token: tells who has signed in; None after a renewal.
     """
 
     keys: dict[str, Any]
     lifetime: float
-    refresh_token: str
+    refresh_token: str | None
+    id_token: str | None
 
 
 async def create_token(
-    signin: ServiceClient, *, client_id: str, refresh_token: SecretStr, key: EllipticCurvePrivateKey
-) -> Renewed:
-    """Call CreateOAuth2Token with a refresh token and a proof of possession of the key that it is bound to.
+    signin: ServiceClient, *, client_id: str, grant: Mapping[str, str], key: EllipticCurvePrivateKey, target: str
+) -> Issued:
+    """Call CreateOAuth2Token with a proof of possession of the key that what it issues is bound to.
+
+    Args:
+        signin: the service.
+        client_id: of the way in which the person signs in.
+        grant: ``grantType`` and the fields that go with it, such as ``refreshToken``.
+        key: of the sign-in.
+        target: what for, for messages.
 
     Raises:
         ServiceRefused: it answered no; the codes in `SIGN_IN_ENDED` mean that a person has to sign in again.
         SourceUnavailable: it did not answer, or not with keys.
         InvalidConfiguration: the endpoint's settings cannot be used.
     """
+    nonce = ""
 
     def proof(clock: Clock) -> Signer:
         def prove(method: str, url: str, headers: Iterable[tuple[str, str]], body: bytes) -> Mapping[str, str]:
-            return {"DPoP": dpop_proof(key, method, url, clock)}
+            return {"DPoP": dpop_proof(key, method, url, clock, nonce=nonce)}
 
         return prove
+
+    def wants_nonce(response: Response) -> bool:
+        nonlocal nonce
+        wanted = response.headers.get("DPoP-Nonce", "")
+        if response.status not in (400, 401) or not wanted or wanted == nonce:
+            return False
+        nonce = wanted
+        return True
 
     answer, _ = await ask(
         signin,
@@ -83,12 +101,13 @@ async def create_token(
         "/v1/token",
         operation="CreateOAuth2Token",
         name="AWS Sign-In",
-        target="to renew the sign-in",
+        target=target,
         headers={"Content-Type": "application/json"},
-        body={"clientId": client_id, "grantType": "refresh_token", "refreshToken": refresh_token},
+        body={"clientId": client_id, **grant},
         errors=ERRORS,
-        hidden=[refresh_token],
+        hidden=[value for name, value in grant.items() if name not in ("grantType", "redirectUri")],
         proof=proof,
+        again=wants_nonce,
     )
     lifetime, keys = answer.get("expiresIn"), object_of(answer.get("accessToken"))
     if (
@@ -98,4 +117,4 @@ async def create_token(
         or not 0 < lifetime < LONGEST_LIFE
     ):
         raise SourceUnavailable(f"AWS Sign-In answered without usable keys and expiresIn; {CHECK_ENDPOINT}")
-    return Renewed(keys, lifetime, text_of(answer.get("refreshToken")) or refresh_token)
+    return Issued(keys, lifetime, text_of(answer.get("refreshToken")), text_of(answer.get("idToken")))

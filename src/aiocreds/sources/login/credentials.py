@@ -10,12 +10,14 @@ from aiocreds._core.context import DEFAULT, Context
 from aiocreds._core.decorator import credential_provider
 from aiocreds._profiles import load, profile_name, profile_place
 from aiocreds.errors import CredentialsNotFound, InvalidConfiguration
+from aiocreds.sources._sign_in import with_person
 from aiocreds.sources.login import dpop
 from aiocreds.sources.login.token import LoginSession
 
 if TYPE_CHECKING:
     from aiocreds._profiles import Section
     from aiocreds.credentials import Credentials
+    from aiocreds.sources._sign_in import SignInHook
 
 
 @credential_provider
@@ -25,6 +27,7 @@ async def from_login(
     credentials_file: str | None = None,
     config_file: str | None = None,
     client: ClientConfig | None = None,
+    sign_in: SignInHook | None = None,
     context: Context = DEFAULT,
 ) -> Credentials:
     """Get the credentials of a person who has signed in with ``aws login``, as for the console.
@@ -48,6 +51,8 @@ async def from_login(
         config_file: by default ``AWS_CONFIG_FILE``, else ``~/.aws/config``.
         client: region, endpoint, time-outs and attempts of the call to AWS Sign-In. The region is by default the
             one signed in to, where that is known, else ``AWS_REGION``, ``AWS_DEFAULT_REGION``, or the profile's.
+        sign_in: ``async (LoginRequired) -> object``, awaited when a person has to sign in, such as
+            :func:`aiocreds.login.sign_in`; only while a caller waits, and one prompt at a time in a process.
         context: the environment, the home folder, the clock and the HTTP session.
 
     Raises:
@@ -66,14 +71,19 @@ async def from_login(
     if section is None or not section.get("login_session"):
         raise CredentialsNotFound(f"profile {name!r} has no login_session")
     scope = ConfigScope(context, config, section)
-    return await login_credentials(section, client=client or ClientConfig(), scope=scope)
+    return await login_credentials(section, client=client or ClientConfig(), scope=scope, sign_in=sign_in)
 
 
-async def login_credentials(section: Section, *, client: ClientConfig, scope: ConfigScope) -> Credentials:
-    """Return the credentials of a profile with a ``login_session``, renewed first if they end soon."""
+async def login_credentials(
+    section: Section, *, client: ClientConfig, scope: ConfigScope, sign_in: SignInHook | None = None
+) -> Credentials:
+    """Return the credentials of a profile with a ``login_session``, renewed first if they end soon.
+
+    ``sign_in`` is awaited, and then all of it done again, when a person has to sign in.
+    """
     if not await threads.submit(dpop.can_prove):
         raise InvalidConfiguration(
             f"profile {section.name!r} has a login_session ({section.where('login_session')}), and what aws login"
             f" brought is renewed with the library cryptography, which is not installed: {dpop.INSTALL}"
         )
-    return await LoginSession(section, client, scope).credentials()
+    return await with_person(LoginSession(section, client, scope).credentials, sign_in)

@@ -12,12 +12,12 @@ from base64 import urlsafe_b64encode
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
+from aiocreds._base.redaction import SecretStr
 from aiocreds.errors import InvalidConfiguration
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
 
-    from aiocreds._base.redaction import SecretStr
     from aiocreds._core.refresh import Clock
 
 INSTALL = "pip install 'aiocreds[login]'"
@@ -57,8 +57,28 @@ def private_key(pem: SecretStr) -> EllipticCurvePrivateKey:
     raise ValueError("no P-256 key")
 
 
-def dpop_proof(key: EllipticCurvePrivateKey, method: str, url: str, clock: Clock) -> str:
-    """Return a signed proof for one request made now (RFC 9449, section 4.2)."""
+def new_key() -> tuple[EllipticCurvePrivateKey, SecretStr]:
+    """Return a new key, and its PEM as ``aws login`` writes it. Loads the library, so call it in a thread.
+
+    Raises:
+        InvalidConfiguration: the library is not installed, or broken.
+    """
+    try:
+        from cryptography.hazmat.primitives.asymmetric import ec  # an extra
+        from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+    except ImportError as error:
+        raise InvalidConfiguration(
+            f"the library cryptography, which signs in as aws login does, does not load ({error}): {INSTALL}"
+        ) from None
+    pem = ec.generate_private_key(ec.SECP256R1()).private_bytes(
+        Encoding.PEM, PrivateFormat.TraditionalOpenSSL, NoEncryption()
+    )
+    text = SecretStr(pem.decode())
+    return private_key(text), text
+
+
+def dpop_proof(key: EllipticCurvePrivateKey, method: str, url: str, clock: Clock, *, nonce: str = "") -> str:
+    """Return a signed proof for one request made now (RFC 9449, section 4.2), with the service's nonce if any."""
     from cryptography.hazmat.primitives.asymmetric import ec, utils  # an extra
     from cryptography.hazmat.primitives.hashes import SHA256
 
@@ -66,6 +86,8 @@ def dpop_proof(key: EllipticCurvePrivateKey, method: str, url: str, clock: Clock
     jwk = {"kty": "EC", "crv": "P-256", "x": _base64(_octets(point.x)), "y": _base64(_octets(point.y))}
     target = url.partition("#")[0].partition("?")[0]
     claims = {"jti": str(uuid.uuid4()), "htm": method, "htu": target, "iat": int(clock.now())}
+    if nonce:
+        claims["nonce"] = nonce
     statement = f"{_json({'typ': 'dpop+jwt', 'alg': 'ES256', 'jwk': jwk})}.{_json(claims)}"
     r, s = utils.decode_dss_signature(key.sign(statement.encode(), ec.ECDSA(SHA256())))
     return f"{statement}.{_base64(_octets(r) + _octets(s))}"

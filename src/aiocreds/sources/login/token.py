@@ -5,7 +5,6 @@ See https://docs.aws.amazon.com/sdkref/latest/guide/feature-login-credentials.ht
 
 from __future__ import annotations
 
-import hashlib
 from math import inf
 from typing import TYPE_CHECKING
 
@@ -14,9 +13,11 @@ from aiocreds._base import threads, tracing
 from aiocreds._base.json_credentials import account_of, credentials_in, object_of, text_of
 from aiocreds._base.redaction import SecretStr
 from aiocreds._base.time import moment, time_of, utc, when
-from aiocreds._profiles import expand
+from aiocreds._profiles.resolve import login_of_profile
 from aiocreds._token_cache.cache import TokenCache
-from aiocreds.errors import LoginRequired, ServiceRefused
+from aiocreds._token_cache.storage import login_path
+from aiocreds.errors import ServiceRefused
+from aiocreds.sources._sign_in import login_required
 from aiocreds.sources.login import api
 from aiocreds.sources.login.dpop import private_key
 
@@ -25,9 +26,8 @@ if TYPE_CHECKING:
     from aiocreds._profiles import Section
     from aiocreds._token_cache.cache import Token
     from aiocreds.credentials import Credentials
+    from aiocreds.errors import LoginRequired
 
-CACHE = "~/.aws/login/cache"
-CACHE_VARIABLE = "AWS_LOGIN_CACHE_DIRECTORY"
 RENEWAL_WINDOW = 5 * 60.0
 NEEDED = ("clientId", "refreshToken", "dpopKey")
 
@@ -42,15 +42,10 @@ class LoginSession:
     """
 
     def __init__(self, section: Section, client: ClientConfig, scope: ConfigScope) -> None:
-        self._command = scope.config.command(f"aws login --profile {section.name}")
+        self._login = login_of_profile(scope.config, section.name, "aws login")
         self._client = client
         self._scope = scope
-        context = scope.context
-        place, folder = CACHE_VARIABLE, context.setting(CACHE_VARIABLE)
-        if folder is None:
-            place = folder = CACHE
-        name = hashlib.sha256((section.get("login_session") or "").encode()).hexdigest()
-        self._cache = TokenCache(f"{expand(folder, context, place=place)}/{name}.json", context)
+        self._cache = TokenCache(login_path(section.get("login_session") or "", scope.context), scope.context)
 
     async def credentials(self) -> Credentials:
         """Return the cached keys, renewed first if they end soon.
@@ -62,10 +57,10 @@ class LoginSession:
         """
         with tracing.step("sign-in of aws login"):
             here = bool(self._client.middlewares) or self._scope.context.session is not None
-            token = await self._cache.current(end=self._end, margin=RENEWAL_WINDOW, renew=self._renew, here=here)
+            token = await self._cache.current(end=end_of, margin=RENEWAL_WINDOW, renew=self._renew, here=here)
             if token is None:
-                raise LoginRequired(f"there is no readable sign-in in {self._cache.path}", command=self._command)
-            self._check(token)
+                raise await self._required(f"there is no readable sign-in in {self._cache.path}")
+            await self._check(token)
         keys = object_of(token["accessToken"])
         return credentials_in(
             keys,
@@ -73,57 +68,73 @@ class LoginSession:
             expiration=moment(time_of(keys["expiresAt"])),
             provider="login",
             origin=f"the sign-in in {self._cache.path}",
-            remedy=f"run {self._command}",
+            remedy="sign in again",
             account_id=account_of(keys.get("accountId")),
         )
 
-    def _end(self, token: Token) -> float:
-        """Return when the keys end, in seconds since the epoch; -inf where they are incomplete."""
-        keys = object_of(token.get("accessToken"))
-        if not all(text_of(keys.get(name)) for name in api.KEYS):
-            return -inf
-        return time_of(keys.get("expiresAt"))
-
-    def _check(self, token: Token) -> None:
+    async def _check(self, token: Token) -> None:
         """Check that a sign-in has all that AWS CLI writes, before its keys end.
 
         Raises:
             LoginRequired: something is missing.
         """
-        missing = [name for name in NEEDED if not text_of(token.get(name))]
-        if not object_of(token.get("accessToken")):
-            missing.append("accessToken")
-        if missing:
-            raise LoginRequired(
-                f"the sign-in in {self._cache.path} has no usable {' and no '.join(missing)}", command=self._command
+        if missing := missing_of(token):
+            raise await self._required(
+                f"the sign-in in {self._cache.path} has no usable {' and no '.join(missing)}"
             )
+
+    async def _required(self, message: str) -> LoginRequired:
+        return await login_required(message, self._login, self._scope.context)
 
     async def _renew(self, token: Token) -> Token:
         """Renew the keys with the refresh token, and keep the fields that are not known here."""
-        self._check(token)
+        await self._check(token)
         clock = self._scope.context.clock
         client_id, refresh_token, pem = (SecretStr(text_of(token[name]) or "") for name in NEEDED)
         try:
             key = await threads.submit(private_key, pem)
         except ValueError:
             ends = when(object_of(token.get("accessToken")).get("expiresAt"), clock.now())
-            raise LoginRequired(
+            required = await self._required(
                 f"the sign-in in {self._cache.path} {ends} and cannot be renewed, since its dpopKey is no P-256 key"
-                " that can be read",
-                command=self._command,
-            ) from None
+                " that can be read"
+            )
+            raise required from None
         region = self._client.region or text_of(token.get("signInRegion")) or region_for(self._client, self._scope)
         service = ServiceClient("signin", self._client, self._scope, region)
         try:
-            renewed = await api.create_token(service, client_id=client_id, refresh_token=refresh_token, key=key)
+            renewed = await api.create_token(
+                service,
+                client_id=client_id,
+                grant={"grantType": "refresh_token", "refreshToken": refresh_token},
+                key=key,
+                target="to renew the sign-in",
+            )
         except ServiceRefused as refused:
             if refused.code not in api.SIGN_IN_ENDED:
                 raise
-            raise LoginRequired(str(refused), command=self._command) from None
+            required = await self._required(str(refused))
+            raise required from None
         expires_at = utc(clock.now() + renewed.lifetime, "%Y-%m-%dT%H:%M:%SZ")
         keys = {
             **object_of(token.get("accessToken")),
             **{name: renewed.keys[name] for name in api.KEYS},
             "expiresAt": expires_at,
         }
-        return {**token, "accessToken": keys, "refreshToken": renewed.refresh_token}
+        return {**token, "accessToken": keys, "refreshToken": renewed.refresh_token or refresh_token}
+
+
+def end_of(token: Token) -> float:
+    """Return when the keys of a sign-in end, in seconds since the epoch; -inf where they are incomplete."""
+    keys = object_of(token.get("accessToken"))
+    if not all(text_of(keys.get(name)) for name in api.KEYS):
+        return -inf
+    return time_of(keys.get("expiresAt"))
+
+
+def missing_of(token: Token) -> list[str]:
+    """Return what a sign-in lacks of what it takes to renew it."""
+    missing = [name for name in NEEDED if not text_of(token.get(name))]
+    if not object_of(token.get("accessToken")):
+        missing.append("accessToken")
+    return missing

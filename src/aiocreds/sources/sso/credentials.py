@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 from aiocreds._aws.client import ClientConfig, ConfigScope, ServiceClient
@@ -11,12 +12,14 @@ from aiocreds._core.singleflight import note_role
 from aiocreds._profiles import load, profile_name, profile_place
 from aiocreds._profiles.resolve import SsoSettings, is_sso, sso_of_arguments, sso_of_profile
 from aiocreds.errors import CredentialsNotFound, LoginRequired, ServiceRefused
+from aiocreds.sources._sign_in import with_person
 from aiocreds.sources.sso import api
 from aiocreds.sources.sso.token import SignIn
 
 if TYPE_CHECKING:
     from aiocreds._profiles import Section
     from aiocreds.credentials import Credentials
+    from aiocreds.sources._sign_in import SignInHook
 
 
 @credential_provider
@@ -31,6 +34,7 @@ async def from_sso(
     credentials_file: str | None = None,
     config_file: str | None = None,
     client: ClientConfig | None = None,
+    sign_in: SignInHook | None = None,
     context: Context = DEFAULT,
 ) -> Credentials:
     """Get the credentials of a role in IAM Identity Center, for a person signed in with ``aws sso login``.
@@ -62,6 +66,8 @@ async def from_sso(
         config_file: by default ``AWS_CONFIG_FILE``, else ``~/.aws/config``.
         client: endpoint, time-outs and attempts of the calls to the portal and to SSO-OIDC. The region is
             ``sso_region``.
+        sign_in: ``async (LoginRequired) -> object``, awaited when a person has to sign in, such as
+            :func:`aiocreds.login.sign_in`; only while a caller waits, and one prompt at a time in a process.
         context: the environment, the home folder, the clock and the HTTP session.
 
     Raises:
@@ -92,11 +98,20 @@ async def from_sso(
             raise CredentialsNotFound(f"profile {name!r} has no sso_session and no sso_start_url")
         settings = sso_of_profile(config, section)
     scope = ConfigScope(context, config, section or config.profile(name))
-    return await role_credentials(settings, client=client or ClientConfig(), scope=scope)
+    return await role_credentials(settings, client=client or ClientConfig(), scope=scope, sign_in=sign_in)
 
 
-async def role_credentials(settings: SsoSettings, *, client: ClientConfig, scope: ConfigScope) -> Credentials:
-    """Return a role's credentials from the portal, with the cached sign-in, renewed first if it ends soon."""
+async def role_credentials(
+    settings: SsoSettings, *, client: ClientConfig, scope: ConfigScope, sign_in: SignInHook | None = None
+) -> Credentials:
+    """Return a role's credentials from the portal, with the cached sign-in, renewed first if it ends soon.
+
+    ``sign_in`` is awaited, and then all of it done again, when a person has to sign in.
+    """
+    return await with_person(partial(_role_credentials, settings, client, scope), sign_in)
+
+
+async def _role_credentials(settings: SsoSettings, client: ClientConfig, scope: ConfigScope) -> Credentials:
     sign_in = SignIn(settings, client, scope)
     portal = ServiceClient("sso", client, scope, settings.region)
     note_role(f"{settings.role_name} in {settings.account_id}")
@@ -106,14 +121,16 @@ async def role_credentials(settings: SsoSettings, *, client: ClientConfig, scope
     except ServiceRefused as refused:
         if refused.code != api.UNAUTHORIZED:
             raise
-        ended = LoginRequired(str(refused), command=settings.command)
+        message = str(refused)
     try:  # a person may have signed in meanwhile, or the token can be renewed
         other = await sign_in.access_token(refused=access_token)
     except LoginRequired:
+        ended = await sign_in.required(message)
         raise ended from None
     try:
         return await api.get_role_credentials(portal, settings, access_token=other)
     except ServiceRefused as refused:
         if refused.code != api.UNAUTHORIZED:
             raise
-        raise LoginRequired(str(refused), command=settings.command) from None
+        ended = await sign_in.required(str(refused))
+        raise ended from None

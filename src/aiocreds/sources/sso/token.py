@@ -5,7 +5,6 @@ See https://docs.aws.amazon.com/sdkref/latest/guide/feature-sso-credentials.html
 
 from __future__ import annotations
 
-import hashlib
 from math import inf
 from typing import TYPE_CHECKING
 
@@ -14,17 +13,18 @@ from aiocreds._base import tracing
 from aiocreds._base.json_credentials import text_of
 from aiocreds._base.redaction import SecretStr
 from aiocreds._base.time import time_of, utc, when
-from aiocreds._profiles import expand
 from aiocreds._token_cache.cache import TokenCache
-from aiocreds.errors import LoginRequired, ServiceRefused
+from aiocreds._token_cache.storage import sso_path
+from aiocreds.errors import ServiceRefused
+from aiocreds.sources._sign_in import login_required
 from aiocreds.sources.sso import api
 
 if TYPE_CHECKING:
     from aiocreds._aws.client import ClientConfig, ConfigScope
     from aiocreds._profiles.resolve import SsoSettings
     from aiocreds._token_cache.cache import Token
+    from aiocreds.errors import LoginRequired
 
-CACHE = "~/.aws/sso/cache"
 RENEWAL_WINDOW = 15 * 60.0
 REGISTRATION = ("clientId", "clientSecret", "refreshToken")
 
@@ -40,13 +40,11 @@ class SignIn:
 
     def __init__(self, settings: SsoSettings, client: ClientConfig, scope: ConfigScope) -> None:
         self._settings = settings
+        self._context = scope.context
         self._clock = scope.context.clock
         self._here = bool(client.middlewares) or scope.context.session is not None
         self._oidc = ServiceClient("sso-oidc", client, scope, settings.region)
-        key = hashlib.sha1(
-            (settings.session or settings.start_url).encode(errors="surrogatepass"), usedforsecurity=False
-        ).hexdigest()
-        self._cache = TokenCache(f"{expand(CACHE, scope.context, place=CACHE)}/{key}.json", scope.context)
+        self._cache = TokenCache(sso_path(settings.session or settings.start_url, scope.context), scope.context)
 
     async def access_token(self, *, refused: SecretStr | None = None) -> SecretStr:
         """Return the access token, renewed first if it ends soon.
@@ -70,40 +68,55 @@ class SignIn:
             token = await self._cache.current(end=end, margin=margin, renew=self._renew, here=self._here)
             access_token = _access_token(token)
             if access_token is None:
-                raise self._missing()
+                raise await self.required(f"there is no readable sign-in in {self._cache.path}")
             return access_token
 
-    def _missing(self) -> LoginRequired:
-        return LoginRequired(f"there is no readable sign-in in {self._cache.path}", command=self._settings.command)
+    async def required(self, message: str) -> LoginRequired:
+        """Return the error for a person who has to sign in."""
+        return await login_required(message, self._settings.login, self._context)
 
     async def _renew(self, token: Token) -> Token:
         """Renew the token with the refresh token, and keep the fields that are not known here."""
         if _access_token(token) is None:
-            raise self._missing()
-        command, now = self._settings.command, self._clock.now()
+            raise await self.required(f"there is no readable sign-in in {self._cache.path}")
+        now = self._clock.now()
         client_id, client_secret, refresh_token = (
             SecretStr(text_of(token.get(name)) or "") for name in REGISTRATION
         )
         ends = f"the sign-in in {self._cache.path} {when(token.get('expiresAt'), now)}"
         if self._settings.session is None or not (client_id and client_secret and refresh_token):
-            raise LoginRequired(f"{ends} and cannot be renewed", command=command)
+            raise await self.required(f"{ends} and cannot be renewed")
         if time_of(token.get("registrationExpiresAt")) <= now:
             registration = when(token.get("registrationExpiresAt"), now)
-            raise LoginRequired(f"{ends}, and the registration to renew it with {registration}", command=command)
+            raise await self.required(f"{ends}, and the registration to renew it with {registration}")
         try:
             renewed = await api.create_token(
-                self._oidc, client_id=client_id, client_secret=client_secret, refresh_token=refresh_token
+                self._oidc,
+                client_id=client_id,
+                client_secret=client_secret,
+                grant={"grantType": "refresh_token", "refreshToken": refresh_token},
+                target="to renew the sign-in",
             )
         except ServiceRefused as refused:
             if refused.code not in api.SIGN_IN_ENDED:
                 raise
-            raise LoginRequired(str(refused), command=command) from None
+            required = await self.required(str(refused))
+            raise required from None
         return {
             **token,
             "accessToken": renewed.access_token,
             "expiresAt": utc(self._clock.now() + renewed.lifetime, "%Y-%m-%dT%H:%M:%SZ"),
             "refreshToken": renewed.refresh_token or refresh_token,
         }
+
+
+def is_renewable(settings: SsoSettings, token: Token, now: float) -> bool:
+    """Return whether a token has all that it takes to renew it."""
+    return (
+        settings.session is not None
+        and all(text_of(token.get(name)) for name in (*REGISTRATION, "accessToken"))
+        and time_of(token.get("registrationExpiresAt")) > now
+    )
 
 
 def _access_token(token: Token | None) -> SecretStr | None:
