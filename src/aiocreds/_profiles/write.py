@@ -10,7 +10,6 @@ See https://docs.aws.amazon.com/sdkref/latest/guide/file-format.html
 
 from __future__ import annotations
 
-import asyncio
 import os
 import re
 import stat
@@ -79,7 +78,7 @@ async def write(context: Context, edits: Sequence[SectionEdit], *, config_file: 
         with releasing(f"{target}.lock") as lock:
             while not await lock.attempt():
                 pass
-            return await asyncio.shield(threads.submit(lock.during, partial(_write, target, edits)))
+            return await threads.submit_always(lock.during, partial(_write, target, edits))
     except OSError as error:
         raise storage.unwritable(path, error) from None
 

@@ -114,7 +114,7 @@ class TokenCache:
             SourceUnavailable: the disk is full, or the like.
         """
         async with self._locked() as lock:
-            await asyncio.shield(threads.submit(lock.during, lambda: self._keep(token)))
+            await threads.submit_always(lock.during, lambda: self._keep(token))
         logger.info("%s has been written", self.path)
 
     async def remove(self) -> bool:
@@ -124,7 +124,7 @@ class TokenCache:
             InvalidConfiguration: this user may not write there.
         """
         async with self._locked() as lock:
-            return await asyncio.shield(threads.submit(lock.during, self._remove))
+            return await threads.submit_always(lock.during, self._remove)
 
     @asynccontextmanager
     async def _locked(self) -> AsyncIterator[FileLock]:

@@ -326,7 +326,7 @@ async def test_no_v1_after_other_answers(aws: Loopback, context: Context, status
 
 async def test_v1_where_tokens_do_not_arrive(aws: Loopback, context: Context) -> None:
     v1(aws, Hang())
-    provider = from_instance_metadata(timeout=0.1, context=context)
+    provider = from_instance_metadata(timeout=1, context=context)
     assert (await provider()).provider == "imds"
     assert paths(aws)[0] == TOKEN_PATH
     assert TOKEN_PATH not in paths(aws)[1:]
@@ -338,7 +338,7 @@ async def test_v1_where_tokens_do_not_arrive(aws: Loopback, context: Context) ->
 async def test_no_role_is_no_sign_of_a_hop_limit(aws: Loopback, context: Context) -> None:
     v1(aws, Hang())
     aws.always(ROLES_PATH, Answer(404))
-    provider = from_instance_metadata(timeout=0.1, context=context)
+    provider = from_instance_metadata(timeout=1, context=context)
     await failure(provider, CredentialsNotFound, aws.url, "attach an instance profile")
 
 
