@@ -201,7 +201,7 @@ def bare(session: nox.Session) -> None:
 
 
 AIOBOTOCORE = {  # oldest, middle (the one that aioboto3 wants), newest
-    "oldest": ["aiobotocore==2.13.0", "boto3"],
+    "oldest": ["aiobotocore==2.13.0", "boto3==1.34.106"],  # pip would look through hundreds of others
     "middle": ["aiobotocore[httpx]==2.25.1", "aioboto3==15.5.0", "s3fs"],
     "newest": ["aiobotocore[httpx2]>=3.10", "boto3", "s3fs"],
 }
