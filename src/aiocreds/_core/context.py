@@ -44,8 +44,9 @@ class Context:
 
         Context({"AWS_EC2_METADATA_DISABLED": "true"}, home=tmp_path)
 
-    ``async with context:`` keeps the HTTP session open between calls. The default context
-    pickles by its name; no other can be pickled or copied.
+    ``async with context:`` keeps the HTTP session open between calls. Without it, connections are kept for five
+    seconds, and closed at the end of ``asyncio.run``; who closes a loop by hand calls ``loop.shutdown_asyncgens()``
+    first. The default context pickles by its name; no other can be pickled or copied.
     A source of one's own may use what aiocreds's sources do: ``environ``, ``home`` and ``session`` as they were
     given, :meth:`setting`, :meth:`flag`, :meth:`home_folder` and :meth:`cached`, ``clock.now()``, which is the time
     in seconds as the services count it, and :attr:`http`.
