@@ -20,7 +20,7 @@ from aiohttp import web
 
 from aiocreds.cli._common import SERVE_PREFIX, expiration_for_clients, iso
 from aiocreds.cli._connections import Connections
-from aiocreds.errors import CredentialsError, InvalidConfiguration
+from aiocreds.errors import CredentialsError, InvalidConfiguration, LoginRequired, with_notes
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -36,6 +36,7 @@ REFETCH_INTERVAL = 60.0  # seconds, for such credentials: a file may have been e
 BODY_KEPT = 0.2  # seconds that an answer is kept; not longer, since its times depend on the clock
 HEADERS = {"Content-Type": "application/json", "Cache-Control": "no-store"}
 OWN_SITES = frozenset(("same-origin", "none"))  # none: typed by a person
+STATUS = b"/status"
 HTTP_PORT = 80
 BACKLOG = 1024  # connections that wait to be accepted: many clients may start at once
 RETRY_AFTER = 1  # seconds
@@ -43,7 +44,7 @@ SHUTDOWN_TIMEOUT = 2.0  # seconds for requests under way
 
 
 class Endpoint:
-    """An HTTP server for the credentials of some providers, each at a path of its own.
+    """An HTTP server for the credentials of some providers, each at a path of its own, and for their ``/status``.
 
     ``async with Endpoint({"/": provider}) as endpoint:`` listens on 127.0.0.1, and keeps the providers fresh.
 
@@ -122,6 +123,8 @@ class Endpoint:
     async def _answer(self, asked: str) -> web.Response:
         path = unquote_to_bytes(asked.encode(errors="surrogateescape"))
         provider = self._providers.get(path)
+        if provider is None and path == STATUS:
+            return self._status()
         if provider is None:
             return _error_response(
                 404, "NotFound", f"no profile is served at {asked!r}; there is {', '.join(self._paths())}"
@@ -141,6 +144,23 @@ class Endpoint:
         finally:
             self._waiting[path] -= 1
         return web.Response(body=self._body(path, credentials), headers=HEADERS)
+
+    def _status(self) -> web.Response:
+        """Return the state of each provider, for people and probes; 503 while one has nothing to serve."""
+        states = dict(zip(self._paths(), (it.status for it in self._providers.values()), strict=True))
+        document = {
+            path: {
+                "loaded": state.loaded,
+                "expiration": state.expiration and iso(state.expiration),
+                "seconds_left": state.seconds_left,
+                "next_attempt": state.next_attempt and iso(state.next_attempt),
+                "error": state.last_error and with_notes(state.last_error),
+                "sign_in": state.last_error.command if isinstance(state.last_error, LoginRequired) else None,
+            }
+            for path, state in states.items()
+        }
+        ready = all(state.loaded for state in states.values())
+        return web.Response(status=200 if ready else 503, body=json.dumps(document).encode(), headers=HEADERS)
 
     def _is_crowded(self, path: bytes) -> bool:
         """Return whether so many requests wait for a profile that too few connections are left for the others.

@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import json
 import sys
+from datetime import datetime
 from functools import partial
 
 import pytest
 from aiohttp.test_utils import make_mocked_request
 from botocore.utils import ContainerMetadataFetcher
 
-from aiocreds import Context, CredentialsNotFound, InvalidConfiguration, ServiceRefused, from_http
+from aiocreds import Context, CredentialsNotFound, InvalidConfiguration, LoginRequired, ServiceRefused, from_http
 from aiocreds.cli import _endpoint as module
 from aiocreds.cli._endpoint import Endpoint
 from tests.helpers.cli_endpoint import get, serving
@@ -45,6 +46,38 @@ async def test_our_own_source_understands_it() -> None:
         with pytest.raises(ServiceRefused) as refused:
             await from_http(full_uri=endpoint.urls[0], authorization_token="wrong", context=Context({}))()
         assert refused.value.status == 401
+
+
+async def test_the_status_of_each_profile() -> None:
+    ended = LoginRequired("the sign-in has ended: run aws sso login", command="aws sso login --sso-session corp")
+    good, bad, given = Source(issue(1800)), Source(ended), issue(1800)
+    assert given.expiration is not None
+    async with Endpoint({"/app": good.provider(), "/other": bad.provider()}) as endpoint:
+        assert (await get(endpoint, "/app")).status == 200
+        assert (await get(endpoint, "/other")).status == 503
+        answer = await get(endpoint, "/status")
+        assert answer.status == 503, "one has nothing to serve"
+        app, other = answer.body["/app"], answer.body["/other"]
+        assert (app["loaded"], app["error"], app["sign_in"]) == (True, None, None)
+        assert 1700 < app["seconds_left"] <= 1800
+        assert datetime.fromisoformat(app["expiration"]).tzinfo is not None
+        assert (other["loaded"], other["expiration"]) == (False, None)
+        assert "the sign-in has ended" in other["error"]
+        assert other["sign_in"] == "aws sso login --sso-session corp"
+        assert given.access_key_id not in str(answer.body)
+        assert MARK not in str(answer.body)
+        assert (await get(endpoint, "/status", headers={"Authorization": None})).status == 401
+
+
+async def test_the_status_is_good_while_all_have_credentials() -> None:
+    async with serving(Source(issue(1800))) as endpoint:
+        assert (await get(endpoint)).status == 200
+        assert (await get(endpoint, "/status")).status == 200
+
+
+async def test_a_profile_named_status_has_its_path() -> None:
+    async with Endpoint({"/status": Source(given := issue(1800)).provider()}) as endpoint:
+        assert (await get(endpoint, "/status")).body["AccessKeyId"] == given.access_key_id
 
 
 REFUSED: dict[str, tuple[int, dict[str, str | None]]] = {
