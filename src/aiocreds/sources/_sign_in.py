@@ -221,7 +221,7 @@ def _on_path(name: str, path: str) -> bool:
     return any(os.path.isfile(place) and os.access(place, os.X_OK) for place in places)  # noqa: PTH113 - as above
 
 
-async def with_person(fetch: Callable[[], Awaitable[Credentials]], sign_in: SignInHook | None) -> Credentials:
+async def with_person(fetch: Callable[[], Awaitable[Credentials]], sign_in: SignInHook) -> Credentials:
     """Return what `fetch` does, after a person has signed in if that is what it wants.
 
     They are asked only while a caller waits, one prompt at a time in a process, and not by who has waited for
@@ -230,7 +230,7 @@ async def with_person(fetch: Callable[[], Awaitable[Credentials]], sign_in: Sign
     try:
         return await fetch()
     except LoginRequired as error:
-        if sign_in is None or not attended():
+        if not attended():
             raise
         required = afresh(error)
     from aiocreds._base.foreground import one_prompt_at_a_time  # few programs ask

@@ -86,4 +86,5 @@ async def login_credentials(
             f"profile {section.name!r} has a login_session ({section.where('login_session')}), and what aws login"
             f" brought is renewed with the library cryptography, which is not installed: {dpop.INSTALL}"
         )
-    return await with_person(LoginSession(section, client, scope).credentials, sign_in)
+    fetch = LoginSession(section, client, scope).credentials
+    return await (fetch() if sign_in is None else with_person(fetch, sign_in))

@@ -108,7 +108,8 @@ async def role_credentials(
 
     ``sign_in`` is awaited, and then all of it done again, when a person has to sign in.
     """
-    return await with_person(partial(_role_credentials, settings, client, scope), sign_in)
+    fetch = partial(_role_credentials, settings, client, scope)
+    return await (fetch() if sign_in is None else with_person(fetch, sign_in))
 
 
 async def _role_credentials(settings: SsoSettings, client: ClientConfig, scope: ConfigScope) -> Credentials:
