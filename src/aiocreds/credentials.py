@@ -99,6 +99,7 @@ class Credentials:
         set_field("access_key_id", access_key_id)
         set_field("secret_access_key", secret_access_key)
         set_field("session_token", session_token)
+        set_field("expiration", None)
         set_field("account_id", account_id)
         set_field("credential_scope", credential_scope)
         set_field("provider", provider)
@@ -108,7 +109,8 @@ class Credentials:
         for name in ("access_key_id", "secret_access_key"):
             if not getattr(self, name) or getattr(self, name).isspace():
                 raise ValueError(f"Credentials need a non-empty {name}")
-        set_field("expiration", None if expiration is None else _in_utc(expiration))
+        if expiration is not None:
+            set_field("expiration", _in_utc(expiration))
 
     def __setattr__(self, name: str, _: object) -> NoReturn:
         raise AttributeError(f"cannot assign to {name}: Credentials are frozen")

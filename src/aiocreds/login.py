@@ -38,7 +38,7 @@ from aiocreds._profiles.resolve import (
 )
 from aiocreds._token_cache import storage
 from aiocreds._token_cache.cache import TokenCache, outlive
-from aiocreds.errors import CredentialsNotFound, InvalidConfiguration, LoginRequired
+from aiocreds.errors import CredentialsError, CredentialsNotFound, InvalidConfiguration, LoginRequired
 from aiocreds.sources._sign_in import (
     LONGEST_WAIT,
     Asking,
@@ -212,7 +212,7 @@ async def sign_out(
         what was ended; nothing where nobody was signed in.
 
     Raises:
-        InvalidConfiguration: there is no such profile or session, or a file cannot be removed.
+        InvalidConfiguration: there is no such profile or session, or a file cannot be removed; the others are.
     """
     config = await load(context, config_file=config_file, needed=not everything)
     client = client or ClientConfig()
@@ -234,29 +234,46 @@ async def sign_out(
         elif section is not None and (session := section.get("login_session")):
             logins.append(storage.login_path(session, context))
         sessions = [portal] if portal is not None else []
-    here = bool(client.middlewares) or context.session is not None
     ended: list[SignedOut] = []
+    failed: list[CredentialsError] = []
     for path in [*sso, *logins]:
-        if (token := await storage.read(path)) is None or "accessToken" not in token:
-            continue  # such as a registration, which tells nothing about anybody
-        trouble: list[str | None] = []
-
-        async def end(path: str = path, trouble: list[str | None] = trouble) -> Token | None:
-            if path in logins:
-                await TokenCache(path, context).remove()
-                return None
-            from aiocreds.sources.sso.sign_in import sign_out as sign_out_of_portal  # only where there is one
-
-            trouble.append(await sign_out_of_portal(path, client, scope))
-            return None
-
-        await outlive(end, context, here=here).outcome()
-        ended.append(SignedOut(path, next(iter(trouble), None)))
+        try:
+            one = await _end(path, client, scope, console=path in logins)
+        except CredentialsError as error:
+            failed.append(error)
+            continue
+        if one is not None:
+            ended.append(one)
     if sso:
         await threads.submit(
             _drop_role_credentials, config, sessions, expand("~/.aws/cli/cache", context, place="~")
         )
+    if failed:
+        raise failed[0]
     return ended
+
+
+async def _end(path: str, client: ClientConfig, scope: ConfigScope, *, console: bool) -> SignedOut | None:
+    """End the sign-in in a file; None where it holds none, such as a registration."""
+    context = scope.context
+    token = await storage.read(path)
+    if token is None or "accessToken" not in token:
+        return None
+    trouble: str | None = None
+
+    async def end() -> Token | None:
+        nonlocal trouble
+        if console:
+            await TokenCache(path, context).remove()
+            return None
+        from aiocreds.sources.sso.sign_in import sign_out as sign_out_of_portal  # only where there is one
+
+        trouble = await sign_out_of_portal(path, client, scope)
+        return None
+
+    here = bool(client.middlewares) or context.session is not None
+    await outlive(end, context, here=here).outcome()
+    return SignedOut(path, trouble)
 
 
 def _place_of(config: SharedConfig, name: str) -> Section | None:

@@ -86,8 +86,14 @@ class Door:
         self._relays[writer] = asyncio.current_task()
         try:
             inner_reader, inner_writer = await asyncio.open_connection(self._to.hostname, self._to.port)
-            await asyncio.gather(pour(reader, inner_writer), pour(inner_reader, writer))
+            try:
+                await asyncio.gather(pour(reader, inner_writer), pour(inner_reader, writer))
+            finally:
+                inner_writer.close()
+        except ConnectionError:  # by a client that left in the middle
+            pass
         finally:
+            writer.close()
             del self._relays[writer]
 
 

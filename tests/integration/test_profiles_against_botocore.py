@@ -362,7 +362,9 @@ class Watched(SignInServer):
 
     def __init__(self, before: SignInServer) -> None:
         super().__init__(now=before.now, issue=before.issue)
-        vars(self).update({k: copy.deepcopy(v) for k, v in vars(before).items() if k not in ("now", "issue")})
+        own = "now", "issue", "authorization"
+        vars(self).update({k: copy.deepcopy(v) for k, v in vars(before).items() if k not in own})
+        self.authorization.url = before.authorization.url
         self.queries: list[str] = []
 
     def portal(self, seen: Seen, query: str) -> dict[str, Any]:

@@ -150,9 +150,13 @@ class Lease:
         if left > 0.01:  # it was used meanwhile
             self._timer = self.loop.call_later(left, self._close_if_idle)
             return
-        task = self.loop.create_task(self.close(), name="aiocreds closes connections")
+        task = self.loop.create_task(self._close_unless_used(), name="aiocreds closes connections")
         belongings(self.loop).add(task)
         task.add_done_callback(belongings(self.loop).discard)
+
+    async def _close_unless_used(self) -> None:
+        if self.idle:  # a request may have begun before this task
+            await self.close()
 
 
 def _close_at_the_end(loop: asyncio.AbstractEventLoop, lease: Lease) -> bool:

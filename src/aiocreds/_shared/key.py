@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import fields, is_dataclass
 from datetime import timedelta
 from inspect import signature
@@ -180,7 +181,27 @@ async def _here(arguments: Mapping[str, Any], context: Context) -> Any:
         for name, value in context.environ.items()
         if name.startswith("AWS_") and not name.startswith(UNRELATED)
     }
-    return [variables, await _files(arguments, context), context.home_folder(), await threads.submit(_machine)]
+    files = await _files(arguments, context)
+    machine = await threads.submit(_machine)
+    return [variables, files, context.home_folder(), machine, await _sign_ins(arguments, files, context)]
+
+
+async def _sign_ins(arguments: Mapping[str, Any], files: list[str], context: Context) -> list[str]:
+    """Return what changes when another person signs in, or one signs out; renewals change it as well."""
+    from aiocreds._token_cache.storage import login_path, sso_path
+
+    given = any(value for name, value in arguments.items() if name.startswith("sso_"))
+    if not given and not any("sso_" in text or "login_session" in text for text in files):
+        return []
+    return await threads.submit(_stamps, [login_path("", context), sso_path("", context)])
+
+
+def _stamps(places: list[str]) -> list[str]:
+    found: list[str] = []
+    for place in places:
+        with suppress(OSError), os.scandir(os.path.dirname(place)) as entries:  # noqa: PTH120 - pathlib is slow to load
+            found += [f"{it.path} {it.stat().st_mtime_ns}" for it in entries if it.name.endswith(".json")]
+    return sorted(found)
 
 
 async def _files(arguments: Mapping[str, Any], context: Context) -> list[str]:

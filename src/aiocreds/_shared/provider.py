@@ -247,6 +247,7 @@ class _SharedLoad:
         self._leasing = owner._lease is not None
         self._heartbeat: asyncio.Task[None] | None = None  # while this process has the lease
         self._keeping: asyncio.Task[None] | None = None
+        self._ended = False
 
     async def _call(self, breaker: CircuitBreaker, question: Callable[[], Coroutine[object, object, T]]) -> T:
         """Ask within what is left of the caller's time for the store."""
@@ -358,7 +359,7 @@ class _SharedLoad:
 
     async def _acquire(self) -> bool:
         lease = self._owner._lease
-        return lease is not None and await lease.acquire(self._name, self._token, LEASE)
+        return lease is not None and not self._ended and await lease.acquire(self._name, self._token, LEASE)
 
     async def _prolong(self) -> None:
         """Prolong the lease while the source is asked."""
@@ -400,21 +401,22 @@ class _SharedLoad:
 
         Also one that was not taken: a request for it that took too long may have been granted after all.
         """
+        self._ended = True  # a heartbeat may have begun before it is cancelled
         if not self._token:
             return
         here = runs_here(self._loop)  # else the loop was dropped in the middle
         if self._heartbeat is not None and here:
             self._heartbeat.cancel()
         if self._keeping is not None and not self._keeping.done() and here:
-            self._keeping.add_done_callback(lambda _: self._release())
+            self._keeping.add_done_callback(self._release)
         else:
             self._release()
 
-    def _release(self) -> None:
+    def _release(self, keeping: asyncio.Task[None] | None = None) -> None:
         lease = self._owner._lease
         if isinstance(lease, FolderLease):
             threads.run_in_background(partial(lease.give_up, self._name, self._token))
-        elif lease is not None and runs_here(self._loop):
+        elif lease is not None and runs_here(self._loop) and not (keeping and keeping.cancelled()):  # as loops end
             release = partial(lease.release, self._name, self._token)
             _behind(self._owner._lease_breaker.call(release, self._owner._timeout))
 

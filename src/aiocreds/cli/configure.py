@@ -144,6 +144,7 @@ async def configure_sso(
             plans = [await _one(arguments, config, person, session, portal, accounts)]
     edits = [*session.edits(config), *(plan.edit for plan in plans if plan.state == WROTE)]
     if any(plan.state != KEPT for plan in plans):
+        _refuse_changed(config, await load(context), plans)
         await write(context, edits)
     file = config.config_file
     if len(plans) == 1 and not arguments.all:
@@ -151,6 +152,22 @@ async def configure_sso(
     else:
         print_lines(aligned([plan.cells() for plan in plans]))
     return 0
+
+
+def _refuse_changed(before: SharedConfig, now: SharedConfig, plans: list[Plan]) -> None:
+    """Check that the profiles to be written are what they were when the person was asked.
+
+    Raises:
+        InvalidConfiguration: another program has written one of them.
+    """
+    for name in (plan.edit.name for plan in plans if plan.state == WROTE):
+        then, there = (
+            {key: it.get(key) for key in it} if it else None for it in (before.profile(name), now.profile(name))
+        )
+        if then != there:
+            raise InvalidConfiguration(
+                f"profile {name!r} has been changed meanwhile by another program: start over"
+            )
 
 
 class Session(NamedTuple):

@@ -123,9 +123,9 @@ class Redirect(Generic[T]):
             LoginRequired: nothing came in time, or an error, or something is wrong on this machine.
         """
         opened = asking.open(page, self.entrance(page))
-        await asking.tell(page, now + asking.timeout, opened=opened)
         try:
             async with asyncio.timeout(asking.timeout):
+                await asking.tell(page, now + asking.timeout, opened=opened)
                 return await asyncio.shield(self._begun)
         except TimeoutError:
             said = "nobody signed in in time"

@@ -9,6 +9,7 @@ import logging
 import os
 import secrets
 import sys
+from contextlib import suppress
 from datetime import datetime
 from threading import Thread
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -153,14 +154,27 @@ async def print_prompt(prompt: Prompt) -> str | None:
 
     def read() -> None:
         try:
-            line = input("Code: ")
-        except (EOFError, OSError):
+            line = _read_line("Code: ")
+        except Exception:  # noqa: BLE001 - whatever a notebook raises, there is no code
             line = ""
-        loop.call_soon_threadsafe(give, line)
+        with suppress(RuntimeError):  # the loop has ended meanwhile
+            loop.call_soon_threadsafe(give, line)
 
     Thread(target=read, daemon=True).start()  # not of a pool, which would wait for it after a Ctrl-C
     line: str = await answer
     return line
+
+
+def _read_line(question: str) -> str:
+    """Return a line of stdin. A thread that waits in its buffer would abort Python at the end of the program."""
+    try:
+        descriptor = os.dup(sys.stdin.fileno())
+    except OSError:  # no file, as in a notebook
+        return input(question)
+    with open(descriptor, encoding="utf-8", errors="replace") as file:  # noqa: PTH123 - a descriptor
+        sys.stderr.write(question)
+        sys.stderr.flush()
+        return file.readline().strip()
 
 
 def lines_of(prompt: Prompt) -> list[str]:

@@ -16,6 +16,7 @@ import pytest
 from aiocreds import Context
 from aiocreds._http import Http
 from tests.helpers.command import PATIENCE
+from tests.helpers.scripted import until
 
 if TYPE_CHECKING:
     from tests.helpers.loopback_aws import Loopback
@@ -158,7 +159,7 @@ async def test_they_close_by_themselves_after_the_last_use(aws: Loopback, monkey
     await no_connection(aws)
     assert loop.time() - used >= 0.3, "counted from the last use"
     gc.collect()
-    assert len(asyncio.all_tasks()) == 1
+    await until(lambda: len(asyncio.all_tasks()) == 1)
 
 
 async def test_a_hold_that_ends_lets_them_linger(aws: Loopback, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -138,11 +138,13 @@ class PortalSignIn:
         ends, interval = loop.time() + seconds, device.interval
         grant = {"grantType": DEVICE_GRANT, "deviceCode": device.device_code}
         until = self._context.clock.now() + seconds
-        await self._asking.tell(page, until, user_code=device.user_code, opened=self._asking.open(page))
-        while True:
+        with suppress(TimeoutError):
+            async with asyncio.timeout_at(ends):
+                await self._asking.tell(page, until, user_code=device.user_code, opened=self._asking.open(page))
+        in_time = True
+        while in_time:
             await asyncio.sleep(min(interval, max(ends - loop.time(), 0.0)))
-            if loop.time() >= ends:
-                raise await self._asking.required("nobody confirmed the code in time")
+            in_time = loop.time() < ends  # else this is the last look
             work = partial(self._exchanged, registration, grant, poll=True)
             try:
                 return await self._outcome(outlive(work, self._context, here=self._here))
@@ -153,6 +155,7 @@ class PortalSignIn:
                     raise
             except SourceUnavailable:  # the code is still good (RFC 8628, section 3.5)
                 interval = min(interval * 2, LONGEST_INTERVAL)
+        raise await self._asking.required("nobody confirmed the code in time")
 
     async def _device_code(self) -> tuple[Registration, api.DeviceCode]:
         """Return a device code, and who it was given to: anew where the service has forgotten the kept one."""
