@@ -150,11 +150,6 @@ def thorough() -> str:
     return "3.12" if "3.12" in interpreters() else f"3.{sys.version_info.minor}"
 
 
-def measured() -> str:
-    """The one whose tests `coverage` runs: the newest that does not run every test, else the one that does."""
-    return next((python for python in reversed(interpreters()) if python != thorough()), thorough())
-
-
 def install(session: nox.Session, *wanted: str) -> None:
     """Install what a session needs; shown as it goes, which may take minutes, unless all of it is there already."""
     location = Path(session.virtualenv.location or "")
@@ -175,14 +170,12 @@ def demo(session: nox.Session) -> None:
 @nox.session(python=interpreters())
 def tests(session: nox.Session) -> None:
     """All tests on one interpreter; those not marked `slow` on every other one from 3.11 on."""
-    if "coverage" in sys.argv and session.python == measured() != thorough():
-        session.skip("the coverage session, asked for with this one, runs the same tests")
     install(session, ".", *dependencies("tests"))
     which = [] if session.python == thorough() else ["-m", "not slow"]
     session.run("pytest", *(session.posargs or ["-n", WORKERS, *which]), **PATIENT)
 
 
-@nox.session(python=measured())
+@nox.session(python=interpreters()[-1])
 def coverage(session: nox.Session) -> None:
     """The tests not marked `slow`, on one interpreter, and the share of lines and branches that they run."""
     install(session, ".", *dependencies("coverage"))

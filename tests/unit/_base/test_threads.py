@@ -216,7 +216,8 @@ async def test_the_end_of_a_program(how: str, context: Context, home: Path) -> N
     )
     async with asyncio.timeout(20):
         out, err = await process.communicate()
-    assert (out.decode(), err.decode(), process.returncode) == ("AKIAPOOL1\n", "", 0)
+    said = [line for line in err.decode().splitlines() if not line.startswith("Executing <")]  # on a slow machine
+    assert (out.decode(), said, process.returncode) == ("AKIAPOOL1\n", [], 0)
 
 
 async def test_no_thread_is_one_failure(context: Context, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
