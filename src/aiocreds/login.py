@@ -297,8 +297,8 @@ def _place_of(config: SharedConfig, name: str) -> Section | None:
         return section
     if step.kind not in (Kind.SSO, Kind.LOGIN):
         raise InvalidConfiguration(
-            f"profile {name!r} has nothing to sign in to: its credentials come from {step.kind.value}"
-            f" ({step.section.where(step.kind.value)}); sign in with another profile, or with a new one"
+            f"profile {name!r} needs nobody to be signed in: its credentials come from {step.kind.value}"
+            f" ({step.section.where(step.kind.value)}); name another profile"
         )
     return step.section
 

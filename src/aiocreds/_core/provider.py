@@ -559,7 +559,7 @@ class Provider:
         if "\n" in text:
             logger.log(level, "%s: %s", consequence, text)
         else:
-            logger.log(level, "%s. %s", text, consequence)
+            logger.log(level, "%s%s %s", text, "" if text.endswith("?") else ".", consequence)
 
 
 class _Lifespan:

@@ -310,8 +310,13 @@ def _refuse_missing(arguments: Namespace, config: SharedConfig) -> None:
         InvalidConfiguration: there is; it names all of it.
     """
     missing: list[str] = []
-    if not (arguments.sso_session or arguments.start_url or len(config.sso_sessions) == 1):
+    name = _session_meant(arguments, config)
+    there = config.sso_session(name) if name else None
+    if not name and not arguments.start_url:
         missing.append("--sso-session (or --start-url and --sso-region)")
+    else:
+        given = {"sso_start_url": arguments.start_url, "sso_region": arguments.sso_region}
+        missing += [OPTIONS[key] for key in OPTIONS if not given[key] and not (there and there.get(key))]
     if not arguments.all:
         missing += [f"--{name}" for name in ("account", "role") if not getattr(arguments, name)]
     elif not arguments.yes:
@@ -331,7 +336,10 @@ async def _session(arguments: Namespace, config: SharedConfig, person: Person) -
     Raises:
         InvalidConfiguration: something is missing or wrong.
     """
-    name = arguments.sso_session or await _known_session(arguments.start_url, config, person)
+    name = _session_meant(arguments, config)
+    if not name and not arguments.start_url and config.sso_sessions and person.there:
+        urls = [f"{one}  {section.get('sso_start_url') or ''}" for one, section in config.sso_sessions.items()]
+        name = [*config.sso_sessions][await person.choose("Session", urls)]
     there = config.sso_session(name) if name else None
     start_url = await _portal_setting("sso_start_url", arguments.start_url, there, person)
     region = await _portal_setting("sso_region", arguments.sso_region, there, person)
@@ -351,14 +359,14 @@ async def _session(arguments: Namespace, config: SharedConfig, person: Person) -
     return session._replace(is_new=bool(edits))
 
 
-async def _known_session(start_url: str | None, config: SharedConfig, person: Person) -> str | None:
-    """Return the name of the session that is meant where none is named; None for a new one."""
-    urls = {name: section.get("sso_start_url") or "" for name, section in config.sso_sessions.items()}
-    if start_url:
-        return next((name for name, url in urls.items() if url == start_url), None)
-    if len(urls) > 1 and person.there:
-        return [*urls][await person.choose("Session", [f"{name}  {url}" for name, url in urls.items()])]
-    return next(iter(urls), None)
+def _session_meant(arguments: Namespace, config: SharedConfig) -> str | None:
+    """Return the name of the session that the arguments, or a file with one alone, mean; None for another."""
+    if arguments.sso_session:
+        named: str = arguments.sso_session
+        return named
+    url = arguments.start_url
+    found = [name for name, one in config.sso_sessions.items() if not url or one.get("sso_start_url") == url]
+    return found[0] if found and (url or len(found) == 1) else None
 
 
 async def _portal_setting(key: str, given: str | None, there: Section | None, person: Person) -> str:

@@ -17,7 +17,7 @@ from aiocreds._core.context import DEFAULT
 from aiocreds._profiles import load
 from aiocreds._profiles.resolve import Kind, resolve, sso_of_profile
 from aiocreds._token_cache import storage
-from aiocreds.cli._terminal import run_interruptible
+from aiocreds.cli._terminal import print_message, run_interruptible
 from aiocreds.errors import CredentialsNotFound, InvalidConfiguration
 
 if TYPE_CHECKING:
@@ -68,7 +68,11 @@ def run(arguments: Namespace) -> int:
     try:
         config = run_interruptible(load(DEFAULT))
         now = DEFAULT.clock.now()
-        _print(listed(config, DEFAULT, now), now, as_json=arguments.json)
+        rows = listed(config, DEFAULT, now)
+        _print(rows, now, as_json=arguments.json)
+        if not rows and sys.stdout.isatty():
+            places = f"{config.config_file} and {config.credentials_file}"
+            print_message("profiles", f"there are none in {places}; aiocreds configure sso writes some")
     finally:
         gc.enable()
     return 0

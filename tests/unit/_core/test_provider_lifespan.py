@@ -65,6 +65,12 @@ async def test_entering_does_not_raise(caplog: pytest.LogCaptureFixture) -> None
     assert not others()
 
 
+async def test_a_question_needs_no_full_stop(caplog: pytest.LogCaptureFixture) -> None:
+    async with Source(SourceUnavailable("no such profile; did you mean 'dev'?")).provider():
+        await settle()
+    assert caplog.messages == ["source: no such profile; did you mean 'dev'? No credentials yet"]
+
+
 async def test_the_log_is_told_once_why_there_are_none(
     caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -40,6 +40,7 @@ from aiocreds._shared.leases import FolderLease
 from aiocreds._token_cache.lock import FileLock
 from aiocreds.login import sign_in
 from tests.benchmarks.shared import day
+from tests.helpers.leases import check_ownership
 from tests.helpers.scripted import Source, issue, until, warned
 from tests.helpers.secret_leaks import MARK
 
@@ -538,12 +539,7 @@ async def test_a_holder_that_stops_blocks_nobody_past_the_lease(
 
 async def test_a_lease_of_the_folder(folder: Path) -> None:
     one, two = (FolderLease(Folder(str(folder))) for _ in range(2))
-    assert await one.acquire("x", "a", 10)
-    assert await one.acquire("x", "a", 10)
-    assert not await two.acquire("x", "b", 10)
-    await two.release("x", "b")
-    assert not await two.acquire("x", "b", 10)
-    await one.release("x", "a")
+    await check_ownership(one, two)
     assert await two.acquire("x", "b", 10)
 
 

@@ -223,9 +223,11 @@ async def test_what_the_portal_may_answer(
     ("given", "missing"),
     [
         ({}, "--sso-session (or --start-url and --sso-region) and --account and --role are missing: add them"),
-        ({"sso_session": "corp", "account": ACCOUNT}, "--role is missing: add it"),
+        ({**NEW, "sso_session": "corp", "account": ACCOUNT}, "and --role is missing: add it"),
         ({**ONE, "start_url": START_URL}, "--sso-region is missing: add it"),
-        ({"sso_session": "corp", "all": True}, "--yes is missing: add it"),
+        ({"start_url": START_URL}, "--sso-region and --account and --role are missing: add them"),
+        ({**ONE, "sso_session": "new"}, "--start-url and --sso-region are missing: add them"),
+        ({**NEW, "sso_session": "corp", "all": True}, "and --yes is missing: add it"),
         ({**NEW, "all": True, "role": "Admin"}, "--all writes a profile for every role: leave --role out"),
         ({**NEW, **ONE, "profile": "a b"}, "'a b' is no name for a profile, for the ' ' in it"),
         ({**NEW, **ONE, "region": "eu_1"}, "'eu_1' is no region"),

@@ -243,6 +243,16 @@ async def test_on_a_terminal_the_columns_are_below_each_other(aws: Loopback, hom
 
 
 @pytest.mark.slow
+async def test_a_person_without_profiles_learns_how_to_get_some(aws: Loopback, home: Path) -> None:
+    commands = Machine(home, aws.environ)
+    assert (await commands.aiocreds("profiles")) == (0, "", "")
+    async with at_a_terminal(*COMMAND, "profiles", environ=commands.variables) as terminal:
+        assert await terminal.ended() == 0
+    assert "aiocreds configure sso writes some" in terminal.seen
+    assert str(home / ".aws/config") in terminal.seen
+
+
+@pytest.mark.slow
 async def test_nothing_in_the_files_steers_the_terminal(home: Path) -> None:
     text = "[profile a]\nregion = x\x1b]0;gone\x07\n  y\n[profile b]\ncredential_source = \x1b[2J\nrole_arn = x\n"
     for option in ([], ["--json"]):

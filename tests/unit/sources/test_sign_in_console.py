@@ -196,7 +196,7 @@ async def test_a_profile_with_other_credentials(aws: Loopback, context: Context,
     """They would win, or lose without a word."""
     file = write_config(home, f"[profile me]\n{text}")
     message = await message_of(sign_in("me", context=context), InvalidConfiguration)
-    assert "nothing to sign in to" in message
+    assert "needs nobody to be signed in" in message
     assert f"({file}:" in message
     assert not aws.requests
 

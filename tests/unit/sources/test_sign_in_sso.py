@@ -436,7 +436,7 @@ async def test_a_sign_in_that_has_ended_already(aws: Loopback, context: Context,
         (
             "[profile a]\naws_access_key_id = a\naws_secret_access_key = b\n",
             {"profile": "a"},
-            "nothing to sign in to",
+            "needs nobody to be signed in",
         ),
         ("", {"sso_start_url": START_URL}, "without sso_region="),
         ("", {"profile": "a b\n"}, "no name for a profile"),
