@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import sys
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
@@ -10,6 +11,14 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from asyncio.subprocess import Process
     from collections.abc import AsyncGenerator
+    from pathlib import Path
+
+    from tests.helpers.loopback_aws import Loopback
+
+
+def environment(aws: Loopback, home: Path) -> dict[str, str]:
+    """Return the environment of a program whose AWS is the loopback service."""
+    return {"HOME": str(home), "PATH": os.defpath, "PYTHONPATH": os.pathsep.join(sys.path), **aws.environ}
 
 
 @asynccontextmanager

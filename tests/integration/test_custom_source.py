@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
-import os
 import re
-import sys
-from pathlib import Path
+from typing import TYPE_CHECKING
 
-EXAMPLE = Path(__file__).parents[2] / "examples" / "custom_source.py"
+from tests.helpers.examples import EXAMPLES, run
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 SHOWN = r"""1\. .*
    ChainExhausted: chain: no AWS credentials found\. Tried in order:
@@ -32,27 +32,11 @@ SHOWN = r"""1\. .*
 
 
 async def test_a_source_of_ones_own_between_two_of_ours(home: Path) -> None:
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-W", "error", "-X", "dev", EXAMPLE),
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-        cwd=home,
-        env={
-            "PATH": os.environ["PATH"],
-            "PYTHONPATH": os.environ.get("PYTHONPATH", ""),
-            "HOME": str(home),
-            # Which must not matter: the example shows its sources an environment of its own.
-            "AWS_ACCESS_KEY_ID": "AKIANOTLOOKEDAT00",
-            "AWS_SECRET_ACCESS_KEY": "not looked at",
-        },
+    # What must not matter: the example shows its sources an environment of its own.
+    given = {"AWS_ACCESS_KEY_ID": "AKIANOTLOOKEDAT00", "AWS_SECRET_ACCESS_KEY": "not looked at"}
+    ended = await run(
+        "-X", "dev", EXAMPLES / "custom_source.py", home=home, **given, AWS_EC2_METADATA_DISABLED="", AWS_REGION=""
     )
-    try:
-        async with asyncio.timeout(30):
-            out, err = await process.communicate()
-    finally:
-        if process.returncode is None:
-            process.kill()
-            await process.wait()
-    assert (process.returncode, err.decode()) == (0, "")
-    assert re.fullmatch(SHOWN, out.decode()), out.decode()
-    assert not re.search("vault-secret|vault-token|a-token", out.decode())
+    assert (ended.status, ended.err) == (0, "")
+    assert re.fullmatch(SHOWN, ended.out), ended.out
+    assert not re.search("vault-secret|vault-token|a-token", ended.out)

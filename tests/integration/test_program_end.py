@@ -6,7 +6,6 @@ The refresh token has been used by then: the service accepts none but the new on
 from __future__ import annotations
 
 import asyncio
-import os
 import signal
 import sys
 import time
@@ -17,6 +16,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import pytest
 
 from tests.helpers.loopback_aws import Answer, Hang, Loopback
+from tests.helpers.python_programs import environment
 from tests.helpers.scripted import until
 from tests.helpers.secret_leaks import MARK
 from tests.helpers.shared_files import APP, cached, write_config
@@ -219,7 +219,7 @@ class Ended(NamedTuple):
 
 @pytest.fixture
 def environ(aws: Loopback, home: Path) -> dict[str, str]:
-    return {"HOME": str(home), "PATH": os.defpath, "PYTHONPATH": os.pathsep.join(sys.path), **aws.environ}
+    return environment(aws, home)
 
 
 @pytest.fixture

@@ -15,6 +15,7 @@ import pytest
 from aiocreds import DynamoDBLease, Provider, RedisLease, shared
 from aiocreds._shared import circuit_breaker
 from aiocreds._shared import provider as module
+from tests.helpers.leases import check_ownership
 from tests.helpers.scripted import Source, until, warned
 from tests.helpers.secret_leaks import MARK
 from tests.helpers.valkey import Valkey, program
@@ -101,12 +102,7 @@ async def test_a_fleet_fetches_once(fleet: Fleet, valkey: Valkey) -> None:
 async def test_a_lease_belongs_to_its_owner(valkey: Valkey) -> None:
     async with redis.Redis.from_url(valkey.url) as client:
         one, two = RedisLease(client), RedisLease(client)
-        assert await one.acquire("x", "a", 10)
-        assert await one.acquire("x", "a", 10)
-        assert not await two.acquire("x", "b", 10)
-        await two.release("x", "b")
-        assert not await two.acquire("x", "b", 10)
-        await one.release("x", "a")
+        await check_ownership(one, two)
         assert await two.acquire("x", "b", 0.1)
         await asyncio.sleep(0.15)
         assert await one.acquire("x", "a", 10)

@@ -13,7 +13,7 @@ import pytest
 
 from aiocreds._shared.provider import BUDGET
 from tests.helpers.examples import EXAMPLES
-from tests.helpers.python_programs import go, line_of, run, started
+from tests.helpers.python_programs import environment, go, line_of, run, started
 from tests.helpers.valkey import Valkey, program
 
 if TYPE_CHECKING:
@@ -110,10 +110,7 @@ print(json.dumps([deadly, outcomes, longest]))
 @pytest.fixture
 def environ(aws: Loopback, home: Path) -> dict[str, str]:
     return {
-        "HOME": str(home),
-        "PATH": os.defpath,
-        "PYTHONPATH": ":".join(sys.path),
-        **aws.environ,
+        **environment(aws, home),
         "AWS_ACCESS_KEY_ID": "AKIATESTTEST00000001",
         "AWS_SECRET_ACCESS_KEY": "x" * 40,
         "AWS_REGION": "eu-central-1",

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import random
 import signal
 import sys
@@ -19,7 +18,7 @@ from aiocreds import Context, LoginRequired, from_sso
 from aiocreds._token_cache.lock import FileLock
 from tests.helpers.failures import failure
 from tests.helpers.loopback_aws import Answer, Hang, Loopback
-from tests.helpers.python_programs import go, line_of, run, started
+from tests.helpers.python_programs import environment, go, line_of, run, started
 from tests.helpers.scripted import until, warnings
 from tests.helpers.shared_files import APP, COMMAND, LEGACY, cached, rewrite, write_config
 from tests.helpers.sign_in_services import OIDC, PORTAL
@@ -121,10 +120,7 @@ IDENTITY = """<GetCallerIdentityResponse xmlns="https://sts.amazonaws.com/doc/20
 @pytest.fixture
 def environ(aws: Loopback, home: Path) -> dict[str, str]:
     return {
-        "HOME": str(home),
-        "PATH": os.defpath,
-        "PYTHONPATH": ":".join(sys.path),
-        **aws.environ,
+        **environment(aws, home),
         "AWS_DEFAULT_REGION": "eu-central-1",
     }
 

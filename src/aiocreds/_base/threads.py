@@ -115,6 +115,26 @@ def submit_always(function: Callable[..., T], *args: Any) -> asyncio.Future[T]:
     return _submit(_pool, function, args, always=True)
 
 
+async def read_line(read: Callable[[], str]) -> str:
+    """Return the line that a person types, read in a daemon thread of its own; blank when reading it fails.
+
+    No pool has that thread: a pool is waited for at the end of the program, after a Ctrl-C too.
+    """
+    loop = asyncio.get_running_loop()
+    answer: asyncio.Future[str] = loop.create_future()
+
+    def run() -> None:
+        try:
+            line = read()
+        except Exception:  # noqa: BLE001 - whatever a terminal or a notebook raises, there is no line
+            line = ""
+        with suppress(RuntimeError):  # the loop was closed meanwhile
+            loop.call_soon_threadsafe(_settle, answer, line, None)
+
+    threading.Thread(target=run, name="aiocreds question", daemon=True).start()
+    return await answer
+
+
 def run_in_background(function: Callable[[], None]) -> None:
     """Call a function in a thread of the pool without waiting; its OSError is dropped."""
 

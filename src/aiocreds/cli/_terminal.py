@@ -6,9 +6,10 @@ import asyncio
 import os
 import signal
 import sys
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TextIO, TypeVar
 
+from aiocreds._base import threads
 from aiocreds._base.tracing import printable
 from aiocreds.errors import InvalidConfiguration
 
@@ -131,25 +132,7 @@ async def ask_for_code(serial_number: str) -> str:
 
 async def ask_for_line(prompt: str) -> str:
     """Ask the person at the terminal for a line; return it with its end, or nothing where nobody types one."""
-    from threading import Thread  # few commands ask
-
-    loop = asyncio.get_running_loop()
-    answer: asyncio.Future[str] = loop.create_future()
-
-    def set_answer(line: str) -> None:
-        if not answer.done():
-            answer.set_result(line)
-
-    def read() -> None:
-        try:
-            line = _ask(printable(prompt))
-        except OSError:
-            line = ""
-        with suppress(RuntimeError):  # after Ctrl-C, the loop is closed
-            loop.call_soon_threadsafe(set_answer, line)
-
-    Thread(target=read, daemon=True).start()  # asyncio would wait for one of its own after Ctrl-C
-    return await answer
+    return await threads.read_line(lambda: _ask(printable(prompt)))
 
 
 def person_is_there() -> bool:

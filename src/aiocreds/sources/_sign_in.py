@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
 import base64
 import hashlib
 import logging
 import os
 import secrets
 import sys
-from contextlib import suppress
 from datetime import datetime
+from functools import partial
 from threading import Thread
 from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import urlsplit
@@ -146,23 +145,7 @@ async def print_prompt(prompt: Prompt) -> str | None:
     await threads.submit(sys.stderr.writelines, lines)
     if not prompt.wants_code:
         return None
-    loop, answer = asyncio.get_running_loop(), asyncio.get_running_loop().create_future()
-
-    def give(line: str) -> None:
-        if not answer.done():
-            answer.set_result(line)
-
-    def read() -> None:
-        try:
-            line = _read_line("Code: ")
-        except Exception:  # noqa: BLE001 - whatever a notebook raises, there is no code
-            line = ""
-        with suppress(RuntimeError):  # the loop has ended meanwhile
-            loop.call_soon_threadsafe(give, line)
-
-    Thread(target=read, daemon=True).start()  # not of a pool, which would wait for it after a Ctrl-C
-    line: str = await answer
-    return line
+    return await threads.read_line(partial(_read_line, "Code: "))
 
 
 def _read_line(question: str) -> str:
