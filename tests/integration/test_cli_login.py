@@ -10,10 +10,12 @@ import re
 import shutil
 import signal
 import sys
+from io import StringIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+import segno
 
 from aiocreds._token_cache.lock import FileLock
 from tests.helpers.authorization import DEVICE, LOG_OUT, ME, REGISTER
@@ -179,6 +181,16 @@ async def test_a_command_offers_to_sign_in(aws: Loopback, machine: Machine, comm
         assert await window.ended() == 0
     assert "Signed in to corp until " in window.seen
     assert "ASIALOOPBACK" in window.seen or "****0001" in window.seen
+
+
+async def test_a_phone_can_read_the_address(machine: Machine) -> None:
+    async with terminal(machine, "login", "app", PYTHONUTF8="1") as window:
+        page = await page_in(window)
+        picture = StringIO()
+        segno.make(page, error="l", micro=False).terminal(out=picture, compact=True, border=2)
+        await window.until(picture.getvalue())
+        await Person().go(page)
+        assert await window.ended() == 0
 
 
 async def test_how_long_there_is_left(machine: Machine) -> None:

@@ -6,6 +6,7 @@ See https://docs.aws.amazon.com/cli/latest/userguide/cli-authentication-user.htm
 from __future__ import annotations
 
 import asyncio
+import os
 import sys
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
@@ -116,6 +117,8 @@ async def _waiting() -> AsyncIterator[Prompter]:
     async def prompt(asked: Prompt) -> str | None:
         for line in lines_of(asked):
             print(line, file=sys.stderr, flush=True)
+        if asked.user_code and (picture := _qr_code(asked.url)):
+            print(picture, file=sys.stderr, flush=True)
         if asked.wants_code:
             return await ask_for_line("Code: ")
         if sys.stderr.isatty() and not tasks:
@@ -128,6 +131,23 @@ async def _waiting() -> AsyncIterator[Prompter]:
         for task in tasks:
             task.cancel()
             await asyncio.wait([task])
+
+
+def _qr_code(url: str) -> str:
+    """Return a picture of an address for a phone; blank without segno, and where it cannot be shown."""
+    if not sys.stderr.isatty() or not (sys.stderr.encoding or "").lower().startswith("utf"):
+        return ""
+    try:
+        import segno
+    except ModuleNotFoundError:
+        return ""
+    from io import StringIO
+
+    picture = StringIO()
+    segno.make(url, error="l", micro=False).terminal(out=picture, compact=True, border=2)
+    text = picture.getvalue()
+    columns = os.get_terminal_size(sys.stderr.fileno()).columns
+    return text if not columns or len(text.partition("\n")[0]) < columns else ""
 
 
 async def _count_down(until: datetime) -> None:
