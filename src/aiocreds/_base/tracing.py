@@ -211,6 +211,11 @@ def printable(text: str) -> str:
     return "".join(char if char.isprintable() or char == "\n" else " " for char in text)
 
 
+def one_line(text: str) -> str:
+    """Return a text without control characters in one line."""
+    return text if text.isprintable() else " ".join(printable(text).split())
+
+
 def without_password(text: str) -> str:
     """Return a text without the passwords of the URLs in it."""
     return PASSWORD.sub("//****@", text) if "@" in text else text

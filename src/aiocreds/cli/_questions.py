@@ -13,7 +13,7 @@ import sys
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from aiocreds._base.tracing import printable
+from aiocreds._base.tracing import one_line, printable
 from aiocreds.cli._terminal import ask_for_line, person_is_there
 from aiocreds.errors import InvalidConfiguration
 
@@ -46,7 +46,7 @@ class Person:
         Raises:
             InvalidConfiguration: there was no answer.
         """
-        options = [printable(option).replace("\n", " ") for option in options]
+        options = [one_line(option) for option in options]
         chosen = await (_live(what, options) if _moves_cursor() else _by_lines(what, options))
         self.tell(f"{what}: {options[chosen]}")
         return chosen

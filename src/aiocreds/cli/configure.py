@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 from urllib.parse import urlsplit
 
 from aiocreds._aws.client import ClientConfig, ConfigScope, ServiceClient
-from aiocreds._base.tracing import printable
+from aiocreds._base.tracing import one_line
 from aiocreds._core.context import DEFAULT
 from aiocreds._profiles import load
 from aiocreds._profiles.parser import NAME_CHARACTERS
@@ -630,7 +630,7 @@ def _profile(name: str, session: Session, account: Account, role: str, *, region
 
 
 def _printable(edit: SectionEdit) -> SectionEdit:
-    settings: dict[str, Any] = {key: printable(value).replace("\n", " ") for key, value in edit.settings.items()}
+    settings: dict[str, Any] = {key: one_line(value) for key, value in edit.settings.items()}
     return edit._replace(settings=settings)
 
 

@@ -12,7 +12,7 @@ from math import inf
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from aiocreds._base.time import span, time_of, utc
-from aiocreds._base.tracing import printable
+from aiocreds._base.tracing import one_line
 from aiocreds._core.context import DEFAULT
 from aiocreds._profiles import load
 from aiocreds._profiles.resolve import Kind, resolve, sso_of_profile
@@ -119,7 +119,7 @@ class Row(NamedTuple):
             state += f", {span(self.ends - now)} left"
         elif self.sign_in in (RENEWABLE, ENDED) and self.ends > -inf:
             state += f", {span(now - self.ends)} ago"
-        return tuple(map(_one_line, (self.name, self.kind, self.account, self.region, state)))
+        return tuple(map(one_line, (self.name, self.kind, self.account, self.region, state)))
 
     def fields(self) -> tuple[str, ...]:
         """Return the columns for a program: the same whenever it looks, as long as the files are the same."""
@@ -127,7 +127,7 @@ class Row(NamedTuple):
         columns = (self.name, self.kind, self.account, self.region, self.sign_in, ends, self.fault)
         if "".join(columns).isprintable():
             return tuple(text or "-" for text in columns)
-        return tuple(_one_line(text) or "-" for text in columns)
+        return tuple(one_line(text) or "-" for text in columns)
 
     def document(self, now: float) -> dict[str, Any]:
         """Return it as JSON."""
@@ -177,10 +177,6 @@ def print_lines(lines: Iterable[str]) -> None:
 @lru_cache  # many profiles share a sign-in
 def _iso(ends: float) -> str:
     return "" if ends == -inf else utc(ends, "%Y-%m-%dT%H:%M:%SZ")
-
-
-def _one_line(text: str) -> str:
-    return text if text.isprintable() else " ".join(printable(text).split())
 
 
 def _row(config: SharedConfig, section: Section, sign_ins: _SignIns) -> Row:

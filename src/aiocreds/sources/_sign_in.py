@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 
 from aiocreds._base import threads
 from aiocreds._base.redaction import SecretStr
-from aiocreds._base.tracing import printable
+from aiocreds._base.tracing import one_line
 from aiocreds._core.singleflight import attended
 from aiocreds.errors import InvalidConfiguration, LoginRequired, SourceUnavailable, afresh
 
@@ -162,20 +162,16 @@ def _read_line(question: str) -> str:
 
 def lines_of(prompt: Prompt) -> list[str]:
     """Return what a person is told, as lines for a terminal. What services sent cannot steer it."""
-    name, url = _one_line(prompt.name), _one_line(prompt.url)
+    name, url = one_line(prompt.name), one_line(prompt.url)
     if prompt.opened:
         lines = [f"To sign in to {name}, go on in the browser. If none has opened, open this page:", f"  {url}"]
     else:
         lines = [f"To sign in to {name}, open this page in a browser:", f"  {url}"]
     if prompt.user_code:
-        lines.append(f"It must show this code: {_one_line(prompt.user_code)}")
+        lines.append(f"It must show this code: {one_line(prompt.user_code)}")
     if prompt.wants_code:
         lines.append("Then paste here the code that it shows.")
     return lines
-
-
-def _one_line(text: str) -> str:
-    return printable(text).replace("\n", " ")
 
 
 def has_browser(environ: Mapping[str, str], platform: str = sys.platform) -> bool:

@@ -15,7 +15,7 @@ from aiocreds._aws.service_errors import CHECK_ENDPOINT, ErrorCode
 from aiocreds._base.json_credentials import Names, credentials_in, object_of, text_of
 from aiocreds._base.redaction import SecretStr
 from aiocreds._base.time import parse_expiration
-from aiocreds._base.tracing import printable
+from aiocreds._base.tracing import one_line
 from aiocreds.errors import InvalidConfiguration, SourceUnavailable
 
 if TYPE_CHECKING:
@@ -133,7 +133,8 @@ async def list_accounts(portal: ServiceClient, *, access_token: SecretStr) -> li
     """
     return [
         Account(
-            _known(found, "accountId"), _one_line(found.get("accountName")), _one_line(found.get("emailAddress"))
+            _known(found, "accountId"),
+            *(one_line(text_of(found.get(name)) or "") for name in ("accountName", "emailAddress")),
         )
         async for found in _pages(
             portal,
@@ -163,7 +164,7 @@ async def list_account_roles(portal: ServiceClient, account_id: str, *, access_t
             "/assignment/roles",
             {"account_id": account_id},
             operation="ListAccountRoles",
-            target=f"for the roles in account {_one_line(account_id)}",
+            target=f"for the roles in account {one_line(account_id)}",
             field="roleList",
             access_token=access_token,
         )
@@ -214,10 +215,6 @@ def _known(found: dict[str, Any], field: str) -> str:
     if value is None:
         raise SourceUnavailable(f"{PORTAL} answered with something that has no {field}; {CHECK_ENDPOINT}")
     return value
-
-
-def _one_line(value: object) -> str:
-    return " ".join(printable(text_of(value) or "").split())
 
 
 @dataclass(frozen=True, slots=True, repr=False)
