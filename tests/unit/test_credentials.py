@@ -52,6 +52,14 @@ def test_a_naive_expiration_is_refused_with_the_remedy() -> None:
         Credentials(KEY, secret(), expiration=datetime(2030, 1, 1))  # noqa: DTZ001
 
 
+def test_an_expiration_that_is_refused_leaves_what_a_traceback_can_show() -> None:
+    """Tools that show the variables of a traceback call the `repr` of what was being made."""
+    with pytest.raises(ValueError, match="must be a datetime") as raised:
+        Credentials(KEY, secret(), expiration="tomorrow")  # type: ignore[arg-type]  # as a program may pass it
+    shown = [repr(it.frame.f_locals["self"]) for it in raised.traceback if "self" in it.frame.f_locals]
+    assert set(shown) == {"Credentials(access_key_id='****2345')"}
+
+
 def test_another_zone_becomes_utc() -> None:
     zone = timezone(timedelta(hours=5, minutes=30))
     credentials = Credentials(KEY, secret(), expiration=datetime(2030, 1, 1, 5, 30, tzinfo=zone))

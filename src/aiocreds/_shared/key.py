@@ -21,7 +21,7 @@ from aiocreds._base.redaction import SecretBytes, SecretDict, SecretStr
 from aiocreds._core.context import DEFAULT, Context
 from aiocreds._core.pickling import is_found
 from aiocreds._core.provider import Provider
-from aiocreds.errors import CredentialsNotFound
+from aiocreds.errors import CredentialsError, CredentialsNotFound
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -49,6 +49,7 @@ UNRELATED = (  # variables of AWS CLI and of SDKs that change no credentials
 )
 # Claims that differ from one token of an identity to the next; a role's policy may look at any other.
 UNRELATED_CLAIMS = {"exp", "iat", "nbf", "jti", "auth_time", "kubernetes.io"}  # the last one names pod and node
+SIGN_INS = "sign-ins"
 MACHINE = ("/etc/machine-id", "/proc/sys/kernel/random/boot_id")
 REMEDY = "give the entry a name, key=, that stands for whose credentials they are"
 
@@ -74,6 +75,35 @@ async def description(provider: Provider) -> SecretBytes:
         CredentialsError: what the description needs cannot be had, such as a token.
     """
     return SecretBytes(json.dumps(await _described(provider), sort_keys=True, separators=(",", ":")).encode())
+
+
+async def signed_in_since(provider: Provider, before: bytes) -> bool:
+    """Return whether somebody has signed in since a description was made, and no sign-in of then has changed.
+
+    Such a description comes back when they sign out; what they got meanwhile must not be stored under it.
+    """
+    then = _sign_ins_in(before)
+    if then is None:
+        return False
+    try:
+        now = _sign_ins_in(await description(provider))
+    except CredentialsError:
+        return True  # nobody knows
+    return now is None or then < now
+
+
+def _sign_ins_in(described: bytes) -> set[str] | None:
+    """Return the sign-ins that a description follows; None where it follows none."""
+    if f'"{SIGN_INS}":['.encode() not in described:
+        return None
+    found: set[str] = set()
+
+    def collect(part: dict[str, Any]) -> None:
+        if isinstance(stamps := part.get(SIGN_INS), list):
+            found.update(cast("list[str]", stamps))
+
+    json.loads(described, object_hook=collect)
+    return found
 
 
 def _unknown(provider: Provider) -> Iterator[str]:
@@ -186,14 +216,14 @@ async def _here(arguments: Mapping[str, Any], context: Context) -> Any:
     return [variables, files, context.home_folder(), machine, await _sign_ins(arguments, files, context)]
 
 
-async def _sign_ins(arguments: Mapping[str, Any], files: list[str], context: Context) -> list[str]:
+async def _sign_ins(arguments: Mapping[str, Any], files: list[str], context: Context) -> dict[str, list[str]]:
     """Return what changes when another person signs in, or one signs out; renewals change it as well."""
     from aiocreds._token_cache.storage import login_path, sso_path
 
     given = any(value for name, value in arguments.items() if name.startswith("sso_"))
     if not given and not any("sso_" in text or "login_session" in text for text in files):
-        return []
-    return await threads.submit(_stamps, [login_path("", context), sso_path("", context)])
+        return {}
+    return {SIGN_INS: await threads.submit(_stamps, [login_path("", context), sso_path("", context)])}
 
 
 def _stamps(places: list[str]) -> list[str]:

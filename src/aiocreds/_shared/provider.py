@@ -211,7 +211,12 @@ class Shared(Provider):
                     note_role(found.role)
                 return found.credentials
             credentials = await self._provider.fetch()
-            await load.keep(credentials)
+            if self._key is not None or not await keys.signed_in_since(self._provider, named):
+                await load.keep(credentials)
+        except Exception:
+            await load.give_up()
+            raise
+        else:
             return credentials
         finally:
             load.end()
@@ -247,6 +252,7 @@ class _SharedLoad:
         self._leasing = owner._lease is not None
         self._heartbeat: asyncio.Task[None] | None = None  # while this process has the lease
         self._keeping: asyncio.Task[None] | None = None
+        self._releasing: asyncio.Task[None] | None = None
         self._ended = False
 
     async def _call(self, breaker: CircuitBreaker, question: Callable[[], Coroutine[object, object, T]]) -> T:
@@ -396,13 +402,22 @@ class _SharedLoad:
         self._keeping = _behind(owner._store_breaker.call(put, max(owner._timeout, WRITING)))
         await asyncio.wait([self._keeping], timeout=self._left)
 
+    async def give_up(self) -> None:
+        """End as :meth:`end` does, and wait until the lease is free, within what is left of the caller's time.
+
+        There is no entry for the others, who wait for the lease; and where a source fails, programs end.
+        """
+        self.end()
+        if self._releasing is not None:
+            await asyncio.wait([self._releasing], timeout=self._left)
+
     def end(self) -> None:
         """Give up the lease once what is being written is; nobody waits for that.
 
         Also one that was not taken: a request for it that took too long may have been granted after all.
         """
-        self._ended = True  # a heartbeat may have begun before it is cancelled
-        if not self._token:
+        ended, self._ended = self._ended, True  # a heartbeat may have begun before it is cancelled
+        if ended or not self._token:
             return
         here = runs_here(self._loop)  # else the loop was dropped in the middle
         if self._heartbeat is not None and here:
@@ -418,7 +433,7 @@ class _SharedLoad:
             threads.run_in_background(partial(lease.give_up, self._name, self._token))
         elif lease is not None and runs_here(self._loop) and not (keeping and keeping.cancelled()):  # as loops end
             release = partial(lease.release, self._name, self._token)
-            _behind(self._owner._lease_breaker.call(release, self._owner._timeout))
+            self._releasing = _behind(self._owner._lease_breaker.call(release, self._owner._timeout))
 
 
 def _note(found: str) -> None:

@@ -154,10 +154,10 @@ def _read_line(question: str) -> str:
         descriptor = os.dup(sys.stdin.fileno())
     except OSError:  # no file, as in a notebook
         return input(question)
-    with open(descriptor, encoding="utf-8", errors="replace") as file:  # noqa: PTH123 - a descriptor
+    with open(descriptor, "rb", buffering=0) as file:  # noqa: PTH123 - a descriptor; what comes after the line is not ours
         sys.stderr.write(question)
         sys.stderr.flush()
-        return file.readline().strip()
+        return file.readline().decode(errors="replace").strip()
 
 
 def lines_of(prompt: Prompt) -> list[str]:

@@ -1,5 +1,7 @@
 """Connections that nobody holds are kept for some seconds, and closed by themselves or by the end of their loop."""
 
+# pyright: reportPrivateUsage=false
+
 from __future__ import annotations
 
 import asyncio
@@ -14,7 +16,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from aiocreds import Context
-from aiocreds._http import Http
+from aiocreds._http import Http, session
 from tests.helpers.command import PATIENCE
 from tests.helpers.scripted import until
 
@@ -189,6 +191,23 @@ async def test_a_request_after_the_others_have_lingered_opens_another(
     for _ in range(2):
         await ask(http, aws)
         await no_connection(aws)
+
+
+async def test_a_request_that_begins_before_they_are_closed_keeps_its_connection(aws: Loopback) -> None:
+    """The timer has found them idle, and starts a task to close them; that request was ready to run before it."""
+    http = Http({})
+    await ask(http, aws)
+    lease = http.lease()
+    connector = lease._connector
+    lease._idle_since -= session.LINGER
+    url = aws.url + "/latest/api/token"
+    post = asyncio.create_task(http.request("POST", url, provider="test", timeout=PATIENCE, attempts=1))
+    lease._close_if_idle()
+    await post
+    assert [seen.method for seen in aws.requests] == ["GET", "POST"]
+    assert lease._connector is connector is not None
+    assert aws.open_connections == 1
+    await lease.close()
 
 
 async def test_a_loop_whose_end_is_not_heard_of_keeps_none(aws: Loopback) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import json
+import os
 from base64 import urlsafe_b64encode
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
@@ -20,6 +21,8 @@ from aiocreds import (
     from_env,
     from_ini,
     from_instance_metadata,
+    from_login,
+    from_sso,
     from_temporary_credentials,
     from_token_file,
     from_web_token,
@@ -27,8 +30,11 @@ from aiocreds import (
 )
 from aiocreds._shared.key import description, refuse_unknown
 from aiocreds.login import sign_in
+from tests.helpers.authorization import ME
 from tests.helpers.scripted import issue, pass_on
 from tests.helpers.secret_leaks import secret
+from tests.helpers.shared_files import LEGACY, SESSION
+from tests.helpers.shared_files import ROLE as SSO_ROLE
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -227,6 +233,74 @@ async def test_a_profile_that_was_edited_is_another(home: Path) -> None:
     before = await description(from_ini(context=context))
     config.write_text("[default]\nrole_arn = b\n")
     assert await description(from_ini(context=context)) != before
+
+
+SIGN_INS = f"{SESSION}{LEGACY}[profile me]\nlogin_session = {ME}\n[profile app]\nsso_session = corp\n{SSO_ROLE}"
+SIGNED_IN: dict[str, Callable[[Context], Provider]] = {
+    "from_sso": lambda context: from_sso("app", context=context),
+    "from_sso, the older form": lambda context: from_sso("old", context=context),
+    "from_login": lambda context: from_login("me", context=context),
+    "from_ini": lambda context: from_ini("app", context=context),
+    "default_chain": lambda context: default_chain("app", context=context),
+    "a role with such a source": lambda context: from_temporary_credentials(
+        role_arn=ROLE, source=from_sso("app", context=context), context=context
+    ),
+}
+
+
+async def names_as_people_sign_in(make: Callable[[], Provider], folder: Path) -> tuple[list[bytes], list[bytes]]:
+    """The names while nobody is signed in, then somebody, another one, nobody; and each again without a change."""
+    token = folder / "token.json"
+
+    def sign_in_at(moment: int) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        token.write_text("{}")
+        os.utime(token, (moment, moment))
+
+    names: list[bytes] = []
+    again: list[bytes] = []
+    steps: list[Callable[[], None]] = [lambda: None, lambda: sign_in_at(1), lambda: sign_in_at(2), token.unlink]
+    for step in steps:
+        step()
+        names.append(await description(make()))
+        again.append(await description(make()))
+    return names, again
+
+
+@pytest.mark.parametrize("cache", [".aws/sso/cache", ".aws/login/cache", "elsewhere"])
+@pytest.mark.parametrize("source", SIGNED_IN)
+async def test_who_is_signed_in_counts(source: str, cache: str, home: Path) -> None:
+    """Else who signs in next would get the credentials of who was signed in before."""
+    (home / ".aws/config").write_text(SIGN_INS)
+    folder = home / cache
+    variables = {"AWS_LOGIN_CACHE_DIRECTORY": str(folder)} if cache == "elsewhere" else {}
+    context = Context(variables, home=home)
+    names, again = await names_as_people_sign_in(lambda: SIGNED_IN[source](context), folder)
+    assert names == again
+    assert len(set(names[:3])) == 3
+    assert names[3] == names[0]
+
+
+async def test_who_is_signed_in_counts_for_a_source_that_only_its_arguments_know(home: Path) -> None:
+    def make() -> Provider:
+        region, url = "eu-central-1", "https://corp.awsapps.com/start"
+        role: dict[str, Any] = {"sso_account_id": "123456789012", "sso_role_name": "Admin"}
+        return from_sso(sso_region=region, sso_start_url=url, **role, context=Context({}, home=home))
+
+    names, _ = await names_as_people_sign_in(make, home / ".aws/sso/cache")
+    assert len(set(names[:3])) == 3
+
+
+@pytest.mark.parametrize("text", ["", "[profile app]\ncredential_process = x\n"])
+@pytest.mark.parametrize("cache", [".aws/sso/cache", ".aws/login/cache"])
+async def test_who_is_signed_in_changes_nothing_where_nothing_says_sign_in(
+    text: str, cache: str, home: Path
+) -> None:
+    (home / ".aws/config").write_text(text)
+    context = Context({}, home=home)
+    for make in (from_ini, default_chain):
+        names, again = await names_as_people_sign_in(lambda: make("app", context=context), home / cache)  # noqa: B023 - called at once
+        assert len({*names, *again}) == 1
 
 
 @pytest.mark.parametrize("variable", ["AWS_PROFILE", "AWS_ROLE_ARN", "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI"])

@@ -1,10 +1,13 @@
 """shared() with its own folder: which process fetches, what is stored, and that no failure of a store is raised."""
 
+# pyright: reportPrivateUsage=false
+
 from __future__ import annotations
 
 import asyncio
 import json
 import logging
+import os
 import stat
 import sys
 import threading
@@ -21,6 +24,7 @@ from aiocreds import (
     Credentials,
     CredentialsError,
     InvalidConfiguration,
+    LoginRequired,
     Provider,
     SourceUnavailable,
     chain,
@@ -29,6 +33,7 @@ from aiocreds import (
     explain,
     from_env,
     from_process,
+    from_sso,
     from_temporary_credentials,
     shared,
 )
@@ -38,17 +43,22 @@ from aiocreds._shared import provider as module
 from aiocreds._shared.folder import Folder
 from aiocreds._shared.leases import FolderLease
 from aiocreds._token_cache.lock import FileLock
-from aiocreds.login import sign_in
+from aiocreds.login import sign_in, sign_out
 from tests.benchmarks.shared import day
+from tests.helpers.command import PATIENCE, Machine
+from tests.helpers.failures import message_of
 from tests.helpers.leases import check_ownership
 from tests.helpers.scripted import Source, issue, until, warned
 from tests.helpers.secret_leaks import MARK
+from tests.helpers.shared_files import APP, write_config
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
     import time_machine
+
+    from tests.helpers.loopback_aws import Loopback
 
 
 KEY = bytes(range(32))
@@ -590,6 +600,131 @@ async def test_a_heartbeat_that_is_not_answered_is_followed_by_the_next(
     await until(lambda: lease.asked > 3)
     source.gate.set()
     await load
+
+
+async def test_a_heartbeat_that_began_before_the_end_takes_no_lease_after_it(folder: Path) -> None:
+    """Nobody would give that one up."""
+    load = module._SharedLoad(of(Source(), folder), "name")
+    assert await load.wait() is None
+    other = FolderLease(Folder(str(folder)))
+    assert not await other.acquire("name", "other", module.LEASE)
+    load.end()
+    assert not await load._acquire()
+    async with asyncio.timeout(module.LEASE / 2):
+        while not await other.acquire("name", "other", module.LEASE):  # noqa: ASYNC110 - a thread gives it up
+            await asyncio.sleep(0.01)
+
+
+class FarLease:
+    """A lease that is somewhere else: giving it up takes a moment.
+
+    Attributes:
+        owners: who has it, by its name.
+        gate: while set to an event, `release` waits for that.
+    """
+
+    def __init__(self) -> None:
+        self.owners: dict[str, str] = {}
+        self.gate: asyncio.Event | None = None
+
+    async def acquire(self, name: str, owner: str, seconds: float) -> bool:
+        return self.owners.setdefault(name, owner) == owner
+
+    async def release(self, name: str, owner: str) -> None:
+        await asyncio.sleep(0.01)
+        if self.gate is not None:
+            await self.gate.wait()
+        if self.owners.get(name) == owner:
+            del self.owners[name]
+
+
+def test_where_the_source_failed_the_lease_is_free_before_the_program_ends() -> None:
+    """Else the others would wait until it runs out, since there is no entry for them."""
+    lease, source = FarLease(), Source(SourceUnavailable("down"))
+    with pytest.raises(CredentialsError, match="source: down"):
+        asyncio.run(of(source, Memory(), lease=lease, secret_keys=[KEY])())
+    assert not lease.owners
+
+
+async def test_a_lease_that_cannot_be_given_up_delays_no_error_beyond_the_caller_s_time_for_the_store() -> None:
+    lease = FarLease()
+    lease.gate = asyncio.Event()
+    load = module._SharedLoad(of(Source(), Memory(), lease=lease, secret_keys=[KEY], timeout=600.0), "name")
+    assert await load.wait() is None
+    load._left = 0.05  # the entry and the lease have taken the rest
+    async with asyncio.timeout(PATIENCE):
+        await load.give_up()
+    assert lease.owners
+    lease.gate.set()
+    await gone()
+    assert not lease.owners, "it goes on behind the caller"
+
+
+STUCK = """
+import asyncio, datetime
+from aiocreds import Credentials, shared
+
+class Store:
+    async def get(self, key, *, collection=None):
+        return None
+
+    async def put(self, key, value, *, collection=None, ttl=None):
+        await asyncio.sleep(600)
+
+class Lease:
+    async def acquire(self, name, owner, seconds):
+        return True
+
+    async def release(self, name, owner):
+        await asyncio.sleep(0.01)
+
+async def source():
+    ends = datetime.datetime.now(datetime.UTC) + datetime.timedelta(hours=1)
+    return Credentials("AKIATESTTEST00000001", "x" * 40, "y", ends)
+
+asyncio.run(shared(source, store=Store(), lease=Lease(), key="app", secret_keys=[bytes(32)], timeout=0.1)())
+"""
+
+
+async def test_a_store_that_hangs_as_the_program_ends_prints_nothing(tmp_path: Path) -> None:
+    ended = await Machine(tmp_path, {}).run(sys.executable, "-W", "error", "-c", STUCK)
+    assert ended == (0, "", "")
+
+
+@pytest.fixture
+def one_sign_in(aws: Loopback, home: Path) -> Context:
+    """A machine with one profile of Identity Center, where nobody is signed in."""
+    write_config(home, APP)
+    return Context(aws.environ, home=home)
+
+
+async def test_who_signs_in_next_does_not_get_the_credentials_of_who_has_signed_out(
+    aws: Loopback, home: Path, folder: Path, one_sign_in: Context
+) -> None:
+    def program() -> Provider:
+        return shared(from_sso("app", context=one_sign_in), store=folder)
+
+    aws.sign_in.sso_login(home)
+    first = await program()()
+    assert await program()() == first, "it is shared"
+    assert len(await sign_out("app", context=one_sign_in)) == 1
+    await message_of(program()(), LoginRequired)
+    file = aws.sign_in.sso_login(home)
+    os.utime(file, (1, 1))  # as at another moment
+    assert (await program()()).access_key_id != first.access_key_id
+
+
+async def test_after_a_sign_in_during_the_call_and_a_sign_out_nobody_gets_its_credentials(
+    aws: Loopback, home: Path, folder: Path, one_sign_in: Context
+) -> None:
+    """While nobody is signed in everything is as it was before that call, except what it has stored."""
+
+    async def person(required: LoginRequired) -> None:
+        await asyncio.to_thread(aws.sign_in.sso_login, home)
+
+    await shared(from_sso("app", context=one_sign_in, sign_in=person), store=folder)()
+    await sign_out("app", context=one_sign_in)
+    await message_of(shared(from_sso("app", context=one_sign_in), store=folder)(), LoginRequired)
 
 
 def test_another_one_is_waited_for_as_long_as_the_source_may_take() -> None:

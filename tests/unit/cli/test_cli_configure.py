@@ -351,6 +351,34 @@ async def test_all_of_them_keep_what_is_there(flow: Flow, home: Path, context: C
 
 
 @pytest.mark.parametrize(
+    ("before", "given"),
+    [(f"[profile dev]\n{ELSE}", ONE), ("", {"all": True, "template": "dev"})],
+    ids=["one that is to be changed", "one that is new"],
+)
+@pytest.mark.parametrize("file", ["config", "credentials"])
+async def test_a_profile_that_another_program_writes_meanwhile_is_kept(
+    before: str, given: dict[str, Any], file: str, aws: Loopback, flow: Flow, home: Path, context: Context
+) -> None:
+    """While the person is asked whether to write it."""
+    config(home).write_text(CORP + before)
+    aws.sign_in.roles = {(ACCOUNT, "Developer")}
+    there = home / ".aws" / file
+    other = f"[{'profile ' if file == 'config' else ''}dev]\nregion = x\n"
+
+    class Slow(Somebody):
+        async def ask(self, what: str, default: str = "") -> str:
+            await asyncio.to_thread(there.write_text, (CORP if file == "config" else "") + other)
+            return await super().ask(what, default)
+
+    person = Slow("y")
+    with pytest.raises(InvalidConfiguration, match="profile 'dev' has been changed meanwhile by another program"):
+        await configure_sso(options(**given), person, sign_in=flow, context=context)
+    assert not person.answers, "it was asked"
+    assert there.read_text().endswith(other)
+    assert ACCOUNT not in config(home).read_text()
+
+
+@pytest.mark.parametrize(
     ("template", "pairs", "expected"),
     [
         ("{account_name}-{role_name}", [("1", "R&D / Ünits", "Admin")], ["R-D-/-nits-Admin"]),

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 import os
+import signal
 import sys
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -15,10 +18,15 @@ from aiocreds._profiles.model import LoginCommand
 from aiocreds.login import Prompt, lines_of
 from aiocreds.sources import _sign_in
 from aiocreds.sources._sign_in import Asking, Pkce, has_browser, login_required, print_prompt
+from tests.helpers.command import PATIENCE
+from tests.helpers.python_programs import line_of, started
 from tests.helpers.scripted import until
 
 if TYPE_CHECKING:
+    from asyncio.subprocess import Process
+    from collections.abc import AsyncGenerator, Iterator
     from pathlib import Path
+    from typing import TextIO
 
 PROMPT = Prompt(
     "corp", "https://x.test/", None, wants_code=False, opened=False, until=datetime(2030, 1, 1, tzinfo=UTC)
@@ -74,6 +82,83 @@ async def test_a_program_without_a_prompt_prints(
     assert capsys.readouterr().err == "".join(f"{line}\n" for line in lines_of(PROMPT))
     monkeypatch.setattr(sys, "stdin", io.StringIO("pasted\n"))
     assert await print_prompt(PROMPT._replace(wants_code=True)) == "pasted"
+
+
+ASKS = """
+import asyncio, signal, sys, threading
+from datetime import UTC, datetime
+from aiocreds.login import Prompt
+from aiocreds.sources._sign_in import print_prompt
+
+signal.signal(signal.SIGINT, signal.default_int_handler)  # also where the tests run in the background
+try:
+    asyncio.run(print_prompt(Prompt("corp", "https://x.test/", None, True, False, datetime.now(UTC))))
+except KeyboardInterrupt:
+    pass
+"""
+ASKED = "".join(f"{line}\n" for line in lines_of(PROMPT._replace(wants_code=True)))
+
+
+@asynccontextmanager
+async def asking_program(program: str) -> AsyncGenerator[Process]:
+    """Yield a process that has asked for a code, on its stderr, and waits for a line of stdin, which is a pipe."""
+    environ = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
+    async with started(environ, ASKS + program) as process:
+        assert process.stderr is not None
+        async with asyncio.timeout(PATIENCE):
+            said = await process.stderr.readuntil(b"Code: ")
+        assert said.decode().replace("\r\n", "\n") == f"{ASKED}Code: "
+        yield process
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="a signal ends the wait")
+async def test_a_program_ends_with_its_own_error_while_a_code_is_waited_for() -> None:
+    """Python aborts where a thread waits in the buffer of stdin at the end of a program."""
+    async with asking_program('sys.exit("stopped")') as process:
+        process.send_signal(signal.SIGINT)
+        assert process.stderr is not None
+        # Not communicate(), which would close the pipe, and end the wait.
+        assert (await process.stderr.read(), await process.wait()) == (b"stopped\n", 1)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="a signal ends the wait")
+async def test_a_line_that_comes_after_the_loop_has_ended_is_dropped() -> None:
+    late = """
+print("ended", flush=True)
+for thread in threading.enumerate():
+    if thread.daemon and thread.name != "aiocreds pool":
+        thread.join()
+"""
+    async with asking_program(late) as process:
+        process.send_signal(signal.SIGINT)
+        assert await line_of(process) == "ended"
+        assert await process.communicate(b"ABCD\n") == (b"", b"")
+        assert process.returncode == 0
+
+
+@pytest.mark.parametrize("there", [False, True])
+async def test_without_a_stdin_there_is_no_code(monkeypatch: pytest.MonkeyPatch, there: bool) -> None:
+    closed = io.StringIO()
+    closed.close()
+    monkeypatch.setattr(sys, "stdin", closed if there else None)
+    async with asyncio.timeout(PATIENCE):
+        assert await print_prompt(PROMPT._replace(wants_code=True)) == ""
+
+
+@pytest.fixture
+def piped(monkeypatch: pytest.MonkeyPatch) -> Iterator[TextIO]:
+    """A stdin that is a pipe with some lines in it."""
+    reading, writing = os.pipe()
+    os.write(writing, b" \xff1\r\ntwo\nthree")
+    os.close(writing)
+    with os.fdopen(reading, encoding="utf-8") as stdin:
+        monkeypatch.setattr(sys, "stdin", stdin)
+        yield stdin
+
+
+async def test_what_comes_after_the_code_is_left_for_the_program(piped: TextIO) -> None:
+    codes = [await print_prompt(PROMPT._replace(wants_code=True)) for _ in range(2)]
+    assert (codes, await asyncio.to_thread(piped.read)) == (["\ufffd1", "two"], "three")
 
 
 async def test_a_browser_that_cannot_be_opened(caplog: pytest.LogCaptureFixture) -> None:

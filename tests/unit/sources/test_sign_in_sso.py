@@ -13,14 +13,18 @@ the caller is cancelled while a code is exchanged   the sign-in is kept
 ==================================================  ===========================================================
 """
 
+# pyright: reportPrivateUsage=false
+
 from __future__ import annotations
 
 import asyncio
+import errno
 import hashlib
 import json
 import logging
 import stat
 from datetime import timedelta
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, urlsplit
 
@@ -35,8 +39,10 @@ from aiocreds import (
     SourceUnavailable,
     from_sso,
 )
-from aiocreds.login import sign_in, sign_out
+from aiocreds._token_cache import storage
+from aiocreds.login import Prompt, sign_in, sign_out
 from tests.helpers.authorization import DEVICE, LOG_OUT, REGISTER
+from tests.helpers.command import PATIENCE
 from tests.helpers.failures import failure, message_of
 from tests.helpers.loopback_aws import Answer, Loopback, json_error
 from tests.helpers.person import Person
@@ -74,6 +80,12 @@ def person() -> Person:
 def asked(aws: Loopback, path: str) -> list[dict[str, Any]]:
     """The JSON that a path was asked with."""
     return [json.loads(seen.body) for seen in aws.requests if seen.path == path]
+
+
+def confirm(aws: Loopback) -> None:
+    """Confirm the device codes, as a person does elsewhere."""
+    for device in aws.sign_in.authorization.devices.values():
+        device.answer = "approved"
 
 
 # In the browser.
@@ -349,6 +361,55 @@ async def test_nobody_confirms_the_code(aws: Loopback, context: Context) -> None
     assert "nobody confirmed the code in time" in await message_of(attempt, LoginRequired)
 
 
+async def test_a_code_that_is_confirmed_at_the_end_counts(
+    aws: Loopback, context: Context, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After the last poll in time, and before the time limit. The pauses pass at once, and move the clock."""
+    aws.sign_in.authorization.interval = 400.0
+    aws.script(OIDC, json_error(400, "AuthorizationPendingException", error="authorization_pending"))
+    pauses: list[float] = []
+    loop = asyncio.get_running_loop()
+
+    async def pause(seconds: float) -> None:
+        pauses.append(seconds)
+        if len(pauses) == 2:
+            confirm(aws)
+
+    clock = SimpleNamespace(time=lambda: loop.time() + sum(pauses))
+    pretended = vars(asyncio) | {"sleep": pause, "get_running_loop": lambda: clock}
+    monkeypatch.setattr("aiocreds.sources.sso.sign_in.asyncio", SimpleNamespace(**pretended))
+    await sign_in("app", prompt=Person(None), use_device_code=True, timeout=500.0, context=context)
+    assert (len(pauses), pauses[0]) == (2, 400.0)
+    assert pauses[1] <= 100.0
+
+
+async def test_a_code_is_looked_at_once_however_short_the_time_is(aws: Loopback, context: Context) -> None:
+    """The time limit is shorter than the pause that the service wants."""
+    aws.sign_in.authorization.interval = 600.0
+
+    async def confirmed(prompt: Prompt) -> None:
+        confirm(aws)
+
+    await sign_in("app", prompt=confirmed, use_device_code=True, timeout=0.1, context=context)
+    assert aws.count(OIDC) == 1
+
+
+@pytest.mark.parametrize("device_code", [True, False])
+async def test_the_time_limit_is_one_for_the_prompt_as_well(
+    context: Context, home: Path, device_code: bool
+) -> None:
+    """Such as a dialog that nobody closes."""
+
+    async def dialog(prompt: Prompt) -> None:
+        await asyncio.Event().wait()
+
+    attempt = sign_in("app", prompt=dialog, use_device_code=device_code, timeout=0.05, context=context)
+    async with asyncio.timeout(PATIENCE):
+        message = await message_of(attempt, LoginRequired)
+    assert ("nobody confirmed the code in time" if device_code else "nobody signed in in time") in message
+    assert not sso_token_file(home).exists()
+
+
 async def test_the_service_has_forgotten_the_registration(aws: Loopback, context: Context, person: Person) -> None:
     aws.sign_in.authorization.interval = 0.02
     await sign_in("app", prompt=person, use_device_code=True, context=context)
@@ -406,6 +467,29 @@ async def test_signing_out_of_everything(aws: Loopback, context: Context, home: 
     assert not aws.sign_in.access_tokens
     assert not any(file.exists() for file in files)
     assert [file.name for file in (home / ".aws/cli/cache").iterdir()] == ["y.json"]
+
+
+async def test_one_that_cannot_be_read_does_not_keep_the_others(
+    aws: Loopback, context: Context, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is said once the others are ended."""
+    files = [aws.sign_in.sso_login(home, f"session-{number}") for number in range(3)]
+    (home / ".aws/cli/cache").mkdir(parents=True)
+    role = home / ".aws/cli/cache/x.json"
+    role.write_text(json.dumps({"ProviderType": "sso", "Credentials": {}}))
+    closed, read = sorted(files)[1], storage._read
+
+    def refused(path: str) -> storage.Document | None:
+        if path == str(closed):
+            raise PermissionError(errno.EACCES, "Permission denied")
+        return read(path)
+
+    monkeypatch.setattr(storage, "_read", refused)
+    message = await message_of(sign_out(everything=True, context=context), InvalidConfiguration)
+    assert f"{closed} cannot be read (permission denied)" in message
+    assert [file for file in files if file.exists()] == [closed]
+    assert len(aws.sign_in.access_tokens) == 1
+    assert not role.exists()
 
 
 async def test_the_portal_does_not_answer(aws: Loopback, context: Context, home: Path) -> None:
