@@ -121,7 +121,7 @@ def sign(
     """
     # The URL may be invalid, so it is parsed before a local variable holds a token.
     host, path, query = _target(url, normalize=normalize_path, encode=encode_path)
-    timestamp = _timestamp(int(at))
+    timestamp = timestamp_of(int(at))
     if body_hash is None:
         body_hash = UNSIGNED_PAYLOAD if body is None else sha256(body).hexdigest()
 
@@ -180,7 +180,7 @@ def presign(
     """
     url = url.partition("#")[0]
     host, path, query = _target(url, normalize=normalize_path, encode=encode_path)
-    timestamp = _timestamp(int(at))
+    timestamp = timestamp_of(int(at))
     signed = canonical_headers(headers, {}, host=host)
     scope = credential_scope(timestamp, region, service)
     added = {
@@ -216,7 +216,8 @@ def _target(url: str, *, normalize: bool, encode: bool) -> tuple[str, str, str]:
 
 
 @lru_cache(maxsize=4)
-def _timestamp(at: int) -> str:
+def timestamp_of(at: int) -> str:
+    """Return a time in seconds since the epoch as signatures have it."""
     return strftime("%Y%m%dT%H%M%SZ", gmtime(at))
 
 

@@ -332,6 +332,32 @@ class Provider:
             self._new_call(loop).start(self.name)
         return state.credentials
 
+    def _held(self) -> Credentials:
+        """Return what is in memory, without waiting; start a refresh that is due, if a loop runs in this thread.
+
+        Raises:
+            InvalidConfiguration: nothing has been loaded yet.
+            CredentialsError: the load failed, or what is held has expired.
+        """
+        state, now = self._state, self._clock.now()
+        action = refresh.decide(state, now)
+        if state.credentials is not None and action is Action.SERVE:
+            return state.credentials
+        loop = asyncio._get_running_loop()  # noqa: SLF001  # pyright: ignore[reportPrivateUsage] - in asyncio.__all__
+        if action is not Action.RAISE and loop is not None and on_loop(self._calls, loop) is None:
+            self._new_call(loop).start(self.name)
+        if state.credentials is not None and refresh.usable(state, now):
+            return state.credentials
+        if state.error is not None:
+            raise afresh(state.error)
+        why = "nothing has been loaded yet"
+        if state.credentials is not None:
+            why = "the credentials in memory have expired"
+        raise InvalidConfiguration(
+            f"{why}, and this call cannot wait: await the provider first, or enter it (`async with provider:`)",
+            provider=self.name,
+        )
+
     async def _wait(self) -> SharedCall:
         """Wait for a shared call; for a few seconds only, if there is something to serve meanwhile."""
         call = await self._join(patience=refresh.patience(self._state, self._clock.now()))
