@@ -374,10 +374,10 @@ class Provider:
             call = await self._join(patience=patience)
             if not call.done and not refresh.usable(self._state, self._clock.now()):
                 call = await self._join()  # it has expired meanwhile
+            return call
         finally:
             if hook is not None and (call is None or call.done or began < call.started_at + patience):
                 hook.waited(self, loop.time() - began)  # else it has taken too long before, and was not waited for
-        return call
 
     def _result(self, call: SharedCall) -> Credentials:
         """Return what the call returned, else what is held and may still be served."""
