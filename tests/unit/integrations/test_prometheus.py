@@ -1,5 +1,8 @@
 """`aiocreds.integrations.prometheus`, as a scrape sees it: the text of the client, read by its own parser."""
 
+# pyright: reportPrivateUsage=false
+# A listener that nobody hears of can be seen in no other way.
+
 from __future__ import annotations
 
 import asyncio
@@ -17,7 +20,7 @@ pytest.importorskip("prometheus_client")
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
-from aiocreds import CredentialsNotFound, LoginRequired, SourceUnavailable, chain
+from aiocreds import CredentialsNotFound, LoginRequired, SourceUnavailable, chain, events
 from aiocreds.integrations import prometheus
 from aiocreds.integrations.prometheus import instrument
 from tests.helpers.scripted import Source, issue, settle
@@ -156,6 +159,7 @@ async def test_it_ends_and_may_begin_again() -> None:
     end()
     await Source().provider()()
     assert generate_latest(registry) == b""
+    assert events._everywhere == []
     instrument(registry)()
 
 
