@@ -16,6 +16,7 @@ from time import perf_counter, time
 from typing import TYPE_CHECKING, Any
 
 from aiocreds import Credentials, Provider
+from aiocreds.events import listen
 from tests.benchmarks.report import Row, alternate_async, at_most, for_scale, median
 
 if TYPE_CHECKING:
@@ -75,6 +76,7 @@ def rows() -> list[Row]:
             bare,
             against_bare["ours"],
             for_scale("the least possible clock check", show["clock"], bare, against_bare["clock"]),
+            for_scale("with a listener", show["heard"], bare, against_bare["heard"]),
             for_scale("aiobotocore", show["aiobotocore"], bare, against_bare["aiobotocore"]),
         )
     ]
@@ -92,10 +94,14 @@ async def share() -> Rounds:
 
     provider = Provider(source, name="bench")
     await provider()
+    heard = Provider(source, name="bench")
+    await heard()
+    listen(lambda _: None, heard)
     theirs = AioRefreshableCredentials("ASIABENCH", "secret", "token", expiration, source, "bench")
     return await alternate_async(
         {
             "ours": _timed(provider, AWAITS),
+            "heard": _timed(heard, AWAITS),
             "bare": _timed(Bare(credentials), AWAITS),
             "clock": _timed(Clock(credentials), AWAITS),
             "aiobotocore": _timed(theirs.get_frozen_credentials, AWAITS // 50),

@@ -1,4 +1,4 @@
-"""Who waits while a slow refresh is under way, before it is urgent."""
+"""Who waits while a slow refresh is under way, before it is urgent; what a listener adds to a refresh."""
 
 from __future__ import annotations
 
@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from aiobotocore.credentials import AioRefreshableCredentials
 
 from aiocreds import Credentials, Provider
-from tests.benchmarks.report import Row, exactly
+from aiocreds._core import provider as core
+from aiocreds.events import listen
+from tests.benchmarks.report import Row, alternate_async, at_most, exactly, for_scale, median, ratios
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -20,6 +22,7 @@ SLOW = 0.5  # seconds the source takes
 WAITED = SLOW / 2  # whoever took longer has waited for it
 LIFETIME = 8.0  # seconds; by the rule the advisory window opens 3.2 to 4 s before the end, the mandatory one 2 s
 OPEN = LIFETIME - 3.0
+FETCHES, ROUNDS = 500, 60
 
 
 class Waits(NamedTuple):
@@ -65,7 +68,55 @@ async def _rows() -> list[Row]:
             "1; 0",
             ok=ours.refreshes == 1 and ours.stale == 0,
         ),
+        await _with_a_listener(),
     ]
+
+
+async def _with_a_listener() -> Row:
+    """What the three events of a refresh cost, with a listener that does nothing."""
+    credentials = Credentials("ASIABENCH", "secret", "token")
+
+    async def source() -> Credentials:
+        return credentials
+
+    alone, heard = (Provider(source, name="bench") for _ in range(2))
+    stop = listen(lambda _: None, heard)
+    hook = core.hook
+
+    def fetching(provider: Provider, *, listening: bool) -> Callable[[], Awaitable[float]]:
+        async def run() -> float:
+            """Seconds for one."""
+            core.hook = hook if listening else None
+            started = perf_counter()
+            for _ in range(FETCHES):
+                await provider.fetch()
+            return (perf_counter() - started) / FETCHES
+
+        return run
+
+    try:
+        measured = await alternate_async(
+            {
+                "heard": fetching(heard, listening=True),
+                "alone": fetching(alone, listening=False),
+                "elsewhere": fetching(alone, listening=True),
+            },
+            ROUNDS,
+        )
+    finally:
+        core.hook = hook
+        stop()
+    show = {name: f"{median(measured, name) * 1e6:.1f} µs" for name in measured}
+    peer = f"without {show['alone']}"
+    elsewhere = ratios(measured, "elsewhere", "alone")
+    return at_most(
+        1.5,
+        "a refresh with a listener, source that answers at once",
+        show["heard"],
+        peer,
+        ratios(measured, "heard", "alone"),
+        for_scale("with one of another provider", show["elsewhere"], peer, elsewhere),
+    )
 
 
 async def _ours() -> Waits:

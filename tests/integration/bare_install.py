@@ -13,7 +13,9 @@ EXTRAS = {
     "boto3": "boto3",
     "httpx": "httpx",
     "obstore": "obstore",
+    "opentelemetry": "opentelemetry",
     "polars": "polars",
+    "prometheus": "prometheus",
 }
 KEYS = {"AWS_ACCESS_KEY_ID": "AKIDEXAMPLE", "AWS_SECRET_ACCESS_KEY": "x", "AWS_EC2_METADATA_DISABLED": "true"}
 

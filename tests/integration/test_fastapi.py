@@ -122,6 +122,26 @@ def assert_left_in_peace(service: Service) -> None:
     assert MARK not in log
 
 
+async def test_a_service_shows_its_metrics(aws: Loopback, home: Path) -> None:
+    parser = pytest.importorskip("prometheus_client.parser")
+    environ = {"AWS_EC2_METADATA_SERVICE_ENDPOINT": aws.url}
+    async with running(home, environ, app="metrics:app", flags=("-X", "dev")) as service:
+        assert (await service.eventually("/whoami", 200))["provider"] == "imds"
+        async with service.http.get(f"{service.url}/metrics") as answer:
+            assert answer.content_type == "text/plain"
+            text = await answer.text()
+        await service.stop()
+    samples = {
+        (sample.name, sample.labels.get("outcome")): sample.value
+        for family in parser.text_string_to_metric_families(text)
+        for sample in family.samples
+        if sample.labels.get("provider") == "chain"
+    }
+    assert samples["aiocreds_refreshes_total", "succeeded"] == 1
+    assert samples["aiocreds_credentials_remaining_seconds", None] > 0
+    assert_left_in_peace(service)
+
+
 async def test_a_service_has_credentials_from_its_start_to_its_end(aws: Loopback, moto: str, home: Path) -> None:
     async with get_session().create_client(
         "s3",

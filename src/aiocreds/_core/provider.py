@@ -33,14 +33,36 @@ from aiocreds.errors import (
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable
+    from typing import Protocol
     from weakref import ref
 
     from aiocreds._core.pickling import Call
+
+    class Hook(Protocol):
+        """Is called for what happens in a provider, in the thread where it happens, without a lock."""
+
+        def started(self, provider: Provider, call: SharedCall, *, background: bool) -> None:
+            """A source is about to be asked."""
+
+        def ended(self, provider: Provider, call: SharedCall) -> None:
+            """A call of a source has an outcome, or was cancelled."""
+
+        def invalidated(self, provider: Provider, key: str) -> None:
+            """The access key id that is held counts as rejected."""
+
+        def served(self, provider: Provider, state: State, now: float, *, slow: bool = False) -> None:
+            """A caller gets what is held and due for a refresh; with ``slow``, that takes too long to wait for."""
+
+        def waited(self, provider: Provider, duration: float) -> None:
+            """A caller, or another provider, has waited so many seconds for a source."""
+
 
 logger = logging.getLogger("aiocreds.provider")
 
 LONGEST_SLEEP = 30.0  # seconds; a laptop that slept must notice soon after it wakes
 SHORTEST_SLEEP = 1.0
+
+hook: Hook | None = None  # set by aiocreds.events when the first listener is there
 
 
 class RefreshStatus(NamedTuple):
@@ -99,6 +121,7 @@ class Provider:
         "_inner",
         "_last_logged",
         "_lifespans",
+        "_listeners",
         "_lock",
         "_made_by",
         "_source",
@@ -128,6 +151,7 @@ class Provider:
         self._last_logged = ""  # the text of the latest failure in the log
         self._calls: dict[int, ref[SharedCall]] = {}  # by the id of their loop, which keeps them alive
         self._lifespans: dict[int, ref[_Lifespan]] = {}
+        self._listeners: list[Any] = []  # for aiocreds.events
         renew_after_fork(self)
         self._clock.follow(self)  # last: another thread may put the clock right at once
 
@@ -191,7 +215,13 @@ class Provider:
         Raises:
             CredentialsError: the source failed, whatever is held.
         """
-        call = await self._join()
+        loop = running_loop()
+        began = loop.time()
+        try:
+            call = await self._join()
+        finally:
+            if hook is not None:
+                hook.waited(self, loop.time() - began)
         if call.credentials is None:
             raise _failure(call)
         return call.credentials
@@ -216,6 +246,8 @@ class Provider:
             if rejected:
                 self._set_state(refresh.invalidated(before, now))
             after = self._state
+        if hook is not None and held is not None and rejected and not before.rejected:
+            hook.invalidated(self, held.access_key_id)
         if log and held is not None and after.next_attempt > max(before.next_attempt, now):
             log = False  # the inner providers would log the same
             again = after.replacements > 1
@@ -329,7 +361,9 @@ class Provider:
             with self._lock:  # there is no offset any more: the fast path works again
                 self._set_state(self._state)
         if action is Action.SERVE_AND_REFRESH and on_loop(self._calls, loop := running_loop()) is None:
-            self._new_call(loop).start(self.name)
+            self._start(self._new_call(loop), background=True)
+        if hook is not None and now >= state.advisory_at:
+            hook.served(self, state, now)
         return state.credentials
 
     def _held(self) -> Credentials:
@@ -360,10 +394,16 @@ class Provider:
 
     async def _wait(self) -> SharedCall:
         """Wait for a shared call; for a few seconds only, if there is something to serve meanwhile."""
-        call = await self._join(patience=refresh.patience(self._state, self._clock.now()))
-        if not call.done and not refresh.usable(self._state, self._clock.now()):
-            call = await self._join()  # it has expired meanwhile
-        return call
+        loop, call = running_loop(), None
+        began, patience = loop.time(), refresh.patience(self._state, self._clock.now())
+        try:
+            call = await self._join(patience=patience)
+            if not call.done and not refresh.usable(self._state, self._clock.now()):
+                call = await self._join()  # it has expired meanwhile
+            return call
+        finally:
+            if hook is not None and (call is None or call.done or began < call.started_at + patience):
+                hook.waited(self, loop.time() - began)  # else it has taken too long before, and was not waited for
 
     def _result(self, call: SharedCall) -> Credentials:
         """Return what the call returned, else what is held and may still be served."""
@@ -373,6 +413,8 @@ class Provider:
         if state.credentials is not None and (not call.done or refresh.usable(state, self._clock.now())):
             if isinstance(call.error, CredentialsError):
                 self._log_failure(call, call.error)  # a call that waits for this one goes on and logs nothing
+            if hook is not None:
+                hook.served(self, state, self._clock.now(), slow=not call.done)
             return state.credentials
         raise _failure(call)
 
@@ -408,7 +450,7 @@ class Provider:
                 waiter = call.join(background=background)
                 if starts:
                     call.record, step = step, None
-                    call.start(self.name)
+                    self._start(call, background=background)
                 await call.wait(waiter, deadline)
                 if not call.done:
                     return call
@@ -428,6 +470,11 @@ class Provider:
             call = SharedCall(loop, self._load, self._call_done, first_load=first)
             put_on_loop(self._calls, loop, call)
         return call
+
+    def _start(self, call: SharedCall, *, background: bool) -> None:
+        if hook is not None:
+            hook.started(self, call, background=background)
+        call.start(self.name)
 
     async def _load(self, call: SharedCall) -> None:
         """Call the source and keep what it returns, or how it failed."""
@@ -462,6 +509,8 @@ class Provider:
             call.interrupted = True
             call.logged = True  # most often because a loop is ending
             self._fail(call, SourceUnavailable("was cancelled from inside, or by the end of its loop"))
+        if hook is not None:
+            hook.ended(self, call)
 
     def _decline(self, call: SharedCall, unattended: Unattended) -> None:
         """Keep what is held: the source needs a person, and nobody waits."""

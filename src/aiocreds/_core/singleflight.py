@@ -69,6 +69,7 @@ class SharedCall:
         role: the role that its credentials are of.
         inner: the access key id, the provider and the role that the latest call within this one returned.
         record: where `explain` records it, if it does.
+        number: of this refresh in the process, for aiocreds.events; 0 without a listener.
     """
 
     __slots__ = (
@@ -88,6 +89,7 @@ class SharedCall:
         "interrupted",
         "logged",
         "loop",
+        "number",
         "record",
         "role",
         "started_at",
@@ -114,6 +116,7 @@ class SharedCall:
         self.role: str | None = None
         self.inner: tuple[str, str, str | None] | None = None
         self.record: tracing.Record | None = None
+        self.number = 0
         self._load = load
         self._on_done = on_done
         self._task: asyncio.Task[None] | None = None
