@@ -13,6 +13,7 @@ EXTRAS = {
     "boto3": "boto3",
     "httpx": "httpx",
     "obstore": "obstore",
+    "opensearch": "opensearch",
     "polars": "polars",
 }
 KEYS = {"AWS_ACCESS_KEY_ID": "AKIDEXAMPLE", "AWS_SECRET_ACCESS_KEY": "x", "AWS_EC2_METADATA_DISABLED": "true"}

@@ -33,6 +33,8 @@ REFUSALS = frozenset({400, 401, 403})
 LONGEST_REFUSAL = 2**16  # bytes of an answer that are read for its error code
 LARGE = 2**20  # bytes; hashing them takes about a millisecond
 LONGEST_LIFE = 7 * 24 * 3600
+# OpenSearch domains answer with this message alone, without a code.
+EXPIRED_MESSAGE = "The security token included in the request is expired"
 
 _CODE_IN_XML = re.compile(rb"<Code>\s*(\w+)\s*</Code>")
 
@@ -222,7 +224,8 @@ def says_expired(status: int, headers: Mapping[str, str], body: bytes) -> bool:
     found = _CODE_IN_XML.search(body)
     if found is not None:
         return found[1].decode() in EXPIRED
-    return details_in_json(Response(status, headers, SecretBytes(body), host=""), EXPIRED).code in EXPIRED
+    details = details_in_json(Response(status, headers, SecretBytes(body), host=""), EXPIRED)
+    return details.code in EXPIRED or (not details.code and details.message.rstrip(".") == EXPIRED_MESSAGE)
 
 
 def _hash(body: bytes) -> str:
