@@ -29,7 +29,7 @@ from aiocreds.integrations.sigv4 import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Mapping
+    from collections.abc import Awaitable, Callable, Mapping, Sequence
 
     from aiohttp.abc import AbstractStreamWriter
 
@@ -67,7 +67,9 @@ class SigV4Auth(SigV4):
         provider: where credentials come from, at each request; or any ``async () -> Credentials``.
         service: the service's signing name: ``"execute-api"`` (API Gateway), ``"es"`` and ``"aoss"`` (OpenSearch),
             ``"bedrock"``, ``"s3"``, ``"lambda"``, …
-        region: the region to sign for.
+        region: the region to sign for; or
+        region_set: the regions to sign for by Signature Version 4A, ``"*"`` for all of them, which multi-region
+            access points of S3 and global endpoints of EventBridge want. It needs ``aiocreds[sigv4a]``.
         context: whose clock tells the time; by default the provider's.
 
     Raises:
@@ -81,10 +83,11 @@ class SigV4Auth(SigV4):
         provider: Provider | Callable[[], Awaitable[Credentials]],
         *,
         service: str,
-        region: str,
+        region: str | None = None,
+        region_set: str | Sequence[str] | None = None,
         context: Context | None = None,
     ) -> None:
-        super().__init__(provider, service=service, region=region, context=context)
+        super().__init__(provider, service=service, region=region, region_set=region_set, context=context)
         # The origin of each redirected call, by the id of its timer; None after another host. The timers are kept,
         # so that no other has the same id: some versions of Python have no weak references to them.
         self._starts: dict[int, tuple[object, URL | None]] = {}

@@ -62,7 +62,9 @@ class SigV4Auth(SigV4, httpx.Auth):
         provider: where credentials come from, at each request; or any ``async () -> Credentials``.
         service: the service's signing name: ``"execute-api"`` (API Gateway), ``"es"`` and ``"aoss"`` (OpenSearch),
             ``"bedrock"``, ``"s3"``, ``"lambda"``, …
-        region: the region to sign for.
+        region: the region to sign for; or
+        region_set: the regions to sign for by Signature Version 4A, ``"*"`` for all of them, which multi-region
+            access points of S3 and global endpoints of EventBridge want. It needs ``aiocreds[sigv4a]``.
         context: whose clock tells the time; by default the provider's.
 
     Raises:

@@ -16,9 +16,10 @@ from aiocreds._core.context import DEFAULT
 from aiocreds._core.decorator import as_provider
 from aiocreds._http import Response
 from aiocreds.errors import InvalidConfiguration
+from aiocreds.integrations._extras import require
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterable, Mapping
+    from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
     from datetime import timedelta
 
     from aiocreds._core.context import Context
@@ -78,8 +79,8 @@ RULES = {
 }
 
 
-def _make(kind: type[SigV4], provider: Provider, service: str, region: str, context: Context | None) -> SigV4:
-    return kind(provider, service=service, region=region, context=context)
+def _make(kind: type[SigV4], provider: Provider, options: dict[str, Any]) -> SigV4:
+    return kind(provider, **options)
 
 
 class SigV4:
@@ -90,25 +91,33 @@ class SigV4:
         provider: Provider | Callable[[], Awaitable[Credentials]],
         *,
         service: str,
-        region: str,
+        region: str | None = None,
+        region_set: str | Sequence[str] | None = None,
         context: Context | None = None,
     ) -> None:
+        self._options = {"service": service, "region": region, "region_set": region_set, "context": context}
         provider = as_provider(provider, taker=type(self).__name__, context=context or DEFAULT)
-        if not service or not region:
-            raise ValueError("service and region must be given: they are part of what is signed")
+        if not service or bool(region) == bool(region_set):
+            raise ValueError(
+                "service must be given, and either region or region_set: they are part of what is signed"
+            )
+        if region_set:
+            require("cryptography", "sigv4a")
         self._provider = provider
         self._service = service
-        self._region = region
+        self._region = region or ""
+        self._region_set = ",".join([region_set] if isinstance(region_set, str) else region_set or ()) or None
         self._clock = (provider._context if context is None else context).clock  # noqa: SLF001  # pyright: ignore[reportPrivateUsage] - one of us
-        self._context = context
         self._rules = RULES.get(service, Rules())
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickle the arguments; the provider has to be picklable."""
-        return _make, (type(self), self._provider, self._service, self._region, self._context)
+        return _make, (type(self), self._provider, self._options)
 
     def __repr__(self) -> str:
-        return f"<{type(self).__name__} for {self._service} in {self._region}: {self._provider!r}>"
+        return (
+            f"<{type(self).__name__} for {self._service} in {self._region or self._region_set}: {self._provider!r}>"
+        )
 
     async def presign(
         self,
@@ -149,6 +158,7 @@ class SigV4:
             credentials=credentials,
             region=self._region,
             service=self._service,
+            region_set=self._region_set,
             at=self._clock.now(),
             expires_in=int(lifetime),
             normalize_path=not self._rules.path_as_is,
@@ -206,6 +216,7 @@ class SigV4:
             credentials=credentials,
             region=self._region,
             service=self._service,
+            region_set=self._region_set,
             at=self._clock.now(),
             normalize_path=not rules.path_as_is,
             encode_path=not rules.path_as_is,
