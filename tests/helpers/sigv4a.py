@@ -62,6 +62,7 @@ def text_of(
         if name.lower() in signed.split(";"):
             request.headers.add_header(name, value)
     signer = (S3SigV4Auth if service == "s3" else SigV4Auth)(BotocoreCredentials("-", "-"), service, "-")
-    with mock.patch.object(signer, "payload", (lambda _: "UNSIGNED-PAYLOAD") if body is None else signer.payload):
+    payload = mock.Mock(return_value="UNSIGNED-PAYLOAD") if body is None else signer.payload
+    with mock.patch.object(signer, "payload", payload):
         canonical = signer.canonical_request(request)
     return f"{ALGORITHM}\n{at}\n{scope}\n{sha256(canonical.encode()).hexdigest()}"

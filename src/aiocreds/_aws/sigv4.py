@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 ALGORITHM = "AWS4-HMAC-SHA256"
 ALGORITHM_A = "AWS4-ECDSA-P256-SHA256"  # of Signature Version 4A, see sigv4a.py
+TOKEN_NAME = "X-Amz-Security-Token"  # noqa: S105 - a name
 DOTS = {".": "%2E", "..": "%2E%2E"}
 UNSIGNED_PAYLOAD = "UNSIGNED-PAYLOAD"  # instead of a body's hash, if the service accepts it
 
@@ -96,6 +97,7 @@ def sign(
     omit_session_token: bool = False,
     body_hash: str | None = None,
     region_set: str | None = None,
+    token_name: str = TOKEN_NAME,
 ) -> dict[str, str]:
     """Sign a request.
 
@@ -115,6 +117,7 @@ def sign(
         omit_session_token: leave the session token out of what is signed. It is added all the same.
         body_hash: what to sign in place of the hash of ``body``, which then does not matter.
         region_set: sign for these regions instead, such as ``"*"``, by Signature Version 4A (``cryptography``).
+        token_name: of the header or parameter with the session token.
 
     Returns:
         The headers to set on the request, in place of any that are there.
@@ -133,7 +136,7 @@ def sign(
         added["X-Amz-Content-SHA256"] = body_hash
     if region_set is not None:
         added["X-Amz-Region-Set"] = region_set
-    token = {"X-Amz-Security-Token": credentials.session_token} if credentials.session_token else {}
+    token = {token_name: credentials.session_token} if credentials.session_token else {}
     signed = canonical_headers(headers, added if omit_session_token else added | token, host=host)
 
     algorithm, scope = _algorithm_and_scope(timestamp, region, service, region_set)
@@ -161,6 +164,7 @@ def presign(
     encode_path: bool = True,
     omit_session_token: bool = False,
     region_set: str | None = None,
+    token_name: str = TOKEN_NAME,
 ) -> str:
     """Sign a request in its URL, so that somebody else can make it.
 
@@ -178,6 +182,7 @@ def presign(
         encode_path: percent-encode the path once more. Every service but S3 does.
         omit_session_token: leave the session token out of what is signed. It is added all the same.
         region_set: sign for these regions instead, such as ``"*"``, by Signature Version 4A (``cryptography``).
+        token_name: of the header or parameter with the session token.
 
     Returns:
         The URL with ``X-Amz-Signature`` and the related parameters in its query.
@@ -199,7 +204,7 @@ def presign(
     }
     if region_set is not None:
         added["X-Amz-Region-Set"] = region_set
-    token = {"X-Amz-Security-Token": credentials.session_token} if credentials.session_token else {}
+    token = {token_name: credentials.session_token} if credentials.session_token else {}
     covered = _query(added if omit_session_token else added | token)
     request = canonical_request(
         method,

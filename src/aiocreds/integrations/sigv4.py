@@ -5,10 +5,10 @@ from __future__ import annotations
 import logging
 import re
 from hashlib import sha256
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from aiocreds._aws.service_errors import EXPIRED, details_in_json
-from aiocreds._aws.sigv4 import UNSIGNED_PAYLOAD, check_sendable, presign, sign, unambiguous
+from aiocreds._aws.sigv4 import TOKEN_NAME, UNSIGNED_PAYLOAD, check_sendable, presign, sign, unambiguous
 from aiocreds._base import threads
 from aiocreds._base.redaction import SecretBytes
 from aiocreds._base.time import seconds
@@ -22,12 +22,14 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
     from datetime import timedelta
 
+    from aiocreds._aws.s3express import Sessions
     from aiocreds._core.context import Context
     from aiocreds._core.provider import Provider
     from aiocreds.credentials import Credentials
 
 logger = logging.getLogger("aiocreds.sigv4")
 
+SESSION_TOKEN = "X-Amz-S3session-Token"  # noqa: S105 - the name of a header
 STATED_HASH = "X-Amz-Content-SHA256"
 SIGNED_URL = "X-Amz-Signature="
 REFUSALS = frozenset({400, 401, 403})
@@ -50,6 +52,7 @@ class Rules(NamedTuple):
         bodies: bodies are signed.
         unsigned_headers: headers that are not signed.
         forwards: it forwards answers of applications, whose own tokens may expire, too.
+        sessions: requests to its buckets are signed by sessions.
     """
 
     path_as_is: bool = False
@@ -58,6 +61,7 @@ class Rules(NamedTuple):
     bodies: bool = True
     unsigned_headers: frozenset[str] = frozenset()
     forwards: bool = False
+    sessions: bool = False
 
 
 # https://docs.aws.amazon.com/AmazonS3/latest/API/sig-v4-header-based-auth.html
@@ -66,7 +70,8 @@ RULES = {
     "s3": S3,
     "s3-object-lambda": S3,
     "s3-outposts": S3,
-    "s3express": S3,
+    # https://docs.aws.amazon.com/AmazonS3/latest/userguide/s3-express-authenticating-authorizing.html
+    "s3express": S3._replace(sessions=True),
     # https://docs.aws.amazon.com/opensearch-service/latest/developerguide/serverless-clients.html
     "aoss": Rules(hash_stated=True, unsigned_headers=frozenset({"content-length"})),
     # https://docs.aws.amazon.com/amazonglacier/latest/dev/amazon-glacier-signing-requests.html
@@ -93,9 +98,16 @@ class SigV4:
         service: str,
         region: str | None = None,
         region_set: str | Sequence[str] | None = None,
+        session_mode: Literal["ReadOnly", "ReadWrite"] | None = None,
         context: Context | None = None,
     ) -> None:
-        self._options = {"service": service, "region": region, "region_set": region_set, "context": context}
+        self._options = {
+            "service": service,
+            "region": region,
+            "region_set": region_set,
+            "session_mode": session_mode,
+            "context": context,
+        }
         provider = as_provider(provider, taker=type(self).__name__, context=context or DEFAULT)
         if not service or bool(region) == bool(region_set):
             raise ValueError(
@@ -109,6 +121,18 @@ class SigV4:
         self._region_set = ",".join([region_set] if isinstance(region_set, str) else region_set or ()) or None
         self._clock = (provider._context if context is None else context).clock  # noqa: SLF001  # pyright: ignore[reportPrivateUsage] - one of us
         self._rules = RULES.get(service, Rules())
+        if session_mode is not None and not self._rules.sessions:
+            raise ValueError("session_mode is for service='s3express'")
+        self._sessions: Sessions | None = None
+        if self._rules.sessions and region:
+            from aiocreds._aws.s3express import Sessions
+
+            self._sessions = Sessions(
+                provider,
+                region,
+                provider._context if context is None else context,  # noqa: SLF001  # pyright: ignore[reportPrivateUsage] - one of us
+                session_mode,
+            )
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickle the arguments; the provider has to be picklable."""
@@ -149,7 +173,8 @@ class SigV4:
         if not 1 <= lifetime <= LONGEST_LIFE:
             raise ValueError(f"expires_in must be from 1 to {LONGEST_LIFE} seconds (7 days), not {lifetime:g}")
         url = self._spelled(url)
-        credentials = await self._provider.get(min_ttl=lifetime)
+        provider = await self._provider_for(url, headers := list(headers))
+        credentials = await provider.get(min_ttl=lifetime)
         return presign(
             method,
             url,
@@ -163,7 +188,15 @@ class SigV4:
             expires_in=int(lifetime),
             normalize_path=not self._rules.path_as_is,
             encode_path=not self._rules.path_as_is,
+            token_name=self._token_name(provider),
         )
+
+    async def _provider_for(self, url: str, headers: Iterable[tuple[str, str]]) -> Provider:
+        """Return the provider whose credentials sign a request: that of its session, where there is one."""
+        return self._provider if self._sessions is None else await self._sessions.provider_for(url, headers)
+
+    def _token_name(self, provider: Provider) -> str:
+        return TOKEN_NAME if provider is self._provider else SESSION_TOKEN
 
     def _says_expired(self, status: int, headers: Mapping[str, str], body: bytes) -> bool:
         return says_expired(status, headers, b"" if self._rules.forwards else body)
@@ -201,9 +234,15 @@ class SigV4:
         return await read()
 
     def _sign(
-        self, credentials: Credentials, method: str, url: str, headers: Iterable[tuple[str, str]], body_hash: str
+        self,
+        credentials: Credentials,
+        provider: Provider,
+        method: str,
+        url: str,
+        headers: Iterable[tuple[str, str]],
+        body_hash: str,
     ) -> dict[str, str]:
-        """Return the headers that sign the request."""
+        """Return the headers that sign the request with credentials of this provider."""
         check_sendable(credentials)
         rules = self._rules
         if rules.unsigned_headers:
@@ -222,11 +261,12 @@ class SigV4:
             encode_path=not rules.path_as_is,
             sign_body=rules.hash_stated,
             body_hash=body_hash,
+            token_name=self._token_name(provider),
         )
 
-    async def _others(self, rejected: Credentials) -> Credentials | None:
+    async def _others(self, rejected: Credentials, provider: Provider) -> Credentials | None:
         """Return other credentials than the rejected ones; None when the provider has no others."""
-        others = await self._provider()
+        others = await provider()
         return None if others.access_key_id == rejected.access_key_id else others
 
 

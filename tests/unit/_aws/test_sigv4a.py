@@ -7,6 +7,7 @@ import pickle
 import re
 from datetime import UTC, datetime
 from typing import Any
+from unittest import mock
 from urllib.parse import parse_qsl, urlsplit
 
 import pytest
@@ -215,7 +216,7 @@ def test_region_or_region_set(kind: Any) -> None:
 
 @pytest.mark.parametrize("kind", [SigV4Auth, HttpxSigV4Auth])
 def test_without_cryptography_it_says_what_to_install(kind: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("aiocreds.integrations._extras.find_spec", {}.get)
+    monkeypatch.setattr("aiocreds.integrations._extras.find_spec", mock.Mock(return_value=None))
     with pytest.raises(ModuleNotFoundError, match=r"aiocreds\[sigv4a\]"):
         kind(Source().provider(), service="s3", region_set="*")
 
