@@ -45,6 +45,10 @@ UNSIGNED_HEADERS = frozenset(
         "keep-alive",
         "proxy-authenticate",
         "proxy-authorization",
+        "sec-websocket-extensions",
+        "sec-websocket-key",
+        "sec-websocket-protocol",
+        "sec-websocket-version",
         "te",
         "traceparent",
         "tracestate",
@@ -56,7 +60,7 @@ UNSIGNED_HEADERS = frozenset(
     }
 )
 
-_DEFAULT_PORTS = {"http": 80, "https": 443}
+_DEFAULT_PORTS = {"http": 80, "https": 443, "ws": 80, "wss": 443}
 
 
 def check_sendable(credentials: Credentials) -> None:

@@ -36,6 +36,7 @@ REFUSALS = frozenset({400, 401, 403})
 LONGEST_REFUSAL = 2**16  # bytes of an answer that are read for its error code
 LARGE = 2**20  # bytes; hashing them takes about a millisecond
 LONGEST_LIFE = 7 * 24 * 3600
+USUAL_LIFE = 900
 # OpenSearch domains answer with this message alone, without a code.
 EXPIRED_MESSAGE = "The security token included in the request is expired"
 
@@ -53,6 +54,8 @@ class Rules(NamedTuple):
         unsigned_headers: headers that are not signed.
         forwards: it forwards answers of applications, whose own tokens may expire, too.
         sessions: requests to its buckets are signed by sessions.
+        token_unsigned: the session token is added to a URL without being signed.
+        longest_life: seconds that a signed URL may be good for.
     """
 
     path_as_is: bool = False
@@ -62,6 +65,8 @@ class Rules(NamedTuple):
     unsigned_headers: frozenset[str] = frozenset()
     forwards: bool = False
     sessions: bool = False
+    token_unsigned: bool = False
+    longest_life: int = LONGEST_LIFE
 
 
 # https://docs.aws.amazon.com/AmazonS3/latest/API/sig-v4-header-based-auth.html
@@ -80,7 +85,11 @@ RULES = {
     "vpc-lattice-svcs": Rules(streams=True, bodies=False, forwards=True),
     "appsync": Rules(forwards=True),
     "execute-api": Rules(forwards=True),
+    # https://docs.aws.amazon.com/iot/latest/developerguide/protocols.html
+    "iotdevicegateway": Rules(token_unsigned=True),
     "lambda": Rules(forwards=True),
+    # https://docs.aws.amazon.com/transcribe/latest/dg/streaming-websocket.html
+    "transcribe": Rules(longest_life=300),
 }
 
 
@@ -148,7 +157,7 @@ class SigV4:
         method: str,
         url: str,
         *,
-        expires_in: float | timedelta = 900,
+        expires_in: float | timedelta | None = None,
         headers: Iterable[tuple[str, str]] = (),
     ) -> str:
         """Sign a request in its URL, so that somebody without credentials can make it.
@@ -158,20 +167,23 @@ class SigV4:
 
         Args:
             method: such as ``"GET"``.
-            url: the absolute URL.
-            expires_in: seconds that the URL is good for, up to 7 days; or a ``timedelta``.
+            url: the absolute URL; ``wss:`` for WebSockets.
+            expires_in: seconds that the URL is good for, up to 7 days, up to 5 minutes for ``"transcribe"``; or a
+                ``timedelta``. By default 15 minutes, where the service takes that.
             headers: what the request will have to carry besides ``Host``.
 
         Returns:
             The URL, which is a secret until it ends.
 
         Raises:
-            ValueError: ``expires_in`` is not between 1 s and 7 days, or ``url`` is none.
+            ValueError: ``expires_in`` is shorter than 1 s or longer than the service takes, or ``url`` is none.
             CredentialsError: there are no credentials.
         """
-        lifetime = seconds(expires_in, "expires_in")
-        if not 1 <= lifetime <= LONGEST_LIFE:
-            raise ValueError(f"expires_in must be from 1 to {LONGEST_LIFE} seconds (7 days), not {lifetime:g}")
+        longest = self._rules.longest_life
+        lifetime = min(USUAL_LIFE, longest) if expires_in is None else seconds(expires_in, "expires_in")
+        if not 1 <= lifetime <= longest:
+            span = "7 days" if longest == LONGEST_LIFE else f"for {self._service}"
+            raise ValueError(f"expires_in must be from 1 to {longest} seconds ({span}), not {lifetime:g}")
         url = self._spelled(url)
         provider = await self._provider_for(url, headers := list(headers))
         credentials = await provider.get(min_ttl=lifetime)
@@ -189,7 +201,31 @@ class SigV4:
             normalize_path=not self._rules.path_as_is,
             encode_path=not self._rules.path_as_is,
             token_name=self._token_name(provider),
+            omit_session_token=self._rules.token_unsigned,
         )
+
+    async def sign_headers(
+        self, method: str, url: str, *, headers: Iterable[tuple[str, str]] = (), body: bytes = b""
+    ) -> dict[str, str]:
+        """Sign a request that another client will send, such as the handshake of a WebSocket.
+
+        Args:
+            method: such as ``"GET"``.
+            url: the absolute URL.
+            headers: what the request will carry, and what is to be signed, besides ``Host``.
+            body: the whole body.
+
+        Returns:
+            The headers to add. They are good for five minutes, and hold a token.
+
+        Raises:
+            ValueError: ``url`` is none.
+            CredentialsError: there are no credentials.
+        """
+        url, headers = self._spelled(url), list(headers)
+        provider = await self._provider_for(url, headers)
+        body_hash = await self._body_hash(body, None, None)
+        return self._sign(await provider(), provider, method, url, headers, body_hash)
 
     async def _provider_for(self, url: str, headers: Iterable[tuple[str, str]]) -> Provider:
         """Return the provider whose credentials sign a request: that of its session, where there is one."""

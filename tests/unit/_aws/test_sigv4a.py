@@ -224,3 +224,9 @@ def test_without_cryptography_it_says_what_to_install(kind: Any, monkeypatch: py
 def test_it_pickles() -> None:
     auth = SigV4Auth(from_env(), service="s3", region_set=["a", "b"])
     assert repr(pickle.loads(pickle.dumps(auth))) == repr(auth)
+
+
+async def test_presigning_takes_the_region_set() -> None:
+    auth = SigV4Auth(Source().provider(), service="s3", region_set="*")
+    query = dict(parse_qsl(urlsplit(await auth.presign("GET", "https://h.example/k")).query))
+    assert query["X-Amz-Region-Set"] == "*"
