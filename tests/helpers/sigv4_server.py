@@ -95,6 +95,11 @@ def header_only(code: str) -> web.Response:
     return web.Response(status=403, headers={"x-amzn-ErrorType": f"{code}:http://internal.amazon.com/coral/"})
 
 
+def message_only() -> web.Response:
+    """Answer as OpenSearch domains do, which name no code."""
+    return web.json_response({"message": "The security token included in the request is expired"}, status=403)
+
+
 def redirect(to: str, status: int = 307) -> Callable[[], web.Response]:
     return lambda: web.Response(status=status, headers={"Location": to})
 
@@ -125,7 +130,7 @@ class Judge:
     async def __aenter__(self) -> Self:
         app = web.Application(client_max_size=2**26)
         app.router.add_route("*", "/{tail:.*}", self._handle)
-        self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
+        self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1, auto_decompress=False)
         await self._runner.setup()
         await web.TCPSite(self._runner, "127.0.0.1", 0).start()
         self.url = "http://{}:{}".format(*self._runner.addresses[0][:2])

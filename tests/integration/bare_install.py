@@ -14,6 +14,7 @@ EXTRAS = {
     "httpx": "httpx",
     "obstore": "obstore",
     "opentelemetry": "opentelemetry",
+    "opensearch": "opensearch",
     "polars": "polars",
     "prometheus": "prometheus",
 }

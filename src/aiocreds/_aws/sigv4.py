@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from aiocreds.credentials import Credentials
 
 ALGORITHM = "AWS4-HMAC-SHA256"
+ALGORITHM_A = "AWS4-ECDSA-P256-SHA256"  # of Signature Version 4A, see sigv4a.py
+TOKEN_NAME = "X-Amz-Security-Token"  # noqa: S105 - a name
 DOTS = {".": "%2E", "..": "%2E%2E"}
 UNSIGNED_PAYLOAD = "UNSIGNED-PAYLOAD"  # instead of a body's hash, if the service accepts it
 
@@ -43,6 +45,10 @@ UNSIGNED_HEADERS = frozenset(
         "keep-alive",
         "proxy-authenticate",
         "proxy-authorization",
+        "sec-websocket-extensions",
+        "sec-websocket-key",
+        "sec-websocket-protocol",
+        "sec-websocket-version",
         "te",
         "traceparent",
         "tracestate",
@@ -54,7 +60,7 @@ UNSIGNED_HEADERS = frozenset(
     }
 )
 
-_DEFAULT_PORTS = {"http": 80, "https": 443}
+_DEFAULT_PORTS = {"http": 80, "https": 443, "ws": 80, "wss": 443}
 
 
 def check_sendable(credentials: Credentials) -> None:
@@ -94,6 +100,8 @@ def sign(
     sign_body: bool = False,
     omit_session_token: bool = False,
     body_hash: str | None = None,
+    region_set: str | None = None,
+    token_name: str = TOKEN_NAME,
 ) -> dict[str, str]:
     """Sign a request.
 
@@ -112,6 +120,8 @@ def sign(
         sign_body: also state the hash of the body in a header, as S3 demands.
         omit_session_token: leave the session token out of what is signed. It is added all the same.
         body_hash: what to sign in place of the hash of ``body``, which then does not matter.
+        region_set: sign for these regions instead, such as ``"*"``, by Signature Version 4A (``cryptography``).
+        token_name: of the header or parameter with the session token.
 
     Returns:
         The headers to set on the request, in place of any that are there.
@@ -128,14 +138,16 @@ def sign(
     added = {"X-Amz-Date": timestamp}
     if sign_body or body_hash == UNSIGNED_PAYLOAD:
         added["X-Amz-Content-SHA256"] = body_hash
-    token = {"X-Amz-Security-Token": credentials.session_token} if credentials.session_token else {}
+    if region_set is not None:
+        added["X-Amz-Region-Set"] = region_set
+    token = {token_name: credentials.session_token} if credentials.session_token else {}
     signed = canonical_headers(headers, added if omit_session_token else added | token, host=host)
 
-    scope = credential_scope(timestamp, region, service)
+    algorithm, scope = _algorithm_and_scope(timestamp, region, service, region_set)
     request = canonical_request(method, path, query, signed, body_hash)
-    mac = signature(credentials.secret_access_key, scope, string_to_sign(timestamp, scope, request))
+    mac = _signature(credentials, scope, string_to_sign(timestamp, scope, request, algorithm), region_set)
     authorization = (
-        f"{ALGORITHM} Credential={credentials.access_key_id}/{scope}, "
+        f"{algorithm} Credential={credentials.access_key_id}/{scope}, "
         f"SignedHeaders={';'.join(signed)}, Signature={mac}"
     )
     return {**added, **token, "Authorization": authorization}
@@ -155,6 +167,8 @@ def presign(
     normalize_path: bool = True,
     encode_path: bool = True,
     omit_session_token: bool = False,
+    region_set: str | None = None,
+    token_name: str = TOKEN_NAME,
 ) -> str:
     """Sign a request in its URL, so that somebody else can make it.
 
@@ -171,6 +185,8 @@ def presign(
         normalize_path: collapse ``//``, ``/./`` and ``/../``. Every service but S3 does.
         encode_path: percent-encode the path once more. Every service but S3 does.
         omit_session_token: leave the session token out of what is signed. It is added all the same.
+        region_set: sign for these regions instead, such as ``"*"``, by Signature Version 4A (``cryptography``).
+        token_name: of the header or parameter with the session token.
 
     Returns:
         The URL with ``X-Amz-Signature`` and the related parameters in its query.
@@ -182,15 +198,17 @@ def presign(
     host, path, query = _target(url, normalize=normalize_path, encode=encode_path)
     timestamp = timestamp_of(int(at))
     signed = canonical_headers(headers, {}, host=host)
-    scope = credential_scope(timestamp, region, service)
+    algorithm, scope = _algorithm_and_scope(timestamp, region, service, region_set)
     added = {
-        "X-Amz-Algorithm": ALGORITHM,
+        "X-Amz-Algorithm": algorithm,
         "X-Amz-Credential": f"{credentials.access_key_id}/{scope}",
         "X-Amz-Date": timestamp,
         "X-Amz-SignedHeaders": ";".join(signed),
         "X-Amz-Expires": str(expires_in),
     }
-    token = {"X-Amz-Security-Token": credentials.session_token} if credentials.session_token else {}
+    if region_set is not None:
+        added["X-Amz-Region-Set"] = region_set
+    token = {token_name: credentials.session_token} if credentials.session_token else {}
     covered = _query(added if omit_session_token else added | token)
     request = canonical_request(
         method,
@@ -199,13 +217,27 @@ def presign(
         signed,
         UNSIGNED_PAYLOAD if body is None else sha256(body).hexdigest(),
     )
-    mac = signature(credentials.secret_access_key, scope, string_to_sign(timestamp, scope, request))
+    mac = _signature(credentials, scope, string_to_sign(timestamp, scope, request, algorithm), region_set)
     separator = "&" if "?" in url else "?"
     return f"{url}{separator}{_query(added | token | {'X-Amz-Signature': mac})}"
 
 
+def _algorithm_and_scope(timestamp: str, region: str, service: str, region_set: str | None) -> tuple[str, str]:
+    if region_set is None:
+        return ALGORITHM, credential_scope(timestamp, region, service)
+    return ALGORITHM_A, f"{timestamp[:8]}/{service}/aws4_request"
+
+
+def _signature(credentials: Credentials, scope: str, text: str, region_set: str | None) -> str:
+    if region_set is None:
+        return signature(credentials.secret_access_key, scope, text)
+    from aiocreds._aws import sigv4a
+
+    return sigv4a.signature(credentials.access_key_id, credentials.secret_access_key, text)
+
+
 def _query(parameters: Mapping[str, str]) -> str:
-    return "&".join(f"{name}={quote(_encoded(value), safe='')}" for name, value in parameters.items())
+    return "&".join(f"{name}={quote(encoded(value), safe='')}" for name, value in parameters.items())
 
 
 @lru_cache(maxsize=64)
@@ -227,23 +259,23 @@ def canonical_request(method: str, path: str, query: str, headers: Mapping[str, 
     return f"{method.upper()}\n{path}\n{query}\n{lines}\n\n{';'.join(headers)}\n{body_hash}"
 
 
-def string_to_sign(timestamp: str, scope: str, request: str) -> str:
+def string_to_sign(timestamp: str, scope: str, request: str, algorithm: str = ALGORITHM) -> str:
     """Return the text to sign: the time, the scope and the hash of the canonical request."""
-    return f"{ALGORITHM}\n{timestamp}\n{scope}\n{sha256(_encoded(request)).hexdigest()}"
+    return f"{algorithm}\n{timestamp}\n{scope}\n{sha256(encoded(request)).hexdigest()}"
 
 
 def signature(secret_access_key: str, scope: str, text: str) -> str:
     """Return the signature of ``text`` by the key derived from the secret and the scope."""
     mac = _keyed(secret_access_key, scope).copy()
-    mac.update(_encoded(text))
+    mac.update(encoded(text))
     return mac.hexdigest()
 
 
 @lru_cache(maxsize=8)  # one source signs for many roles, and a derived key is valid for a day
 def _keyed(secret_access_key: str, scope: str) -> hmac.HMAC:
-    key = _encoded("AWS4" + secret_access_key)
+    key = encoded("AWS4" + secret_access_key)
     for step in scope.split("/"):
-        key = hmac.digest(key, _encoded(step), "sha256")
+        key = hmac.digest(key, encoded(step), "sha256")
     return hmac.new(key, digestmod="sha256")
 
 
@@ -332,7 +364,8 @@ def _recoded(text: str) -> str:
     return quote(unquote_to_bytes(text), safe="")
 
 
-def _encoded(text: str) -> bytes:
+def encoded(text: str) -> bytes:
+    """Return the text in UTF-8."""
     # Variables that are not UTF-8 have lone surrogates. A strict encoder would raise an error that holds the text,
     # and so a secret; like this the request is signed, and the service refuses it.
     return text.encode(errors="surrogatepass")

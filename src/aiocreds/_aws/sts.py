@@ -184,7 +184,7 @@ async def get_caller_identity(sts: ServiceClient, credentials: Credentials) -> C
     See https://docs.aws.amazon.com/STS/latest/APIReference/API_GetCallerIdentity.html
     """
     response = await _ask(sts, CALLER_IDENTITY, {}, target="to say who calls", credentials=credentials)
-    fields = _fields(response.body)
+    fields = fields_of(response.body)
     account, arn = fields.get("Account", ""), fields.get("Arn", "")
     if not account or not arn:
         raise SourceUnavailable(f"STS ({response.host}) answered without an Account and an Arn; is that STS?")
@@ -250,19 +250,19 @@ def listed(name: str, members: Sequence[Mapping[str, str] | str], *, field: str 
 
 def _rejects_clock(response: Response) -> bool:
     """Return whether a wrong clock may explain an answer."""
-    return response.status >= 400 and _fields(response.body).get("Code", "") in CLOCK_CODES
+    return response.status >= 400 and fields_of(response.body).get("Code", "") in CLOCK_CODES
 
 
 def _code(response: Response) -> str:
     """Return the error code in an answer; blank in one of success."""
-    return "" if response.status == 200 else error_code(_fields(response.body).get("Code"))
+    return "" if response.status == 200 else error_code(fields_of(response.body).get("Code"))
 
 
 def _is_transient(errors: Mapping[str, ErrorCode], response: Response) -> bool:
     """Return whether another attempt may succeed after this answer."""
     if response.status < 400:
         return False
-    fields = _fields(response.body)
+    fields = fields_of(response.body)
     return is_transient_code(fields.get("Code", ""), errors) or _has_no_key(fields)
 
 
@@ -279,7 +279,7 @@ def _refusal(
     credentials: Credentials | None,
     hidden: SecretStr | None,
 ) -> ServiceRefused | SourceUnavailable:
-    fields = _fields(response.body)
+    fields = fields_of(response.body)
     request_id = fields.get("RequestId") or response.headers.get("x-amzn-RequestId")
     details = ErrorDetails(error_code(fields.get("Code")), SecretStr(fields.get("Message", "")), request_id)
     if _has_no_key(fields):
@@ -308,7 +308,7 @@ def _parse(response: Response, action: Action, origin: str, role_arn: object) ->
     if plain and role and "&" not in text:
         fields = SecretDict(plain.groupdict() | role.groupdict())
     else:
-        fields = _fields(response.body)
+        fields = fields_of(response.body)
         if missing := [name for name in ISSUED if not fields.get(name)]:
             raise SourceUnavailable(f"{origin} answered without {', '.join(missing)}; is that STS?")
     return Credentials(
@@ -324,7 +324,7 @@ def _parse(response: Response, action: Action, origin: str, role_arn: object) ->
     )
 
 
-def _fields(body: SecretBytes) -> SecretDict:
+def fields_of(body: SecretBytes) -> SecretDict:
     """Return the texts in an answer by the names of their elements; empty when it is no XML."""
     try:
         # Its size is bounded, and expat stops entity bombs. STS writes UTF-8: a document must not choose another

@@ -13,7 +13,7 @@ from __future__ import annotations
 import warnings
 from functools import partial
 from hashlib import sha256
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Literal, cast
 
 import aiohttp
 from aiohttp import payload
@@ -29,7 +29,7 @@ from aiocreds.integrations.sigv4 import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Mapping
+    from collections.abc import Awaitable, Callable, Mapping, Sequence
 
     from aiohttp.abc import AbstractStreamWriter
 
@@ -67,8 +67,12 @@ class SigV4Auth(SigV4):
         provider: where credentials come from, at each request; or any ``async () -> Credentials``.
         service: the service's signing name: ``"execute-api"`` (API Gateway), ``"es"`` and ``"aoss"`` (OpenSearch),
             ``"bedrock"``, ``"s3"``, ``"lambda"``, …
-        region: the region to sign for.
-        context: whose clock tells the time; by default the provider's.
+        region: the region to sign for; or
+        region_set: the regions to sign for by Signature Version 4A, ``"*"`` for all of them, which multi-region
+            access points of S3 and global endpoints of EventBridge want. It needs ``aiocreds[sigv4a]``.
+        session_mode: what the sessions of ``service="s3express"`` may do, ``"ReadOnly"`` or ``"ReadWrite"``. They
+            are asked for and renewed by themselves, for each directory bucket; the service's default is both.
+        context: whose clock tells the time, and whose connections ask for sessions; by default the provider's.
 
     Raises:
         CredentialsError: out of a request, when there are no credentials.
@@ -81,10 +85,19 @@ class SigV4Auth(SigV4):
         provider: Provider | Callable[[], Awaitable[Credentials]],
         *,
         service: str,
-        region: str,
+        region: str | None = None,
+        region_set: str | Sequence[str] | None = None,
+        session_mode: Literal["ReadOnly", "ReadWrite"] | None = None,
         context: Context | None = None,
     ) -> None:
-        super().__init__(provider, service=service, region=region, context=context)
+        super().__init__(
+            provider,
+            service=service,
+            region=region,
+            region_set=region_set,
+            session_mode=session_mode,
+            context=context,
+        )
         # The origin of each redirected call, by the id of its timer; None after another host. The timers are kept,
         # so that no other has the same id: some versions of Python have no weak references to them.
         self._starts: dict[int, tuple[object, URL | None]] = {}
@@ -120,8 +133,9 @@ class SigV4Auth(SigV4):
         if request.method in request.POST_METHODS and "Content-Type" not in request.skip_auto_headers:
             request.headers.setdefault("Content-Type", FORM)  # aiohttp would add it later
         body_hash = await self._hash_of(request)
-        credentials = await self._provider()
-        self._set_signature(request, credentials, url, body_hash)
+        provider = await self._provider_for(url, request.headers.items())
+        credentials = await provider()
+        self._set_signature(request, credentials, provider, url, body_hash)
         answer = await handler(request)
         try:
             expired = answer.status in REFUSALS and await _says_expired(answer, self._says_expired)
@@ -130,25 +144,26 @@ class SigV4Auth(SigV4):
             raise
         if not expired:
             return answer
-        self._provider.invalidate(credentials)
+        provider.invalidate(credentials)
         if not _repeatable(request.body):
             return answer
         try:
-            others = await self._others(credentials)
+            others = await self._others(credentials, provider)
         except BaseException:
             answer.close()
             raise
         if others is None:
             return answer
         async with answer:  # releases the connection
-            self._set_signature(request, others, url, body_hash)
+            self._set_signature(request, others, provider, url, body_hash)
         return await handler(request)
 
     def _set_signature(
-        self, request: aiohttp.ClientRequest, credentials: Credentials, url: str, body_hash: str
+        self, request: aiohttp.ClientRequest, credentials: Credentials, provider: Provider, url: str, body_hash: str
     ) -> None:
         request.headers.pop("X-Amz-Security-Token", None)
-        request.headers.update(self._sign(credentials, request.method, url, request.headers.items(), body_hash))
+        headers = request.headers.items()
+        request.headers.update(self._sign(credentials, provider, request.method, url, headers, body_hash))
 
     async def _hash_of(self, request: aiohttp.ClientRequest) -> str:
         body, stated = request.body, request.headers.get(STATED_HASH)

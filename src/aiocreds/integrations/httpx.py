@@ -27,6 +27,7 @@ from aiocreds._base import threads
 from aiocreds.integrations.sigv4 import (
     LONGEST_REFUSAL,
     REFUSALS,
+    SESSION_TOKEN,
     SIGNED_URL,
     STATED_HASH,
     SigV4,
@@ -36,6 +37,7 @@ from aiocreds.integrations.sigv4 import (
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 
+    from aiocreds._core.provider import Provider
     from aiocreds.credentials import Credentials
 
 __all__ = ["SigV4Auth"]
@@ -62,8 +64,12 @@ class SigV4Auth(SigV4, httpx.Auth):
         provider: where credentials come from, at each request; or any ``async () -> Credentials``.
         service: the service's signing name: ``"execute-api"`` (API Gateway), ``"es"`` and ``"aoss"`` (OpenSearch),
             ``"bedrock"``, ``"s3"``, ``"lambda"``, …
-        region: the region to sign for.
-        context: whose clock tells the time; by default the provider's.
+        region: the region to sign for; or
+        region_set: the regions to sign for by Signature Version 4A, ``"*"`` for all of them, which multi-region
+            access points of S3 and global endpoints of EventBridge want. It needs ``aiocreds[sigv4a]``.
+        session_mode: what the sessions of ``service="s3express"`` may do, ``"ReadOnly"`` or ``"ReadWrite"``. They
+            are asked for and renewed by themselves, for each directory bucket; the service's default is both.
+        context: whose clock tells the time, and whose connections ask for sessions; by default the provider's.
 
     Raises:
         CredentialsError: out of a request, when there are no credentials.
@@ -88,8 +94,9 @@ class SigV4Auth(SigV4, httpx.Auth):
         if url != given:
             request.url = httpx.URL(url)
         body_hash = await self._hash_of(request)
-        credentials = await self._provider()
-        self._set_signature(request, credentials, url, body_hash)
+        provider = await self._provider_for(url, request.headers.multi_items())
+        credentials = await provider()
+        self._set_signature(request, credentials, provider, url, body_hash)
         extensions = request.extensions
         request.extensions = {**extensions, "trace": _RemoveSignature(request.headers, extensions.get("trace"))}
         try:
@@ -100,20 +107,22 @@ class SigV4Auth(SigV4, httpx.Auth):
                 return
             if answer.status_code not in REFUSALS or not await self._answers_expired(answer):
                 return
-            self._provider.invalidate(credentials)
+            provider.invalidate(credentials)
             if _bytes(request) is None and _multipart(request) is None:
                 return
-            others = await self._others(credentials)
+            others = await self._others(credentials, provider)
             if others is not None:
-                self._set_signature(request, others, url, body_hash)
+                self._set_signature(request, others, provider, url, body_hash)
                 yield request
         finally:
             request.extensions = extensions
 
-    def _set_signature(self, request: httpx.Request, credentials: Credentials, url: str, body_hash: str) -> None:
+    def _set_signature(
+        self, request: httpx.Request, credentials: Credentials, provider: Provider, url: str, body_hash: str
+    ) -> None:
         request.headers.pop("X-Amz-Security-Token", None)
         headers = request.headers.multi_items()
-        request.headers.update(self._sign(credentials, request.method, url, headers, body_hash))
+        request.headers.update(self._sign(credentials, provider, request.method, url, headers, body_hash))
 
     async def _answers_expired(self, answer: httpx.Response) -> bool:
         try:
@@ -144,6 +153,7 @@ class _RemoveSignature:
             if status // 100 == 3:  # not before: a transport may retry the request
                 self._headers.pop("Authorization", None)
                 self._headers.pop("X-Amz-Security-Token", None)
+                self._headers.pop(SESSION_TOKEN, None)
         if self._then is not None:
             await self._then(event, info)
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import logging
 import re
 from hashlib import sha256
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from aiocreds._aws.service_errors import EXPIRED, details_in_json
-from aiocreds._aws.sigv4 import UNSIGNED_PAYLOAD, check_sendable, presign, sign, unambiguous
+from aiocreds._aws.sigv4 import TOKEN_NAME, UNSIGNED_PAYLOAD, check_sendable, presign, sign, unambiguous
 from aiocreds._base import threads
 from aiocreds._base.redaction import SecretBytes
 from aiocreds._base.time import seconds
@@ -16,23 +16,29 @@ from aiocreds._core.context import DEFAULT
 from aiocreds._core.decorator import as_provider
 from aiocreds._http import Response
 from aiocreds.errors import InvalidConfiguration
+from aiocreds.integrations._extras import require
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterable, Mapping
+    from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
     from datetime import timedelta
 
+    from aiocreds._aws.s3express import Sessions
     from aiocreds._core.context import Context
     from aiocreds._core.provider import Provider
     from aiocreds.credentials import Credentials
 
 logger = logging.getLogger("aiocreds.sigv4")
 
+SESSION_TOKEN = "X-Amz-S3session-Token"  # noqa: S105 - the name of a header
 STATED_HASH = "X-Amz-Content-SHA256"
 SIGNED_URL = "X-Amz-Signature="
 REFUSALS = frozenset({400, 401, 403})
 LONGEST_REFUSAL = 2**16  # bytes of an answer that are read for its error code
 LARGE = 2**20  # bytes; hashing them takes about a millisecond
 LONGEST_LIFE = 7 * 24 * 3600
+USUAL_LIFE = 900
+# OpenSearch domains answer with this message alone, without a code.
+EXPIRED_MESSAGE = "The security token included in the request is expired"
 
 _CODE_IN_XML = re.compile(rb"<Code>\s*(\w+)\s*</Code>")
 
@@ -47,6 +53,9 @@ class Rules(NamedTuple):
         bodies: bodies are signed.
         unsigned_headers: headers that are not signed.
         forwards: it forwards answers of applications, whose own tokens may expire, too.
+        sessions: requests to its buckets are signed by sessions.
+        token_unsigned: the session token is added to a URL without being signed.
+        longest_life: seconds that a signed URL may be good for.
     """
 
     path_as_is: bool = False
@@ -55,6 +64,9 @@ class Rules(NamedTuple):
     bodies: bool = True
     unsigned_headers: frozenset[str] = frozenset()
     forwards: bool = False
+    sessions: bool = False
+    token_unsigned: bool = False
+    longest_life: int = LONGEST_LIFE
 
 
 # https://docs.aws.amazon.com/AmazonS3/latest/API/sig-v4-header-based-auth.html
@@ -63,7 +75,8 @@ RULES = {
     "s3": S3,
     "s3-object-lambda": S3,
     "s3-outposts": S3,
-    "s3express": S3,
+    # https://docs.aws.amazon.com/AmazonS3/latest/userguide/s3-express-authenticating-authorizing.html
+    "s3express": S3._replace(sessions=True),
     # https://docs.aws.amazon.com/opensearch-service/latest/developerguide/serverless-clients.html
     "aoss": Rules(hash_stated=True, unsigned_headers=frozenset({"content-length"})),
     # https://docs.aws.amazon.com/amazonglacier/latest/dev/amazon-glacier-signing-requests.html
@@ -72,12 +85,16 @@ RULES = {
     "vpc-lattice-svcs": Rules(streams=True, bodies=False, forwards=True),
     "appsync": Rules(forwards=True),
     "execute-api": Rules(forwards=True),
+    # https://docs.aws.amazon.com/iot/latest/developerguide/protocols.html
+    "iotdevicegateway": Rules(token_unsigned=True),
     "lambda": Rules(forwards=True),
+    # https://docs.aws.amazon.com/transcribe/latest/dg/streaming-websocket.html
+    "transcribe": Rules(longest_life=300),
 }
 
 
-def _make(kind: type[SigV4], provider: Provider, service: str, region: str, context: Context | None) -> SigV4:
-    return kind(provider, service=service, region=region, context=context)
+def _make(kind: type[SigV4], provider: Provider, options: dict[str, Any]) -> SigV4:
+    return kind(provider, **options)
 
 
 class SigV4:
@@ -88,32 +105,59 @@ class SigV4:
         provider: Provider | Callable[[], Awaitable[Credentials]],
         *,
         service: str,
-        region: str,
+        region: str | None = None,
+        region_set: str | Sequence[str] | None = None,
+        session_mode: Literal["ReadOnly", "ReadWrite"] | None = None,
         context: Context | None = None,
     ) -> None:
+        self._options = {
+            "service": service,
+            "region": region,
+            "region_set": region_set,
+            "session_mode": session_mode,
+            "context": context,
+        }
         provider = as_provider(provider, taker=type(self).__name__, context=context or DEFAULT)
-        if not service or not region:
-            raise ValueError("service and region must be given: they are part of what is signed")
+        if not service or bool(region) == bool(region_set):
+            raise ValueError(
+                "service must be given, and either region or region_set: they are part of what is signed"
+            )
+        if region_set:
+            require("cryptography", "sigv4a")
         self._provider = provider
         self._service = service
-        self._region = region
+        self._region = region or ""
+        self._region_set = ",".join([region_set] if isinstance(region_set, str) else region_set or ()) or None
         self._clock = (provider._context if context is None else context).clock  # noqa: SLF001  # pyright: ignore[reportPrivateUsage] - one of us
-        self._context = context
         self._rules = RULES.get(service, Rules())
+        if session_mode is not None and not self._rules.sessions:
+            raise ValueError("session_mode is for service='s3express'")
+        self._sessions: Sessions | None = None
+        if self._rules.sessions and region:
+            from aiocreds._aws.s3express import Sessions
+
+            self._sessions = Sessions(
+                provider,
+                region,
+                provider._context if context is None else context,  # noqa: SLF001  # pyright: ignore[reportPrivateUsage] - one of us
+                session_mode,
+            )
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickle the arguments; the provider has to be picklable."""
-        return _make, (type(self), self._provider, self._service, self._region, self._context)
+        return _make, (type(self), self._provider, self._options)
 
     def __repr__(self) -> str:
-        return f"<{type(self).__name__} for {self._service} in {self._region}: {self._provider!r}>"
+        return (
+            f"<{type(self).__name__} for {self._service} in {self._region or self._region_set}: {self._provider!r}>"
+        )
 
     async def presign(
         self,
         method: str,
         url: str,
         *,
-        expires_in: float | timedelta = 900,
+        expires_in: float | timedelta | None = None,
         headers: Iterable[tuple[str, str]] = (),
     ) -> str:
         """Sign a request in its URL, so that somebody without credentials can make it.
@@ -123,22 +167,26 @@ class SigV4:
 
         Args:
             method: such as ``"GET"``.
-            url: the absolute URL.
-            expires_in: seconds that the URL is good for, up to 7 days; or a ``timedelta``.
+            url: the absolute URL; ``wss:`` for WebSockets.
+            expires_in: seconds that the URL is good for, up to 7 days, up to 5 minutes for ``"transcribe"``; or a
+                ``timedelta``. By default 15 minutes, where the service takes that.
             headers: what the request will have to carry besides ``Host``.
 
         Returns:
             The URL, which is a secret until it ends.
 
         Raises:
-            ValueError: ``expires_in`` is not between 1 s and 7 days, or ``url`` is none.
+            ValueError: ``expires_in`` is shorter than 1 s or longer than the service takes, or ``url`` is none.
             CredentialsError: there are no credentials.
         """
-        lifetime = seconds(expires_in, "expires_in")
-        if not 1 <= lifetime <= LONGEST_LIFE:
-            raise ValueError(f"expires_in must be from 1 to {LONGEST_LIFE} seconds (7 days), not {lifetime:g}")
+        longest = self._rules.longest_life
+        lifetime = min(USUAL_LIFE, longest) if expires_in is None else seconds(expires_in, "expires_in")
+        if not 1 <= lifetime <= longest:
+            span = "7 days" if longest == LONGEST_LIFE else f"for {self._service}"
+            raise ValueError(f"expires_in must be from 1 to {longest} seconds ({span}), not {lifetime:g}")
         url = self._spelled(url)
-        credentials = await self._provider.get(min_ttl=lifetime)
+        provider = await self._provider_for(url, headers := list(headers))
+        credentials = await provider.get(min_ttl=lifetime)
         return presign(
             method,
             url,
@@ -147,11 +195,44 @@ class SigV4:
             credentials=credentials,
             region=self._region,
             service=self._service,
+            region_set=self._region_set,
             at=self._clock.now(),
             expires_in=int(lifetime),
             normalize_path=not self._rules.path_as_is,
             encode_path=not self._rules.path_as_is,
+            token_name=self._token_name(provider),
+            omit_session_token=self._rules.token_unsigned,
         )
+
+    async def sign_headers(
+        self, method: str, url: str, *, headers: Iterable[tuple[str, str]] = (), body: bytes = b""
+    ) -> dict[str, str]:
+        """Sign a request that another client will send, such as the handshake of a WebSocket.
+
+        Args:
+            method: such as ``"GET"``.
+            url: the absolute URL.
+            headers: what the request will carry, and what is to be signed, besides ``Host``.
+            body: the whole body.
+
+        Returns:
+            The headers to add. They are good for five minutes, and hold a token.
+
+        Raises:
+            ValueError: ``url`` is none.
+            CredentialsError: there are no credentials.
+        """
+        url, headers = self._spelled(url), list(headers)
+        provider = await self._provider_for(url, headers)
+        body_hash = await self._body_hash(body, None, None)
+        return self._sign(await provider(), provider, method, url, headers, body_hash)
+
+    async def _provider_for(self, url: str, headers: Iterable[tuple[str, str]]) -> Provider:
+        """Return the provider whose credentials sign a request: that of its session, where there is one."""
+        return self._provider if self._sessions is None else await self._sessions.provider_for(url, headers)
+
+    def _token_name(self, provider: Provider) -> str:
+        return TOKEN_NAME if provider is self._provider else SESSION_TOKEN
 
     def _says_expired(self, status: int, headers: Mapping[str, str], body: bytes) -> bool:
         return says_expired(status, headers, b"" if self._rules.forwards else body)
@@ -189,9 +270,15 @@ class SigV4:
         return await read()
 
     def _sign(
-        self, credentials: Credentials, method: str, url: str, headers: Iterable[tuple[str, str]], body_hash: str
+        self,
+        credentials: Credentials,
+        provider: Provider,
+        method: str,
+        url: str,
+        headers: Iterable[tuple[str, str]],
+        body_hash: str,
     ) -> dict[str, str]:
-        """Return the headers that sign the request."""
+        """Return the headers that sign the request with credentials of this provider."""
         check_sendable(credentials)
         rules = self._rules
         if rules.unsigned_headers:
@@ -204,16 +291,18 @@ class SigV4:
             credentials=credentials,
             region=self._region,
             service=self._service,
+            region_set=self._region_set,
             at=self._clock.now(),
             normalize_path=not rules.path_as_is,
             encode_path=not rules.path_as_is,
             sign_body=rules.hash_stated,
             body_hash=body_hash,
+            token_name=self._token_name(provider),
         )
 
-    async def _others(self, rejected: Credentials) -> Credentials | None:
+    async def _others(self, rejected: Credentials, provider: Provider) -> Credentials | None:
         """Return other credentials than the rejected ones; None when the provider has no others."""
-        others = await self._provider()
+        others = await provider()
         return None if others.access_key_id == rejected.access_key_id else others
 
 
@@ -222,7 +311,8 @@ def says_expired(status: int, headers: Mapping[str, str], body: bytes) -> bool:
     found = _CODE_IN_XML.search(body)
     if found is not None:
         return found[1].decode() in EXPIRED
-    return details_in_json(Response(status, headers, SecretBytes(body), host=""), EXPIRED).code in EXPIRED
+    details = details_in_json(Response(status, headers, SecretBytes(body), host=""), EXPIRED)
+    return details.code in EXPIRED or (not details.code and details.message.rstrip(".") == EXPIRED_MESSAGE)
 
 
 def _hash(body: bytes) -> str:

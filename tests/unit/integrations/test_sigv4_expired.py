@@ -7,7 +7,7 @@ import json
 import pytest
 
 from aiocreds.integrations.sigv4 import says_expired
-from tests.helpers.sigv4_server import EXPIRED, REFUSALS, Refusal
+from tests.helpers.sigv4_server import EXPIRED, REFUSALS, Refusal, message_only
 
 
 @pytest.mark.parametrize("refusal", REFUSALS)
@@ -16,6 +16,13 @@ def test_expired_answers_are_known(refusal: Refusal, code: str) -> None:
     answer = refusal(code)
     assert isinstance(answer.body, bytes | None)
     assert says_expired(answer.status, answer.headers, answer.body or b"")
+
+
+def test_a_message_without_a_code_is_known() -> None:
+    answer = message_only()
+    assert isinstance(answer.body, bytes)
+    assert says_expired(answer.status, answer.headers, answer.body)
+    assert not says_expired(answer.status, {"x-amzn-ErrorType": "AccessDenied"}, answer.body)
 
 
 @pytest.mark.parametrize("refusal", REFUSALS)
