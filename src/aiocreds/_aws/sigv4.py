@@ -120,8 +120,8 @@ def sign(
         ValueError: ``url`` is not a URL.
     """
     # The URL may be invalid, so it is parsed before a local variable holds a token.
-    host, path, query = _target(url, normalize=normalize_path, encode=encode_path)
-    timestamp = _timestamp(int(at))
+    host, path, query = target(url, normalize=normalize_path, encode=encode_path)
+    timestamp = timestamp_of(int(at))
     if body_hash is None:
         body_hash = UNSIGNED_PAYLOAD if body is None else sha256(body).hexdigest()
 
@@ -179,8 +179,8 @@ def presign(
         ValueError: ``url`` is not a URL.
     """
     url = url.partition("#")[0]
-    host, path, query = _target(url, normalize=normalize_path, encode=encode_path)
-    timestamp = _timestamp(int(at))
+    host, path, query = target(url, normalize=normalize_path, encode=encode_path)
+    timestamp = timestamp_of(int(at))
     signed = canonical_headers(headers, {}, host=host)
     scope = credential_scope(timestamp, region, service)
     added = {
@@ -209,14 +209,16 @@ def _query(parameters: Mapping[str, str]) -> str:
 
 
 @lru_cache(maxsize=64)
-def _target(url: str, *, normalize: bool, encode: bool) -> tuple[str, str, str]:
+def target(url: str, *, normalize: bool = True, encode: bool = True) -> tuple[str, str, str]:
+    """Return the host, the canonical path and the canonical query of a URL."""
     parts = urlsplit(url)
     path = canonical_path(parts.path, normalize=normalize, encode=encode)
     return host_header(parts), path, canonical_query(parts.query)
 
 
 @lru_cache(maxsize=4)
-def _timestamp(at: int) -> str:
+def timestamp_of(at: int) -> str:
+    """Return seconds since the epoch as ``X-Amz-Date`` has them."""
     return strftime("%Y%m%dT%H%M%SZ", gmtime(at))
 
 
@@ -226,9 +228,9 @@ def canonical_request(method: str, path: str, query: str, headers: Mapping[str, 
     return f"{method.upper()}\n{path}\n{query}\n{lines}\n\n{';'.join(headers)}\n{body_hash}"
 
 
-def string_to_sign(timestamp: str, scope: str, request: str) -> str:
-    """Return the text to sign: the time, the scope and the hash of the canonical request."""
-    return f"{ALGORITHM}\n{timestamp}\n{scope}\n{sha256(_encoded(request)).hexdigest()}"
+def string_to_sign(timestamp: str, scope: str, request: str, *, algorithm: str = ALGORITHM) -> str:
+    """Return the text to sign: the algorithm, the time, the scope and the hash of the canonical request."""
+    return f"{algorithm}\n{timestamp}\n{scope}\n{sha256(_encoded(request)).hexdigest()}"
 
 
 def signature(secret_access_key: str, scope: str, text: str) -> str:
