@@ -217,8 +217,11 @@ async def create_session(
         hidden=(),
         proof=proof,
     )
-    origin, sets = f"{NAME} ({response.host})", cast("Any", answer.get("credentialSet"))
-    first = object_of(sets[0] if isinstance(sets, list) and sets else None)
+    origin, sets = f"{NAME} ({response.host})", answer.get("credentialSet")
+    try:
+        first = object_of(sets[0] if sets else None)
+    except (TypeError, LookupError):  # it is no list
+        first = object_of(None)
     issued = object_of(first.get("credentials"))
     if not issued or not text_of(issued.get("sessionToken")):
         raise SourceUnavailable(f"{origin} answered without credentials; {CHECK_ENDPOINT}")
@@ -279,7 +282,7 @@ async def _signed_by(sign: Callable[[bytes], Any], text: bytes) -> bytes:
             given = await given
     except CredentialsError:
         raise
-    except Exception as error:  # an OSError would count as one of the connection
+    except Exception as error:  # noqa: BLE001 - of the program's; an OSError would count as one of the connection
         wrapped = foreign(error, sign)
         raise wrapped from wrapped.__cause__
     if not isinstance(given, bytes | bytearray):
@@ -336,7 +339,7 @@ def _file(given: Any, argument: str, context: Context) -> Setting:
     Raises:
         InvalidConfiguration: it is no path. The message leaves it out: it may be a key.
     """
-    path: object = None
+    path: Any = None
     with suppress(TypeError):
         path = os.fspath(given)
     if not isinstance(path, str):
