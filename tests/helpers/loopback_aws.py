@@ -277,14 +277,9 @@ class Loopback:
             if self.container_token is not None and seen.headers.get("Authorization") != self.container_token:
                 return json_answer({"Code": "AccessDenied", "Message": "no"}, status=401)
             return json_answer(self.credentials(seen.path))
-        known = (PORTAL, ACCOUNTS, ROLES, OIDC, SIGN_IN, LOG_OUT, *PATHS)
+        known = (SESSIONS, PORTAL, ACCOUNTS, ROLES, OIDC, SIGN_IN, LOG_OUT, *PATHS)
         if seen.path in known or "X-Amz-Target" in seen.headers:
             return self._signed_in_to(request, seen)
-        if seen.method == "POST" and seen.path == SESSIONS:
-            try:
-                return json_answer(self.roles_anywhere.create_session(seen), status=201)
-            except Refused as refused:
-                return json_error(refused.status, refused.code, **refused.fields)
         if seen.method == "POST" and seen.path == "/":
             return self._sts(request, seen)
         return Answer(404)
@@ -296,6 +291,8 @@ class Loopback:
                     document = self.sign_in.portal(seen, request.query_string)
                 case "/assignment/accounts" | "/assignment/roles":
                     document = self.sign_in.assignments(seen, request.query_string)
+                case path if path == SESSIONS:
+                    return json_answer(self.roles_anywhere.create_session(seen), status=201)
                 case "/token":
                     document = self.sign_in.oidc(seen)
                 case "/v1/token":

@@ -293,4 +293,4 @@ def string_to_sign(seen: Seen, names: Sequence[str], algorithm: str, at: str, sc
         hashlib.sha256(seen.body).hexdigest(),
     ]
     digest = hashlib.sha256("\n".join(lines).encode()).hexdigest()
-    return "\n".join([algorithm, at, scope, digest]).encode()
+    return f"{algorithm}\n{at}\n{scope}\n{digest}".encode()

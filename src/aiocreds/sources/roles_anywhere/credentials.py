@@ -333,15 +333,15 @@ def _duration(duration: float | timedelta) -> int:
     return number
 
 
-def _file(given: Any, argument: str, context: Context) -> Setting:
+def _file(given: object, argument: str, context: Context) -> Setting:
     """Return the path in an argument, expanded.
 
     Raises:
         InvalidConfiguration: it is no path. The message leaves it out: it may be a key.
     """
-    path: Any = None
+    path: object = None
     with suppress(TypeError):
-        path = os.fspath(given)
+        path = os.fspath(cast("File", given))
     if not isinstance(path, str):
         raise InvalidConfiguration(f"{argument} is {type(given).__name__}: give the path of a file")
     if not path.strip():
