@@ -65,6 +65,7 @@ from tests.helpers.scripted import until
 from tests.helpers.secret_leaks import MARK, mark, secret
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     import time_machine
@@ -276,8 +277,11 @@ class Agent:
     async def __call__(self, data: bytes) -> bytes:
         await asyncio.sleep(0)
         self.signed.append(data)
-        how = (padding.PKCS1v15(),) if isinstance(self._key, rsa.RSAPrivateKey) else ()
-        signature: bytes = self._key.sign(data, *(how or (ec.ECDSA(hashes.SHA256()),)), *how and [hashes.SHA256()])
+        signature: bytes
+        if isinstance(self._key, rsa.RSAPrivateKey):
+            signature = self._key.sign(data, padding.PKCS1v15(), hashes.SHA256())
+        else:
+            signature = self._key.sign(data, ec.ECDSA(hashes.SHA256()))
         return signature
 
 
@@ -405,7 +409,7 @@ def half(workload: Workload) -> bytes:
     return text[: len(text) // 2] + b"\n-----END CERTIFICATE-----\n"
 
 
-BAD_CERTIFICATES: dict[str, tuple[Any, type[Any], str]] = {
+BAD_CERTIFICATES: dict[str, tuple[Callable[[Workload], bytes], type[Any], str]] = {
     "empty": (lambda workload: b" \n", SourceUnavailable, "is empty"),
     "DER": (der, InvalidConfiguration, "is no PEM"),
     "text": (lambda workload: b"hello", InvalidConfiguration, "is no PEM"),
@@ -444,7 +448,7 @@ async def test_a_certificate_that_cannot_be_used(
 
 PUBLIC = Encoding.PEM, PublicFormat.SubjectPublicKeyInfo
 WRONG = secret("wrong")
-BAD_KEYS: dict[str, tuple[Any, str | None, type[Any], str]] = {
+BAD_KEYS: dict[str, tuple[Callable[[Any], bytes], str | None, type[Any], str]] = {
     "empty": (lambda key: b"", None, SourceUnavailable, "is empty"),
     "DER": (
         lambda key: key.private_bytes(Encoding.DER, PrivateFormat.PKCS8, serialization.NoEncryption()),
@@ -564,7 +568,7 @@ def without_key(workload: Workload, path: Path) -> None:
     )
 
 
-BAD_STORES: dict[str, tuple[Any, str | None, str]] = {
+BAD_STORES: dict[str, tuple[Callable[[Workload, Path], object], str | None, str]] = {
     "no passphrase": (lambda workload, path: workload.pkcs12(path, "x"), None, "pass passphrase= if it has one"),
     "wrong": (lambda workload, path: workload.pkcs12(path, "x"), WRONG, "correct passphrase="),
     "none": (lambda workload, path: path.write_bytes(b"0" + os.urandom(50)), None, "neither PEM nor PKCS#12"),
