@@ -156,7 +156,7 @@ async def test_serial_numbers_of_any_length(
 async def test_certificates_in_between(
     aws: Loopback, context: Context, tmp_path: Path, authority: Authority, where: str
 ) -> None:
-    lower = Authority("Lower", Authority("Upper", authority))
+    lower = Authority("Lower", Authority("Middle", Authority("Upper", authority)))
     workload = Workload(tmp_path, lower)
     others = tmp_path / "intermediates.pem"
     arguments = {"intermediates": others} if where in ("intermediates", "both", "with itself") else {}
@@ -165,7 +165,7 @@ async def test_certificates_in_between(
     workload.write_certificate(text_of(workload.issued, *own))
     others.write_bytes(text_of(*([workload.issued] if where == "with itself" else []), *lower.chain))
     assert (await source(context, workload, **arguments)()).access_key_id
-    assert len(aws.requests[0].headers["X-Amz-X509-Chain"].split(",")) == 2
+    assert len(aws.requests[0].headers["X-Amz-X509-Chain"].split(",")) == 3
 
 
 async def test_without_them_the_service_says_what_is_lacking(
