@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from aiocreds.sources.login.credentials import from_login
     from aiocreds.sources.process import from_process
     from aiocreds.sources.profile import from_ini
+    from aiocreds.sources.roles_anywhere.credentials import from_roles_anywhere
     from aiocreds.sources.sso.credentials import from_sso
     from aiocreds.sources.web_identity import from_token_file, from_web_token
 
@@ -79,6 +80,7 @@ __all__ = [
     "from_instance_metadata",
     "from_login",
     "from_process",
+    "from_roles_anywhere",
     "from_sso",
     "from_temporary_credentials",
     "from_token_file",
@@ -103,6 +105,7 @@ _LAZY = {  # the modules of the names that are loaded at first use
     "from_instance_metadata": "sources.imds",
     "from_login": "sources.login.credentials",
     "from_process": "sources.process",
+    "from_roles_anywhere": "sources.roles_anywhere.credentials",
     "from_sso": "sources.sso.credentials",
     "from_temporary_credentials": "sources.assume_role",
     "from_token_file": "sources.web_identity",

@@ -42,6 +42,7 @@ NAMES = {  # for readers who do not know the functions
     "from_instance_metadata": "EC2 instance metadata",
     "from_login": "sign-in of aws login",
     "from_process": "credential process",
+    "from_roles_anywhere": "IAM Roles Anywhere",
     "from_sso": "IAM Identity Center",
     "from_temporary_credentials": "assumed role",
     "from_token_file": "web identity",

@@ -25,6 +25,7 @@ from botocore.credentials import Credentials as BotocoreCredentials
 
 from tests.helpers.authorization import LOG_OUT, PATHS
 from tests.helpers.refused import Refused
+from tests.helpers.roles_anywhere import SESSIONS, RolesAnywhere
 from tests.helpers.secret_leaks import secret
 from tests.helpers.sign_in_services import ACCOUNTS, OIDC, PORTAL, ROLES, SIGN_IN, SignInServer
 
@@ -39,7 +40,7 @@ ROLE = "app-role"
 CALLER = """<GetCallerIdentityResponse xmlns="https://sts.amazonaws.com/doc/2011-06-15/">
     <GetCallerIdentityResult><Arn>{}</Arn><UserId>AIDATEST</UserId>
     <Account>123456789012</Account></GetCallerIdentityResult></GetCallerIdentityResponse>"""
-SERVICES = ("STS", "SSO", "SSO_OIDC", "COGNITO_IDENTITY", "SIGNIN")
+SERVICES = ("STS", "SSO", "SSO_OIDC", "COGNITO_IDENTITY", "SIGNIN", "ROLESANYWHERE")
 
 
 @dataclass
@@ -129,6 +130,7 @@ class Loopback:
         assumed: the session of a role, by the access key id that STS issued for it.
         web_tokens: the web identity tokens that STS accepts. Empty: all.
         sign_in: what people sign in to.
+        roles_anywhere: what workloads with a certificate ask.
 
     Args:
         tls: what to speak TLS with.
@@ -148,6 +150,7 @@ class Loopback:
         self.assumed: dict[str, str] = {}
         self.web_tokens: set[str] = set()
         self.sign_in = SignInServer(now=lambda: datetime.now(UTC) + self.clock, issue=self.issue)
+        self.roles_anywhere = RolesAnywhere(now=lambda: datetime.now(UTC) + self.clock, issue=self.issue)
         self.imds_token = secret("imds-token")
         self._scripts: dict[str, deque[Script]] = defaultdict(deque)
         self._always: dict[str, Script] = {}
@@ -274,7 +277,7 @@ class Loopback:
             if self.container_token is not None and seen.headers.get("Authorization") != self.container_token:
                 return json_answer({"Code": "AccessDenied", "Message": "no"}, status=401)
             return json_answer(self.credentials(seen.path))
-        known = (PORTAL, ACCOUNTS, ROLES, OIDC, SIGN_IN, LOG_OUT, *PATHS)
+        known = (SESSIONS, PORTAL, ACCOUNTS, ROLES, OIDC, SIGN_IN, LOG_OUT, *PATHS)
         if seen.path in known or "X-Amz-Target" in seen.headers:
             return self._signed_in_to(request, seen)
         if seen.method == "POST" and seen.path == "/":
@@ -288,6 +291,8 @@ class Loopback:
                     document = self.sign_in.portal(seen, request.query_string)
                 case "/assignment/accounts" | "/assignment/roles":
                     document = self.sign_in.assignments(seen, request.query_string)
+                case path if path == SESSIONS:
+                    return json_answer(self.roles_anywhere.create_session(seen), status=201)
                 case "/token":
                     document = self.sign_in.oidc(seen)
                 case "/v1/token":

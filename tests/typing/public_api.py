@@ -42,6 +42,7 @@ from aiocreds import (
     from_instance_metadata,
     from_login,
     from_process,
+    from_roles_anywhere,
     from_sso,
     from_temporary_credentials,
     from_token_file,
@@ -51,6 +52,10 @@ from aiocreds.integrations.aiobotocore import attach
 from aiocreds.login import Prompt, SignedIn, SignedOut, sign_in, sign_out
 
 ROLE = "arn:aws:iam::123456789012:role/app"
+
+
+async def signature(data: bytes) -> bytes:
+    return data
 
 
 async def ask_for_code(serial_number: str) -> str:
@@ -107,6 +112,12 @@ def factories(context: Context) -> None:
     assert_type(from_env(context=context), Provider)
     assert_type(from_ini(), Provider)
     assert_type(from_ini("app", credentials_file="a", config_file="b", mfa_code=ask_for_code), Provider)
+    assert_type(
+        from_roles_anywhere(
+            certificate="tls.crt", private_key=signature, trust_anchor_arn="a", profile_arn="p", role_arn="r"
+        ),
+        Provider,
+    )
     assert_type(from_process(command="get-keys --json", timeout=timedelta(seconds=5)), Provider)
     assert_type(from_http(full_uri="http://127.0.0.1/", authorization_token="t", max_retries=1), Provider)
     assert_type(from_container_metadata(timeout=2, max_retries=1), Provider)

@@ -31,6 +31,7 @@ FACTORIES = {
     "from_instance_metadata",
     "from_login",
     "from_process",
+    "from_roles_anywhere",
     "from_sso",
     "from_temporary_credentials",
     "from_token_file",
@@ -78,6 +79,18 @@ ARGUMENTS = {
         "user_identifier",
         "logins",
         "custom_role_arn",
+        "client",
+    ],
+    "from_roles_anywhere": [
+        "certificate",
+        "private_key",
+        "trust_anchor_arn",
+        "profile_arn",
+        "role_arn",
+        "role_session_name",
+        "duration_seconds",
+        "intermediates",
+        "passphrase",
         "client",
     ],
     "from_ini": ["profile", "credentials_file", "config_file", "mfa_code", "process_timeout", "client", "sign_in"],
@@ -149,6 +162,10 @@ DEFAULTS: dict[str, dict[str, object]] = {
     "from_token_file": {"duration_seconds": 3600, "policy_arns": ()},
     "from_cognito_identity": {"identity_id": inspect.Parameter.empty},
     "from_cognito_identity_pool": {"identity_pool_id": inspect.Parameter.empty},
+    "from_roles_anywhere": {
+        **dict.fromkeys(("certificate", "trust_anchor_arn", "profile_arn", "role_arn"), inspect.Parameter.empty),
+        "duration_seconds": 3600,
+    },
     "default_chain": {"process_timeout": 60, "duration_seconds": 3600, "policy_arns": ()},
 }
 
@@ -215,6 +232,12 @@ def test_a_factory_makes_a_provider_without_asking_anybody(name: str, context: a
         "from_temporary_credentials": {"role_arn": role_arn},
         "from_web_token": {"role_arn": role_arn, "web_identity_token": secret()},
         "from_cognito_identity": {"identity_id": "eu-central-1:x"},
+        "from_roles_anywhere": {
+            "certificate": "/tls.crt",
+            "trust_anchor_arn": "arn:aws:rolesanywhere:eu-central-1:123456789012:trust-anchor/x",
+            "profile_arn": "arn:aws:rolesanywhere:eu-central-1:123456789012:profile/x",
+            "role_arn": role_arn,
+        },
         "from_cognito_identity_pool": {"identity_pool_id": "eu-central-1:x"},
     }
     provider = getattr(aiocreds, name)(**required.get(name, {}), context=context)

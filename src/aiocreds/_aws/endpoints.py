@@ -120,6 +120,7 @@ SERVICES = {
             ("us-west-2", BOTH): "cognito-identity-fips.{region}.amazonaws.com",
         },
     ),
+    "rolesanywhere": Service("rolesanywhere", {}),
     "signin": Service(
         "signin",
         {

@@ -1,4 +1,4 @@
-"""Calls in JSON over HTTP, with a token or a proof instead of a signature."""
+"""Calls in JSON over HTTP, with a token, or a proof or signature by a private key."""
 
 from __future__ import annotations
 
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
     Token = str | Callable[[], Awaitable[str]]
 
+SUCCESS = (200, 201)  # OK, Created
 NO_SUCH_ERROR = f"this is no error that the service is known for: {CHECK_ENDPOINT}"
 
 
@@ -98,14 +99,14 @@ async def ask(
             f"{no_answer}; asked {name} {target}", provider=no_answer.provider
         ) from no_answer.__cause__
     origin = f"{name} ({response.host})"
-    if response.status != 200:
+    if response.status not in SUCCESS:
         details = details_in_json(response, errors)
         log_outcome(operation, response.host, target, f"{response.status} {details.code}".rstrip())
         secrets = [(secret, "****") for secret in hidden]
         raise service_error(
             response, details, errors, origin=origin, target=target, default=NO_SUCH_ERROR, hidden=secrets
         )
-    log_outcome(operation, response.host, target, "200")
+    log_outcome(operation, response.host, target, str(response.status))
     if empty:
         return SecretDict(), response
     return parse_object(response.body, origin=origin, remedy=f"is that {name}?"), response

@@ -131,6 +131,7 @@ def sign(
     """
     # The URL may be invalid, so it is parsed before a local variable holds a token.
     host, path, query = _target(url, normalize=normalize_path, encode=encode_path)
+    host, path, query = target(url, normalize=normalize_path, encode=encode_path)
     timestamp = timestamp_of(int(at))
     if body_hash is None:
         body_hash = UNSIGNED_PAYLOAD if body is None else sha256(body).hexdigest()
@@ -196,6 +197,7 @@ def presign(
     """
     url = url.partition("#")[0]
     host, path, query = _target(url, normalize=normalize_path, encode=encode_path)
+    host, path, query = target(url, normalize=normalize_path, encode=encode_path)
     timestamp = timestamp_of(int(at))
     signed = canonical_headers(headers, {}, host=host)
     algorithm, scope = _algorithm_and_scope(timestamp, region, service, region_set)
@@ -241,7 +243,8 @@ def _query(parameters: Mapping[str, str]) -> str:
 
 
 @lru_cache(maxsize=64)
-def _target(url: str, *, normalize: bool, encode: bool) -> tuple[str, str, str]:
+def target(url: str, *, normalize: bool = True, encode: bool = True) -> tuple[str, str, str]:
+    """Return the host, the canonical path and the canonical query of a URL."""
     parts = urlsplit(url)
     path = canonical_path(parts.path, normalize=normalize, encode=encode)
     return host_header(parts), path, canonical_query(parts.query)
@@ -250,6 +253,7 @@ def _target(url: str, *, normalize: bool, encode: bool) -> tuple[str, str, str]:
 @lru_cache(maxsize=4)
 def timestamp_of(at: int) -> str:
     """Return a time in seconds since the epoch as signatures have it."""
+    """Return seconds since the epoch as ``X-Amz-Date`` has them."""
     return strftime("%Y%m%dT%H%M%SZ", gmtime(at))
 
 
@@ -262,6 +266,9 @@ def canonical_request(method: str, path: str, query: str, headers: Mapping[str, 
 def string_to_sign(timestamp: str, scope: str, request: str, algorithm: str = ALGORITHM) -> str:
     """Return the text to sign: the time, the scope and the hash of the canonical request."""
     return f"{algorithm}\n{timestamp}\n{scope}\n{sha256(encoded(request)).hexdigest()}"
+def string_to_sign(timestamp: str, scope: str, request: str, *, algorithm: str = ALGORITHM) -> str:
+    """Return the text to sign: the algorithm, the time, the scope and the hash of the canonical request."""
+    return f"{algorithm}\n{timestamp}\n{scope}\n{sha256(_encoded(request)).hexdigest()}"
 
 
 def signature(secret_access_key: str, scope: str, text: str) -> str:

@@ -111,7 +111,8 @@ class Http:
             ca_bundle: file of the certificates to trust, where `AWS_CA_BUNDLE` is not set. Where there is none
                 either, `REQUESTS_CA_BUNDLE` counts, which may name a folder of them.
             middlewares: aiohttp client middlewares; they run once an attempt.
-            sign: given ``(method, url, headers, body)`` behind the middlewares, the headers to add.
+            sign: given ``(method, url, headers, body)`` behind the middlewares, returns the headers to add, or a
+                coroutine that returns them.
 
         Raises:
             NoAnswer: nothing answered any attempt.

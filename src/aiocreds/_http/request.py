@@ -10,14 +10,14 @@ import random
 import re
 import ssl
 import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Coroutine, Iterable, Mapping
 from contextlib import suppress
 from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import lru_cache
 from math import inf
 from time import time
-from typing import TYPE_CHECKING, NamedTuple, final
+from typing import TYPE_CHECKING, Any, NamedTuple, final
 
 import aiohttp
 from aiohttp.http import HttpProcessingError
@@ -56,8 +56,10 @@ _REASON = (
 _DROPPED = {errno.ECONNRESET, errno.ECONNABORTED, errno.EPIPE}
 _EXHAUSTED = {errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS}
 
-# (method, url, headers, body) -> the headers to add
-Signer = Callable[[str, str, Iterable[tuple[str, str]], bytes], Mapping[str, str]]
+# (method, url, headers, body) -> the headers to add, or a coroutine that returns them
+Signer = Callable[
+    [str, str, Iterable[tuple[str, str]], bytes], Mapping[str, str] | Coroutine[Any, Any, Mapping[str, str]]
+]
 
 
 @final
@@ -124,12 +126,10 @@ class Call:
         """Return ``host`` or ``host:port``, for messages."""
         return self.url.host_port_subcomponent or ""
 
-    def signed_headers(self) -> Mapping[str, str]:
+    async def signed_headers(self, sign: Signer) -> Mapping[str, str]:
         """Return the headers with those that sign the request as it stands."""
         headers = self.headers or {}
-        if self.sign is None:
-            return headers
-        return {**headers, **self.sign(self.method, url_text(self.url), headers.items(), self.body or b"")}
+        return {**headers, **await signature(sign, self.method, self.url, headers, self.body or b"")}
 
 
 async def send(call: Call, lease: Lease) -> Response | SourceUnavailable:
@@ -166,7 +166,7 @@ async def _attempt(call: Call, session: aiohttp.ClientSession) -> Response | Fai
     """Send the request once and read the answer; abort the connection if that fails."""
     loop, attempt, headers = asyncio.get_running_loop(), Attempt(call.sign), call.headers
     if call.sign is not None and not call.middlewares:  # nothing changes the request after this: sign it here
-        attempt.sign, headers = None, call.signed_headers()
+        attempt.sign, headers = None, await call.signed_headers(call.sign)
     token = attempt_under_way.set(attempt)
     response = outcome = None
     try:
@@ -291,6 +291,14 @@ def url_text(url: URL) -> str:
     return str(url)
 
 
+async def signature(
+    sign: Signer, method: str, url: URL, headers: Mapping[str, str], body: bytes
+) -> Mapping[str, str]:
+    """Return the headers that sign a request."""
+    added = sign(method, url_text(url), headers.items(), body)
+    return await added if isinstance(added, Coroutine) else added
+
+
 # Hooks that aiohttp calls.
 
 
@@ -343,7 +351,7 @@ class OutgoingRequest(aiohttp.ClientRequest):
             attempt.transports.append(conn.transport)
         if attempt.sign is not None:
             body = await self.body.as_bytes() if self.body else b""
-            self.headers.update(attempt.sign(self.method, url_text(self.url), self.headers.items(), body))
+            self.headers.update(await signature(attempt.sign, self.method, self.url, self.headers, body))
         return await super().send(conn)
 
 

@@ -1,4 +1,4 @@
-"""Read a token from a file that is rotated by EKS, the kubelet or an agent."""
+"""Read small files that are rotated by EKS, the kubelet or an agent: tokens, keys and certificates."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from aiocreds._base import threads, tracing
 from aiocreds._base.redaction import SecretBytes, SecretStr
 from aiocreds.errors import InvalidConfiguration, SourceUnavailable
 
-LONGEST_TOKEN = 64 * 1024
+LARGEST = 64 * 1024  # bytes
 ATTEMPTS = 5
 PAUSE = 0.1
 
@@ -65,12 +65,23 @@ async def read_token_file(path: str, *, place: str) -> SecretStr:
 
 
 def _read(path: str) -> SecretStr:
+    return SecretStr(read_bounded(path)[0].decode().strip())
+
+
+def read_bounded(path: str) -> tuple[SecretBytes, os.stat_result]:
+    """Return the content of a small file, and the result of its ``fstat``.
+
+    Raises:
+        OSError: it cannot be read, or is no file.
+        ValueError: it is too long.
+    """
     # Without O_NONBLOCK a thread, which cannot be cancelled, would wait for the writer of a pipe.
     descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
     with os.fdopen(descriptor, "rb") as file:
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        found = os.fstat(descriptor)
+        if not stat.S_ISREG(found.st_mode):
             raise OSError(errno.EINVAL, "not a regular file")
-        data = SecretBytes(file.read(LONGEST_TOKEN + 1))
-    if len(data) > LONGEST_TOKEN:
+        data = SecretBytes(file.read(LARGEST + 1))
+    if len(data) > LARGEST:
         raise ValueError
-    return SecretStr(data.decode().strip())
+    return data, found

@@ -18,6 +18,7 @@ from aiocreds import (
     from_instance_metadata,
     from_login,
     from_process,
+    from_roles_anywhere,
     from_sso,
     from_temporary_credentials,
     from_token_file,
@@ -25,6 +26,7 @@ from aiocreds import (
     shared,
 )
 from tests.helpers.loopback_aws import CONTAINER_PATH, ROLE, ROLES_PATH, TOKEN_PATH, Answer, json_error, sts_error
+from tests.helpers.roles_anywhere import ANCHOR, PROFILE, SESSIONS, Authority, Workload
 from tests.helpers.scripted import Source, issue
 from tests.helpers.secret_leaks import secret
 from tests.helpers.sign_in_services import ACCOUNT, LOGIN_SESSION, OIDC, PERMISSION_SET, PORTAL, SIGN_IN, START_URL
@@ -221,6 +223,20 @@ def cognito_identity_pool(bench: Bench) -> Provider:
     return from_cognito_identity_pool(identity_pool_id=POOL, cache=bench.ids, context=bench.context)
 
 
+def roles_anywhere(bench: Bench) -> Provider:
+    bench.home.mkdir()
+    workload = Workload(bench.home, Authority())
+    bench.reads = workload.certificate
+    return from_roles_anywhere(
+        certificate=workload.certificate,
+        private_key=workload.private_key,
+        trust_anchor_arn=ANCHOR,
+        profile_arn=PROFILE,
+        role_arn=ROLE_ARN,
+        context=bench.context,
+    )
+
+
 def process(bench: Bench) -> Provider:
     def document() -> dict[str, object]:
         issued = bench.aws.credentials("program")
@@ -325,6 +341,17 @@ SUBJECTS = (
         (*HTTP, "tls", "name", "cache"),
         ("/",),
         (SERVICE, SERVICE),
+    ),
+    Subject(
+        "from_roles_anywhere",
+        roles_anywhere,
+        HOUR,
+        (*HTTP, "tls", "name", "token file", "refusal"),
+        (SESSIONS,),
+        (SERVICE, SERVICE),
+        LOOKS,
+        refusal=json_error(403, "AccessDeniedException"),
+        untimely=json_error(403, "AccessDeniedException"),
     ),
     Subject("from_process", process, HOUR, ("program",), others=TIMEOUT + DYING, stamped=False),
 )

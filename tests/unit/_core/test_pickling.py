@@ -46,6 +46,7 @@ from aiocreds import (
     from_instance_metadata,
     from_login,
     from_process,
+    from_roles_anywhere,
     from_sso,
     from_temporary_credentials,
     from_token_file,
@@ -154,6 +155,13 @@ async def token() -> str:
     return ""
 
 
+async def sign(data: bytes) -> bytes:
+    return data
+
+
+ARNS: dict[str, Any] = {"trust_anchor_arn": "arn:anchor", "profile_arn": "arn:profile", "role_arn": ROLE_ARN}
+
+
 Make = Callable[[], Provider]
 SENDABLE: dict[str, Make] = {
     "the environment": from_env,
@@ -168,6 +176,8 @@ SENDABLE: dict[str, Make] = {
     "a token of a function": lambda: from_web_token(role_arn=ROLE_ARN, web_identity_token=token),
     "a guest": lambda: from_cognito_identity_pool(identity_pool_id="eu-central-1:pool"),
     "a user": lambda: from_cognito_identity(identity_id="eu-central-1:id", logins={"accounts.google.com": token}),
+    "a certificate": lambda: from_roles_anywhere(certificate="/tls.crt", private_key=Path("/tls.key"), **ARNS),
+    "a signature of a function": lambda: from_roles_anywhere(certificate="/tls.crt", private_key=sign, **ARNS),
     "the default chain": lambda: default_chain("app", client=ClientConfig(region="eu-central-1", read_timeout=3)),
     "a role": lambda: from_temporary_credentials(role_arn=ROLE_ARN, tags={"team": "a"}, policy_arns=["arn:x"]),
     "a role of a role": lambda: from_temporary_credentials(
@@ -216,6 +226,14 @@ UNSENDABLE: dict[str, tuple[Callable[[], object], str]] = {
     "a login": (
         lambda: from_cognito_identity(identity_id="x:y", logins={"accounts.google.com": secret()}),
         "logins may be a secret",
+    ),
+    "a passphrase": (
+        lambda: from_roles_anywhere(certificate="/tls.p12", passphrase=secret(), **ARNS),
+        "passphrase may be a secret",
+    ),
+    "a private key": (
+        lambda: from_roles_anywhere(certificate="/tls.crt", private_key=secret(), **ARNS),
+        "private_key may be a secret",
     ),
     "a command": (lambda: from_process(command=f"vend {secret()}"), "command may be a secret"),
     "a closure": (lambda: from_ini(mfa_code=closure()), "mfa_code is a function that is not to be found"),

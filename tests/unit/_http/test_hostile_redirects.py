@@ -5,7 +5,8 @@ asked                                     after a redirect the caller gets
 ========================================  =======================================================================
 a container agent, an endpoint of one's   ServiceRefused: who redirected, that it is not followed, and where the
 own, EC2 metadata, STS, the SSO portal,   address is set
-SSO-OIDC, AWS Sign-In, Cognito
+SSO-OIDC, AWS Sign-In, Cognito, IAM Roles
+Anywhere
 ========================================  =======================================================================
 """
 
@@ -27,12 +28,14 @@ from aiocreds import (
     from_http,
     from_instance_metadata,
     from_login,
+    from_roles_anywhere,
     from_sso,
     from_temporary_credentials,
     from_web_token,
 )
 from tests.helpers.failures import failure
 from tests.helpers.loopback_aws import CONTAINER_PATH, ROLE, ROLES_PATH, TOKEN_PATH, Answer, Loopback
+from tests.helpers.roles_anywhere import ANCHOR, PROFILE, SESSIONS, Authority, Workload
 from tests.helpers.scripted import START, Source
 from tests.helpers.secret_leaks import secret
 from tests.helpers.shared_files import APP, write_config
@@ -72,6 +75,19 @@ def cognito(aws: Loopback, context: Context) -> Provider:
     return from_cognito_identity(identity_id="eu-central-1:x", logins=logins, context=context)
 
 
+def roles_anywhere(aws: Loopback, context: Context) -> Provider:
+    assert context.home is not None
+    workload = Workload(Path(context.home), Authority())
+    return from_roles_anywhere(
+        certificate=workload.certificate,
+        private_key=workload.private_key,
+        trust_anchor_arn=ANCHOR,
+        profile_arn=PROFILE,
+        role_arn=ARN,
+        context=context,
+    )
+
+
 def sso(aws: Loopback, context: Context) -> Provider:
     assert context.home is not None
     write_config(Path(context.home), APP)
@@ -98,6 +114,7 @@ REDIRECTED: list[tuple[str, Callable[[Loopback, Context], Provider]]] = [
     (OIDC, sso),
     (SIGN_IN, login),
     ("/", cognito),
+    (SESSIONS, roles_anywhere),
 ]
 
 

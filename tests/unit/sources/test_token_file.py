@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from aiocreds.errors import CredentialsError, InvalidConfiguration, SourceUnavailable
-from aiocreds.sources._token_file import LONGEST_TOKEN, read_token_file
+from aiocreds.sources._token_file import LARGEST, read_token_file
 from tests.helpers.command import PATIENCE
 from tests.helpers.secret_leaks import MARK, secret
 from tests.helpers.shared_files import unreadable
@@ -48,8 +48,8 @@ async def test_stripped_and_read_anew(file: Path) -> None:
 
 
 async def test_the_longest(file: Path) -> None:
-    file.write_text("x" * LONGEST_TOKEN)
-    assert len(await read_token_file(str(file), place="here")) == LONGEST_TOKEN
+    file.write_text("x" * LARGEST)
+    assert len(await read_token_file(str(file), place="here")) == LARGEST
 
 
 @pytest.mark.parametrize("before", [None, b"", b" \n"])
@@ -71,7 +71,7 @@ async def test_in_mid_rotation(file: Path, before: bytes | None) -> None:
         (b"", SourceUnavailable, "is empty: look at what should write it"),
         (b"\n\n", SourceUnavailable, "is empty"),
         (b"\xff\xfesEcReT", InvalidConfiguration, "not text, or too long: correct the path"),
-        (b"sEcReT" * LONGEST_TOKEN, InvalidConfiguration, "not text, or too long"),
+        (b"sEcReT" * LARGEST, InvalidConfiguration, "not text, or too long"),
     ],
     ids=["missing", "empty", "blank", "binary", "huge"],
 )

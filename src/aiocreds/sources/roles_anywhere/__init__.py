@@ -1,0 +1,1 @@
+"""Get credentials from IAM Roles Anywhere."""
