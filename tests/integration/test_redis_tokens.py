@@ -127,7 +127,9 @@ async def test_a_pool_that_grows_and_shrinks_while_keys_rotate(library: str, tmp
     clock = TestClock()
     authority = Authority(clock.now, lifetime=900)
     provider = authority.provider()
-    token = token_of(provider, context=Context({}, clock=clock))
+    context = Context({})
+    context.clock = clock
+    token = token_of(provider, context=context)
     with Valkey(tmp_path) as valkey:
         async with CacheProxy(authority, user=USER, cache=CACHE) as proxy:
             proxy.behind = valkey.port
