@@ -11,7 +11,9 @@ from botocore.auth import SigV4QueryAuth
 from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials as BotocoreCredentials
 
-from aiocreds import Credentials, Provider, credential_provider
+from aiocreds import Context, Credentials, Provider
+from aiocreds._core.context import DEFAULT
+from aiocreds._core.decorator import as_provider
 from tests.helpers.secret_leaks import secret
 
 if TYPE_CHECKING:
@@ -49,12 +51,8 @@ class Authority:
         self._keys[keys.access_key_id] = keys
         return keys
 
-    def provider(self) -> Provider:
-        @credential_provider
-        async def rotating() -> Credentials:
-            return await self.issue()
-
-        return rotating()
+    def provider(self, context: Context | None = None) -> Provider:
+        return as_provider(self.issue, taker="Authority", context=context or DEFAULT)
 
     def fault(
         self, url: str, service: str, *, longest: float = 900, headers: Mapping[str, str] | None = None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -93,6 +94,9 @@ async def test_a_cluster(library: str, asynchronous: bool, authority: Authority,
     async with CacheProxy(authority, user=USER, cache=CACHE) as proxy:
         options = {"cluster-enabled": "yes", "cluster-announce-ip": "127.0.0.1"}
         options["cluster-announce-port"] = str(proxy.port)
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            options["cluster-port"] = str(free.getsockname()[1])
         with Valkey(tmp_path, **options) as valkey:
             proxy.behind = valkey.port
             valkey.command("CLUSTER", "ADDSLOTSRANGE", "0", "16383")
@@ -125,11 +129,10 @@ async def test_a_cluster(library: str, asynchronous: bool, authority: Authority,
 async def test_a_pool_that_grows_and_shrinks_while_keys_rotate(library: str, tmp_path: Path) -> None:
     pytest.importorskip(library)
     clock = TestClock()
-    authority = Authority(clock.now, lifetime=900)
-    provider = authority.provider()
     context = Context({})
     context.clock = clock
-    token = token_of(provider, context=context)
+    authority = Authority(clock.now, lifetime=60)
+    token = token_of(provider := authority.provider(context))
     with Valkey(tmp_path) as valkey:
         async with CacheProxy(authority, user=USER, cache=CACHE) as proxy:
             proxy.behind = valkey.port
@@ -141,11 +144,10 @@ async def test_a_pool_that_grows_and_shrinks_while_keys_rotate(library: str, tmp
                     if number % 2:
                         await client.connection_pool.disconnect()
                     clock.move(15)
-                    provider.invalidate()
                 await client.aclose()
     assert proxy.refused == []
     assert proxy.logins >= 500
-    assert authority.issued >= 20
+    assert authority.issued >= 5
 
 
 @pytest.mark.parametrize("library", ["redis", "valkey"])

@@ -45,7 +45,9 @@ def configure(parser: ArgumentParser) -> None:
     parser.epilog = EXAMPLE
     add_profile(parser)
     parser.add_argument("--cluster", metavar="NAME", required=True, help="the cluster's name; on Outposts its id")
-    parser.add_argument("--region", metavar="R", help="the cluster's; by default the environment's or the profile's")
+    parser.add_argument(
+        "--region", metavar="R", help="the cluster's; by default the environment's or the profile's"
+    )
     parser.add_argument("--role-arn", metavar="ARN", help="a role to assume first")
 
 
@@ -64,10 +66,14 @@ def run(arguments: Namespace) -> int:
         )
         region = arguments.region or await region_of(arguments.profile)
         if arguments.role_arn:
+            from aiocreds._aws.client import ClientConfig
             from aiocreds.sources.assume_role import from_temporary_credentials
 
             provider = from_temporary_credentials(
-                provider, arguments.role_arn, session_name=SESSION_NAME, region=region
+                source=provider,
+                role_arn=arguments.role_arn,
+                role_session_name=SESSION_NAME,
+                client=ClientConfig(region=region),
             )
         return await eks_token(provider, arguments.cluster, region)()
 

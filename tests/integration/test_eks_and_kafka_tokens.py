@@ -1,0 +1,81 @@
+"""Tokens for Kubernetes and Kafka, as the command and the clients' hooks give them, checked with botocore."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import json
+import os
+import subprocess
+import sys
+import time
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+import pytest
+
+from aiocreds.integrations.kafka import aiokafka_token_provider, oauth_cb
+from aiocreds.tokens import msk_token
+from tests.helpers.token_check import Authority
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+BROKERS = "b-1.x.abc.c2.kafka.eu-north-1.amazonaws.com:9098,b-2.x.abc.c2.kafka.eu-north-1.amazonaws.com:9098"
+
+
+def unpacked(token: str) -> str:
+    return base64.urlsafe_b64decode(token + "=" * (-len(token) % 4)).decode()
+
+
+async def test_aiokafka_gets_a_token_for_each_connection() -> None:
+    abc = pytest.importorskip("aiokafka.abc")
+    authority = Authority(time.time)
+    provider = aiokafka_token_provider(msk_token(authority.provider(), broker=BROKERS))
+    assert isinstance(provider, abc.AbstractTokenProvider)
+    url = unpacked(await provider.token())
+    assert url.startswith("https://kafka.eu-north-1.amazonaws.com/?Action=kafka-cluster%3AConnect&")
+    assert authority.fault(url, "kafka-cluster") is None
+    assert provider.extensions() == {}
+
+
+async def test_confluent_kafka_gets_a_token_and_its_end_in_seconds_from_any_thread() -> None:
+    authority = Authority(time.time)
+    before = time.time()
+    token, end = await asyncio.to_thread(oauth_cb(msk_token(authority.provider(), broker=BROKERS)), "")
+    assert authority.fault(unpacked(token), "kafka-cluster") is None
+    assert before + 899 <= end <= time.time() + 900
+
+
+@pytest.mark.shows_secrets("stdout", because="printing a token is what the command is for")
+@pytest.mark.parametrize(
+    ("info", "version", "warned"),
+    [
+        (None, "v1beta1", False),
+        ('{"apiVersion": "client.authentication.k8s.io/v1"}', "v1", False),
+        ('{"apiVersion": "client.authentication.k8s.io/v9"}', "v1beta1", True),
+        ("{", "v1beta1", True),
+    ],
+)
+async def test_the_command(info: str | None, version: str, warned: bool, tmp_path: Path) -> None:
+    authority = Authority(time.time)
+    keys = await authority.issue()
+    environment = {
+        "PYTHONPATH": os.pathsep.join(filter(None, sys.path)),
+        "HOME": str(tmp_path),
+        "AWS_ACCESS_KEY_ID": keys.access_key_id,
+        "AWS_SECRET_ACCESS_KEY": keys.secret_access_key,
+        "AWS_SESSION_TOKEN": str(keys.session_token),
+    } | ({"KUBERNETES_EXEC_INFO": info} if info else {})
+    words = [sys.executable, "-m", "aiocreds", "eks-token", "--cluster", "books", "--region", "eu-central-1"]
+    done = await asyncio.to_thread(
+        subprocess.run, words, env=environment, capture_output=True, text=True, check=True
+    )
+    said = json.loads(done.stdout)
+    assert said["kind"] == "ExecCredential"
+    assert said["apiVersion"] == f"client.authentication.k8s.io/{version}"
+    url = unpacked(said["status"]["token"].removeprefix("k8s-aws-v1."))
+    assert authority.fault(url, "sts", headers={"x-k8s-aws-id": "books"}) is None
+    left = datetime.fromisoformat(said["status"]["expirationTimestamp"]).timestamp() - time.time()
+    assert 800 < left <= 840
+    assert ("KUBERNETES_EXEC_INFO names no apiVersion" in done.stderr) is warned
