@@ -100,7 +100,7 @@ async def test_a_cluster(library: str, asynchronous: bool, authority: Authority,
         with Valkey(tmp_path, **options) as valkey:
             proxy.behind = valkey.port
             valkey.command("CLUSTER", "ADDSLOTSRANGE", "0", "16383")
-            while b"cluster_state:ok" not in await asyncio.to_thread(valkey.command, "CLUSTER", "INFO"):
+            while b"cluster_state:ok" not in await asyncio.to_thread(valkey.command, "CLUSTER", "INFO"):  # noqa: ASYNC110 - of a process
                 await asyncio.sleep(0.05)
             make = redis_credentials if library == "redis" else valkey_credentials
             kind = "RedisCluster" if library == "redis" else "ValkeyCluster"
@@ -160,7 +160,7 @@ async def test_connections_that_the_service_has_closed_are_replaced(
     try:
         await client.ping()
         proxy.drop_all()
-        while proxy.open:
+        while proxy.open:  # noqa: ASYNC110 - of another task, which has no event
             await asyncio.sleep(0.01)
         await asyncio.sleep(0.05)  # until the end has come to the client
         await client.ping()

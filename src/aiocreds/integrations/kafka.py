@@ -11,7 +11,7 @@
         sasl_oauth_token_provider=aiokafka_token_provider(token),
     )
 
-confluent-kafka takes ``{"sasl.mechanisms": "OAUTHBEARER", "security.protocol": "SASL_SSL", "oauth_cb": oauth_cb(token)}``.
+confluent-kafka takes ``"security.protocol": "SASL_SSL", "sasl.mechanisms": "OAUTHBEARER", "oauth_cb": oauth_cb(token)``.
 Install with ``pip install 'aiocreds[aiokafka]'`` or ``'aiocreds[confluent-kafka]'``.
 """
 
