@@ -216,9 +216,11 @@ async def test_connections_log_in_again(asynchronous: bool, authority: Authority
     assert proxy.repeated >= 3
     assert proxy.logins - proxy.repeated == 1  # on one connection
     assert proxy.refused == []
-    await client.aclose() if asynchronous else client.close()
     if asynchronous:
-        await pool.aclose()
+        await client.aclose()
+        await client.connection_pool.aclose()
+    else:
+        client.close()
 
 
 def test_a_period_out_of_bounds() -> None:

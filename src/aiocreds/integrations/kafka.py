@@ -11,13 +11,14 @@
         sasl_oauth_token_provider=aiokafka_token_provider(token),
     )
 
-confluent-kafka takes ``"security.protocol": "SASL_SSL", "sasl.mechanisms": "OAUTHBEARER", "oauth_cb": oauth_cb(token)``.
+confluent-kafka takes ``"oauth_cb": oauth_cb(token)`` with ``"sasl.mechanisms": "OAUTHBEARER"`` over ``SASL_SSL``.
 Install with ``pip install 'aiocreds[aiokafka]'`` or ``'aiocreds[confluent-kafka]'``.
 """
 
 from __future__ import annotations
 
 import functools
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from aiocreds.integrations import _background
@@ -46,16 +47,8 @@ def aiokafka_token_provider(token: TokenProvider) -> Any:
     See https://docs.aws.amazon.com/msk/latest/developerguide/iam-access-control.html
     """
     require("aiokafka", "aiokafka")
-    from aiokafka.abc import AbstractTokenProvider  # confluent-kafka works without aiokafka
-
-    class MskTokenProvider(AbstractTokenProvider):  # type: ignore[misc, unused-ignore]  # aiokafka has no types
-        async def token(self) -> str:
-            return str(await token())
-
-        def extensions(self) -> dict[str, str]:
-            return {}
-
-    return MskTokenProvider()
+    import_module("aiokafka.abc").AbstractTokenProvider.register(_MskTokenProvider)
+    return _MskTokenProvider(token)
 
 
 def oauth_cb(token: TokenProvider) -> Callable[[str], tuple[str, float]]:
@@ -72,6 +65,20 @@ def oauth_cb(token: TokenProvider) -> Callable[[str], tuple[str, float]]:
         end, in seconds since the epoch.
     """
     return functools.partial(_token_and_end, token)
+
+
+class _MskTokenProvider:
+    def __init__(self, token: TokenProvider) -> None:
+        self._token = token
+
+    def __repr__(self) -> str:
+        return f"<aiokafka: {self._token!r}>"
+
+    async def token(self) -> str:
+        return str(await self._token())
+
+    def extensions(self) -> dict[str, str]:
+        return {}
 
 
 def _token_and_end(token: TokenProvider, _: str) -> tuple[str, float]:

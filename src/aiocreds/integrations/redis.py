@@ -16,6 +16,7 @@ import inspect
 import logging
 import re
 import weakref
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
@@ -66,16 +67,14 @@ def redis_credentials(token: TokenProvider, *, reauthenticate_every: float | tim
     See https://docs.aws.amazon.com/AmazonElastiCache/latest/dg/auth-iam.html
     """
     require("redis", "redis")
-    from redis.credentials import StreamingCredentialProvider  # valkey-py works without redis-py
-    from redis.exceptions import AuthenticationError
-
+    error: type[Exception] = import_module("redis.exceptions").AuthenticationError
     if reauthenticate_every is None:
-        return _Login(token, AuthenticationError)
+        return _Login(token, error)
     period = seconds(reauthenticate_every, "reauthenticate_every")
     if not 0 < period < LONGEST:
         raise ValueError("reauthenticate_every must be more than 0 s and less than 12 hours")
-    StreamingCredentialProvider.register(_RepeatedLogin)
-    return _RepeatedLogin(token, AuthenticationError, period)
+    import_module("redis.credentials").StreamingCredentialProvider.register(_RepeatedLogin)
+    return _RepeatedLogin(token, error, period)
 
 
 def valkey_credentials(token: TokenProvider) -> Any:
@@ -96,9 +95,7 @@ def valkey_credentials(token: TokenProvider) -> Any:
         ModuleNotFoundError: valkey-py is not installed.
     """
     require("valkey", "valkey")
-    from valkey.exceptions import AuthenticationError  # redis-py works without valkey-py
-
-    return _Login(token, AuthenticationError)
+    return _Login(token, import_module("valkey.exceptions").AuthenticationError)
 
 
 class _Login:
@@ -167,7 +164,8 @@ class _RepeatedLogin(_Login):
 
     def _start(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
-        loop.call_soon_threadsafe(_later, loop, self._period, weakref.ref(self))
+        known: weakref.ref[_RepeatedLogin] = weakref.ref(self)
+        loop.call_soon_threadsafe(_later, loop, self._period, known)
 
     async def run(self, loop: asyncio.AbstractEventLoop) -> None:
         """Have all clients log in again, and count anew, unless another loop does that by now."""
