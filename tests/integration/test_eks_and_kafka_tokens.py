@@ -6,10 +6,13 @@ import asyncio
 import base64
 import json
 import os
+import re
+import struct
 import subprocess
 import sys
 import time
 from datetime import datetime
+from functools import partial
 from typing import TYPE_CHECKING
 
 import pytest
@@ -19,6 +22,7 @@ from aiocreds.tokens import msk_token
 from tests.helpers.token_check import Authority
 
 if TYPE_CHECKING:
+    from asyncio import StreamReader, StreamWriter
     from pathlib import Path
 
 BROKERS = "b-1.x.abc.c2.kafka.eu-north-1.amazonaws.com:9098,b-2.x.abc.c2.kafka.eu-north-1.amazonaws.com:9098"
@@ -37,6 +41,56 @@ async def test_aiokafka_gets_a_token_for_each_connection() -> None:
     assert url.startswith("https://kafka.eu-north-1.amazonaws.com/?Action=kafka-cluster%3AConnect&")
     assert authority.fault(url, "kafka-cluster") is None
     assert provider.extensions() == {}
+
+
+async def broker(authority: Authority, refused: list[str], incoming: StreamReader, outgoing: StreamWriter) -> None:
+    """Answer ApiVersions, SaslHandshake and SaslAuthenticate as a broker of MSK does."""
+    try:
+        while True:
+            size = int.from_bytes(await incoming.readexactly(4))
+            request = await incoming.readexactly(size)
+            api, version, correlation = struct.unpack(">hhi", request[:8])
+            if api == 18:
+                offered = [(3, 0, 1), (17, 0, 1), (18, 0, 0), (36, 0, 1)]
+                body = struct.pack(">hi", 0, len(offered)) + b"".join(struct.pack(">hhh", *one) for one in offered)
+            elif api == 17:
+                body = struct.pack(">hih", 0, 1, 11) + b"OAUTHBEARER"
+            else:
+                [token] = re.findall(rb"auth=Bearer ([^\x01]+)\x01", request)
+                fault = authority.fault(unpacked(token.decode()), "kafka-cluster")
+                refused += [fault] if fault else []
+                body = struct.pack(">hhi", 58 if fault else 0, -1, 0) + (struct.pack(">q", 0) if version else b"")
+            outgoing.write(struct.pack(">ii", len(body) + 4, correlation) + body)
+    except asyncio.IncompleteReadError:
+        outgoing.close()
+
+
+@pytest.mark.parametrize("right", [True, False])
+async def test_aiokafka_logs_in(right: bool) -> None:
+    conn = pytest.importorskip("aiokafka.conn")
+    authority, refused = Authority(time.time), list[str]()
+    issuer = authority if right else Authority(time.time)  # whose keys the broker does not know
+    server = await asyncio.start_server(partial(broker, authority, refused), "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+
+    async def connect() -> None:
+        connection = await conn.create_conn(
+            "127.0.0.1",
+            port,
+            security_protocol="SASL_PLAINTEXT",
+            sasl_mechanism="OAUTHBEARER",
+            sasl_oauth_token_provider=aiokafka_token_provider(msk_token(issuer.provider(), broker=BROKERS)),
+        )
+        assert connection.connected()
+        connection.close()
+
+    async with server:
+        if right:
+            await connect()
+        else:
+            with pytest.raises(pytest.importorskip("aiokafka.errors").KafkaError):
+                await connect()
+    assert refused == ([] if right else ["unknown keys"])
 
 
 async def test_confluent_kafka_gets_a_token_and_its_end_in_seconds_from_any_thread() -> None:

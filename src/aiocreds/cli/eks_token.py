@@ -25,7 +25,10 @@ VERSIONS = (f"{GROUP}/v1", f"{GROUP}/v1beta1", f"{GROUP}/v1alpha1")
 USUAL_VERSION = f"{GROUP}/v1beta1"  # AWS CLI's
 SESSION_NAME = "EKSGetTokenAuth"  # AWS CLI's, which access policies may name
 EXAMPLE = """\
-example, in kubeconfig:
+example:
+  aiocreds eks-token --cluster books
+
+  # in kubeconfig:
   users:
   - name: books
     user:
