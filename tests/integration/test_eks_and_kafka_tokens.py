@@ -19,6 +19,7 @@ import pytest
 
 from aiocreds.integrations.kafka import aiokafka_token_provider, oauth_cb
 from aiocreds.tokens import msk_token
+from tests.helpers.secret_leaks import secret
 from tests.helpers.token_check import Authority
 
 if TYPE_CHECKING:
@@ -133,3 +134,42 @@ async def test_the_command(info: str | None, version: str, warned: bool, tmp_pat
     left = datetime.fromisoformat(said["status"]["expirationTimestamp"]).timestamp() - time.time()
     assert 800 < left <= 840
     assert ("KUBERNETES_EXEC_INFO names no apiVersion" in done.stderr) is warned
+
+
+@pytest.mark.shows_secrets("stdout", because="printing a token is what the command is for")
+async def test_the_command_assumes_a_role(tmp_path: Path) -> None:
+    asked: list[bytes] = []
+
+    async def sts(incoming: StreamReader, outgoing: StreamWriter) -> None:
+        head = await incoming.readuntil(b"\r\n\r\n")
+        [length] = re.findall(rb"(?i)content-length: (\d+)", head)
+        asked.append(await incoming.readexactly(int(length)))
+        keys = await authority.issue()
+        body = (
+            "<AssumeRoleResponse><AssumeRoleResult><Credentials>"
+            f"<AccessKeyId>{keys.access_key_id}</AccessKeyId><SecretAccessKey>{keys.secret_access_key}</SecretAccessKey>"
+            f"<SessionToken>{keys.session_token}</SessionToken><Expiration>2099-01-01T00:00:00Z</Expiration>"
+            "</Credentials></AssumeRoleResult></AssumeRoleResponse>"
+        ).encode()
+        outgoing.write(b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: %d\r\n\r\n%s" % (len(body), body))
+        outgoing.close()
+
+    authority = Authority(time.time)
+    server = await asyncio.start_server(sts, "127.0.0.1", 0)
+    environment = {
+        "PYTHONPATH": os.pathsep.join(filter(None, sys.path)),
+        "HOME": str(tmp_path),
+        "AWS_ACCESS_KEY_ID": "AKIDEXAMPLE",
+        "AWS_SECRET_ACCESS_KEY": secret("x"),
+        "AWS_ENDPOINT_URL_STS": f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}",
+    }
+    words = [sys.executable, "-m", "aiocreds", "eks-token", "--cluster", "books", "--region", "eu-central-1"]
+    words += ["--role-arn", "arn:aws:iam::123456789012:role/x"]
+    async with server:
+        done = await asyncio.to_thread(
+            subprocess.run, words, env=environment, capture_output=True, text=True, check=True
+        )
+    [request] = asked
+    assert b"RoleSessionName=EKSGetTokenAuth" in request
+    url = unpacked(json.loads(done.stdout)["status"]["token"].removeprefix("k8s-aws-v1."))
+    assert authority.fault(url, "sts", headers={"x-k8s-aws-id": "books"}) is None
