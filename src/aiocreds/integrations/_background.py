@@ -116,7 +116,7 @@ class _Loop:
     def run(self, provider: Source[T]) -> T:
         if threading.current_thread() is self._thread:
             raise InvalidConfiguration(
-                "a source called boto3, or another client without asyncio, on the loop that refreshes credentials,"
+                "a source called a client that blocks, like boto3 on the loop that refreshes credentials,"
                 " which would wait for itself: call it in a thread (asyncio.to_thread)",
                 provider=provider.name,
             )
