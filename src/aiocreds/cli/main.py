@@ -34,6 +34,7 @@ COMMANDS = {
     "export": "print credentials for another program",
     "exec": "run a command with credentials",
     "serve": "serve credentials to every AWS SDK on this machine",
+    "eks-token": "print a token for the Kubernetes API of an EKS cluster",
     "login": "sign in to IAM Identity Center, or as for the console",
     "logout": "end a sign-in",
     "profiles": "list the profiles, and for how long somebody is signed in",
@@ -143,7 +144,7 @@ def _run(arguments: argparse.Namespace) -> int:
 
 
 def _module(command: str) -> Any:
-    return import_module(f"aiocreds.cli.{command}")
+    return import_module(f"aiocreds.cli.{command.replace('-', '_')}")
 
 
 def _split_at_dashes(argv: Sequence[str]) -> tuple[list[str], list[str] | None]:

@@ -10,18 +10,28 @@ import atexit
 import concurrent.futures
 import os
 import threading
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from aiocreds.errors import InvalidConfiguration, SourceUnavailable
 
 if TYPE_CHECKING:
-    from aiocreds._core.provider import Provider
-    from aiocreds.credentials import Credentials
+    from collections.abc import Coroutine
+
+T = TypeVar("T")
+T_co = TypeVar("T_co", covariant=True)
 
 SECONDS_TO_END = 5.0  # for a source that suppresses its cancellation
 
 
-def current(provider: Provider) -> Credentials:
+class Source(Protocol[T_co]):
+    """A provider of credentials, or of tokens made from them."""
+
+    name: str
+
+    def __call__(self) -> Coroutine[Any, Any, T_co]: ...
+
+
+def current(provider: Source[T]) -> T:
     """Return what ``await provider()`` returns, from any thread.
 
     Credentials in memory are returned at once. Refreshes run on the loop in the background; this thread, with any
@@ -38,7 +48,13 @@ def current(provider: Provider) -> Credentials:
     return _run_here(provider) if loop is None else loop.run(provider)
 
 
-def _from_memory(provider: Provider) -> Credentials | None:
+def event_loop() -> asyncio.AbstractEventLoop | None:
+    """Return the loop in the background; None when the program is ending."""
+    loop = _loop()
+    return None if loop is None else loop.loop
+
+
+def _from_memory(provider: Source[T]) -> T | None:
     """Return credentials that need no loop; None when the provider has to wait or to start a refresh."""
     # A refresh must not start on the loop of a thread that is about to block it.
     running = asyncio._get_running_loop()  # noqa: SLF001  # pyright: ignore[reportPrivateUsage] - in asyncio.__all__
@@ -47,7 +63,7 @@ def _from_memory(provider: Provider) -> Credentials | None:
     try:
         step.send(None)
     except StopIteration as done:
-        served: Credentials = done.value
+        served: T = done.value
         return served
     except RuntimeError:  # there is no running loop
         return None
@@ -57,7 +73,7 @@ def _from_memory(provider: Provider) -> Credentials | None:
     return None
 
 
-def _run_here(provider: Provider) -> Credentials:
+def _run_here(provider: Source[T]) -> T:
     """Load on a loop of this thread, at the end of the program, when Python starts no more threads."""
     if asyncio._get_running_loop() is not None:  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
         raise SourceUnavailable("nothing can be refreshed from here any more: the program is ending")
@@ -88,23 +104,23 @@ class _Loop:
     """The loop in the background and its thread, a daemon, so that it does not keep the program from ending."""
 
     def __init__(self) -> None:
-        self._loop = asyncio.new_event_loop()
+        self.loop = asyncio.new_event_loop()
         self._ended = asyncio.Event()
         self._thread = threading.Thread(target=self._run_loop, name="aiocreds", daemon=True)
         try:
             self._thread.start()
         except RuntimeError:
-            self._loop.close()
+            self.loop.close()
             raise
 
-    def run(self, provider: Provider) -> Credentials:
+    def run(self, provider: Source[T]) -> T:
         if threading.current_thread() is self._thread:
             raise InvalidConfiguration(
-                "a source called boto3 on the loop that refreshes credentials, which would wait for itself: "
-                "call it in a thread (asyncio.to_thread)",
+                "a source called a client that blocks, like boto3 on the loop that refreshes credentials,"
+                " which would wait for itself: call it in a thread (asyncio.to_thread)",
                 provider=provider.name,
             )
-        answer = asyncio.run_coroutine_threadsafe(provider(), self._loop)
+        answer = asyncio.run_coroutine_threadsafe(provider(), self.loop)
         try:
             return answer.result()
         except concurrent.futures.CancelledError:
@@ -115,14 +131,14 @@ class _Loop:
             answer.cancel()  # for Ctrl-C
 
     def end(self) -> None:
-        self._loop.call_soon_threadsafe(self._ended.set)
+        self.loop.call_soon_threadsafe(self._ended.set)
         self._thread.join(SECONDS_TO_END)
 
     def _run_loop(self) -> None:
         try:
-            self._loop.run_until_complete(self._ended.wait())
+            self.loop.run_until_complete(self._ended.wait())
         finally:
-            _close(self._loop)
+            _close(self.loop)
 
 
 _lock = threading.Lock()

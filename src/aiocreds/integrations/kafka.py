@@ -1,0 +1,86 @@
+"""aiokafka and confluent-kafka: connections to Amazon MSK log in with tokens (SASL/OAUTHBEARER).
+
+::
+
+    token = msk_token(default_chain(), broker=brokers)
+    producer = AIOKafkaProducer(
+        bootstrap_servers=brokers,  # of port 9098
+        security_protocol="SASL_SSL",
+        ssl_context=ssl.create_default_context(),
+        sasl_mechanism="OAUTHBEARER",
+        sasl_oauth_token_provider=aiokafka_token_provider(token),
+    )
+
+confluent-kafka takes ``"oauth_cb": oauth_cb(token)`` with ``"sasl.mechanisms": "OAUTHBEARER"`` over ``SASL_SSL``.
+Install with ``pip install 'aiocreds[aiokafka]'`` or ``'aiocreds[confluent-kafka]'``.
+"""
+
+from __future__ import annotations
+
+import functools
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from aiocreds.integrations import _background
+from aiocreds.integrations._extras import require
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from aiocreds.tokens import TokenProvider
+
+__all__ = ["aiokafka_token_provider", "oauth_cb"]
+
+
+def aiokafka_token_provider(token: TokenProvider) -> Any:
+    """Make a ``sasl_oauth_token_provider=`` for aiokafka: each connection gets a token of its own.
+
+    Args:
+        token: from :func:`~aiocreds.tokens.msk_token`. What it raises fails the connection.
+
+    Returns:
+        An ``aiokafka.abc.AbstractTokenProvider``.
+
+    Raises:
+        ModuleNotFoundError: aiokafka is not installed.
+
+    See https://docs.aws.amazon.com/msk/latest/developerguide/iam-access-control.html
+    """
+    require("aiokafka", "aiokafka")
+    import_module("aiokafka.abc").AbstractTokenProvider.register(_MskTokenProvider)
+    return _MskTokenProvider(token)
+
+
+def oauth_cb(token: TokenProvider) -> Callable[[str], tuple[str, float]]:
+    """Make an ``oauth_cb`` for confluent-kafka, for its clients with asyncio and without.
+
+    The library calls it from threads of its own, or of the caller's of ``poll``, when the first token is needed and
+    when one ends. It waits where the provider does, for a refresh on a loop in the background.
+
+    Args:
+        token: from :func:`~aiocreds.tokens.msk_token`.
+
+    Returns:
+        A function that takes ``sasl.oauthbearer.config``, of which nothing is used, and returns the token and its
+        end, in seconds since the epoch.
+    """
+    return functools.partial(_token_and_end, token)
+
+
+class _MskTokenProvider:
+    def __init__(self, token: TokenProvider) -> None:
+        self._token = token
+
+    def __repr__(self) -> str:
+        return f"<aiokafka: {self._token!r}>"
+
+    async def token(self) -> str:
+        return str(await self._token())
+
+    def extensions(self) -> dict[str, str]:
+        return {}
+
+
+def _token_and_end(token: TokenProvider, _: str) -> tuple[str, float]:
+    made = _background.current(token)
+    return str(made), made.expiration.timestamp()

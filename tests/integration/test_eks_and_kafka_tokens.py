@@ -1,0 +1,175 @@
+"""Tokens for Kubernetes and Kafka, as the command and the clients' hooks give them, checked with botocore."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import json
+import os
+import re
+import struct
+import subprocess
+import sys
+import time
+from datetime import datetime
+from functools import partial
+from typing import TYPE_CHECKING
+
+import pytest
+
+from aiocreds.integrations.kafka import aiokafka_token_provider, oauth_cb
+from aiocreds.tokens import msk_token
+from tests.helpers.secret_leaks import secret
+from tests.helpers.token_check import Authority
+
+if TYPE_CHECKING:
+    from asyncio import StreamReader, StreamWriter
+    from pathlib import Path
+
+BROKERS = "b-1.x.abc.c2.kafka.eu-north-1.amazonaws.com:9098,b-2.x.abc.c2.kafka.eu-north-1.amazonaws.com:9098"
+
+
+def unpacked(token: str) -> str:
+    return base64.urlsafe_b64decode(token + "=" * (-len(token) % 4)).decode()
+
+
+async def test_aiokafka_gets_a_token_for_each_connection() -> None:
+    abc = pytest.importorskip("aiokafka.abc")
+    authority = Authority(time.time)
+    provider = aiokafka_token_provider(msk_token(authority.provider(), broker=BROKERS))
+    assert isinstance(provider, abc.AbstractTokenProvider)
+    url = unpacked(await provider.token())
+    assert url.startswith("https://kafka.eu-north-1.amazonaws.com/?Action=kafka-cluster%3AConnect&")
+    assert authority.fault(url, "kafka-cluster") is None
+    assert provider.extensions() == {}
+
+
+async def broker(authority: Authority, refused: list[str], incoming: StreamReader, outgoing: StreamWriter) -> None:
+    """Answer ApiVersions, SaslHandshake and SaslAuthenticate as a broker of MSK does."""
+    try:
+        while True:
+            size = int.from_bytes(await incoming.readexactly(4))
+            request = await incoming.readexactly(size)
+            api, version, correlation = struct.unpack(">hhi", request[:8])
+            if api == 18:
+                offered = [(3, 0, 1), (17, 0, 1), (18, 0, 0), (36, 0, 1)]
+                body = struct.pack(">hi", 0, len(offered)) + b"".join(struct.pack(">hhh", *one) for one in offered)
+            elif api == 17:
+                body = struct.pack(">hih", 0, 1, 11) + b"OAUTHBEARER"
+            else:
+                [token] = re.findall(rb"auth=Bearer ([^\x01]+)\x01", request)
+                fault = authority.fault(unpacked(token.decode()), "kafka-cluster")
+                refused += [fault] if fault else []
+                body = struct.pack(">hhi", 58 if fault else 0, -1, 0) + (struct.pack(">q", 0) if version else b"")
+            outgoing.write(struct.pack(">ii", len(body) + 4, correlation) + body)
+    except asyncio.IncompleteReadError:
+        outgoing.close()
+
+
+@pytest.mark.parametrize("right", [True, False])
+async def test_aiokafka_logs_in(right: bool) -> None:
+    conn = pytest.importorskip("aiokafka.conn")
+    authority, refused = Authority(time.time), list[str]()
+    issuer = authority if right else Authority(time.time)  # whose keys the broker does not know
+    server = await asyncio.start_server(partial(broker, authority, refused), "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+
+    async def connect() -> None:
+        connection = await conn.create_conn(
+            "127.0.0.1",
+            port,
+            security_protocol="SASL_PLAINTEXT",
+            sasl_mechanism="OAUTHBEARER",
+            sasl_oauth_token_provider=aiokafka_token_provider(msk_token(issuer.provider(), broker=BROKERS)),
+        )
+        assert connection.connected()
+        connection.close()
+
+    async with server:
+        if right:
+            await connect()
+        else:
+            with pytest.raises(pytest.importorskip("aiokafka.errors").KafkaError):
+                await connect()
+    assert refused == ([] if right else ["unknown keys"])
+
+
+async def test_confluent_kafka_gets_a_token_and_its_end_in_seconds_from_any_thread() -> None:
+    authority = Authority(time.time)
+    before = time.time()
+    token, end = await asyncio.to_thread(oauth_cb(msk_token(authority.provider(), broker=BROKERS)), "")
+    assert authority.fault(unpacked(token), "kafka-cluster") is None
+    assert before + 899 <= end <= time.time() + 900
+
+
+@pytest.mark.shows_secrets("stdout", because="printing a token is what the command is for")
+@pytest.mark.parametrize(
+    ("info", "version", "warned"),
+    [
+        (None, "v1beta1", False),
+        ('{"apiVersion": "client.authentication.k8s.io/v1"}', "v1", False),
+        ('{"apiVersion": "client.authentication.k8s.io/v9"}', "v1beta1", True),
+        ("{", "v1beta1", True),
+    ],
+)
+async def test_the_command(info: str | None, version: str, warned: bool, tmp_path: Path) -> None:
+    authority = Authority(time.time)
+    keys = await authority.issue()
+    environment = {
+        "PYTHONPATH": os.pathsep.join(filter(None, sys.path)),
+        "HOME": str(tmp_path),
+        "AWS_ACCESS_KEY_ID": keys.access_key_id,
+        "AWS_SECRET_ACCESS_KEY": keys.secret_access_key,
+        "AWS_SESSION_TOKEN": str(keys.session_token),
+    } | ({"KUBERNETES_EXEC_INFO": info} if info else {})
+    words = [sys.executable, "-m", "aiocreds", "eks-token", "--cluster", "books", "--region", "eu-central-1"]
+    done = await asyncio.to_thread(
+        subprocess.run, words, env=environment, capture_output=True, text=True, check=True
+    )
+    said = json.loads(done.stdout)
+    assert said["kind"] == "ExecCredential"
+    assert said["apiVersion"] == f"client.authentication.k8s.io/{version}"
+    url = unpacked(said["status"]["token"].removeprefix("k8s-aws-v1."))
+    assert authority.fault(url, "sts", headers={"x-k8s-aws-id": "books"}) is None
+    left = datetime.fromisoformat(said["status"]["expirationTimestamp"]).timestamp() - time.time()
+    assert 800 < left <= 840
+    assert ("KUBERNETES_EXEC_INFO names no apiVersion" in done.stderr) is warned
+
+
+@pytest.mark.shows_secrets("stdout", because="printing a token is what the command is for")
+async def test_the_command_assumes_a_role(tmp_path: Path) -> None:
+    asked: list[bytes] = []
+
+    async def sts(incoming: StreamReader, outgoing: StreamWriter) -> None:
+        head = await incoming.readuntil(b"\r\n\r\n")
+        [length] = re.findall(rb"(?i)content-length: (\d+)", head)
+        asked.append(await incoming.readexactly(int(length)))
+        keys = await authority.issue()
+        body = (
+            "<AssumeRoleResponse><AssumeRoleResult><Credentials>"
+            f"<AccessKeyId>{keys.access_key_id}</AccessKeyId><SecretAccessKey>{keys.secret_access_key}</SecretAccessKey>"
+            f"<SessionToken>{keys.session_token}</SessionToken><Expiration>2099-01-01T00:00:00Z</Expiration>"
+            "</Credentials></AssumeRoleResult></AssumeRoleResponse>"
+        ).encode()
+        outgoing.write(b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: %d\r\n\r\n%s" % (len(body), body))
+        outgoing.close()
+
+    authority = Authority(time.time)
+    server = await asyncio.start_server(sts, "127.0.0.1", 0)
+    environment = {
+        "PYTHONPATH": os.pathsep.join(filter(None, sys.path)),
+        "HOME": str(tmp_path),
+        "AWS_ACCESS_KEY_ID": "AKIDEXAMPLE",
+        "AWS_SECRET_ACCESS_KEY": secret("x"),
+        "AWS_ENDPOINT_URL_STS": f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}",
+    }
+    words = [sys.executable, "-m", "aiocreds", "eks-token", "--cluster", "books", "--region", "eu-central-1"]
+    words += ["--role-arn", "arn:aws:iam::123456789012:role/x"]
+    async with server:
+        done = await asyncio.to_thread(
+            subprocess.run, words, env=environment, capture_output=True, text=True, check=True
+        )
+    [request] = asked
+    assert b"RoleSessionName=EKSGetTokenAuth" in request
+    url = unpacked(json.loads(done.stdout)["status"]["token"].removeprefix("k8s-aws-v1."))
+    assert authority.fault(url, "sts", headers={"x-k8s-aws-id": "books"}) is None
