@@ -69,6 +69,17 @@ def signer_of(provider: Any) -> str:
     return str(headers["Authorization"].partition("Credential=")[2].partition("/")[0])
 
 
+def watch(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Return what would be printed of exceptions that nobody can catch."""
+    raised: list[str] = []
+
+    def note(unraisable: Any) -> None:
+        raised.append(str(unraisable.exc_value))
+
+    monkeypatch.setattr(sys, "unraisablehook", note)
+    return raised
+
+
 async def run(program: str) -> str:
     """Return what a program prints, which must end by itself."""
     process = await asyncio.create_subprocess_exec(
@@ -91,11 +102,15 @@ def get(client: Any, url: str) -> int:
     """Return the status of a request that awscrt's S3 client makes, signing in a thread of its own."""
     host = url.removeprefix("http://")
     statuses: list[int] = []
+
+    def note(status_code: int, **_: object) -> None:
+        statuses.append(status_code)
+
     request = client.make_request(
         type=s3.S3RequestType.DEFAULT,
         operation_name="HeadObject",
         request=http.HttpRequest("HEAD", "/bucket/key", http.HttpHeaders([("host", host)])),
-        on_headers=lambda status_code, **_: statuses.append(status_code),
+        on_headers=note,
     )
     request.finished_future.result(20)
     return statuses[-1]
@@ -141,8 +156,7 @@ async def test_the_thread_of_a_loop_is_served_from_memory() -> None:
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 async def test_the_thread_of_a_loop_is_never_blocked_by_a_load(monkeypatch: pytest.MonkeyPatch) -> None:
-    raised: list[str] = []
-    monkeypatch.setattr(sys, "unraisablehook", lambda unraisable: raised.append(str(unraisable.exc_value)))
+    raised = watch(monkeypatch)
     source = Source()
     source.gate = asyncio.Event()  # a wait for the load would last for ever
     provider = source.provider()
@@ -156,12 +170,11 @@ async def test_the_thread_of_a_loop_is_never_blocked_by_a_load(monkeypatch: pyte
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_what_the_provider_raises_is_printed(monkeypatch: pytest.MonkeyPatch) -> None:
-    raised: list[BaseException] = []
-    monkeypatch.setattr(sys, "unraisablehook", lambda unraisable: raised.append(unraisable.exc_value))
+    raised = watch(monkeypatch)
     provider = Source(CredentialsNotFound("nothing in the vault")).provider()
     with pytest.raises(Exception, match="DELEGATE_FAILURE"):
         sign(awscrt_credentials(provider)).result(20)
-    assert [str(error) for error in raised] == ["source: nothing in the vault"]
+    assert raised == ["source: nothing in the vault"]
 
 
 def test_keys_served_past_their_expiration_still_sign() -> None:

@@ -122,7 +122,11 @@ def attach(config: C, provider: Provider | Callable[[], Awaitable[Credentials]])
 
 def _hidden(identity: Any) -> Any:
     """Return the SDK's class with a ``repr`` that shows nothing."""
-    return type("AWSCredentialsIdentity", (identity,), {"__repr__": lambda _: "AWSCredentialsIdentity()"})
+
+    def show(_: object) -> str:
+        return "AWSCredentialsIdentity()"
+
+    return type("AWSCredentialsIdentity", (identity,), {"__repr__": show})
 
 
 def _rejections(provider: Provider) -> Any:
