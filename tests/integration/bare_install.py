@@ -14,6 +14,9 @@ EXTRAS = {
     "httpx": "httpx",
     "obstore": "obstore",
     "polars": "polars",
+    "awscrt": "awscrt",
+    "duckdb": "duckdb",
+    "smithy": "smithy",
 }
 KEYS = {"AWS_ACCESS_KEY_ID": "AKIDEXAMPLE", "AWS_SECRET_ACCESS_KEY": "x", "AWS_EC2_METADATA_DISABLED": "true"}
 

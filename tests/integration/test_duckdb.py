@@ -58,5 +58,6 @@ async def test_errors_show_no_keys(connection: Any) -> None:
 
 
 async def test_options_have_names() -> None:
+    wrong: dict[str, Any] = {"a) --": "x"}
     with pytest.raises(ValueError, match="no name of an option"):
-        await put_secret(duckdb.connect(), Source().provider(), **{"a) --": "x"})
+        await put_secret(duckdb.connect(), Source().provider(), **wrong)
