@@ -17,6 +17,9 @@ EXTRAS = {
     "opensearch": "opensearch",
     "polars": "polars",
     "prometheus": "prometheus",
+    "awscrt": "awscrt",
+    "duckdb": "duckdb",
+    "smithy": "smithy",
 }
 KEYS = {"AWS_ACCESS_KEY_ID": "AKIDEXAMPLE", "AWS_SECRET_ACCESS_KEY": "x", "AWS_EC2_METADATA_DISABLED": "true"}
 
