@@ -214,6 +214,7 @@ async def test_one_lie_about_the_time_is_not_believed_where_the_service_checks_n
     assert context.clock.offset == 0
 
 
+@pytest.mark.slow
 async def test_while_a_time_is_tried_others_count_as_before(aws: Loopback, context: Context) -> None:
     neighbour = Source(issue(HOUR), usual=lambda: issue(3 * HOUR))
     other = neighbour.provider(context)

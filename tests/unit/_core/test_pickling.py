@@ -92,6 +92,7 @@ def worker() -> Iterator[ProcessPoolExecutor]:
         yield pool
 
 
+@pytest.mark.slow
 @pytest.mark.shows_secrets("exception", because="the planted cause is shown here, where it was not pickled")
 @pytest.mark.parametrize("kind", ["unavailable", "refused", "login", "silent", "exhausted"])
 def test_an_error_comes_out_of_a_worker_as_it_went_in_but_for_stderr(

@@ -401,6 +401,7 @@ def test_names_of_profiles(template: str, pairs: list[tuple[str, str, str]], exp
 CORP_SESSION = Session("corp", START_URL, "eu-central-1", None, is_new=False)
 
 
+@pytest.mark.slow
 @given(
     st.lists(st.tuples(st.from_regex(r"[0-9]{12}", fullmatch=True), st.text(), st.text(min_size=1)), unique=True),
     st.sampled_from([TEMPLATE, "{account_name}", "{role_name}", "x", "", "{account_id}-{session}"]),

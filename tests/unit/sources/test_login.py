@@ -60,6 +60,7 @@ if TYPE_CHECKING:
 
     from aiocreds import Provider
 
+WITH_A_MIDDLEWARE = ClientConfig(middlewares=[pass_on])
 MINUTE = timedelta(minutes=1)
 COMMAND = "aiocreds login --profile me"
 BOTOCORE: Any = cast("Any", botocore.utils)
@@ -829,7 +830,9 @@ async def test_cryptography_is_loaded_in_a_thread(sign_in: SignIn, environ: dict
 # Cut short.
 
 
-@pytest.mark.parametrize(("client", "least"), [(None, 4), (ClientConfig(middlewares=[pass_on]), 10)])
+@pytest.mark.parametrize(
+    ("client", "least"), [(None, 4), pytest.param(ClientConfig(middlewares=[pass_on]), 10, marks=pytest.mark.slow)]
+)
 @pytest.mark.usefixtures("connections_close_at_once")
 async def test_cancelled_at_any_moment(
     sign_in: SignIn, context: Context, client: ClientConfig | None, least: int
@@ -850,7 +853,9 @@ async def test_cancelled_at_any_moment(
     assert number > least
 
 
-@pytest.mark.parametrize(("client", "least"), [(None, 4), (ClientConfig(middlewares=[pass_on]), 10)])
+@pytest.mark.parametrize(
+    ("client", "least"), [(None, 4), pytest.param(ClientConfig(middlewares=[pass_on]), 10, marks=pytest.mark.slow)]
+)
 async def test_cancelled_while_it_fails(
     sign_in: SignIn, context: Context, monkeypatch: pytest.MonkeyPatch, client: ClientConfig | None, least: int
 ) -> None:
