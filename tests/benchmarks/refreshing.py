@@ -23,7 +23,7 @@ OPEN = LIFETIME - 3.0
 
 
 class Waits(NamedTuple):
-    """What callers saw.
+    """The results of callers.
 
     Attributes:
         longest: the longest call, in seconds.

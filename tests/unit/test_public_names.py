@@ -303,7 +303,7 @@ ATTRIBUTES: dict[str, set[str]] = {
 
 
 def public(value: object) -> set[str]:
-    """What an object has of its own, besides what any exception, tuple or object has."""
+    """Return the attributes of an object, besides what any exception, tuple or object has."""
     of_python = {name for base in (Exception, tuple, object) for name in dir(base)}
     return {name for name in dir(value) if not name.startswith("_")} - of_python
 

@@ -209,7 +209,7 @@ if sys.argv[2] == "hangs":
 @pytest.mark.slow
 @pytest.mark.parametrize("how", ["well", "hangs"])
 async def test_the_end_of_a_program(how: str, context: Context, home: Path) -> None:
-    """What runs last still gets its files, and a disk that hangs keeps no program from ending."""
+    """The last work still gets its files, and a disk that hangs keeps no program from ending."""
     a_profile(context, home)
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-X", "dev", "-W", "error", "-c", AT_THE_END, str(home), how),

@@ -51,7 +51,7 @@ async def ahead(aws: Loopback, context: Context, clock: time_machine.Traveller) 
 
 
 def set_right(aws: Loopback, clock: time_machine.Traveller, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What NTP does to the machine of the fixture above; the service lives on in its time."""
+    """Set the clock as NTP does on the machine of the fixture above; the service lives on in its time."""
     set_clock(clock, -AHEAD.total_seconds(), monkeypatch)
     aws.clock = timedelta()
 

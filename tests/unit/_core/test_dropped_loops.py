@@ -129,7 +129,7 @@ async def dropped(
 
 @pytest.fixture
 def machine(aws: Loopback, home: Path) -> Context:
-    """What all these loops see: one context, as programs have one."""
+    """The context of all these loops: one context, as programs have one."""
     aws.lifetime *= 10
     return Context({**aws.environ, "AWS_EC2_METADATA_DISABLED": ""}, home=home)
 

@@ -1,4 +1,4 @@
-"""What goes to another process, or into a copy: errors without their secrets, and providers as what made them."""
+"""Pickles and copies: errors without their secrets, and providers as what made them."""
 
 # pyright: reportPrivateUsage=false
 # Whether two providers are alike cannot be seen from outside.
@@ -264,7 +264,7 @@ def test_what_a_factory_made_without_secrets_is_made_anew(what: str, take: Calla
 
 
 def essence(provider: Provider) -> list[Any]:
-    """What tells one provider from another: what it was called with."""
+    """Return the difference between one provider and another: what it was called with."""
     assert provider._made_by is not None
     factory, args, kwargs = provider._made_by
     values = [essence(it) if isinstance(it, Provider) else it for it in (*args, *kwargs.values())]

@@ -210,7 +210,7 @@ def every(one: str, names: Iterable[str]) -> list[tuple[str, str]]:
 
 
 def warnings(caplog: pytest.LogCaptureFixture) -> list[str]:
-    """What was said about shared files."""
+    """Return the log messages about shared files."""
     return [record.getMessage() for record in caplog.records if record.name == "aiocreds.profiles"]
 
 

@@ -455,7 +455,7 @@ async def test_names_that_the_portal_sends_steer_no_terminal(
 
 
 class Press:
-    """What typing leads to."""
+    """Return the choice that typing leads to."""
 
     def __init__(self, *options: str) -> None:
         self.menu = Menu(options)

@@ -281,7 +281,7 @@ async def test_a_shell_stops_whatever_it_is_that_fails(home: Path, shell: str, h
 
 
 def children_of(pid: Path) -> bool:
-    """Whether the process that wrote its number there has started what it waits for."""
+    """Return whether the process that wrote its number there has started what it waits for."""
     try:
         tasks = Path("/proc", pid.read_text().strip(), "task")
         return any((task / "children").read_text() for task in tasks.iterdir())

@@ -222,7 +222,7 @@ async def test_other_peoples_logs_stay_out_of_debug(machine: Machine) -> None:
 
 
 async def complete(machine: Machine, line: str) -> set[str]:
-    """What a shell is offered at the end of a line."""
+    """Return the completions that a shell gets at the end of a line."""
     read, write = os.pipe()
     program = f"import os, sys; os.dup2({write}, 8); os.dup2({write}, 9); sys.argv = ['aiocreds']\n"
     program += "import argcomplete\nfrom aiocreds.cli.main import main\nmain()"

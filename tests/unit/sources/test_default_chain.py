@@ -68,7 +68,7 @@ def write_profile(home: Path, name: str = "default", key: str = "AKIAPROFILE0000
 
 
 def set_web_identity(environ: dict[str, str], home: Path) -> str:
-    """What EKS sets; and the token."""
+    """Set the variables of EKS, and write the token."""
     (home / "token").write_text(token := secret("token"))
     environ.update({TOKEN_FILE: str(home / "token"), "AWS_ROLE_ARN": "arn:aws:iam::1:role/pod"})
     return token

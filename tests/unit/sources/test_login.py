@@ -82,7 +82,7 @@ def sign_in(aws: Loopback, home: Path) -> SignIn:
 
 
 class SignIn:
-    """What ``aws login --profile me`` left on this machine."""
+    """The files that ``aws login --profile me`` left on this machine."""
 
     def __init__(self, aws: Loopback, home: Path) -> None:
         self.aws = aws
@@ -111,7 +111,7 @@ class SignIn:
         return self.aws.count(SIGN_IN)
 
     def proofs(self) -> list[dict[str, Any]]:
-        """What the requests said in proof."""
+        """Return the proofs of the requests."""
         headers = [seen.headers["DPoP"] for seen in self.aws.requests]
         return [json.loads(base64.urlsafe_b64decode(header.split(".")[1] + "==")) for header in headers]
 

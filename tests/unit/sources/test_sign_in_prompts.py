@@ -1,4 +1,4 @@
-"""What a person is told, which browser is opened, and which command is named."""
+"""The messages to a person, which browser is opened, and which command is named."""
 
 from __future__ import annotations
 
