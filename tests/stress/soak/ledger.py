@@ -393,7 +393,7 @@ def _too_soon(load: Trip | None, failure: Trip | None, now: float, *, rejected: 
 
 
 def _overtook(trip: Trip, last: Trip) -> bool:
-    """Return whether `trip` was perhaps kept when `last` came, which had set out before but not got to its source."""
+    """Return whether `trip` may be kept when `last` came, which had set out before but not got to its source."""
     near = trip.settled_at > last.began_at - SETTING_OUT
     return near and trip.loop is not last.loop and trip.expires > last.expires
 
