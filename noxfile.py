@@ -1,4 +1,4 @@
-"""What can be run here. With nothing installed but Python: ``python3 noxfile.py -s demo`` (or any other session).
+"""Sessions that run here. With nothing installed but Python: ``python3 noxfile.py -s demo`` (or any other session).
 
 ``nox -l`` lists the sessions.
 """
@@ -62,7 +62,7 @@ def bootstrap() -> int:
 
 
 def is_whole(home: Path) -> bool:
-    """Whether the environment is there, with the nox that is wanted and a Python that has not gone since."""
+    """Return whether the environment is there, with the nox that is wanted and a Python that has not gone since."""
     note = home / "whole"
     return (home / FOLDER / "python").exists() and note.exists() and note.read_text() == NOX
 

@@ -8,20 +8,25 @@ import sys
 import traceback
 from pathlib import Path
 from time import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import time_machine
 from blockbuster import BlockBuster, BlockingError
 
+import aiocreds
 from aiocreds import Context
 from tests.helpers.loopback_aws import Loopback
 from tests.helpers.scripted import START
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator
+    from collections.abc import AsyncIterator, Callable, Iterator
+    from types import FrameType
 
 pytest_plugins = ["tests.helpers.secret_leaks_plugin"]
+SOURCE = str(Path(aiocreds.__file__).parent)
+# The tracer of coverage takes a lock in our frames, and no Python may run while it has that.
+UNWATCHED = ("threading.Lock.acquire", "threading.Lock.acquire_lock") if "coverage" in sys.modules else ()
 SHARED_DATA = Path(__file__).parents[2] / "shared" / "data"
 
 
@@ -33,12 +38,40 @@ def pytest_collection_finish() -> None:
 
 
 @pytest.fixture(scope="session")
-def blockbuster() -> BlockBuster:
-    """Made once, which takes as long as a small test."""
+def blockbuster() -> Iterator[BlockBuster]:
+    """Watch from the first test to the last one: to begin and to end takes longer than many a test."""
     blockbuster = BlockBuster("aiocreds")
     for writing in ("io.TextIOWrapper.write", "io.BufferedWriter.write"):  # where the log goes is not ours
         blockbuster.functions[writing].can_block_in("logging/__init__.py", "emit")
-    return blockbuster
+    for function in blockbuster.functions.values():
+        function.can_block_predicate = _unless_called_by_us(function.can_block_predicate)
+    blockbuster.activate()
+    for name in UNWATCHED:
+        blockbuster.functions[name].deactivate()
+    yield blockbuster
+    blockbuster.deactivate()
+
+
+def _unless_called_by_us(may_block: Callable[..., bool]) -> Callable[..., bool]:
+    """Return a predicate that is true at once for calls of others, which are nearly all.
+
+    blockbuster looks at each frame's file name against each of its lists, for each call.
+    """
+    known: dict[str, bool] = {}
+
+    def predicate(*args: Any, **options: Any) -> bool:
+        above: FrameType | None = sys._getframe(1)  # pyright: ignore[reportPrivateUsage] - the stack, without its cost
+        while above is not None:
+            file = above.f_code.co_filename
+            ours = known.get(file)
+            if ours is None:
+                ours = known[file] = file.startswith(SOURCE)
+            if ours:
+                return may_block(*args, **options)
+            above = above.f_back
+        return True
+
+    return predicate
 
 
 @pytest.fixture(autouse=True)
@@ -53,14 +86,10 @@ def never_block(blockbuster: BlockBuster, monkeypatch: pytest.MonkeyPatch) -> It
         blocked.add(f"{what} in {caller.name}, {Path(caller.filename).name}:{caller.lineno}")
 
     monkeypatch.setattr(BlockingError, "__init__", note)
-    blockbuster.activate()
-    if "coverage" in sys.modules:  # its tracer takes a lock in our frames, and no Python may run while it has that
-        for name in ("threading.Lock.acquire", "threading.Lock.acquire_lock"):
-            blockbuster.functions[name].deactivate()
-    try:
-        yield blockbuster
-    finally:
-        blockbuster.deactivate()
+    yield blockbuster
+    for name, function in blockbuster.functions.items():  # a test may have left one out, for a reason
+        if not function.activated and name not in UNWATCHED:
+            function.activate()
     assert not blocked, f"the loop was blocked: {blocked}"
 
 

@@ -77,6 +77,7 @@ class SignedOut(NamedTuple):
 async def sign_in(
     profile: str | LoginRequired | None = None,
     *,
+    new: bool = False,
     sso_session: str | None = None,
     sso_start_url: str | None = None,
     sso_region: str | None = None,
@@ -94,7 +95,7 @@ async def sign_in(
 
     A session, and a profile with ``sso_session`` or ``sso_start_url``, are signed in to at Identity Center; one
     with a ``login_session``, or with no credentials at all, is signed in to as for the console and gets its
-    ``login_session``; so does a profile that there is not yet. For a role, its source profile counts.
+    ``login_session``; so does a profile that is not there yet, with `new`. For a role, its source profile counts.
 
     A browser is opened on the page of the service, and comes back to a port of 127.0.0.1. Where there is none
     (over ssh, in a container), Identity Center shows a code for the person to confirm in a browser anywhere, and
@@ -106,6 +107,7 @@ async def sign_in(
     Args:
         profile: by default ``AWS_PROFILE``, ``AWS_DEFAULT_PROFILE``, else ``default``; or the error of a source,
             which knows it.
+        new: make the profile if it is in no file, for the sign-in of the console. ``default`` is made without it.
         sso_session: the name of an ``[sso-session …]``, in the place of a profile.
         sso_start_url: of an access portal, where no file knows it; with `sso_region`. With `sso_session`, that is
             the name of a session that is about to be written.
@@ -125,7 +127,8 @@ async def sign_in(
 
     Raises:
         LoginRequired: the person did not sign in, or said no.
-        InvalidConfiguration: profile or session are wrong or have other credentials, or nothing can be kept.
+        InvalidConfiguration: profile or session are wrong, are not there or have other credentials, or nothing can
+            be kept.
         ServiceRefused: the service answered no.
         SourceUnavailable: it did not answer.
 
@@ -154,20 +157,23 @@ async def sign_in(
         command = login_of_session(config, sso_session)
     else:
         name = profile_name(context, profile)
-        section = _place_of(config, name)
+        there = config.profile(name)
+        if there is None:
+            _refuse_missing(config, name, new=new)
+        section = _place_of(config, there) if there is not None else None
         name = name if section is None else section.name
         portal = portal_of_profile(config, section) if section is not None and is_sso(section) else None
         session = portal and portal.session
         aws = "aws login" if portal is None else "aws sso login"
         command = login_of_session(config, session) if session else login_of_profile(config, name, aws)
     title = name if portal is None else portal.session or portal.start_url
-    there = has_browser(context.environ) or callable(open_browser) or open_browser is True
+    browser = has_browser(context.environ) or callable(open_browser) or open_browser is True
     elsewhere = use_device_code if use_device_code is not None else remote
     asking = Asking(
         title,
         prompt,
-        there if open_browser is None else open_browser,
-        not there if elsewhere is None else elsewhere,
+        browser if open_browser is None else open_browser,
+        not browser if elsewhere is None else elsewhere,
         time_limit(timeout, "timeout"),
         partial(_required, command, context),
     )
@@ -227,7 +233,8 @@ async def sign_out(
             portal: SsoPortal | None = portal_of_session(config, sso_session)
             section = None
         else:
-            section = _place_of(config, profile_name(context, profile))
+            there = config.required(profile_name(context, profile))
+            section = None if there is None else _place_of(config, there)
             portal = portal_of_profile(config, section) if section is not None and is_sso(section) else None
         if portal is not None:
             sso.append(storage.sso_path(portal.session or portal.start_url, context))
@@ -276,19 +283,32 @@ async def _end(path: str, client: ClientConfig, scope: ConfigScope, *, console: 
     return SignedOut(path, trouble)
 
 
-def _place_of(config: SharedConfig, name: str) -> Section | None:
-    """Return the profile in which it says where to sign in: the named one, or the source of its role.
-
-    None is for a new profile, which is to get what ``aws login`` brings.
+def _refuse_missing(config: SharedConfig, name: str, *, new: bool) -> None:
+    """Check that a profile that is in no file may get what ``aws login`` brings.
 
     Raises:
-        InvalidConfiguration: it has credentials of another kind, or a name that no file can hold.
+        InvalidConfiguration: it is not said to be new, or has a name that no file can hold.
     """
-    section = config.profile(name)
-    if section is None:
-        if not is_name(name):
-            raise InvalidConfiguration(f"{name!r} is no name for a profile: use letters, digits and _-/.%@:+ alone")
-        return None
+    if not is_name(name):
+        raise InvalidConfiguration(f"{name!r} is no name for a profile: use letters, digits and _-/.%@:+ alone")
+    if new:
+        return
+    try:
+        config.required(name)
+    except InvalidConfiguration as error:
+        raise InvalidConfiguration(
+            f"{error} (a new one is made by aiocreds configure sso for a role of IAM Identity Center, and by"
+            f" aiocreds login --new {name} for the sign-in of the console)"
+        ) from None
+
+
+def _place_of(config: SharedConfig, section: Section) -> Section:
+    """Return the profile in which it says where to sign in: this one, or the source of its role.
+
+    Raises:
+        InvalidConfiguration: it has credentials of another kind.
+    """
+    name = section.name
     if any(map(section.get, SSO_KEYS)) and not section.get("role_arn"):
         return section
     try:

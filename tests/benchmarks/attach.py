@@ -1,4 +1,4 @@
-"""What signing with a provider costs a client, against the same client with static keys; and who waits."""
+"""The cost to a client of signing with a provider, against the same client with static keys; and who waits."""
 
 from __future__ import annotations
 
@@ -119,7 +119,7 @@ class Rotating:
         return Credentials(KEY, SECRET, TOKEN, expiration=datetime.now(UTC) + lifetime)
 
     def row(self, longest: float, who: str) -> Row:
-        """Whether the refresh happened, and nobody waited for it."""
+        """Return whether the refresh happened, and nobody waited for it."""
         return exactly(
             f"{who} during a refresh of {SLOW:g} s",
             f"longest call {longest * 1e3:.0f} ms, {self.calls - 1} refresh",

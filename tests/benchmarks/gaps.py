@@ -1,4 +1,4 @@
-"""What a loop feels while a source reads: the longest gap between two ticks, where one a millisecond is wanted."""
+"""Gaps in a loop while a source reads: the longest between two ticks, where one a millisecond is wanted."""
 
 from __future__ import annotations
 

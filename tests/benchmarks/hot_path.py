@@ -1,4 +1,4 @@
-"""What `await provider()` costs while there is nothing to do, which is nearly always.
+"""The cost of `await provider()` while there is nothing to do, which is nearly always.
 
 As a program: one process's share of the measurement. How memory happens to be laid out in a process moves these
 few nanoseconds by some percent, for as long as it lives; so several processes are asked.
@@ -83,7 +83,7 @@ def rows() -> list[Row]:
 
 
 async def share() -> Rounds:
-    """What one process measures."""
+    """Measure in one process."""
     from aiobotocore.credentials import AioRefreshableCredentials
 
     expiration = datetime.now(UTC) + timedelta(hours=6)

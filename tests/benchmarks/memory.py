@@ -1,4 +1,4 @@
-"""What a provider holds while it has nothing to do."""
+"""The memory of a provider while it has nothing to do."""
 
 from __future__ import annotations
 

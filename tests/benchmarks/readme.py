@@ -1,8 +1,13 @@
-"""The table of docs/reference/numbers.md, from the run that is kept: ``python -m tests.benchmarks.readme``."""
+"""The table of docs/reference/numbers.md, from the run that is kept: ``python -m tests.benchmarks.readme [FILE]``.
+
+FILE is what ``python -m tests.benchmarks --json FILE`` wrote, and becomes the run that is kept.
+"""
 
 from __future__ import annotations
 
 import json
+import shutil
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -51,4 +56,6 @@ def kept() -> dict[str, Any]:
 
 
 if __name__ == "__main__":
+    for file in sys.argv[1:]:
+        shutil.copyfile(file, RESULTS)
     PAGE.write_text(renewed(PAGE.read_text(encoding="utf-8"), kept()), encoding="utf-8")

@@ -26,7 +26,7 @@ FETCHES, ROUNDS = 500, 60
 
 
 class Waits(NamedTuple):
-    """What callers saw.
+    """The results of callers.
 
     Attributes:
         longest: the longest call, in seconds.

@@ -1,4 +1,4 @@
-"""What `aiocreds serve` answers in ten seconds, and what `aiocreds export` costs as a process.
+"""The answers of `aiocreds serve` in ten seconds, and the cost of `aiocreds export` as a process.
 
 ``python -m tests.benchmarks.serve bare`` is the peer: the least that aiohttp.web can do.
 """
@@ -31,7 +31,7 @@ GROWTH = 1024  # KiB that a process may move by without anything growing: pages,
 
 
 class Load(NamedTuple):
-    """What a server went through.
+    """The load on a server, and its effects.
 
     Attributes:
         answered: requests.

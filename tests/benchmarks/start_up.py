@@ -1,4 +1,4 @@
-"""What a short process pays for its credentials: it runs, resolves them and ends."""
+"""The cost of credentials in a short process: it runs, resolves them and ends."""
 
 from __future__ import annotations
 

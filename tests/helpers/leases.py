@@ -1,4 +1,4 @@
-"""What every lease has to do."""
+"""The duties of every lease."""
 
 from __future__ import annotations
 

@@ -163,7 +163,9 @@ class SecretLeaks:
         self._patch.setattr(warnings, "warn", self._warn(warnings.warn))
         if sys.version_info >= (3, 12):
             sys.monitoring.use_tool_id(TOOL, "secret_leaks")
-            sys.monitoring.register_callback(TOOL, sys.monitoring.events.PY_UNWIND, self._look_at_unwinding)
+            sys.monitoring.register_callback(
+                TOOL, sys.monitoring.events.PY_UNWIND, _if_ours(self._look_at_unwinding)
+            )
             sys.monitoring.set_events(TOOL, sys.monitoring.events.PY_UNWIND)
 
     def pytest_warning_recorded(self, warning_message: warnings.WarningMessage) -> None:
@@ -183,10 +185,11 @@ class SecretLeaks:
         self.look("stdout", _decoded(output[0]))
         self.look("stderr", _decoded(output[1]))
 
-    def _look_at_unwinding(self, code: CodeType, _: int, error: BaseException) -> None:
-        """A frame ends with an exception: look, if it is one of ours, and none of ours gets the exception next."""
-        if is_ours(code.co_filename) and not isinstance(error, GeneratorExit | StopIteration):
-            frame = sys._getframe(1).f_back  # pyright: ignore[reportPrivateUsage] - there is no other way
+    def _look_at_unwinding(self, error: BaseException) -> None:
+        """A frame of ours ends with an exception: look, if none of ours gets the exception next."""
+        if not isinstance(error, GeneratorExit | StopIteration):
+            # Behind this and what `_if_ours` returned.
+            frame = sys._getframe(2).f_back  # pyright: ignore[reportPrivateUsage] - there is no other way
             if frame is not None and frame.f_code.co_filename == THREAD_POOL:
                 return  # who awaits the thread gets it
             while frame is not None:
@@ -245,6 +248,21 @@ def _meant(*places: Place, because: str) -> tuple[Place, ...]:
     assert because
     assert set(places) <= set(get_args(Place)), places
     return places
+
+
+def _if_ours(look: Callable[[BaseException], None]) -> Callable[[CodeType, int, BaseException], None]:
+    """Return a callback of PY_UNWIND, which is called for each frame, anybody's, that ends with an exception."""
+    known: dict[str, bool] = {}
+
+    def unwinding(code: CodeType, _: int, error: BaseException) -> None:
+        file = code.co_filename
+        ours = known.get(file)
+        if ours is None:
+            ours = known[file] = is_ours(file)
+        if ours:
+            look(error)
+
+    return unwinding
 
 
 def _mark_variable(_: Context, value: str | None, name: str) -> None:

@@ -1,4 +1,4 @@
-"""What works where nothing but aiocreds is installed: ``nox -s bare`` runs this there, no test runner included."""
+"""Check aiocreds with nothing else installed: ``nox -s bare`` runs this there, no test runner included."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is built on aiobotocore takes an attached session: aioboto3 and s3fs, against moto's S3."""
+"""Libraries built on aiobotocore take an attached session: aioboto3 and s3fs, against moto's S3."""
 
 from __future__ import annotations
 

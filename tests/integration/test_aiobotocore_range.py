@@ -40,7 +40,7 @@ pytestmark = [
 
 
 def transports() -> list[str]:
-    """What this aiobotocore can send requests with."""
+    """The HTTP clients that this aiobotocore can use."""
     found = ["aiohttp"]
     for name in ("httpx2", "httpx"):  # the order in which it looks for them
         try:

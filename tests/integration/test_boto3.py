@@ -596,7 +596,7 @@ FRAME = """
 
 
 async def program(code: str, *, before: str = "", takes: float | str = 0.01, lifetime: float = 3600) -> list[str]:
-    """What a program prints, which must end well: status 0, in time, nothing to complain about."""
+    """Return the output of a program, which must end well: status 0, in time, nothing to complain about."""
     process = await asyncio.create_subprocess_exec(
         *(
             sys.executable,

@@ -436,7 +436,7 @@ async def test_a_signal_while_it_signs_out(aws: Loopback, machine: Machine) -> N
 
 
 async def test_a_signal_while_it_registers(aws: Loopback, machine: Machine) -> None:
-    """What the service knows is in the file, and is used again."""
+    """The registration that the service knows is in the file, and is used again."""
     file, kept = registration_file(machine.home), list[bool]()
     for at in range(1, 6):
         file.unlink(missing_ok=True)

@@ -125,7 +125,7 @@ class Client:
         return cls(await asyncio.create_subprocess_exec(*words, stdin=pipe, stdout=pipe, env=environ))
 
     async def key(self) -> str:
-        """What it signs with now, or why not."""
+        """Return the key that it signs with now, or the error."""
         assert self.process.stdin is not None
         assert self.process.stdout is not None
         self.process.stdin.write(b"\n")
@@ -206,7 +206,7 @@ async def ask(url: str, token: str) -> tuple[int, dict[str, str]]:
 
 @contextmanager
 def descriptors(limit: int) -> Iterator[None]:
-    """What starts meanwhile may have so many."""
+    """Allow for that many started meanwhile."""
     resource = pytest.importorskip("resource")
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (limit, hard))

@@ -50,7 +50,7 @@ def machine(aws: Loopback, home: Path) -> Machine:
 
 
 def waits(process: int, home: Path) -> bool:
-    """Whether a process waits for the lease, or has it: the file of its lock is open."""
+    """Return whether a process waits for the lease, or has it: the file of its lock is open."""
     with suppress(OSError):  # one that was closed meanwhile
         for path in Path(f"/proc/{process}/fd").iterdir():
             if path.readlink().is_relative_to(home / "store"):

@@ -58,7 +58,7 @@ def still(step: Step) -> Step:
 
 
 def shown(report: Report, *, as_json: bool) -> str:
-    """What the command prints, without what differs from run to run."""
+    """Return the output of the command, without what differs from run to run."""
     explanation = replace(report.explanation, step=still(report.explanation.step))
     report = replace(report, explanation=explanation, check=report.check and still(report.check))
     text = json.dumps(report.document(), indent=2) if as_json else report.text(WIDTH)

@@ -109,7 +109,7 @@ class Checkout:
         return Ended(process.returncode, out.decode(), "")
 
     def builds(self) -> list[Path]:
-        """What is being made, or was left."""
+        """Return the environments being made, or left behind."""
         return list(self.environments.glob("bootstrap-*"))
 
     def processes(self) -> list[str]:

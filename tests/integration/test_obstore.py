@@ -211,7 +211,7 @@ async def test_a_cap_on_their_life_counts() -> None:
 
 
 async def test_a_wrong_clock_does_not_count() -> None:
-    """What the store is told is by its own clock, wrong as it is."""
+    """The expiration that the store gets is by its own clock, wrong as it is."""
     with time_machine.travel(START, tick=False):
         context = Context(environ={})
         context.clock.learn(600.0)

@@ -43,7 +43,7 @@ def clock() -> Iterator[time_machine.Traveller]:
 
 @dataclass
 class Round:
-    """What one round of callers got.
+    """The results of one round of callers.
 
     Attributes:
         at: when, in seconds after the outage began.
@@ -197,7 +197,7 @@ async def test_a_program_that_starts_in_the_outage_recovers(
 
 
 def check(ward: Ward) -> None:
-    """What holds whichever way the service is down."""
+    """Check what holds whichever way the service is down."""
     expired = [one for one in ward.rounds if one.at > 0.5 * HOUR + MINUTE]
     assert expired, "the outage goes across an expiry"
     # A pause of 5 to 10 minutes after each failure: in an hour from 6 to 12, and one more at its beginning.

@@ -329,7 +329,7 @@ DIFFERENT = {name: difference for difference in DIFFERENCES for name in differen
 
 
 class Outcome(NamedTuple):
-    """What came of a profile.
+    """The result of resolving a profile.
 
     Attributes:
         keys: static ones, with token and account; of issued ones which it was, and the account.
@@ -345,12 +345,12 @@ class Outcome(NamedTuple):
 
     @property
     def alike(self) -> object:
-        """What has to be the same on both sides; of failures, only that they are."""
+        """Return the part that has to be the same on both sides; of failures, only that they are."""
         return ERROR if self.error else self
 
     @property
     def begins(self) -> str | None:
-        """What the credentials come from in the end."""
+        """Return the source of the credentials in the end."""
         if self.error:
             return ERROR
         first = self.asked[0]["by"] if self.asked else self.keys[0]
@@ -424,7 +424,7 @@ class Machine:
         self.signed_in = self.aws.sign_in
 
     async def ours(self, profile: str | None) -> Outcome:
-        """What we make of it."""
+        """Return our result."""
         environ = self._visit("ours")
         before = self._labels()
         try:
@@ -435,7 +435,7 @@ class Machine:
         return self._outcome(environ["HOME"], before, keys)
 
     async def theirs(self, profile: str | None) -> Outcome:
-        """What botocore makes of it."""
+        """Return the result of botocore."""
         environ = self._visit("theirs")
         before = self._labels()
         with self.monkeypatch.context() as patch:
@@ -503,7 +503,7 @@ class Machine:
 
 
 def cached(path: Path) -> dict[str, Any]:
-    """What a cache file holds, without what is below the first level; nothing when it is broken."""
+    """Return the content of a cache file, without what is below the first level; nothing when it is broken."""
     with contextlib.suppress(ValueError, AttributeError):
         token: dict[str, Any] = json.loads(path.read_text())
         return dict(token.items())

@@ -230,7 +230,7 @@ def file(aws: Loopback, home: Path) -> Path:
 
 
 def kept(aws: Loopback, file: Path) -> bool:
-    """Whether the file holds the refresh token that the service accepts."""
+    """Return whether the file holds the refresh token that the service accepts."""
     registrations = aws.sign_in.registrations.values()
     return any(cached(file)["refreshToken"] in registration.refresh_tokens for registration in registrations)
 

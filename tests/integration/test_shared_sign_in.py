@@ -257,7 +257,7 @@ async def test_botocore_reads_what_we_wrote(aws: Loopback, environ: dict[str, st
 
 @pytest.mark.slow
 async def test_by_turns(aws: Loopback, environ: dict[str, str], file: Path) -> None:
-    """Whoever renews it, the other reads it, and renews it next with the refresh token that the first one left."""
+    """One renews it; the other reads it, and renews it next with the refresh token that the first one left."""
     aws.sign_in.token_life = SOON
     context = Context(environ)
     for count in (1, 3, 5):

@@ -104,7 +104,7 @@ class Stranger:
             path.chmod(folder if path.is_dir() else file)
 
     def sign_in(self, home: Path) -> None:
-        """What will have to be renewed at once."""
+        """A sign-in that has to be renewed at once."""
         server = self.aws.sign_in
         server.token_life, server.keys_life = timedelta(minutes=5), timedelta(minutes=2)
         server.sso_login(home)

@@ -54,7 +54,7 @@ KIND_OF = {"AWS_ENDPOINT_URL_": "AWS_ENDPOINT_URL_STS"}  # one of many
 
 
 def of_the_tables() -> Iterator[str]:
-    """What botocore lists as settings of a session."""
+    """Return the settings of a session that botocore lists."""
     for name in ("BOTOCORE_DEFAUT_SESSION_VARIABLES", "DEFAULT_S3_CONFIG_VARS", "DEFAULT_PROXIES_CONFIG_VARS"):
         for keys, variables, *_ in getattr(TABLES, name, {}).values():
             yield from (*names_in(keys), *names_in(variables))
@@ -112,7 +112,7 @@ class Environment(dict[str, str]):
 
 
 class Asked:
-    """What the sources ask for, while they are set up in every way."""
+    """Return the variables that the sources read, set up in every way."""
 
     def __init__(self, aws: Loopback, home: Path, patch: pytest.MonkeyPatch) -> None:
         self.aws = aws

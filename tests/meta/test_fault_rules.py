@@ -60,7 +60,7 @@ def found(
     spare: float = 0.0,
     astray: float = 0.0,
 ) -> str:
-    """What the rules find in a story that began with a load at the start."""
+    """Return the findings of the rules in a story that began with a load at the start."""
     bench: Any = SimpleNamespace(spare_until=START + spare)
     loop: Any = None
     story = Story(loop, bench, list(calls), [trip(0.0, KEYS), *trips], earlier=1, requests=requests, astray=astray)

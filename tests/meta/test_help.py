@@ -1,4 +1,4 @@
-"""What help(), signatures and documentation tools show of the package."""
+"""The view of the package in help(), signatures and documentation tools."""
 
 from __future__ import annotations
 

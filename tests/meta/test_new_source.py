@@ -1,4 +1,4 @@
-"""What a new source costs: its file, its test, the list of names, and the page that lists them."""
+"""The cost of a new source: its file, its test, the list of names, and the page that lists them."""
 
 from __future__ import annotations
 

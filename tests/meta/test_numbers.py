@@ -46,6 +46,16 @@ BINDING = {
     "serve: its memory grew by": "≤ 1024 KiB",
     "export: a process, environment keys": "≤ 1.3",
 }
+NEWER = {  # rows that bind since the kept run was made; the next one that is kept has them, and all of them
+    "1,000 roles, 100 at a time, local STS, no context held, a coroutine function as source": "≥ 0.5",
+    "200 processes, folder: calls to STS for a load, the most": "= 1",
+    "200 processes, folder: from the start of all until the last has credentials": "≤ 1.5",
+    "200 processes, Valkey: calls to STS for a load, the most": "= 1",
+    "200 processes, Valkey: from the start of all until the last has credentials": "≤ 1.5",
+    "a cold process with a warm folder: a role's credentials": "≤ 1.5",
+    "10,000 processes and 100 roles, a day, 1% of the fetches die": "≤ 1.05",
+    "a process: aiocreds profiles, 10,000 of them": "≤ 0.25",
+}
 
 
 def taking_turns(*runs: list[Row]) -> Callable[[], list[Row]]:
@@ -64,7 +74,8 @@ def test_the_page_shows_the_run_that_is_kept() -> None:
 
 def test_the_kept_run_holds_every_number_that_binds_and_each_was_reached() -> None:
     rows = [row for row in kept()["rows"] if row["must"]]
-    assert {row["what"]: row["must"] for row in rows} == BINDING
+    kept_rows = {row["what"]: row["must"] for row in rows}
+    assert kept_rows == (BINDING | NEWER if NEWER.keys() & kept_rows.keys() else BINDING)
     assert all(row["ok"] is True for row in rows)
 
 

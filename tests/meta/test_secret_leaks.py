@@ -43,7 +43,7 @@ async def run(*arguments: object, cwd: Path = ROOT) -> tuple[int | None, str]:
 
 @pytest.fixture(scope="module")
 def verdicts(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """What the plugin says about each of the planted tests."""
+    """Return the findings of the plugin about each of the planted tests."""
     report = tmp_path_factory.mktemp("planted") / "report.xml"
     status, out = asyncio.run(run(ROOT / "tests" / "helpers" / "planted_secrets.py", f"--junitxml={report}"))
     assert status == 1, out

@@ -231,7 +231,7 @@ def chains() -> None:
 
 
 async def providers(provider: Provider) -> None:
-    """What a provider gives."""
+    """The values that a provider gives."""
     assert_type(await provider(), Credentials)
     assert_type(await provider.get(min_ttl=60), Credentials)
     assert_type(await provider.get(min_ttl=timedelta(minutes=5)), Credentials)
@@ -252,7 +252,7 @@ async def providers(provider: Provider) -> None:
 
 
 def status(provider: Provider) -> None:
-    """What a readiness probe reads."""
+    """The state that a readiness probe reads."""
     assert_type(provider.status, RefreshStatus)
     assert_type(provider.status.expiration, datetime | None)
     assert_type(provider.status.seconds_left, float | None)
@@ -286,7 +286,7 @@ def credentials(got: Credentials) -> None:
 
 
 async def surroundings(session: aiohttp.ClientSession) -> None:
-    """What a program lends and sets."""
+    """The objects and settings that a program passes in."""
     assert_type(Context(), Context)
     async with Context(environ={"AWS_REGION": "eu-central-1"}, home="/home/app", session=session) as context:
         assert_type(context, Context)

@@ -542,6 +542,7 @@ def test_a_terminal_gets_the_same_words(context: Context, environ: dict[str, str
     assert "[bold]x[/bold]" in coloured
 
 
+@pytest.mark.slow
 async def test_a_person_is_asked_for_a_code() -> None:
     program = (
         "import asyncio\n"

@@ -1,4 +1,4 @@
-"""What the log tells: what was loaded, of whom it was asked, and that the page lists every record."""
+"""The records of the log: what was loaded, of whom it was asked, and that the page lists every record."""
 
 from __future__ import annotations
 

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 import aiocreds
+from tests.helpers.representatives import slow_but
 from tests.helpers.secret_leaks import secret
 
 ROOT = Path(__file__).parents[2]
@@ -325,7 +326,7 @@ ATTRIBUTES: dict[str, set[str]] = {
 
 
 def public(value: object) -> set[str]:
-    """What an object has of its own, besides what any exception, tuple or object has."""
+    """Return the attributes of an object, besides what any exception, tuple or object has."""
     of_python = {name for base in (Exception, tuple, object) for name in dir(base)}
     return {name for name in dir(value) if not name.startswith("_")} - of_python
 
@@ -411,7 +412,7 @@ def loaded_by(program: str) -> set[str]:
     return set(json.loads(done.stdout))
 
 
-@pytest.mark.parametrize("program", PROGRAMS)
+@pytest.mark.parametrize("program", slow_but(PROGRAMS, next(iter(PROGRAMS))))
 def test_keys_from_the_environment_load_nothing_heavy(program: str) -> None:
     bare = loaded_by("import asyncio")
     added = loaded_by(PROGRAMS[program]) - bare

@@ -196,6 +196,7 @@ async def run_pytest(folder: Path, home: Path) -> tuple[int | None, str]:
     return process.returncode, out.decode()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("plugin", [True, False])
 async def test_the_plugin_in_a_project(plugin: bool, tmp_path: Path) -> None:
     """Without it, the same tests see the machine's credentials."""

@@ -26,7 +26,7 @@ from aiocreds._profiles.write import SectionEdit, refuse_unwritable, write
 from aiocreds._token_cache import storage
 from aiocreds.cli._common import complete_with, profile_names, session_names
 from aiocreds.cli._questions import Person
-from aiocreds.cli._terminal import run_interruptible
+from aiocreds.cli._terminal import print_message, run_interruptible
 from aiocreds.cli.login import add_browser, browser_of, sign_in_at_terminal
 from aiocreds.cli.profiles import aligned, print_lines
 from aiocreds.errors import CredentialsNotFound, InvalidConfiguration, LoginRequired, ServiceRefused
@@ -65,7 +65,8 @@ example:
 
 It signs in, lists the accounts and roles, and writes the session and the profiles into the config file, all at once
 and nothing else in it. A profile that is there already and says something else is kept with --all; a single one
-is changed if you agree, or with --yes. Exit status: 0, or 2 when nothing was written.
+is changed if you agree, or with --yes. An account whose roles Identity Center does not list is left out of --all
+and named. Exit status: 0, 1 when accounts were left out, or 2 when nothing was written.
 """
 
 
@@ -131,6 +132,7 @@ async def configure_sso(
     config = await load(context)
     _check(arguments, config, person)
     session = await _session(arguments, config, person)
+    left_out: dict[str, ServiceRefused] = {}
     async with context:
         portal = Portal(session, sign_in, config, context)
         accounts = await portal.ask(lambda token: list_accounts(portal.client, access_token=token))
@@ -139,7 +141,7 @@ async def configure_sso(
                 f"the person who signed in to {session.name} has no account there: ask who runs the Identity Center"
             )
         if arguments.all:
-            plans = await _all(arguments, config, person, session, portal, accounts)
+            plans = await _all(arguments, config, person, session, portal, accounts, left_out)
         else:
             plans = [await _one(arguments, config, person, session, portal, accounts)]
     edits = [*session.edits(config), *(plan.edit for plan in plans if plan.state == WROTE)]
@@ -151,7 +153,9 @@ async def configure_sso(
         print(f"{plans[0].state} profile {plans[0].edit.name} ({file})")
     else:
         print_lines(aligned([plan.cells() for plan in plans]))
-    return 0
+    for account, refused in sorted(left_out.items()):
+        print_message("configure", f"left out account {account}: {refused}")
+    return 1 if left_out else 0
 
 
 def _refuse_changed(before: SharedConfig, now: SharedConfig, plans: list[Plan]) -> None:
@@ -526,11 +530,13 @@ async def _all(
     session: Session,
     portal: Portal,
     accounts: list[Account],
+    left_out: dict[str, ServiceRefused],
 ) -> list[Plan]:
-    """Return a profile for each account and role.
+    """Return a profile for each account and role; put into `left_out` the accounts whose roles are not listed.
 
     Raises:
         InvalidConfiguration: the person does not agree.
+        ServiceRefused: no account's roles are listed.
     """
     if person.there:
         person.tell(f"asking for the roles in {len(accounts)} accounts …")
@@ -538,9 +544,13 @@ async def _all(
 
     async def roles_in(account: Account) -> list[tuple[Account, str]]:
         async with busy:
-            roles = await portal.ask(
-                lambda token: list_account_roles(portal.client, account.account_id, access_token=token)
-            )
+            try:
+                roles = await portal.ask(
+                    lambda token: list_account_roles(portal.client, account.account_id, access_token=token)
+                )
+            except ServiceRefused as refused:  # one that is closed or suspended, say; the others are as good
+                left_out[account.account_id] = refused
+                return []
         return [(account, role) for role in roles]
 
     tasks = [asyncio.create_task(roles_in(account)) for account in accounts]
@@ -549,6 +559,8 @@ async def _all(
     finally:
         for task in tasks:
             task.cancel()  # where one has failed
+    if len(left_out) == len({account.account_id for account in accounts}):
+        raise next(iter(left_out.values()))
     pairs = sorted({pair for pairs in found for pair in pairs}, key=lambda it: (it[0].name.casefold(), it))
     names = names_of(arguments.template, session, pairs)
     plans: list[Plan] = []

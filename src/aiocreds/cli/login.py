@@ -16,6 +16,7 @@ from aiocreds._base.tracing import printable
 from aiocreds.cli._common import add_profile_alone, add_session, refuse_both
 from aiocreds.cli._terminal import ask_for_line, print_message, run_interruptible
 from aiocreds.login import lines_of, sign_in
+from aiocreds.sources._sign_in import refuse_combination
 
 if TYPE_CHECKING:
     from argparse import ArgumentParser, Namespace
@@ -29,10 +30,12 @@ EXAMPLE = """\
 example:
   aiocreds login dev
   aiocreds login --sso-session corp --use-device-code    # confirm a code in a browser anywhere
+  aiocreds login --new me                                # make the profile, for the sign-in of the console
   aiocreds login --profile me --remote                   # paste a code from a browser on another machine
 
 A profile with sso_session or sso_start_url is signed in to at IAM Identity Center; one with login_session, or
-without credentials, as for the console, where a new profile gets its login_session.
+without credentials, as for the console, where a new profile gets its login_session; for one that is in no file,
+say --new.
 Exit status: 0, or 2 when nobody signed in.
 """
 
@@ -43,6 +46,9 @@ def configure(parser: ArgumentParser) -> None:
     parser.epilog = EXAMPLE
     add_profile_alone(parser, otherwise="AWS_PROFILE, else default")
     add_session(parser)
+    parser.add_argument(
+        "--new", action="store_true", help="make the profile, if it is in no file, for the sign-in of the console"
+    )
     add_browser(parser)
     parser.add_argument(
         "--remote",
@@ -76,7 +82,13 @@ def run(arguments: Namespace) -> int:
         CredentialsError: nobody signed in, or there is nothing to sign in to.
     """
     refuse_both(arguments.profile, arguments.sso_session)
+    refuse_combination(
+        given=arguments.new and bool(arguments.sso_session),
+        what="--new makes a profile, and --sso-session is none",
+        remedy="leave one of them out; aiocreds configure sso writes a new session",
+    )
     chosen = browser_of(arguments) | {"sso_session": arguments.sso_session, "remote": arguments.remote or None}
+    chosen["new"] = arguments.new
     print(_told(run_interruptible(sign_in_at_terminal(arguments.profile, **chosen))))
     return 0
 

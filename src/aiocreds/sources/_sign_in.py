@@ -42,7 +42,7 @@ OPEN = "import sys, webbrowser; webbrowser.open_new_tab(sys.argv[1])"
 
 
 class Prompt(NamedTuple):
-    """What a person has to do to sign in.
+    """The step that a person has to take to sign in.
 
     Attributes:
         name: what is signed in to: a session, a start URL or a profile.

@@ -1,4 +1,4 @@
-"""What one cell has for itself, and how faults get at it."""
+"""The surroundings of one cell, and how faults get at it."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 
 class World(NamedTuple):
-    """What all cells share.
+    """The services that all cells share.
 
     Attributes:
         disk: with a folder for each.

@@ -34,7 +34,7 @@ LONG = 1000.0  # seconds; longer than anybody looks
 
 
 class Phase(Enum):
-    """What age the credentials have when the fault strikes."""
+    """The age of the credentials when the fault strikes."""
 
     FIRST_LOAD = "first load"
     ADVISORY = "advisory window"
@@ -106,7 +106,7 @@ class Cell:
 
 
 def told(story: Story) -> str:
-    """What happened, in few words: what callers got, in this order; the longest wait; trips / requests."""
+    """Return the outcome in few words: what callers got, in this order; the longest wait; trips / requests."""
     outcomes = " → ".join(dict.fromkeys(map(story.outcome, story.calls)))
     longest, trips = max(call.waited for call in story.calls), len(story.trips) - story.earlier
     if not story.bench.subject.paths:  # a program is run once a trip, and ends when it likes
@@ -163,7 +163,7 @@ def play(subjects: Sequence[Subject], folder: Path) -> list[Cell]:
 
 @contextmanager
 def at_worst() -> Iterator[None]:
-    """What is random is as bad as it may be: long pauses before another attempt, short ones before another trip."""
+    """Make chance as bad as it may be: long pauses before another attempt, short ones before another trip."""
 
     def longest(low: float, high: float) -> float:
         return high

@@ -34,7 +34,7 @@ NEEDS = {
     "refusal": "asks a service whose every no may be mended",
     "store": "is shared through no store",
 }
-"""What a fault may need, and why a source that lacks it cannot have the fault."""
+"""The needs of a fault, and why a source that lacks it cannot have the fault."""
 
 HOUR = timedelta(hours=1)
 AHEAD = timedelta(hours=2)

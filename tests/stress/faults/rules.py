@@ -53,7 +53,7 @@ def broken(subject: Subject, fault: Fault, story: Story) -> list[str]:
 
 
 class Held:
-    """What a provider that keeps the rules knows at any time."""
+    """The knowledge of a provider that keeps the rules at any time."""
 
     def __init__(self, subject: Subject, story: Story) -> None:
         self.subject = subject
@@ -68,14 +68,14 @@ class Held:
         return next((trip for trip in reversed(self.loads) if trip.end <= at), None)
 
     def usable(self, at: float) -> bool:
-        """Whether there is anything to be served at a time."""
+        """Return whether there is anything to be served at a time."""
         if at < self.story.bench.spare_until:
             return True
         load = self.load(at)
         return load is not None and (at < _expiration(load) or self.lives_on(load, at))
 
     def lives_on(self, load: Trip, at: float) -> bool:
-        """Whether what was loaded may outlive its expiration: until the service has refused for good."""
+        """Return whether what was loaded may outlive its expiration: until the service has refused for good."""
         later = [trip.error for trip in self.story.trips if load.end < trip.end <= at]
         refused = [error for error in later if isinstance(error, CredentialsError) and not error.recoverable]
         return self.subject.stamped and not refused
@@ -146,7 +146,7 @@ def no_waiting_for_the_store(subject: Subject, story: Story) -> Iterator[str]:
 
 
 def must_wait(held: Held, call: Call) -> bool:
-    """Whether a caller has to wait for the source."""
+    """Return whether a caller has to wait for the source."""
     load = held.load(call.asked)
     if load is None or call.asked < held.mandatory_at(load):
         return load is None

@@ -250,7 +250,7 @@ def shared_role(bench: Bench) -> Provider:
 
 
 def through_valkey(bench: Bench, source: Provider) -> Provider:
-    """What a host gets that shares this source."""
+    """The settings of a host that shares this source."""
     assert bench.engine is not None
     lease = RedisLease(bench.engine)
     return shared(source, store=bench.engine, lease=lease, key="app", secret_keys=[SECRET_KEY])

@@ -1,4 +1,4 @@
-"""What happens in a cell, written down: who asked and got what, and each trip to the source."""
+"""The events of a cell, written down: who asked and got what, and each trip to the source."""
 
 from __future__ import annotations
 
@@ -122,7 +122,7 @@ class Story:
         self.requests += len(self.bench.aws.requests)
 
     def outcome(self, call: Call) -> str:
-        """What a caller got, in a word."""
+        """Return the result of a caller, in a word."""
         match call.got:
             case Credentials(access_key_id=key):
                 return "kept" if key <= self.newest else "new"

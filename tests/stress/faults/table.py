@@ -1,4 +1,4 @@
-"""What happened, as ``matrix.md`` keeps it."""
+"""The outcomes, as ``matrix.md`` keeps them."""
 
 from __future__ import annotations
 

@@ -42,7 +42,7 @@ def feed(data: bytes) -> None:
 
 
 def check(credentials: Credentials) -> None:
-    """What all credentials have in common."""
+    """Return the fields that all credentials have."""
     for value in (credentials.access_key_id, credentials.secret_access_key, credentials.session_token):
         assert value is None or value == value.strip() != "", credentials
     assert credentials.expiration is None or credentials.expiration.tzinfo is UTC

@@ -1,4 +1,4 @@
-"""What makes inputs and feeds them to a target.
+"""The engines that make inputs and feed them to a target.
 
 hypothesis draws well-formed ones, and shrinks what fails. From what it drew and the published cases, a million are
 made by changing them: by atheris (libFuzzer), which keeps those that reach new lines of the library, where it is
@@ -33,7 +33,7 @@ WARM = 0.2  # of the inputs, before memory is looked at for the first time
 
 @dataclass
 class Tally:
-    """What a target was fed, and what came of it.
+    """An input of a target, and its result.
 
     Attributes:
         wanted: how many inputs there are to be.

@@ -1,4 +1,4 @@
-"""What was found: how it is told apart, made small, and printed."""
+"""Findings: how each is told apart, made small, and printed."""
 
 from __future__ import annotations
 

@@ -21,7 +21,7 @@ BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 
 def by_us(data: bytes) -> SharedConfig | str:
-    """What both files say, or what is wrong with the first that is."""
+    """Return the content of both files, or the fault of the first that has one."""
     config, _, credentials = data.partition(NEXT_FILE)
     documents = Document("credentials", credentials, credentials=True), Document("config", config)
     for document in reversed(documents):
@@ -50,7 +50,7 @@ def compare(data: bytes) -> None:
 
 
 def fault(reader: rules.Reader, part: bytes) -> rules.WrongError | None:
-    """What is wrong with a file. Of one that is no text the rules know no line: it is read by sections."""
+    """Return the fault of a file. Of one that is no text the rules know no line: it is read by sections."""
     no_text = rules.WrongError(0, "no text")
     try:
         text = part.removeprefix(BYTE_ORDER_MARK).decode()

@@ -38,7 +38,7 @@ class Growth(NamedTuple):
 
     @property
     def ok(self) -> bool:
-        """Whether that is about linear."""
+        """Return whether that is about linear."""
         return self.factor <= TIMES_THE_TIME
 
 

@@ -1,4 +1,4 @@
-"""What the shared files mean: the walk from a profile to its credentials, SSO, endpoints, commands."""
+"""The meaning of the shared files: the walk from a profile to its credentials, SSO, endpoints, commands."""
 
 # The readers themselves are fuzzed, not only what calls them.
 # pyright: reportPrivateUsage=false

@@ -18,7 +18,7 @@ KINDS = ("profile", "sso-session", "services")
 
 
 class WrongError(Exception):
-    """What is wrong, and in which line."""
+    """A fault, and its line."""
 
     def __init__(self, line: int, what: str) -> None:
         super().__init__(what)
@@ -27,7 +27,7 @@ class WrongError(Exception):
 
 @dataclass
 class Property:
-    """What one key is set to: lines, or settings below it."""
+    """The value of one key: lines, or settings below it."""
 
     line: int
     lines: list[str]
@@ -133,7 +133,7 @@ class Reader:
 
 
 def valid(name: str) -> bool:
-    """Whether something may be called this."""
+    """Return whether something may be called this."""
     return name != "" and set(name) <= VALID
 
 
@@ -169,5 +169,5 @@ def comment(text: str, before: str) -> int:
 
 
 def merged(config: Section, credentials: Section) -> dict[str, str | dict[str, str]]:
-    """What both files say about a profile: "Duplicate properties between files uses credentials property."."""
+    """Return a profile as both files have it: "Duplicate properties between files uses credentials property."."""
     return {key: found.value for key, found in {**config, **credentials}.items()}

@@ -94,7 +94,7 @@ CALLS: dict[str, Callable[[], Coroutine[Any, Any, Any]]] = {
 
 
 def feed(data: bytes) -> None:
-    """What the service answers with is what it should be, or an error."""
+    """Check that an answer of the service is as it should be, or an error."""
     name, HTTP.response = answer(data)
     says_expired(HTTP.response.status, HTTP.response.headers, HTTP.response.body)
     try:

@@ -53,7 +53,7 @@ NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # of a header (RFC 9110, sect
 
 
 class Request(NamedTuple):
-    """What is to be signed."""
+    """A request to be signed."""
 
     service: str
     in_url: bool
@@ -117,7 +117,7 @@ def compare_urls(request: Request) -> None:
 
 
 def by_us(request: Request) -> dict[str, str]:
-    """What the library adds."""
+    """Return the headers that the library adds."""
     s3 = request.service == "s3"
     return sign(
         *(request.method, request.url, request.headers, request.body),
@@ -174,12 +174,12 @@ def spelled(text: str) -> str:
 
 
 def meaning(text: str) -> str:
-    """What a name in a query means."""
+    """Return the meaning of a name in a query."""
     return unquote_to_bytes(text.replace("+", " ")).decode(errors="replace")
 
 
 def is_utf_8(text: str) -> bool:
-    """Whether botocore keeps a parameter as it is."""
+    """Return whether botocore keeps a parameter as it is."""
     try:
         unquote_to_bytes(text).decode()
     except UnicodeDecodeError:

@@ -1,4 +1,4 @@
-"""What a target is made of, and what several targets need."""
+"""The parts of a target, and what several targets need."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ def within(kind: str, shapes: Mapping[str, Shape], put: Callable[[bytes], bytes]
 
 
 def assert_tidy(error: CredentialsError) -> None:
-    """What an error says is one line that can be shown."""
+    """Check that the text of an error is one line that can be shown."""
     assert str(error).isprintable(), error
 
 
@@ -90,7 +90,7 @@ def text(data: bytes) -> str:
 
 
 def finish(coroutine: Coroutine[Any, Any, Any]) -> Any:
-    """What a coroutine returns that never has to wait; a loop would take longer than the coroutine."""
+    """Return the result of a coroutine that never waits; a loop would take longer than the coroutine."""
     try:
         coroutine.send(None)
     except StopIteration as end:

@@ -37,7 +37,7 @@ def feed(data: bytes) -> None:
 
 
 def sent(url: str) -> URL:
-    """What aiohttp will ask."""
+    """Return the URL that aiohttp will request."""
     found = checked_url(url)
     assert found.scheme in ("http", "https"), url
     assert found.host, url
@@ -46,7 +46,7 @@ def sent(url: str) -> URL:
 
 
 def same(host: str | None, other: str | None) -> bool:
-    """Whether two parsers mean the same host; yarl spells IPv6 addresses out anew."""
+    """Return whether two parsers mean the same host; yarl spells IPv6 addresses out anew."""
     try:
         return ip_address(host or "") == ip_address(other or "")
     except ValueError:

@@ -30,7 +30,7 @@ RESULT = "result: "
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """What is to be done.
+    """A task for a worker.
 
     Attributes:
         target: which one.
@@ -53,7 +53,7 @@ class Job:
 
 @dataclass(slots=True)
 class Result:
-    """What came of it.
+    """The result of a task.
 
     Attributes:
         target: which one.
@@ -91,7 +91,7 @@ def load(name: str, *, instrumented: bool = False) -> Target:
 
 
 def has_atheris() -> bool:
-    """Whether it is installed."""
+    """Return whether it is installed."""
     return find_spec("atheris") is not None
 
 

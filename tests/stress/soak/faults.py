@@ -76,7 +76,7 @@ PROGRAMS = {
 
 
 class Machine:
-    """What the real sources see.
+    """The environment of the real sources.
 
     Attributes:
         aws: its services.
@@ -120,7 +120,7 @@ class Machine:
         await self._stack.aclose()
 
     def out_of_order_since(self, began: int) -> bool:
-        """Whether anything was out of order at any time since then."""
+        """Return whether anything was out of order at any time since then."""
         return bool(self._trouble) or self.disturbed > began
 
     def beat(self) -> None:

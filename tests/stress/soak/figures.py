@@ -1,4 +1,4 @@
-"""What a process holds when it is at rest."""
+"""The resources of a process at rest."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ PAGE = os.sysconf("SC_PAGE_SIZE") if hasattr(os, "sysconf") else 4096
 
 
 class Figures(NamedTuple):
-    """What there is.
+    """The counts of one moment.
 
     Attributes:
         tasks: on all loops, but those of this harness.
@@ -51,7 +51,7 @@ def at_rest(tasks: int) -> Figures:
 
 
 def grown(rests: Sequence[Figures], *, memory: bool) -> list[str]:
-    """What has grown by more than is allowed since the third rest. The least of the last three has to be more."""
+    """Return what has outgrown its limit since the third rest. The least of the last three has to be more."""
     before, after = rests[2], Figures(*map(min, *rests[-3:]))
     if not memory:
         after = after._replace(blocks=0, resident=0)

@@ -31,7 +31,7 @@ REMEMBERED = 32  # trips; more than end while one caller waits
 
 
 class Book:
-    """What all ledgers share: the order of events, the counts, and the rules that were broken."""
+    """The base of all ledgers: the order of events, the counts, and the rules that were broken."""
 
     def __init__(self) -> None:
         self.lock = threading.RLock()
@@ -127,7 +127,7 @@ class Call:
 
 @dataclass(slots=True)
 class Rules:
-    """What holds for a provider.
+    """Check the rules of a provider.
 
     Attributes:
         place: where its source is.
@@ -208,7 +208,7 @@ class Ledger:
                 self.book.accuse(f"{call.what}: gave {got!r}, which had expired and bears no stamp")
 
     def _is_of(self, trip: Trip, got: Credentials) -> bool:
-        """Whether this is what a trip brought; where the provider caps expirations, with the one that counts."""
+        """Return whether a trip brought this; where the provider caps expirations, with the one that counts."""
         if trip.credentials is None or self.rules.expire_after == inf or got.expiration is None:
             return trip.credentials == got
         late = got.expiration.timestamp() > trip.expires + SETTING_OUT + self.rules.slack
@@ -262,7 +262,7 @@ class Ledger:
         )
 
     def _forgot(self, call: Call) -> bool:
-        """Whether so much has happened that nothing can be said; the counts show how often."""
+        """Return whether so much has happened that nothing can be said; the counts show how often."""
         forgot = len(self._trips) == REMEMBERED and self._trips[0].ended > call.began
         self.book.counts["calls not judged"] += forgot
         return forgot
@@ -320,7 +320,7 @@ class Ledger:
             trip.loop.call_soon(self._settle, trip)
 
     def _fault_of(self, credentials: object, now: float) -> str:
-        """What is wrong with what the source gave, for sure."""
+        """Return the certain faults of what the source gave."""
         if not isinstance(credentials, Credentials):
             return f"{type(credentials).__name__} is no Credentials"
         known = any(trip.credentials for trip in self._trips)
@@ -359,7 +359,7 @@ class Ledger:
                 trip.dubious = True  # it may have expired on the last few steps
 
     def _may_fail(self, trip: Trip) -> bool:
-        """Whether a fetch that took part in this trip may have failed."""
+        """Return whether a fetch that took part in this trip may have failed."""
         return trip.credentials is None or trip.dubious or trip.repeated
 
     def _not_due(self, now: float) -> str:
@@ -403,7 +403,7 @@ def _too_soon(load: Trip | None, failure: Trip | None, now: float, *, rejected: 
 
 
 def _overtook(trip: Trip, last: Trip) -> bool:
-    """Whether `trip` may have been kept when `last` came in, which had set out before but not got to its source."""
+    """Return whether `trip` may be kept when `last` came, which had set out before but not got to its source."""
     near = trip.settled_at > last.began_at - SETTING_OUT
     return near and trip.loop is not last.loop and trip.expires > last.expires
 

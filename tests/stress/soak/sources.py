@@ -1,4 +1,4 @@
-"""What the crowd draws from: sources in this process that fail at random, and real ones over sockets."""
+"""Sources of the crowd: sources in this process that fail at random, and real ones over sockets."""
 
 from __future__ import annotations
 

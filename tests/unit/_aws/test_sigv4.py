@@ -1,4 +1,4 @@
-"""What is signed, and how: against the published cases, against botocore, and rule by rule."""
+"""Signing: against the published cases, against botocore, and rule by rule."""
 
 import traceback
 from collections.abc import Iterable

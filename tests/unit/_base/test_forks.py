@@ -160,6 +160,7 @@ def made() -> dict[str, str]:
     return found
 
 
+@pytest.mark.slow
 async def test_every_lock_is_free_in_a_child_that_is_forked_while_another_thread_holds_it(tmp_path: Path) -> None:
     (tmp_path / ".aws").mkdir()
     (tmp_path / ".aws/config").write_text("[default]\naws_access_key_id = AKIAFORK\naws_secret_access_key = x\n")

@@ -86,6 +86,7 @@ async def test_names_are_looked_up_though_the_program_has_no_thread_left(aws: Lo
         await busy
 
 
+@pytest.mark.slow
 def test_nothing_of_ours_uses_the_executor_of_the_program() -> None:
     users = [
         f"{path.relative_to(SOURCES)}:{node.lineno}"
@@ -124,6 +125,7 @@ async def test_an_error_is_raised_where_it_is_awaited() -> None:
         await threads.submit(os.stat, "/nonexistent")
 
 
+@pytest.mark.slow
 async def test_threads_end_when_there_is_nothing_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(threads, "IDLE", 0.05)
     ours = threads._Pool()
@@ -204,9 +206,10 @@ if sys.argv[2] == "hangs":
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", ["well", "hangs"])
 async def test_the_end_of_a_program(how: str, context: Context, home: Path) -> None:
-    """What runs last still gets its files, and a disk that hangs keeps no program from ending."""
+    """The last work still gets its files, and a disk that hangs keeps no program from ending."""
     a_profile(context, home)
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-X", "dev", "-W", "error", "-c", AT_THE_END, str(home), how),

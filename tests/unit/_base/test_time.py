@@ -180,6 +180,7 @@ def test_what_has_no_one_meaning(text: str) -> None:
     assert ours(text) is None
 
 
+@pytest.mark.slow
 def test_the_short_name_of_a_zone_is_this_machines_own() -> None:
     """As botocore has it, whose `date` printed it: `Tue Jul  2 10:00:00 CEST 2030`."""
     code = (

@@ -51,7 +51,7 @@ async def ahead(aws: Loopback, context: Context, clock: time_machine.Traveller) 
 
 
 def set_right(aws: Loopback, clock: time_machine.Traveller, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What NTP does to the machine of the fixture above; the service lives on in its time."""
+    """Set the clock as NTP does on the machine of the fixture above; the service lives on in its time."""
     set_clock(clock, -AHEAD.total_seconds(), monkeypatch)
     aws.clock = timedelta()
 
@@ -214,6 +214,7 @@ async def test_one_lie_about_the_time_is_not_believed_where_the_service_checks_n
     assert context.clock.offset == 0
 
 
+@pytest.mark.slow
 async def test_while_a_time_is_tried_others_count_as_before(aws: Loopback, context: Context) -> None:
     neighbour = Source(issue(HOUR), usual=lambda: issue(3 * HOUR))
     other = neighbour.provider(context)

@@ -31,6 +31,7 @@ from aiocreds import (
     from_temporary_credentials,
 )
 from tests.helpers.loopback_aws import ROLES_PATH, Answer, Hang
+from tests.helpers.representatives import slow_but
 from tests.helpers.scripted import Source, issue, until
 from tests.helpers.secret_leaks import secret
 from tests.helpers.shared_files import APP, write_config
@@ -128,7 +129,7 @@ async def dropped(
 
 @pytest.fixture
 def machine(aws: Loopback, home: Path) -> Context:
-    """What all these loops see: one context, as programs have one."""
+    """The context of all these loops: one context, as programs have one."""
     aws.lifetime *= 10
     return Context({**aws.environ, "AWS_EC2_METADATA_DISABLED": ""}, home=home)
 
@@ -225,6 +226,7 @@ CASES = [
     a_load_that_nobody_waits_for,
     a_sign_in_that_is_renewed,
 ]
+REPRESENTATIVES = [static_profile, http_that_hangs, a_role_whose_source_hangs, a_sign_in_that_is_renewed]
 
 BEGUN: dict[Callable[..., Any], Callable[[Loopback], int]] = {
     http_that_hangs: lambda aws: len(aws.requests),
@@ -236,8 +238,12 @@ BEGUN: dict[Callable[..., Any], Callable[[Loopback], int]] = {
 }
 
 
-@pytest.mark.parametrize("close", [False, True], ids=["dropped", "closed and dropped"])
-@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize(
+    "close", [False, pytest.param(True, marks=pytest.mark.slow)], ids=["dropped", "closed and dropped"]
+)
+@pytest.mark.parametrize(
+    "case", slow_but(CASES, static_profile, http_that_hangs, a_role_whose_source_hangs, a_sign_in_that_is_renewed)
+)
 async def test_a_dropped_loop_is_gone(
     case: Callable[[Context, Loopback, Path], Any], close: bool, machine: Context, aws: Loopback, home: Path
 ) -> None:

@@ -53,7 +53,7 @@ def test_the_busiest_second_begins_anywhere(times: list[float], most: int) -> No
 
 
 class Ahead(selectors.DefaultSelector):
-    """What a loop would wait for happens at once, and the clock says it took that long."""
+    """Have everything that a loop would wait for happen at once, and the clock says it took that long."""
 
     clock: time_machine.Traveller
 

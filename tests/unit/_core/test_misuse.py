@@ -1,4 +1,4 @@
-"""What people write instead of what is meant, and what they are told."""
+"""Misuse that people write instead of what is meant, and the messages they get."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What goes to another process, or into a copy: errors without their secrets, and providers as what made them."""
+"""Pickles and copies: errors without their secrets, and providers as what made them."""
 
 # pyright: reportPrivateUsage=false
 # Whether two providers are alike cannot be seen from outside.
@@ -93,6 +93,7 @@ def worker() -> Iterator[ProcessPoolExecutor]:
         yield pool
 
 
+@pytest.mark.slow
 @pytest.mark.shows_secrets("exception", because="the planted cause is shown here, where it was not pickled")
 @pytest.mark.parametrize("kind", ["unavailable", "refused", "login", "silent", "exhausted"])
 def test_an_error_comes_out_of_a_worker_as_it_went_in_but_for_stderr(
@@ -281,7 +282,7 @@ def test_what_a_factory_made_without_secrets_is_made_anew(what: str, take: Calla
 
 
 def essence(provider: Provider) -> list[Any]:
-    """What tells one provider from another: what it was called with."""
+    """Return the difference between one provider and another: what it was called with."""
     assert provider._made_by is not None
     factory, args, kwargs = provider._made_by
     values = [essence(it) if isinstance(it, Provider) else it for it in (*args, *kwargs.values())]

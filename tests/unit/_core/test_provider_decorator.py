@@ -127,7 +127,7 @@ async def test_a_foreign_exception_becomes_one_of_ours_and_keeps_its_cause() -> 
 
 
 class Panic(BaseException):
-    """What extension modules raise when they give up."""
+    """An exception of extension modules that give up."""
 
 
 async def test_an_exception_beside_the_usual_tree_becomes_one_of_ours_too() -> None:

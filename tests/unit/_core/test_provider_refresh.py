@@ -1,4 +1,4 @@
-"""What a caller sees while credentials age, are refreshed, are rejected, and while their source fails."""
+"""The results a caller sees while credentials age, are refreshed, are rejected, and while their source fails."""
 
 from __future__ import annotations
 

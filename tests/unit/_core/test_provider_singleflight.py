@@ -53,6 +53,7 @@ async def test_those_who_came_first_may_leave(leavers: int) -> None:
     assert set(stayed) == {await provider()}
 
 
+@pytest.mark.slow
 async def test_a_failure_is_told_to_each_of_a_crowd_with_one_call() -> None:
     source = Source(SourceUnavailable("down"))
     source.gate = asyncio.Event()
@@ -245,6 +246,7 @@ async def test_eager_tasks_change_nothing(blocks: bool) -> None:
     assert not others()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("phase", ["first load", "refresh", "kept fresh"])
 def test_a_loop_that_ends_in_mid_flight_leaves_no_warning(phase: str) -> None:
     program = f"""

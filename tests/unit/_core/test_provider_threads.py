@@ -407,6 +407,7 @@ def test_what_a_dead_loop_left_in_the_air_does_not_block_another() -> None:
         task._log_destroy_pending = False  # type: ignore[attr-defined]
 
 
+@pytest.mark.slow
 def test_many_short_lived_loops_in_many_threads() -> None:
     source = Source(usual=lambda: issue(None))
     provider = source.provider()

@@ -53,7 +53,7 @@ class Pure:
         self.configured = configured
 
     async def get(self, answer: Credentials | CredentialsError | None) -> tuple[object, bool]:
-        """What the caller gets, and whether the source was asked."""
+        """Return the answer to the caller, and whether the source was asked."""
         before, now = self.state, time()
         action = refresh.decide(before, now)
         if action is Action.SERVE:

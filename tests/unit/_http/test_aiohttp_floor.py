@@ -1,4 +1,4 @@
-"""What the oldest aiohttp that may be installed has to bound, for `aiocreds serve` leaves requests to it.
+"""Limits that the oldest permitted aiohttp has to keep, for `aiocreds serve` leaves requests to it.
 
 One connection is to cost no more than a buffer: neither header lines without end, which need no token, nor
 requests that are sent while nobody reads the answers. The first is bounded from 3.13.4 on, both are from 3.14.1 on.

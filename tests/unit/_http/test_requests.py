@@ -94,7 +94,7 @@ async def ask(http: Http, url: str, method: str = "GET", **options: Any) -> Resp
 
 
 def clean() -> bool:
-    """Whether this task is the only one besides the servers' own."""
+    """Return whether this task is the only one besides the servers' own."""
     return asyncio.all_tasks() - set(Server.tasks) == {asyncio.current_task()}
 
 

@@ -1,4 +1,4 @@
-"""What the shared files mean, and what is said when they mean nothing."""
+"""The meaning of the shared files, and the messages where they have none."""
 
 import re
 import traceback

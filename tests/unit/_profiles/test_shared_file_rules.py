@@ -22,7 +22,7 @@ NAME_CHARACTERS = "abcxyzABCXYZ0189_-/.%@:+"
 
 
 class Rule(NamedTuple):
-    """What a text means in each kind of section; ``{}`` stands for ``profile`` or ``sso-session``.
+    """Return the meaning of a text in each kind of section; ``{}`` stands for ``profile`` or ``sso-session``.
 
     Attributes:
         config: the config file.

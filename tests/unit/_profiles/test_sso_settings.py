@@ -1,4 +1,4 @@
-"""What profile and session say about IAM Identity Center together, and every mistake with its line and the fix."""
+"""Settings of IAM Identity Center from profile and session, and every mistake with its line and the fix."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def files(config: str, credentials: str = "") -> SharedConfig:
 
 
 def settings(lines: str, more: str = SESSION, credentials: str = "") -> SsoSettings:
-    """Those of profile ``a``, which has these lines from line 2 on."""
+    """Return the settings of profile ``a``, which has these lines from line 2 on."""
     config = files(f"[profile a]\n{lines}{more}", credentials)
     return sso_of_profile(config, config.profiles["a"])
 

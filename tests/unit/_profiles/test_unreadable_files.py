@@ -210,7 +210,7 @@ def every(one: str, names: Iterable[str]) -> list[tuple[str, str]]:
 
 
 def warnings(caplog: pytest.LogCaptureFixture) -> list[str]:
-    """What was said about shared files."""
+    """Return the log messages about shared files."""
     return [record.getMessage() for record in caplog.records if record.name == "aiocreds.profiles"]
 
 
@@ -346,6 +346,7 @@ async def test_an_explanation_tells_what_was_done_without(shared_file: Path, con
     assert (str(shared_file), "cannot be read, and is done without") in [(look.place, look.found) for look in looks]
 
 
+@pytest.mark.slow
 async def test_a_pipe_is_waited_for_once_and_heard_later(
     shared_file: Path, context: Context, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -144,6 +144,7 @@ def touched(data: bytes, edits: Sequence[SectionEdit]) -> set[int]:
     return found
 
 
+@pytest.mark.slow
 @given(data=contents(), edits=st.lists(EDITS, min_size=1, max_size=3))
 def test_any_edit_of_any_file_changes_that_and_nothing_else(
     data: bytes, edits: list[SectionEdit], tmp_path_factory: pytest.TempPathFactory

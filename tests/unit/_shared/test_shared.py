@@ -333,6 +333,7 @@ async def test_an_entry_under_another_name_is_refused(caplog: pytest.LogCaptureF
     assert credentials.access_key_id not in warning.getMessage()
 
 
+@pytest.mark.slow
 async def test_a_changed_byte_is_refused(caplog: pytest.LogCaptureFixture) -> None:
     store = Memory()
     await of(Source(), store, secret_keys=[KEY])()
@@ -686,6 +687,7 @@ asyncio.run(shared(source, store=Store(), lease=Lease(), key="app", secret_keys=
 """
 
 
+@pytest.mark.slow
 async def test_a_store_that_hangs_as_the_program_ends_prints_nothing(tmp_path: Path) -> None:
     ended = await Machine(tmp_path, {}).run(sys.executable, "-W", "error", "-c", STUCK)
     assert ended == (0, "", "")

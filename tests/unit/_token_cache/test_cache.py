@@ -885,7 +885,7 @@ async def cancelled_at(provider: Provider, number: int) -> bool:
     return cancelled
 
 
-@pytest.mark.parametrize(("client", "least"), [(None, 8), (HERE, 15)])
+@pytest.mark.parametrize(("client", "least"), [(None, 8), pytest.param(HERE, 15, marks=pytest.mark.slow)])
 @pytest.mark.usefixtures("connections_close_at_once")
 async def test_cancelled_at_any_moment(
     aws: Loopback,

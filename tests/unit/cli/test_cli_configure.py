@@ -329,6 +329,30 @@ async def test_a_person_is_asked_for_all_that_is_missing(flow: Flow, home: Path,
         )
 
 
+async def test_an_account_that_the_portal_refuses_is_left_out(
+    aws: Loopback, flow: Flow, home: Path, context: Context, capsys: Any
+) -> None:
+    config(home).write_text(CORP)
+    aws.script(ROLES, json_error(403, "ForbiddenException"))
+    assert await configure_sso(options(all=True), Somebody("y"), sign_in=flow, context=context) == 1
+    written = config(home).read_text()
+    left_out, there = (OTHER, ACCOUNT) if OTHER not in written else (ACCOUNT, OTHER)
+    assert f"sso_account_id = {there}\n" in written
+    assert left_out not in written
+    shown = capsys.readouterr()
+    assert f"left out account {left_out}: " in shown.err
+    assert "ForbiddenException" in shown.err
+    assert there in shown.out
+    # What is left out today may be there tomorrow.
+    assert await configure_sso(options(all=True), Somebody("y"), sign_in=flow, context=context) == 0
+    assert f"sso_account_id = {left_out}\n" in config(home).read_text()
+    before = config(home).read_text()
+    aws.always(ROLES, json_error(403, "ForbiddenException"))
+    with pytest.raises(ServiceRefused, match="ForbiddenException"):  # nothing is left
+        await configure_sso(options(all=True), Somebody("y"), sign_in=flow, context=context)
+    assert config(home).read_text() == before
+
+
 async def test_all_of_them_keep_what_is_there(flow: Flow, home: Path, context: Context, capsys: Any) -> None:
     same = f"[profile Prod-Admin]\nsso_session = corp\nsso_account_id = {OTHER}\nsso_role_name = Admin\n"
     text = f"# mine\n{CORP}[profile Sandbox-Admin]\ncredential_process = x\n{same}"
@@ -401,6 +425,7 @@ def test_names_of_profiles(template: str, pairs: list[tuple[str, str, str]], exp
 CORP_SESSION = Session("corp", START_URL, "eu-central-1", None, is_new=False)
 
 
+@pytest.mark.slow
 @given(
     st.lists(st.tuples(st.from_regex(r"[0-9]{12}", fullmatch=True), st.text(), st.text(min_size=1)), unique=True),
     st.sampled_from([TEMPLATE, "{account_name}", "{role_name}", "x", "", "{account_id}-{session}"]),
@@ -430,7 +455,7 @@ async def test_names_that_the_portal_sends_steer_no_terminal(
 
 
 class Press:
-    """What typing leads to."""
+    """Return the choice that typing leads to."""
 
     def __init__(self, *options: str) -> None:
         self.menu = Menu(options)

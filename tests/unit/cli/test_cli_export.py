@@ -281,7 +281,7 @@ async def test_a_shell_stops_whatever_it_is_that_fails(home: Path, shell: str, h
 
 
 def children_of(pid: Path) -> bool:
-    """Whether the process that wrote its number there has started what it waits for."""
+    """Return whether the process that wrote its number there has started what it waits for."""
     try:
         tasks = Path("/proc", pid.read_text().strip(), "task")
         return any((task / "children").read_text() for task in tasks.iterdir())
@@ -289,6 +289,7 @@ def children_of(pid: Path) -> bool:
         return False
 
 
+@pytest.mark.slow
 async def test_it_loads_no_more_than_it_needs(home: Path) -> None:
     program = (
         "import sys; from aiocreds.cli.main import main; status = main(['export']);"
@@ -373,6 +374,7 @@ async def test_a_program_of_another_name_may_end_with_3(home: Path) -> None:
     assert "ended with exit status 3" in ended.err
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["SIGTERM", "SIGHUP"])
 async def test_a_signal_ends_the_process_that_it_waits_for(name: str, home: Path) -> None:
     pid = home / "pid"

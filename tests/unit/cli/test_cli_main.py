@@ -40,6 +40,7 @@ def test_each_help_has_an_example(command: str, capsys: pytest.CaptureFixture[st
         assert re.search(name, said)
 
 
+@pytest.mark.slow
 async def test_it_says_its_version(machine: Machine) -> None:
     from importlib.metadata import version
 
@@ -209,6 +210,7 @@ def test_debug_leaves_the_loggers_as_they_were(
     assert (logger.level, logger.propagate, list(logger.handlers)) == before
 
 
+@pytest.mark.slow
 async def test_other_peoples_logs_stay_out_of_debug(machine: Machine) -> None:
     program = (
         "import logging, sys; from aiocreds.cli import export; from aiocreds.cli.main import main;"
@@ -220,7 +222,7 @@ async def test_other_peoples_logs_stay_out_of_debug(machine: Machine) -> None:
 
 
 async def complete(machine: Machine, line: str) -> set[str]:
-    """What a shell is offered at the end of a line."""
+    """Return the completions that a shell gets at the end of a line."""
     read, write = os.pipe()
     program = f"import os, sys; os.dup2({write}, 8); os.dup2({write}, 9); sys.argv = ['aiocreds']\n"
     program += "import argcomplete\nfrom aiocreds.cli.main import main\nmain()"
@@ -371,6 +373,7 @@ def test_a_time_that_is_none_is_refused_with_the_command_line(
     assert f"argument --process-timeout: {given!r} is no time" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "module", ["argparse", "aiocreds.cli.explain", "aiocreds.cli._terminal", "aiocreds.cli.main"]
 )

@@ -44,6 +44,7 @@ from aiocreds.sources.cognito import credentials as source
 from tests.helpers.cancelling import cancelled_at
 from tests.helpers.failures import failure
 from tests.helpers.loopback_aws import Answer, Hang, Loopback, Reset, Script, json_answer, json_error
+from tests.helpers.representatives import slow_but
 from tests.helpers.scripted import until
 from tests.helpers.secret_leaks import MARK, assert_quiet, secret
 
@@ -646,7 +647,7 @@ async def test_an_outage_is_outlived(aws: Loopback, context: Context, clock: tim
     assert await provider() is not held
 
 
-@pytest.mark.parametrize("how", ["answering", "hanging"])
+@pytest.mark.parametrize("how", slow_but(["answering", "hanging"], "answering"))
 @pytest.mark.usefixtures("connections_close_at_once")
 async def test_cancelled_at_any_moment(aws: Loopback, context: Context, how: str) -> None:
     token = login(aws)

@@ -39,6 +39,7 @@ from tests.helpers.cancelling import cancelled_at
 from tests.helpers.failures import failure
 from tests.helpers.loopback_aws import CONTAINER_PATH, Answer, Hang, Loopback, Reset, Script, json_answer
 from tests.helpers.loopback_routes import detour
+from tests.helpers.representatives import slow_but
 from tests.helpers.scripted import until
 from tests.helpers.secret_leaks import MARK, secret
 from tests.helpers.shared_files import unreadable
@@ -352,7 +353,7 @@ async def test_an_error_code_that_is_none_is_not_shown(agent: Loopback, context:
     assert (await failure(from_container_metadata(context=context), ServiceRefused, "HTTP 404:")).code == ""
 
 
-@pytest.mark.parametrize("how", ["answering", "hanging"])
+@pytest.mark.parametrize("how", slow_but(["answering", "hanging"], "answering"))
 @pytest.mark.usefixtures("connections_close_at_once")
 async def test_cancelled_at_any_moment(
     agent: Loopback, context: Context, environ: dict[str, str], home: Path, how: str

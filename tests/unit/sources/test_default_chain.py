@@ -68,7 +68,7 @@ def write_profile(home: Path, name: str = "default", key: str = "AKIAPROFILE0000
 
 
 def set_web_identity(environ: dict[str, str], home: Path) -> str:
-    """What EKS sets; and the token."""
+    """Set the variables of EKS, and write the token."""
     (home / "token").write_text(token := secret("token"))
     environ.update({TOKEN_FILE: str(home / "token"), "AWS_ROLE_ARN": "arn:aws:iam::1:role/pod"})
     return token
@@ -368,9 +368,9 @@ async def test_how_long_metadata_may_take(
     if where == "container":
         environ["AWS_CONTAINER_CREDENTIALS_FULL_URI"] = aws.url + path
     aws.always(path, Hang())
-    provider = default_chain(timeout=timedelta(milliseconds=500), max_retries=1, context=context)
+    provider = default_chain(timeout=timedelta(milliseconds=250), max_retries=1, context=context)
     assert isinstance(await failure_of(provider), SourceUnavailable)
-    assert caplog.text.count("within 0.5 s") == 2
+    assert caplog.text.count("within 0.25 s") == 2
     assert aws.count(path) == 2
 
 

@@ -1,4 +1,4 @@
-"""What an attacker, a bad day or a careless caller has tried, and what became of it."""
+"""Attempts of an attacker, a bad day or a careless caller, and their results."""
 
 from __future__ import annotations
 

@@ -87,7 +87,7 @@ ONLY_A_SHELL_KNOWS = ["ve*", "ven?", "{vend,}", "!vend", "~nobody/vend", "#vend"
 
 @pytest.fixture
 def record(machine: Programs, context: Context, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """What the program ``vend`` was called with; it prints credentials as well."""
+    """Return the arguments that the program ``vend`` was called with; it prints credentials as well."""
     assert context.home is not None
     monkeypatch.chdir(context.home)  # where a canary would appear
     record = machine.folder / "record"

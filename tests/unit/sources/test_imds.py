@@ -51,6 +51,7 @@ from tests.helpers.loopback_aws import (
     json_answer,
 )
 from tests.helpers.loopback_routes import detour
+from tests.helpers.representatives import slow_but
 from tests.helpers.scripted import until
 from tests.helpers.secret_leaks import secret
 
@@ -335,6 +336,7 @@ async def test_v1_where_tokens_do_not_arrive(aws: Loopback, context: Context) ->
     assert paths(aws)[before:].count(TOKEN_PATH) == 1  # a refresh wastes one time-out, not three
 
 
+@pytest.mark.slow
 async def test_no_role_is_no_sign_of_a_hop_limit(aws: Loopback, context: Context) -> None:
     v1(aws, Hang())
     aws.always(ROLES_PATH, Answer(404))
@@ -677,7 +679,7 @@ async def test_another_code(aws: Loopback, context: Context) -> None:
     assert (await failure(from_instance_metadata(context=context), ServiceRefused, *words)).code == words[1]
 
 
-@pytest.mark.parametrize("how", ["v2", "v1", "trouble", "silence"])
+@pytest.mark.parametrize("how", slow_but(["v2", "v1", "trouble", "silence"], "v2", "trouble"))
 @pytest.mark.usefixtures("connections_close_at_once")
 async def test_cancelled_at_any_moment(aws: Loopback, environ: dict[str, str], home: Path, how: str) -> None:
     number = 0

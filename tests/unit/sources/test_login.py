@@ -60,6 +60,7 @@ if TYPE_CHECKING:
 
     from aiocreds import Provider
 
+WITH_A_MIDDLEWARE = ClientConfig(middlewares=[pass_on])
 MINUTE = timedelta(minutes=1)
 COMMAND = "aiocreds login --profile me"
 BOTOCORE: Any = cast("Any", botocore.utils)
@@ -81,7 +82,7 @@ def sign_in(aws: Loopback, home: Path) -> SignIn:
 
 
 class SignIn:
-    """What ``aws login --profile me`` left on this machine."""
+    """The files that ``aws login --profile me`` left on this machine."""
 
     def __init__(self, aws: Loopback, home: Path) -> None:
         self.aws = aws
@@ -110,7 +111,7 @@ class SignIn:
         return self.aws.count(SIGN_IN)
 
     def proofs(self) -> list[dict[str, Any]]:
-        """What the requests said in proof."""
+        """Return the proofs of the requests."""
         headers = [seen.headers["DPoP"] for seen in self.aws.requests]
         return [json.loads(base64.urlsafe_b64decode(header.split(".")[1] + "==")) for header in headers]
 
@@ -829,7 +830,9 @@ async def test_cryptography_is_loaded_in_a_thread(sign_in: SignIn, environ: dict
 # Cut short.
 
 
-@pytest.mark.parametrize(("client", "least"), [(None, 4), (ClientConfig(middlewares=[pass_on]), 10)])
+@pytest.mark.parametrize(
+    ("client", "least"), [(None, 4), pytest.param(ClientConfig(middlewares=[pass_on]), 10, marks=pytest.mark.slow)]
+)
 @pytest.mark.usefixtures("connections_close_at_once")
 async def test_cancelled_at_any_moment(
     sign_in: SignIn, context: Context, client: ClientConfig | None, least: int
@@ -850,7 +853,9 @@ async def test_cancelled_at_any_moment(
     assert number > least
 
 
-@pytest.mark.parametrize(("client", "least"), [(None, 4), (ClientConfig(middlewares=[pass_on]), 10)])
+@pytest.mark.parametrize(
+    ("client", "least"), [(None, 4), pytest.param(ClientConfig(middlewares=[pass_on]), 10, marks=pytest.mark.slow)]
+)
 async def test_cancelled_while_it_fails(
     sign_in: SignIn, context: Context, monkeypatch: pytest.MonkeyPatch, client: ClientConfig | None, least: int
 ) -> None:

@@ -37,6 +37,7 @@ from tests.helpers.cancelling import cancelled_at
 from tests.helpers.command import Machine as Command
 from tests.helpers.credential_programs import KEY, Programs
 from tests.helpers.failures import failure
+from tests.helpers.representatives import slow_but
 from tests.helpers.scripted import until
 from tests.helpers.secret_leaks import MARK, secret
 from tests.helpers.shared_files import write_config
@@ -229,6 +230,7 @@ async def test_a_hanging_program_is_killed_with_its_children(
     assert error.stderr == f"{hidden}\n".encode()
 
 
+@pytest.mark.slow
 async def test_a_system_that_cannot_look_without_taking_the_status(
     machine: Programs, context: Context, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -426,7 +428,7 @@ def test_on_a_loop_in_another_thread(machine: Programs, context: Context) -> Non
     assert [credentials.access_key_id for credentials in got] == [KEY]
 
 
-@pytest.mark.parametrize("pause", [0, 0.03])
+@pytest.mark.parametrize("pause", slow_but([0, 0.03], 0))
 async def test_cancelled_at_any_moment(machine: Programs, context: Context, pause: float) -> None:
     command = shlex.join(["sh", "-c", f"sleep 60 >/dev/null 2>&1 & {machine.prints()}; kill $!"])
     number = 0
@@ -451,6 +453,7 @@ async def test_cancelled_while_it_hangs(machine: Programs, context: Context) -> 
     await machine.nothing_runs()
 
 
+@pytest.mark.slow
 async def test_cancelled_over_and_over_while_it_is_killed(machine: Programs, context: Context) -> None:
     """As at the end of asyncio.run, when all who wait are cancelled with it."""
 
@@ -485,6 +488,7 @@ def test_a_program_that_ends_leaves_nothing(machine: Programs, context: Context,
     asyncio.run(machine.nothing_runs())
 
 
+@pytest.mark.slow
 def test_no_http_client_is_loaded_for_a_profile(home: Path) -> None:
     program = (
         "import asyncio, sys, aiocreds\n"
@@ -498,6 +502,7 @@ def test_no_http_client_is_loaded_for_a_profile(home: Path) -> None:
     assert done.stdout == "[]\n"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("status", [3, 4])
 async def test_an_exit_status_of_the_program_is_not_that_of_the_command(
     machine: Programs, home: Path, environ: dict[str, str], status: int

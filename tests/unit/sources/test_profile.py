@@ -524,7 +524,7 @@ KINDS = {
 
 
 class People:
-    """What lies in the home folder besides the shared files: a token, sign-ins, what a process prints."""
+    """Write the files of a home folder besides the shared ones: a token, sign-ins, what a process prints."""
 
     def __init__(self, aws: Loopback, context: Context, home: Path, clock: time_machine.Traveller) -> None:
         self.aws = aws

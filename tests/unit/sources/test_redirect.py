@@ -100,7 +100,7 @@ class Waiting:
 
     @property
     def good(self) -> dict[str, str]:
-        """What the browser comes back with."""
+        """Return the parameters that the browser comes back with."""
         return {"state": self.state, "code": CODE}
 
     async def comes_back(self) -> str:

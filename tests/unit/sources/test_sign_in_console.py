@@ -40,8 +40,26 @@ def person() -> Person:
     return Person()
 
 
+@pytest.mark.parametrize(
+    ("name", "hint"),
+    [("prood", "correct the name, or add the profile; did you mean 'prod'?"), ("zzz", "correct the name")],
+)
+async def test_a_profile_in_no_file_is_made_for_who_asks_for_a_new_one(
+    name: str, hint: str, aws: Loopback, context: Context, home: Path, person: Person
+) -> None:
+    text = f"[profile prod]\nlogin_session = {ME}\n"
+    file = write_config(home, text)
+    message = await message_of(sign_in(name, prompt=person, context=context), InvalidConfiguration)
+    assert f"profile {name!r} is neither in {file} nor in {home}/.aws/credentials: {hint}" in message
+    assert "aiocreds configure sso" in message
+    assert f"aiocreds login --new {name} for the sign-in of the console" in message
+    assert await message_of(sign_out(name, context=context), InvalidConfiguration)
+    assert file.read_text() == text
+    assert (person.pages, aws.requests) == ([], [])
+
+
 async def test_a_new_profile(aws: Loopback, context: Context, home: Path, person: Person) -> None:
-    signed_in = await sign_in("me", prompt=person, remote=False, context=context)
+    signed_in = await sign_in("me", new=True, prompt=person, remote=False, context=context)
     await person.home()
     assert "You are signed in. You may close this window." in person.pages[0][1]
     assert (home / ".aws/config").read_text() == PROFILE
@@ -63,7 +81,7 @@ async def test_a_new_profile(aws: Loopback, context: Context, home: Path, person
 
 
 async def test_what_the_browser_is_sent_with(aws: Loopback, context: Context, person: Person) -> None:
-    await sign_in("me", prompt=person, remote=False, context=context)
+    await sign_in("me", new=True, prompt=person, remote=False, context=context)
     url = urlsplit(person.prompts[0].url)
     query = {name: values[0] for name, values in parse_qs(url.query).items()}
     assert f"{url.scheme}://{url.netloc}{url.path}" == f"{aws.url}/v1/authorize"
@@ -92,13 +110,13 @@ async def test_the_profile(
 ) -> None:
     if before:
         write_config(home, before)
-    await sign_in(name, prompt=person, remote=False, context=context)
+    await sign_in(name, new=True, prompt=person, remote=False, context=context)
     assert (home / ".aws/config").read_text() == after
 
 
 async def test_another_device(aws: Loopback, context: Context, home: Path, person: Person) -> None:
     write_config(home, PROFILE)
-    await sign_in("me", prompt=person, remote=True, context=context)
+    await sign_in("me", new=True, prompt=person, remote=True, context=context)
     [prompt] = person.prompts
     assert prompt.wants_code
     assert cached(login_token_file(home))["clientId"] == CROSS_DEVICE
@@ -106,7 +124,7 @@ async def test_another_device(aws: Loopback, context: Context, home: Path, perso
 
 
 async def test_without_a_browser_the_code_is_pasted(context: Context, person: Person) -> None:
-    await sign_in("me", prompt=person, context=context)
+    await sign_in("me", new=True, prompt=person, context=context)
     assert person.prompts[0].wants_code
 
 
@@ -114,7 +132,7 @@ async def test_without_a_browser_the_code_is_pasted(context: Context, person: Pe
 async def test_something_else_is_pasted(aws: Loopback, context: Context, home: Path, pasted: str) -> None:
     person = Person(pasted=pasted)
     words = "what was pasted is not the code" if pasted else "nobody brought a code back"
-    message = await message_of(sign_in("me", prompt=person, remote=True, context=context), LoginRequired)
+    message = await message_of(sign_in("me", new=True, prompt=person, remote=True, context=context), LoginRequired)
     assert words in message
     assert len(person.prompts) == (3 if pasted else 1)
     assert not aws.count(SIGN_IN)
@@ -133,7 +151,7 @@ def test_how_a_code_is_pasted(encode: Any) -> None:
 
 async def test_the_service_wants_a_nonce(aws: Loopback, context: Context, person: Person) -> None:
     aws.sign_in.nonce = "of-today"
-    await sign_in("me", prompt=person, remote=False, context=context)
+    await sign_in("me", new=True, prompt=person, remote=False, context=context)
     assert aws.count(SIGN_IN) == 2
     assert [code.used for code in aws.sign_in.authorization.codes.values()] == [True]
 
@@ -141,7 +159,9 @@ async def test_the_service_wants_a_nonce(aws: Loopback, context: Context, person
 async def test_somebody_else_signs_in(aws: Loopback, context: Context, home: Path, person: Person) -> None:
     write_config(home, PROFILE)
     aws.sign_in.authorization.me = "arn:aws:iam::123456789012:user/other"
-    message = await message_of(sign_in("me", prompt=person, remote=False, context=context), InvalidConfiguration)
+    message = await message_of(
+        sign_in("me", new=True, prompt=person, remote=False, context=context), InvalidConfiguration
+    )
     assert "user/other, and profile 'me' is for arn:aws:iam::123456789012:user/me" in message
     assert f"{home}/.aws/config:2" in message
     assert not login_token_file(home, aws.sign_in.authorization.me).exists()
@@ -152,20 +172,22 @@ async def test_somebody_else_signs_in(aws: Loopback, context: Context, home: Pat
 async def test_a_name_that_is_none(aws: Loopback, context: Context, home: Path, person: Person, me: str) -> None:
     """It becomes a line of the config file."""
     aws.sign_in.authorization.me = me
-    message = await message_of(sign_in("me", prompt=person, remote=False, context=context), SourceUnavailable)
+    message = await message_of(
+        sign_in("me", new=True, prompt=person, remote=False, context=context), SourceUnavailable
+    )
     assert "names nobody" in message
     assert not (home / ".aws/config").exists()
 
 
 async def test_the_person_denies(context: Context, home: Path) -> None:
-    attempt = sign_in("me", prompt=Person("deny"), remote=False, context=context)
+    attempt = sign_in("me", new=True, prompt=Person("deny"), remote=False, context=context)
     assert "access_denied): run aiocreds login --profile me" in await message_of(attempt, LoginRequired)
     assert not (home / ".aws/config").exists()
 
 
 async def test_the_code_is_too_old(aws: Loopback, context: Context, person: Person) -> None:
     aws.script(SIGN_IN, json_error(401, "AccessDeniedException", error="AUTHCODE_EXPIRED"))
-    attempt = sign_in("me", prompt=person, remote=False, context=context)
+    attempt = sign_in("me", new=True, prompt=person, remote=False, context=context)
     assert "the sign-in was not finished in time" in await message_of(attempt, LoginRequired)
 
 
@@ -173,7 +195,7 @@ async def test_the_caller_is_cancelled_during_the_exchange(
     aws: Loopback, context: Context, home: Path, person: Person
 ) -> None:
     aws.script(SIGN_IN, lambda answer: Answer(answer.status, answer.body, answer.headers, delay=0.2))
-    task = asyncio.create_task(sign_in("me", prompt=person, remote=False, context=context))
+    task = asyncio.create_task(sign_in("me", new=True, prompt=person, remote=False, context=context))
     await until(lambda: aws.count(SIGN_IN) == 1)
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
@@ -203,13 +225,13 @@ async def test_a_profile_with_other_credentials(aws: Loopback, context: Context,
 
 async def test_there_is_no_device_code(context: Context) -> None:
     assert "remote=True" in await message_of(
-        sign_in("me", use_device_code=True, context=context), InvalidConfiguration
+        sign_in("me", new=True, use_device_code=True, context=context), InvalidConfiguration
     )
 
 
 async def test_the_folder_of_the_variable(aws: Loopback, home: Path, person: Person) -> None:
     context = Context({**aws.environ, "AWS_LOGIN_CACHE_DIRECTORY": str(home / "kept")}, home=home)
-    await sign_in("me", prompt=person, remote=False, context=context)
+    await sign_in("me", new=True, prompt=person, remote=False, context=context)
     assert (home / "kept" / login_token_file(home).name).exists()
     [ended] = await sign_out("me", context=context)
     assert ended.path == str(home / "kept" / login_token_file(home).name)
@@ -265,5 +287,5 @@ async def test_a_client_of_the_program(aws: Loopback, context: Context, home: Pa
         return await handler(request)
 
     client = ClientConfig(middlewares=[middleware])
-    await sign_in("me", prompt=person, remote=False, client=client, context=context)
+    await sign_in("me", new=True, prompt=person, remote=False, client=client, context=context)
     assert seen == [SIGN_IN]

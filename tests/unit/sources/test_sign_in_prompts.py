@@ -1,4 +1,4 @@
-"""What a person is told, which browser is opened, and which command is named."""
+"""The messages to a person, which browser is opened, and which command is named."""
 
 from __future__ import annotations
 
@@ -111,6 +111,7 @@ async def asking_program(program: str) -> AsyncGenerator[Process]:
         yield process
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="a signal ends the wait")
 async def test_a_program_ends_with_its_own_error_while_a_code_is_waited_for() -> None:
     """Python aborts where a thread waits in the buffer of stdin at the end of a program."""
@@ -121,6 +122,7 @@ async def test_a_program_ends_with_its_own_error_while_a_code_is_waited_for() ->
         assert (await process.stderr.read(), await process.wait()) == (b"stopped\n", 1)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="a signal ends the wait")
 async def test_a_line_that_comes_after_the_loop_has_ended_is_dropped() -> None:
     late = """

@@ -256,6 +256,7 @@ async def test_the_caller_is_cancelled_during_the_exchange(
     assert token["refreshToken"] in aws.sign_in.registrations[token["clientId"]].refresh_tokens
 
 
+@pytest.mark.slow
 async def test_a_program_that_waits_goes_on(context: Context, person: Person) -> None:
     provider = from_sso("app", context=context)
     required = await message_of(provider(), LoginRequired)

@@ -48,6 +48,7 @@ from tests.helpers.assumed_role import answer
 from tests.helpers.cancelling import cancelled_at
 from tests.helpers.failures import failure
 from tests.helpers.loopback_aws import Answer, Hang, Loopback, Reset, Script, sts_error
+from tests.helpers.representatives import slow_but
 from tests.helpers.scripted import issue, until
 from tests.helpers.secret_leaks import MARK, secret
 from tests.helpers.shared_files import unreadable
@@ -763,7 +764,7 @@ async def test_the_source_of_a_role(aws: Loopback, context: Context, token_file:
     assert aws.requests[-2].form["WebIdentityToken"] == token_file.token
 
 
-@pytest.mark.parametrize("how", ["answering", "hanging"])
+@pytest.mark.parametrize("how", slow_but(["answering", "hanging"], "answering"))
 @pytest.mark.usefixtures("connections_close_at_once")
 async def test_cancelled_at_any_moment(aws: Loopback, context: Context, token_file: TokenFile, how: str) -> None:
     async def token() -> str:
