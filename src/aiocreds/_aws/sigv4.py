@@ -130,7 +130,6 @@ def sign(
         ValueError: ``url`` is not a URL.
     """
     # The URL may be invalid, so it is parsed before a local variable holds a token.
-    host, path, query = _target(url, normalize=normalize_path, encode=encode_path)
     host, path, query = target(url, normalize=normalize_path, encode=encode_path)
     timestamp = timestamp_of(int(at))
     if body_hash is None:
@@ -196,7 +195,6 @@ def presign(
         ValueError: ``url`` is not a URL.
     """
     url = url.partition("#")[0]
-    host, path, query = _target(url, normalize=normalize_path, encode=encode_path)
     host, path, query = target(url, normalize=normalize_path, encode=encode_path)
     timestamp = timestamp_of(int(at))
     signed = canonical_headers(headers, {}, host=host)
@@ -252,7 +250,6 @@ def target(url: str, *, normalize: bool = True, encode: bool = True) -> tuple[st
 
 @lru_cache(maxsize=4)
 def timestamp_of(at: int) -> str:
-    """Return a time in seconds since the epoch as signatures have it."""
     """Return seconds since the epoch as ``X-Amz-Date`` has them."""
     return strftime("%Y%m%dT%H%M%SZ", gmtime(at))
 
@@ -264,11 +261,8 @@ def canonical_request(method: str, path: str, query: str, headers: Mapping[str, 
 
 
 def string_to_sign(timestamp: str, scope: str, request: str, algorithm: str = ALGORITHM) -> str:
-    """Return the text to sign: the time, the scope and the hash of the canonical request."""
-    return f"{algorithm}\n{timestamp}\n{scope}\n{sha256(encoded(request)).hexdigest()}"
-def string_to_sign(timestamp: str, scope: str, request: str, *, algorithm: str = ALGORITHM) -> str:
     """Return the text to sign: the algorithm, the time, the scope and the hash of the canonical request."""
-    return f"{algorithm}\n{timestamp}\n{scope}\n{sha256(_encoded(request)).hexdigest()}"
+    return f"{algorithm}\n{timestamp}\n{scope}\n{sha256(encoded(request)).hexdigest()}"
 
 
 def signature(secret_access_key: str, scope: str, text: str) -> str:
