@@ -365,7 +365,7 @@ async def signing_in(context: Context) -> None:
         from_login("me", sign_in=ask_to_sign_in),
     ):
         assert_type(await provider(), Credentials)
-    await sign_in("app", None)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue] - keywords only
+    await sign_in("app", True)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue] - keywords only
 
 
 # Integrations

@@ -42,10 +42,9 @@ if TYPE_CHECKING:
 NOW = datetime(2030, 3, 1, 23, 59, 58, tzinfo=UTC)
 HOST = "Books.abc123.eu-central-1.rds.amazonaws.com"
 LONG = secret("an/awkward+session=token")
-KEYS = [
-    pytest.param(Credentials("AKIDEXAMPLE", secret("wJalrXUtnFEMI")), id="static"),
-    pytest.param(Credentials("ASIA/EX+AMPLE", secret("a secret/+"), LONG, NOW + timedelta(hours=1)), id="session"),
-]
+STATIC = Credentials("AKIDEXAMPLE", secret("wJalrXUtnFEMI"))
+SESSION = Credentials("ASIA/EX+AMPLE", secret("a secret/+"), LONG, NOW + timedelta(hours=1))
+KEYS = [pytest.param(STATIC, id="static"), pytest.param(SESSION, id="session")]
 REGIONS = ["eu-central-1", "cn-north-1", "us-gov-west-1"]
 
 
@@ -117,7 +116,7 @@ async def test_elasticache(keys: Credentials, serverless: bool) -> None:
 
 
 async def test_memorydb() -> None:
-    keys: Credentials = KEYS[1].values[0]
+    keys = SESSION
     with time_machine.travel(NOW, tick=False):
         token = await memorydb_token(static(keys), "orders", "app", "eu-west-1")()
         url = "https://orders/?Action=connect&User=app"
@@ -129,7 +128,7 @@ async def test_memorydb() -> None:
 async def test_msk(keys: Credentials, region: str) -> None:
     signer = pytest.importorskip("aws_msk_iam_sasl_signer.MSKAuthTokenProvider")
 
-    class Held(botocore.credentials.CredentialProvider):  # type: ignore[misc, name-defined]
+    class Held(botocore.credentials.CredentialProvider):
         def load(self) -> BotocoreCredentials:
             return as_botocore(keys)
 
@@ -379,7 +378,7 @@ async def test_held_refreshes_behind_and_raises_what_the_source_raised() -> None
 
 
 async def test_nothing_secret_is_shown() -> None:
-    token = rds_token(static(KEYS[1].values[0].__replace__(expiration=None)), HOST, 5432, "app")
+    token = rds_token(static(SESSION.__replace__(expiration=None)), HOST, 5432, "app")
     made = await token()
     assert isinstance(made, Token)
     assert repr(made) == "****"

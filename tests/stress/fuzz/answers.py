@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import json
 import re
+from inspect import isawaitable
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from hypothesis import strategies as st
@@ -77,7 +78,8 @@ class Answers:
         **_: object,
     ) -> Response:
         checked_url(url)
-        checked_headers({**headers, **(sign(method, url, headers.items(), b"") if sign is not None else {})})
+        signed = {} if sign is None else sign(method, url, headers.items(), b"")
+        checked_headers({**headers, **(await signed if isawaitable(signed) else signed)})
         pause = _retry_after(self.response.headers)
         assert pause >= 0, pause
         if retry_if is not None:
