@@ -185,7 +185,7 @@ class Ledger:
         with self.book.lock:
             held = self._held(self.book.next())
             self._rejected |= any(
-                trip.credentials and key in (None, trip.credentials.access_key_id) for trip in held
+                trip and trip.credentials and key in (None, trip.credentials.access_key_id) for trip in held
             )
 
     # What callers get.
@@ -196,7 +196,7 @@ class Ledger:
             if self._forgot(call):
                 return
             possible = self._held(call.began)
-            if not isinstance(got, Credentials) or not any(self._is_of(trip, got) for trip in possible):
+            if not isinstance(got, Credentials) or not any(trip and self._is_of(trip, got) for trip in possible):
                 self.book.accuse(f"{call.what}: gave {got!r}, which was superseded, or never handed out")
                 return
             expired = got.expiration is not None and got.expiration.timestamp() <= call.at - self.rules.slack
@@ -234,9 +234,12 @@ class Ledger:
 
     def _excuse(self, call: Call, error: CredentialsError) -> str:
         """Why the error is right; else it is not."""
-        possible = self._held(call.began)
+        held = self._held(call.began)
+        possible = [trip for trip in held if trip is not None]
         if not possible:
             return "nothing had ever been handed out"
+        if None in held and self._failed_first(call, possible):
+            return "nothing had been handed out yet"
         now = time() + self.rules.slack
         doubtful = [trip for trip in possible if trip.dubious or trip.expires <= now]
         if not doubtful:
@@ -250,21 +253,29 @@ class Ledger:
         self.book.accuse(f"{call.what}: raised {error!r}, and stamped credentials were held")
         return "stamped credentials were held"
 
+    def _failed_first(self, call: Call, loads: list[Trip]) -> bool:
+        """Whether a trip that this caller hears of may have failed before any of the loads was kept."""
+        kept = min((trip.settled for trip in loads if not trip.dubious), default=inf)
+        return any(
+            self._may_fail(trip) and trip.ended < kept and (trip.fatal or trip.settled > call.began)
+            for trip in self._trips
+        )
+
     def _forgot(self, call: Call) -> bool:
         """Whether so much has happened that nothing can be said; the counts show how often."""
         forgot = len(self._trips) == REMEMBERED and self._trips[0].ended > call.began
         self.book.counts["calls not judged"] += forgot
         return forgot
 
-    def _held(self, began: int) -> list[Trip]:
-        """The loads of which one was held at each moment since `began`."""
+    def _held(self, began: int) -> list[Trip | None]:
+        """The loads of which one was held at each moment since `began`; None where that may be nothing at all."""
         loads = [trip for trip in self._trips if trip.credentials is not None]
         for trip in loads:
             if trip.settled == inf and trip.loop.is_closed():
                 trip.settled, trip.settled_at = trip.ended, trip.began_at
         settled = [trip for trip in loads if trip.settled < began and not trip.dubious]
         if not settled:
-            return loads
+            return [None, *loads]
         last = max(settled, key=lambda trip: trip.ended)
         return [trip for trip in loads if trip is last or trip.settled > last.began or _overtook(trip, last)]
 
@@ -353,7 +364,7 @@ class Ledger:
 
     def _not_due(self, now: float) -> str:
         """Why the source must not be asked now; empty when it may be. The numbers are those of the contract."""
-        loads = self._held(self.book.next())
+        held = self._held(self.book.next())
         failures = [trip for trip in self._trips if trip.failure]
         # Of two that failed at once, on two loops, nobody knows of which the provider heard last.
         last: list[Trip | None] = [
@@ -361,7 +372,6 @@ class Ledger:
             for trip in failures
             if trip is failures[-1] or (trip.settled > failures[-1].ended and not trip.loop.is_closed())
         ] or [None]
-        held: list[Trip | None] = [*loads] or [None]
         reasons = [
             _too_soon(
                 load,

@@ -89,6 +89,29 @@ def test_two_loops_refresh_once_each_and_end_with_the_newest_expiry() -> None:
     assert provider.status.seconds_left > 3600 + 30
 
 
+def test_a_first_load_that_fails_after_that_of_another_loop_raises_nothing() -> None:
+    kept = issue(3600)
+    source = Source(kept, OSError(5))
+    provider = source.provider()
+    source.gate = asyncio.Event()
+    caller = provider()
+
+    async def fail_after_the_other_loop() -> Credentials:
+        waiting = asyncio.ensure_future(caller)
+        while not source.calls:  # noqa: ASYNC110 - the source has no event for it
+            await asyncio.sleep(0)
+        gate, source.gate = source.gate, None
+        # A thread is waited for, and so nothing moves on this loop: the other one does not share its load.
+        with ThreadPoolExecutor(1) as pool:
+            assert pool.submit(asyncio.run, provider.get()).result() is kept
+        assert gate is not None
+        gate.set()
+        return await waiting
+
+    assert asyncio.run(fail_after_the_other_loop()) is kept
+    assert source.calls == 2
+
+
 def test_the_slower_loop_does_not_put_back_what_expires_earlier() -> None:
     newer, older = issue(7200), issue(3600)
     landed = threading.Event()
