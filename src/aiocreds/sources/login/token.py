@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from aiocreds._aws.client import ServiceClient, region_for
 from aiocreds._base import threads, tracing
 from aiocreds._base.json_credentials import account_of, credentials_in, object_of, text_of
-from aiocreds._base.redaction import SecretStr
+from aiocreds._base.redaction import SecretDict, SecretStr
 from aiocreds._base.time import moment, time_of, utc, when
 from aiocreds._profiles.resolve import login_of_profile
 from aiocreds._token_cache.cache import TokenCache
@@ -121,7 +121,7 @@ class LoginSession:
             **{name: renewed.keys[name] for name in api.KEYS},
             "expiresAt": expires_at,
         }
-        return {**token, "accessToken": keys, "refreshToken": renewed.refresh_token or refresh_token}
+        return SecretDict({**token, "accessToken": keys, "refreshToken": renewed.refresh_token or refresh_token})
 
 
 def end_of(token: Token) -> float:
