@@ -154,7 +154,7 @@ class ConsoleSignIn:
 
     async def _outcome(self, renewal: Renewal) -> Token:
         try:
-            return await renewal.outcome() or {}
+            return await renewal.outcome() or SecretDict()
         except ServiceRefused as refused:
             if refused.code not in api.SIGN_IN_ENDED:
                 raise
@@ -177,22 +177,19 @@ class ConsoleSignIn:
         )
         if not issued.refresh_token or not issued.id_token:
             raise SourceUnavailable("AWS Sign-In answered without refreshToken and idToken; check the endpoint")
+        keys = SecretDict((name, issued.keys[name]) for name in api.KEYS)
+        keys["expiresAt"] = utc(self._context.clock.now() + issued.lifetime, ISO)
         token = SecretDict(
-            {
-                "accessToken": {
-                    **{name: issued.keys[name] for name in api.KEYS},
-                    "expiresAt": utc(self._context.clock.now() + issued.lifetime, ISO),
-                },
-                "tokenType": "aws_sigv4",
-                "clientId": request.client_id,
-                "refreshToken": issued.refresh_token,
-                "idToken": issued.id_token,
-                "dpopKey": request.pem,
-                "signInRegion": self._region,
-            }
+            accessToken=keys,
+            tokenType="aws_sigv4",
+            clientId=request.client_id,
+            refreshToken=issued.refresh_token,
+            idToken=issued.id_token,
+            dpopKey=request.pem,
+            signInRegion=self._region,
         )
         session = _session_of(token)
-        token["accessToken"]["accountId"] = account_of_arn(session) or ""
+        keys["accountId"] = account_of_arn(session) or ""
         self._check_same(session)
         await TokenCache(login_path(session, self._context), self._context).keep(token)
         if self._scope.section is None or not self._scope.section.get("login_session"):

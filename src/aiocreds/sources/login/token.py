@@ -116,12 +116,9 @@ class LoginSession:
             required = await self._required(str(refused))
             raise required from None
         expires_at = utc(clock.now() + renewed.lifetime, "%Y-%m-%dT%H:%M:%SZ")
-        keys = {
-            **object_of(token.get("accessToken")),
-            **{name: renewed.keys[name] for name in api.KEYS},
-            "expiresAt": expires_at,
-        }
-        return SecretDict({**token, "accessToken": keys, "refreshToken": renewed.refresh_token or refresh_token})
+        keys = SecretDict(object_of(token.get("accessToken")), expiresAt=expires_at)
+        keys.update((name, renewed.keys[name]) for name in api.KEYS)
+        return SecretDict(token, accessToken=keys, refreshToken=renewed.refresh_token or refresh_token)
 
 
 def end_of(token: Token) -> float:

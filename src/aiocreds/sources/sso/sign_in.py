@@ -181,7 +181,7 @@ class PortalSignIn:
             CredentialsError: it failed.
         """
         try:
-            return await renewal.outcome() or {}
+            return await renewal.outcome() or SecretDict()
         except ServiceRefused as refused:
             if refused.code in (api.PENDING, api.SLOW_DOWN):
                 raise
@@ -206,15 +206,13 @@ class PortalSignIn:
             errors=api.POLL_ERRORS if poll else api.OIDC_ERRORS,
         )
         token = SecretDict(
-            {
-                "startUrl": portal.start_url,
-                "region": portal.region,
-                "accessToken": issued.access_token,
-                "expiresAt": utc(self._context.clock.now() + issued.lifetime, ISO),
-                "clientId": registration.client_id,
-                "clientSecret": registration.client_secret,
-                "registrationExpiresAt": registration.expires_at,
-            }
+            startUrl=portal.start_url,
+            region=portal.region,
+            accessToken=issued.access_token,
+            expiresAt=utc(self._context.clock.now() + issued.lifetime, ISO),
+            clientId=registration.client_id,
+            clientSecret=registration.client_secret,
+            registrationExpiresAt=registration.expires_at,
         )
         if issued.refresh_token:
             token["refreshToken"] = issued.refresh_token

@@ -103,12 +103,10 @@ class SignIn:
             required = await self.required(str(refused))
             raise required from None
         return SecretDict(
-            {
-                **token,
-                "accessToken": renewed.access_token,
-                "expiresAt": utc(self._clock.now() + renewed.lifetime, "%Y-%m-%dT%H:%M:%SZ"),
-                "refreshToken": renewed.refresh_token or refresh_token,
-            }
+            token,
+            accessToken=renewed.access_token,
+            expiresAt=utc(self._clock.now() + renewed.lifetime, "%Y-%m-%dT%H:%M:%SZ"),
+            refreshToken=renewed.refresh_token or refresh_token,
         )
 
 
