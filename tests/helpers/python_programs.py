@@ -10,15 +10,14 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from asyncio.subprocess import Process
-    from collections.abc import AsyncGenerator
+    from collections.abc import AsyncGenerator, Mapping
     from pathlib import Path
 
-    from tests.helpers.loopback_aws import Loopback
 
-
-def environment(aws: Loopback, home: Path) -> dict[str, str]:
-    """Return the environment of a program whose AWS is the loopback service."""
-    return {"HOME": str(home), "PATH": os.defpath, "PYTHONPATH": os.pathsep.join(sys.path), **aws.environ}
+def environment(home: Path, variables: Mapping[str, str] | None = None) -> dict[str, str]:
+    """Return the environment of a program that finds this Python's packages, and nothing else of this process."""
+    paths = os.pathsep.join(path for path in sys.path if path)
+    return {"HOME": str(home), "PATH": os.defpath, "PYTHONPATH": paths, **(variables or {})}
 
 
 @asynccontextmanager

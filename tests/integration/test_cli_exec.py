@@ -11,6 +11,7 @@ import sys
 from datetime import timedelta
 from pathlib import Path
 from threading import Thread
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -21,6 +22,9 @@ from aiocreds.cli.exec import (
 from tests.helpers.command import COMMAND, PATIENCE, Machine
 from tests.helpers.loopback_aws import ROLE, ROLES_PATH, Hang, Loopback
 from tests.helpers.secret_leaks import MARK, secret
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 LEAKS = {
     *("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_SECURITY_TOKEN"),
@@ -44,6 +48,18 @@ TRAP = (
     "while not select.select([0], [], [], 0.05)[0]: pass\n"  # a read may begin just after a signal came
     "sys.exit(9)\n"
 )
+
+
+@pytest.fixture(autouse=True)
+def signals() -> Iterator[None]:
+    """Ignore none: a shell has what it starts in the background ignore some, and children inherit that."""
+    stopping = (signal.SIGINT, signal.SIGQUIT, signal.SIGHUP)
+    ignored = [number for number in stopping if signal.getsignal(number) is signal.SIG_IGN]
+    for number in ignored:
+        signal.signal(number, signal.SIG_DFL)
+    yield
+    for number in ignored:
+        signal.signal(number, signal.SIG_IGN)
 
 
 @pytest.fixture

@@ -219,7 +219,7 @@ class Ended(NamedTuple):
 
 @pytest.fixture
 def environ(aws: Loopback, home: Path) -> dict[str, str]:
-    return environment(aws, home)
+    return environment(home, aws.environ)
 
 
 @pytest.fixture

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import sys
 from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING
@@ -110,7 +109,7 @@ print(json.dumps([deadly, outcomes, longest]))
 @pytest.fixture
 def environ(aws: Loopback, home: Path) -> dict[str, str]:
     return {
-        **environment(aws, home),
+        **environment(home, aws.environ),
         "AWS_ACCESS_KEY_ID": "AKIATESTTEST00000001",
         "AWS_SECRET_ACCESS_KEY": "x" * 40,
         "AWS_REGION": "eu-central-1",
@@ -162,7 +161,7 @@ async def test_four_workers_of_the_example_make_one_call(home: Path) -> None:
     pytest.importorskip("uvicorn")
     program = "import runpy, sys; sys.path.insert(0, sys.argv[1]); runpy.run_path(sys.argv[2], run_name='__main__')"
     example = EXAMPLES / "shared_workers.py"
-    environ = {"HOME": str(home), "PATH": os.environ["PATH"], "PYTHONPATH": os.pathsep.join(sys.path)}
+    environ = environment(home)
     async with asyncio.timeout(250):
         out = await run(environ, program, str(EXAMPLES), str(example))
     assert "4 workers, 1 AssumeRole call: key ****" in out

@@ -120,7 +120,7 @@ IDENTITY = """<GetCallerIdentityResponse xmlns="https://sts.amazonaws.com/doc/20
 @pytest.fixture
 def environ(aws: Loopback, home: Path) -> dict[str, str]:
     return {
-        **environment(aws, home),
+        **environment(home, aws.environ),
         "AWS_DEFAULT_REGION": "eu-central-1",
     }
 

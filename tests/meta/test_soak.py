@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from aiocreds import Credentials, SourceUnavailable
-from tests.helpers.scripted import Source, issue
+from tests.helpers.scripted import Source, issue, until
 from tests.helpers.secret_leaks import MARK
 from tests.stress.soak.ledger import Book, Ledger, Rules
 
@@ -51,14 +51,10 @@ class TwoLoops:
             self.source.gate = asyncio.Event()
             self.gates.append(self.source.gate)
             self.callers.append(loop.create_task(self._ask()))
-            loop.run_until_complete(self._reached(self.source.calls + 1))
+            loop.run_until_complete(until(lambda: self.source.calls == len(self.gates)))
 
     async def _ask(self) -> Credentials:
         return await self.provider()
-
-    async def _reached(self, calls: int) -> None:
-        while self.source.calls < calls:  # noqa: ASYNC110 - the source has no event for it
-            await asyncio.sleep(0)
 
     def end(self, number: int, answer: Credentials | BaseException) -> Credentials:
         """Have the source answer on that loop; return what its caller gets."""

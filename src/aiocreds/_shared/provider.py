@@ -210,13 +210,13 @@ class Shared(Provider):
                 if found.role:
                     note_role(found.role)
                 return found.credentials
-            credentials = await self._provider.fetch()
+            try:
+                credentials = await self._provider.fetch()
+            except CredentialsError:
+                await load.give_up()
+                raise
             if self._key is not None or not await keys.signed_in_since(self._provider, named):
                 await load.keep(credentials)
-        except Exception:
-            await load.give_up()
-            raise
-        else:
             return credentials
         finally:
             load.end()
@@ -252,7 +252,6 @@ class _SharedLoad:
         self._leasing = owner._lease is not None
         self._heartbeat: asyncio.Task[None] | None = None  # while this process has the lease
         self._keeping: asyncio.Task[None] | None = None
-        self._releasing: asyncio.Task[None] | None = None
         self._ended = False
 
     async def _call(self, breaker: CircuitBreaker, question: Callable[[], Coroutine[object, object, T]]) -> T:
@@ -407,33 +406,33 @@ class _SharedLoad:
 
         There is no entry for the others, who wait for the lease; and where a source fails, programs end.
         """
-        self.end()
-        if self._releasing is not None:
-            await asyncio.wait([self._releasing], timeout=self._left)
+        if (releasing := self.end()) is not None:
+            await asyncio.wait([releasing], timeout=self._left)
 
-    def end(self) -> None:
-        """Give up the lease once what is being written is; nobody waits for that.
+    def end(self) -> asyncio.Task[None] | None:
+        """Give up the lease once what is being written is; return the task that does, if one has begun.
 
         Also one that was not taken: a request for it that took too long may have been granted after all.
         """
         ended, self._ended = self._ended, True  # a heartbeat may have begun before it is cancelled
         if ended or not self._token:
-            return
+            return None
         here = runs_here(self._loop)  # else the loop was dropped in the middle
         if self._heartbeat is not None and here:
             self._heartbeat.cancel()
         if self._keeping is not None and not self._keeping.done() and here:
             self._keeping.add_done_callback(self._release)
-        else:
-            self._release()
+            return None
+        return self._release()
 
-    def _release(self, keeping: asyncio.Task[None] | None = None) -> None:
+    def _release(self, keeping: asyncio.Task[None] | None = None) -> asyncio.Task[None] | None:
         lease = self._owner._lease
         if isinstance(lease, FolderLease):
             threads.run_in_background(partial(lease.give_up, self._name, self._token))
         elif lease is not None and runs_here(self._loop) and not (keeping and keeping.cancelled()):  # as loops end
             release = partial(lease.release, self._name, self._token)
-            self._releasing = _behind(self._owner._lease_breaker.call(release, self._owner._timeout))
+            return _behind(self._owner._lease_breaker.call(release, self._owner._timeout))
+        return None
 
 
 def _note(found: str) -> None:

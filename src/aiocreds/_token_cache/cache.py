@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("aiocreds.token_cache")
 
-Token = dict[str, Any]
+Token = SecretDict  # no plain dictionary, of which a traceback would show the values
 
 # All in seconds.
 ENOUGH, PATIENCE = 60.0, 3.0  # a token with more than ENOUGH left is served after PATIENCE, the renewal goes on
@@ -194,7 +194,7 @@ class TokenCache:
         memory = self._memory
         async with self._context.http.lease():  # held, so that no session is closed between the answer and the file
             try:
-                fresh = SecretDict(await rules.renew(token))
+                fresh = await rules.renew(token)
             except Exception as error:  # noqa: BLE001 - a middleware may raise anything
                 return await self._after_failure(rules, token, error)
             unwritten, left = memory.unwritten, self._left(rules, fresh)

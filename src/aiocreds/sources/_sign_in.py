@@ -154,7 +154,8 @@ def _read_line(question: str) -> str:
         descriptor = os.dup(sys.stdin.fileno())
     except OSError:  # no file, as in a notebook
         return input(question)
-    with open(descriptor, "rb", buffering=0) as file:  # noqa: PTH123 - a descriptor; what comes after the line is not ours
+    # Without a buffer: what comes after the line is for the program to read.
+    with open(descriptor, "rb", buffering=0) as file:  # noqa: PTH123 - a descriptor
         sys.stderr.write(question)
         sys.stderr.flush()
         return file.readline().decode(errors="replace").strip()

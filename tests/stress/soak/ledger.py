@@ -254,7 +254,7 @@ class Ledger:
         return "stamped credentials were held"
 
     def _failed_first(self, call: Call, loads: list[Trip]) -> bool:
-        """Whether a trip that this caller hears of may have failed before any of the loads was kept."""
+        """Return whether a trip that this caller hears of may have failed before any of the loads was kept."""
         kept = min((trip.settled for trip in loads if not trip.dubious), default=inf)
         return any(
             self._may_fail(trip) and trip.ended < kept and (trip.fatal or trip.settled > call.began)

@@ -17,7 +17,7 @@ import pytest
 
 from aiocreds import Credentials, Provider, SourceUnavailable
 from aiocreds._core.singleflight import Unattended, attended
-from tests.helpers.scripted import Source, issue, others
+from tests.helpers.scripted import Source, issue, others, until
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine
@@ -98,8 +98,7 @@ def test_a_first_load_that_fails_after_that_of_another_loop_raises_nothing() -> 
 
     async def fail_after_the_other_loop() -> Credentials:
         waiting = asyncio.ensure_future(caller)
-        while not source.calls:  # noqa: ASYNC110 - the source has no event for it
-            await asyncio.sleep(0)
+        await until(lambda: source.calls == 1)
         gate, source.gate = source.gate, None
         # A thread is waited for, and so nothing moves on this loop: the other one does not share its load.
         with ThreadPoolExecutor(1) as pool:

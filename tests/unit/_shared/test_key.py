@@ -7,6 +7,7 @@ import json
 import os
 from base64 import urlsafe_b64encode
 from datetime import timedelta
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -298,8 +299,9 @@ async def test_who_is_signed_in_changes_nothing_where_nothing_says_sign_in(
 ) -> None:
     (home / ".aws/config").write_text(text)
     context = Context({}, home=home)
-    for make in (from_ini, default_chain):
-        names, again = await names_as_people_sign_in(lambda: make("app", context=context), home / cache)  # noqa: B023 - called at once
+    makers: list[Callable[..., Provider]] = [from_ini, default_chain]
+    for make in makers:
+        names, again = await names_as_people_sign_in(partial(make, "app", context=context), home / cache)
         assert len({*names, *again}) == 1
 
 

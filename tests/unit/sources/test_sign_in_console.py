@@ -1,5 +1,7 @@
 """Signing in as ``aws login`` does, with the sign-in page of the console, and out."""
 
+# pyright: reportPrivateUsage=false
+
 from __future__ import annotations
 
 import asyncio
@@ -13,6 +15,7 @@ from urllib.parse import parse_qs, urlencode, urlsplit
 import pytest
 
 from aiocreds import ClientConfig, Context, InvalidConfiguration, LoginRequired, SourceUnavailable, from_login
+from aiocreds._token_cache.cache import Token, TokenCache
 from aiocreds.login import sign_in, sign_out
 from aiocreds.sources.login.sign_in import code_in
 from tests.helpers.authorization import CROSS_DEVICE, ME, SAME_DEVICE
@@ -78,6 +81,22 @@ async def test_a_new_profile(aws: Loopback, context: Context, home: Path, person
     path.write_text(json.dumps(token))
     assert (await from_login("me", context=context)()).account_id == ACCOUNT
     assert aws.count(SIGN_IN) == 2
+
+
+async def test_what_is_kept_shows_nothing_in_a_traceback(
+    context: Context, person: Person, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While it is written, functions hold it in local variables, which error reporters show."""
+    shown: list[str] = []
+    keep = TokenCache._keep
+
+    def shows(cache: TokenCache, token: Token) -> None:
+        shown.append(repr(token))
+        keep(cache, token)
+
+    monkeypatch.setattr(TokenCache, "_keep", shows)
+    await sign_in("me", prompt=person, remote=False, context=context)
+    assert shown == ["****"]
 
 
 async def test_what_the_browser_is_sent_with(aws: Loopback, context: Context, person: Person) -> None:

@@ -19,7 +19,7 @@ from aiocreds.login import Prompt, lines_of
 from aiocreds.sources import _sign_in
 from aiocreds.sources._sign_in import Asking, Pkce, has_browser, login_required, print_prompt
 from tests.helpers.command import PATIENCE
-from tests.helpers.python_programs import line_of, started
+from tests.helpers.python_programs import environment, line_of, started
 from tests.helpers.scripted import until
 
 if TYPE_CHECKING:
@@ -100,10 +100,9 @@ ASKED = "".join(f"{line}\n" for line in lines_of(PROMPT._replace(wants_code=True
 
 
 @asynccontextmanager
-async def asking_program(program: str) -> AsyncGenerator[Process]:
+async def asking_program(program: str, home: Path) -> AsyncGenerator[Process]:
     """Yield a process that has asked for a code, on its stderr, and waits for a line of stdin, which is a pipe."""
-    environ = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
-    async with started(environ, ASKS + program) as process:
+    async with started(environment(home), ASKS + program) as process:
         assert process.stderr is not None
         async with asyncio.timeout(PATIENCE):
             said = await process.stderr.readuntil(b"Code: ")
@@ -113,9 +112,9 @@ async def asking_program(program: str) -> AsyncGenerator[Process]:
 
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="a signal ends the wait")
-async def test_a_program_ends_with_its_own_error_while_a_code_is_waited_for() -> None:
+async def test_a_program_ends_with_its_own_error_while_a_code_is_waited_for(home: Path) -> None:
     """Python aborts where a thread waits in the buffer of stdin at the end of a program."""
-    async with asking_program('sys.exit("stopped")') as process:
+    async with asking_program('sys.exit("stopped")', home) as process:
         process.send_signal(signal.SIGINT)
         assert process.stderr is not None
         # Not communicate(), which would close the pipe, and end the wait.
@@ -124,14 +123,14 @@ async def test_a_program_ends_with_its_own_error_while_a_code_is_waited_for() ->
 
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="a signal ends the wait")
-async def test_a_line_that_comes_after_the_loop_has_ended_is_dropped() -> None:
+async def test_a_line_that_comes_after_the_loop_has_ended_is_dropped(home: Path) -> None:
     late = """
 print("ended", flush=True)
 for thread in threading.enumerate():
     if thread.daemon and thread.name != "aiocreds pool":
         thread.join()
 """
-    async with asking_program(late) as process:
+    async with asking_program(late, home) as process:
         process.send_signal(signal.SIGINT)
         assert await line_of(process) == "ended"
         assert await process.communicate(b"ABCD\n") == (b"", b"")

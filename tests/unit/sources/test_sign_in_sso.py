@@ -40,6 +40,7 @@ from aiocreds import (
     from_sso,
 )
 from aiocreds._token_cache import storage
+from aiocreds._token_cache.cache import Token, TokenCache
 from aiocreds.login import Prompt, sign_in, sign_out
 from tests.helpers.authorization import DEVICE, LOG_OUT, REGISTER
 from tests.helpers.command import PATIENCE
@@ -254,6 +255,22 @@ async def test_the_caller_is_cancelled_during_the_exchange(
     await until(sso_token_file(home).exists)
     token = cached(sso_token_file(home))
     assert token["refreshToken"] in aws.sign_in.registrations[token["clientId"]].refresh_tokens
+
+
+async def test_what_is_kept_shows_nothing_in_a_traceback(
+    context: Context, person: Person, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While it is written, functions hold it in local variables, which error reporters show."""
+    shown: list[str] = []
+    keep = TokenCache._keep
+
+    def shows(cache: TokenCache, token: Token) -> None:
+        shown.append(repr(token))
+        keep(cache, token)
+
+    monkeypatch.setattr(TokenCache, "_keep", shows)
+    await sign_in("app", prompt=person, use_device_code=False, context=context)
+    assert shown == ["****", "****"], "the registration and the token"
 
 
 @pytest.mark.slow

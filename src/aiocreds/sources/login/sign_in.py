@@ -23,7 +23,7 @@ from urllib.parse import parse_qs, quote, urlencode
 from aiocreds._aws.client import ServiceClient, region_for
 from aiocreds._base import threads
 from aiocreds._base.json_credentials import account_of_arn, object_of, text_of
-from aiocreds._base.redaction import SecretStr
+from aiocreds._base.redaction import SecretDict, SecretStr
 from aiocreds._base.time import moment, time_of, utc
 from aiocreds._profiles.write import SectionEdit, write
 from aiocreds._token_cache import program_end, storage
@@ -154,7 +154,7 @@ class ConsoleSignIn:
 
     async def _outcome(self, renewal: Renewal) -> Token:
         try:
-            return await renewal.outcome() or {}
+            return await renewal.outcome() or SecretDict()
         except ServiceRefused as refused:
             if refused.code not in api.SIGN_IN_ENDED:
                 raise
@@ -177,20 +177,19 @@ class ConsoleSignIn:
         )
         if not issued.refresh_token or not issued.id_token:
             raise SourceUnavailable("AWS Sign-In answered without refreshToken and idToken; check the endpoint")
-        token: Token = {
-            "accessToken": {
-                **{name: issued.keys[name] for name in api.KEYS},
-                "expiresAt": utc(self._context.clock.now() + issued.lifetime, ISO),
-            },
-            "tokenType": "aws_sigv4",
-            "clientId": request.client_id,
-            "refreshToken": issued.refresh_token,
-            "idToken": issued.id_token,
-            "dpopKey": request.pem,
-            "signInRegion": self._region,
-        }
+        keys = SecretDict((name, issued.keys[name]) for name in api.KEYS)
+        keys["expiresAt"] = utc(self._context.clock.now() + issued.lifetime, ISO)
+        token = SecretDict(
+            accessToken=keys,
+            tokenType="aws_sigv4",
+            clientId=request.client_id,
+            refreshToken=issued.refresh_token,
+            idToken=issued.id_token,
+            dpopKey=request.pem,
+            signInRegion=self._region,
+        )
         session = _session_of(token)
-        token["accessToken"]["accountId"] = account_of_arn(session) or ""
+        keys["accountId"] = account_of_arn(session) or ""
         self._check_same(session)
         await TokenCache(login_path(session, self._context), self._context).keep(token)
         if self._scope.section is None or not self._scope.section.get("login_session"):

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from aiocreds._aws.client import ServiceClient, region_for
 from aiocreds._base import threads, tracing
 from aiocreds._base.json_credentials import account_of, credentials_in, object_of, text_of
-from aiocreds._base.redaction import SecretStr
+from aiocreds._base.redaction import SecretDict, SecretStr
 from aiocreds._base.time import moment, time_of, utc, when
 from aiocreds._profiles.resolve import login_of_profile
 from aiocreds._token_cache.cache import TokenCache
@@ -116,12 +116,9 @@ class LoginSession:
             required = await self._required(str(refused))
             raise required from None
         expires_at = utc(clock.now() + renewed.lifetime, "%Y-%m-%dT%H:%M:%SZ")
-        keys = {
-            **object_of(token.get("accessToken")),
-            **{name: renewed.keys[name] for name in api.KEYS},
-            "expiresAt": expires_at,
-        }
-        return {**token, "accessToken": keys, "refreshToken": renewed.refresh_token or refresh_token}
+        keys = SecretDict(object_of(token.get("accessToken")), expiresAt=expires_at)
+        keys.update((name, renewed.keys[name]) for name in api.KEYS)
+        return SecretDict(token, accessToken=keys, refreshToken=renewed.refresh_token or refresh_token)
 
 
 def end_of(token: Token) -> float:

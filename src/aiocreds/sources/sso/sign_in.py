@@ -181,7 +181,7 @@ class PortalSignIn:
             CredentialsError: it failed.
         """
         try:
-            return await renewal.outcome() or {}
+            return await renewal.outcome() or SecretDict()
         except ServiceRefused as refused:
             if refused.code in (api.PENDING, api.SLOW_DOWN):
                 raise
@@ -205,15 +205,15 @@ class PortalSignIn:
             target="to sign in",
             errors=api.POLL_ERRORS if poll else api.OIDC_ERRORS,
         )
-        token = {
-            "startUrl": portal.start_url,
-            "region": portal.region,
-            "accessToken": issued.access_token,
-            "expiresAt": utc(self._context.clock.now() + issued.lifetime, ISO),
-            "clientId": registration.client_id,
-            "clientSecret": registration.client_secret,
-            "registrationExpiresAt": registration.expires_at,
-        }
+        token = SecretDict(
+            startUrl=portal.start_url,
+            region=portal.region,
+            accessToken=issued.access_token,
+            expiresAt=utc(self._context.clock.now() + issued.lifetime, ISO),
+            clientId=registration.client_id,
+            clientSecret=registration.client_secret,
+            registrationExpiresAt=registration.expires_at,
+        )
         if issued.refresh_token:
             token["refreshToken"] = issued.refresh_token
         await self._cache.keep(token)
@@ -242,12 +242,12 @@ class PortalSignIn:
             settings |= {"grantTypes": list(grants), "redirectUris": [REDIRECT], "issuerUrl": portal.start_url}
         name = f"aiocreds-client-{portal.session or int(self._context.clock.now())}"
         registered = await api.register_client(self._oidc, name=name, settings=settings)
-        document: Token = {
-            "clientId": registered.client_id,
-            "clientSecret": registered.client_secret,
-            "expiresAt": utc(registered.ends, ISO),
+        document = SecretDict(
+            clientId=registered.client_id,
+            clientSecret=registered.client_secret,
+            expiresAt=utc(registered.ends, ISO),
             **{key: settings[key] for key in ("scopes", "grantTypes") if key in settings},
-        }
+        )
         await TokenCache(path, self._context).keep(document)
         return document
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from aiocreds._aws.client import ServiceClient
 from aiocreds._base import tracing
 from aiocreds._base.json_credentials import text_of
-from aiocreds._base.redaction import SecretStr
+from aiocreds._base.redaction import SecretDict, SecretStr
 from aiocreds._base.time import time_of, utc, when
 from aiocreds._token_cache.cache import TokenCache
 from aiocreds._token_cache.storage import sso_path
@@ -102,12 +102,12 @@ class SignIn:
                 raise
             required = await self.required(str(refused))
             raise required from None
-        return {
-            **token,
-            "accessToken": renewed.access_token,
-            "expiresAt": utc(self._clock.now() + renewed.lifetime, "%Y-%m-%dT%H:%M:%SZ"),
-            "refreshToken": renewed.refresh_token or refresh_token,
-        }
+        return SecretDict(
+            token,
+            accessToken=renewed.access_token,
+            expiresAt=utc(self._clock.now() + renewed.lifetime, "%Y-%m-%dT%H:%M:%SZ"),
+            refreshToken=renewed.refresh_token or refresh_token,
+        )
 
 
 def is_renewable(settings: SsoSettings, token: Token, now: float) -> bool:
