@@ -193,34 +193,28 @@ async def test_after_an_outage_of_the_source_a_pool_is_of_use_again(
     assert (proxy.logins, proxy.refused) == (1, [])
 
 
-@pytest.mark.parametrize("asynchronous", [True, False])
-async def test_connections_log_in_again(asynchronous: bool, authority: Authority, proxy: CacheProxy) -> None:
+async def test_connections_log_in_again(authority: Authority, proxy: CacheProxy) -> None:
     redis = pytest.importorskip("redis")
-    token = token_of(authority.provider())
-    login = redis_credentials(token, reauthenticate_every=0.2)
-    if asynchronous:
-        pool = redis.asyncio.BlockingConnectionPool(
-            host="127.0.0.1", port=proxy.port, credential_provider=login, max_connections=5
-        )
-        client = redis.asyncio.Redis(connection_pool=pool, credential_provider=login)
-    else:
-        client = redis.Redis(host="127.0.0.1", port=proxy.port, credential_provider=login)
-
-    async def ping() -> None:
-        await (client.ping() if asynchronous else asyncio.to_thread(client.ping))
-
+    login = redis_credentials(token_of(authority.provider()), reauthenticate_every=0.2)
+    client = redis.Redis(host="127.0.0.1", port=proxy.port, credential_provider=login)
     give_up = time.monotonic() + 30
     while proxy.repeated < 3 and time.monotonic() < give_up:
-        await ping()
+        await asyncio.to_thread(client.ping)
         await asyncio.sleep(0.02)
     assert proxy.repeated >= 3
     assert proxy.logins - proxy.repeated == 1  # on one connection
     assert proxy.refused == []
-    if asynchronous:
-        await client.aclose()
-        await client.connection_pool.aclose()
-    else:
-        client.close()
+    client.close()
+
+
+async def test_connections_of_asyncio_do_not_log_in_again(authority: Authority, proxy: CacheProxy) -> None:
+    """redis-py's asyncio pools give a connection to a caller while they log it in."""
+    redis = pytest.importorskip("redis")
+    login = redis_credentials(token_of(authority.provider()), reauthenticate_every=6 * 3600)
+    async with redis.asyncio.Redis(host="127.0.0.1", port=proxy.port, credential_provider=login) as client:
+        with pytest.raises(redis.exceptions.AuthenticationError, match="does not work with asyncio"):
+            await client.ping()
+    assert (proxy.logins, proxy.refused) == (0, [])
 
 
 def test_a_period_out_of_bounds() -> None:

@@ -195,7 +195,7 @@ SRC = Path(aiocreds.__file__).parent
 # Read in https requests alone, on Windows alone, for a service that the fixture does not ask, or a shared store.
 ELSEWHERE = {
     *("HTTPS_PROXY", "HTTP_PROXY", "NO_PROXY", "HOME", "USERPROFILE", "HOMEDRIVE", "HOMEPATH"),
-    *("AWS_ENDPOINT_URL_COGNITO_IDENTITY", "XDG_CACHE_HOME", "LOCALAPPDATA"),
+    *("AWS_ENDPOINT_URL_COGNITO_IDENTITY", "AWS_ENDPOINT_URL_ROLESANYWHERE", "XDG_CACHE_HOME", "LOCALAPPDATA"),
 }
 SERVICES = ("_aws/client.py", "_aws/endpoints.py")
 PROFILES = ("_profiles/*.py", "sources/profile.py", "sources/web_identity.py", "sources/process.py")

@@ -12,7 +12,6 @@ Install with ``pip install 'aiocreds[redis]'`` or ``'aiocreds[valkey]'``.
 from __future__ import annotations
 
 import asyncio
-import inspect
 import logging
 import re
 import weakref
@@ -48,17 +47,19 @@ def redis_credentials(token: TokenProvider, *, reauthenticate_every: float | tim
 
     The services close a connection 12 hours after its last login. redis-py notices that at the next use of an idle
     connection and opens another, so that only a command that waits for hours fails. ``reauthenticate_every`` has
-    redis-py log connections in again instead. With asyncio, it does that safely only in a
-    ``BlockingConnectionPool``: its other pools hand a connection on while that logs in.
+    clients without asyncio log their connections in again instead. With asyncio it is refused: redis-py's asyncio
+    pools give a connection to a caller while they log it in (``ConnectionPool.re_auth_callback`` of 8.1 takes a
+    lock that ``get_connection`` does not).
 
     Args:
         token: from :func:`~aiocreds.tokens.elasticache_token` or :func:`~aiocreds.tokens.memorydb_token`.
         reauthenticate_every: seconds, or a ``timedelta``, below 12 hours; 6 hours suit. Make one of these for each
-            client then, and pass it to the client itself, with its pool if that is your own.
+            client then, and pass it to the client itself, with its pool if that is your own. Not with asyncio.
 
     Returns:
         A ``redis.CredentialProvider``. Where there are no credentials, a login raises
-        ``redis.exceptions.AuthenticationError`` with our error as its cause.
+        ``redis.exceptions.AuthenticationError`` with our error as its cause; a client with asyncio raises it where
+        ``reauthenticate_every`` is given.
 
     Raises:
         ValueError: ``reauthenticate_every`` is not between 0 and 12 hours.
@@ -158,9 +159,10 @@ class _RepeatedLogin(_Login):
         return super().get_credentials()
 
     async def get_credentials_async(self) -> tuple[str, str]:
-        if self._loop is None or not self._loop.is_running():  # the first time, and on the next asyncio.run()
-            self._start(asyncio.get_running_loop())
-        return await super().get_credentials_async()
+        raise self._error(
+            "redis_credentials(reauthenticate_every=…) does not work with asyncio, where redis-py gives a"
+            " connection to a caller while it logs in: leave it out. Where the service closes one, another is opened"
+        )
 
     def _start(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
@@ -172,11 +174,7 @@ class _RepeatedLogin(_Login):
         done = True
         for callback in [found for known in self._callbacks if (found := known()) is not None]:
             try:
-                if inspect.iscoroutinefunction(callback):
-                    await self._token()  # so that there are credentials in memory
-                    await callback(_TokenOfRedis(self))
-                else:
-                    await threads.submit_long(callback, _TokenOfRedis(self))
+                await threads.submit_long(callback, _TokenOfRedis(self))
             except Exception as error:  # noqa: BLE001 - of the library, the network, or ours
                 logger.warning("could not log in again, will try in %g s: %s", RETRY, type(error).__name__)
                 done = False
