@@ -161,7 +161,7 @@ class _RepeatedLogin(_Login):
     async def get_credentials_async(self) -> tuple[str, str]:
         raise self._error(
             "redis_credentials(reauthenticate_every=…) does not work with asyncio, where redis-py gives a"
-            " connection to a caller while it logs in: leave it out. Where the service closes one, another is opened"
+            " connection to a caller while it logs in: leave it out (where the service hangs up, it reconnects)"
         )
 
     def _start(self, loop: asyncio.AbstractEventLoop) -> None:

@@ -78,8 +78,10 @@ class Answers:
         **_: object,
     ) -> Response:
         checked_url(url)
-        signed = {} if sign is None else sign(method, url, headers.items(), b"")
-        checked_headers({**headers, **(await signed if isawaitable(signed) else signed)})
+        checked_headers(headers)
+        if sign is not None:
+            signed = sign(method, url, headers.items(), b"")
+            checked_headers(await signed if isawaitable(signed) else signed)
         pause = _retry_after(self.response.headers)
         assert pause >= 0, pause
         if retry_if is not None:
