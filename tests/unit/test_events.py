@@ -35,6 +35,7 @@ from aiocreds.events import (
     Waited,
     listen,
 )
+from aiocreds.tokens import rds_token
 from tests.helpers.scripted import Source, issue, settle
 from tests.helpers.secret_leaks import secret
 
@@ -233,6 +234,21 @@ async def test_credentials_that_are_served_since_the_source_is_slow_are_stale(
     source.gate.set()
     await settle()
     assert heard.take() == ["Succeeded"]
+
+
+async def test_a_callback_that_cannot_wait_is_heard_as_well(clock: time_machine.Traveller, heard: Heard) -> None:
+    provider = Source(issue(), usual=lambda: DOWN).provider()
+    token = rds_token(provider, "books.abc.eu-central-1.rds.amazonaws.com:5432", user="app")
+    await provider()
+    heard.clear()
+    token.held()
+    assert heard.take() == []
+    clock.shift(MANDATORY)
+    token.held()
+    await settle()
+    token.held()
+    assert heard.stale() == ["failing"]
+    assert [name for name in heard.take() if name != "ServedStale"] == ["Started", "Failed"]
 
 
 async def test_an_advisory_refresh_makes_nothing_stale(clock: time_machine.Traveller, heard: Heard) -> None:

@@ -375,12 +375,13 @@ class Provider:
         """
         state, now = self._state, self._clock.now()
         action = refresh.decide(state, now)
-        if state.credentials is not None and action is Action.SERVE:
-            return state.credentials
         loop = asyncio._get_running_loop()  # noqa: SLF001  # pyright: ignore[reportPrivateUsage] - in asyncio.__all__
-        if action is not Action.RAISE and loop is not None and on_loop(self._calls, loop) is None:
-            self._new_call(loop).start(self.name)
-        if state.credentials is not None and refresh.usable(state, now):
+        due = action in (Action.SERVE_AND_REFRESH, Action.WAIT)
+        if due and loop is not None and on_loop(self._calls, loop) is None:
+            self._start(self._new_call(loop), background=True)
+        if state.credentials is not None and (action is Action.SERVE or refresh.usable(state, now)):
+            if hook is not None and now >= state.advisory_at:
+                hook.served(self, state, now)
             return state.credentials
         if state.error is not None:
             raise afresh(state.error)
