@@ -44,7 +44,9 @@ async def test_aiokafka_gets_a_token_for_each_connection() -> None:
     assert provider.extensions() == {}
 
 
-async def broker(authority: Authority, refused: list[str], incoming: StreamReader, outgoing: StreamWriter) -> None:
+async def broker(
+    authority: Authority, refused: list[str], ended: asyncio.Event, incoming: StreamReader, outgoing: StreamWriter
+) -> None:
     """Answer ApiVersions, SaslHandshake and SaslAuthenticate as a broker of MSK does."""
     try:
         while True:
@@ -63,15 +65,18 @@ async def broker(authority: Authority, refused: list[str], incoming: StreamReade
                 body = struct.pack(">hhi", 58 if fault else 0, -1, 0) + (struct.pack(">q", 0) if version else b"")
             outgoing.write(struct.pack(">ii", len(body) + 4, correlation) + body)
     except asyncio.IncompleteReadError:
+        pass
+    finally:
         outgoing.close()
+        ended.set()
 
 
 @pytest.mark.parametrize("right", [True, False])
 async def test_aiokafka_logs_in(right: bool) -> None:
     conn = pytest.importorskip("aiokafka.conn")
-    authority, refused = Authority(time.time), list[str]()
+    authority, refused, ended = Authority(time.time), list[str](), asyncio.Event()
     issuer = authority if right else Authority(time.time)  # whose keys the broker does not know
-    server = await asyncio.start_server(partial(broker, authority, refused), "127.0.0.1", 0)
+    server = await asyncio.start_server(partial(broker, authority, refused, ended), "127.0.0.1", 0)
     port = server.sockets[0].getsockname()[1]
 
     async def connect() -> None:
@@ -91,6 +96,7 @@ async def test_aiokafka_logs_in(right: bool) -> None:
         else:
             with pytest.raises(pytest.importorskip("aiokafka.errors").KafkaError):
                 await connect()
+        await ended.wait()
     assert refused == ([] if right else ["unknown keys"])
 
 

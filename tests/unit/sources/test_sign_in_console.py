@@ -95,7 +95,7 @@ async def test_what_is_kept_shows_nothing_in_a_traceback(
         keep(cache, token)
 
     monkeypatch.setattr(TokenCache, "_keep", shows)
-    await sign_in("me", prompt=person, remote=False, context=context)
+    await sign_in("me", new=True, prompt=person, remote=False, context=context)
     assert shown == ["****"]
 
 
