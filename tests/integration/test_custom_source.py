@@ -38,5 +38,6 @@ async def test_a_source_of_ones_own_between_two_of_ours(home: Path) -> None:
         "-X", "dev", EXAMPLES / "custom_source.py", home=home, **given, AWS_EC2_METADATA_DISABLED="", AWS_REGION=""
     )
     assert (ended.status, ended.err) == (0, "")
-    assert re.fullmatch(SHOWN, ended.out), ended.out
+    shown = re.sub(r" +WARNING asyncio: Executing .*\n", "", ended.out)  # by asyncio's debug mode: a busy machine
+    assert re.fullmatch(SHOWN, shown), ended.out
     assert not re.search("vault-secret|vault-token|a-token", ended.out)

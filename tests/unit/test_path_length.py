@@ -84,8 +84,9 @@ def _imports(frame: FrameType | None) -> bool:
 
 
 @pytest.fixture
-def passed() -> Iterator[Passed]:
-    """Counts from here to the end of the test."""
+def passed(monkeypatch: pytest.MonkeyPatch) -> Iterator[Passed]:
+    """Counts from here to the end of the test, without what listeners of other tests have left."""
+    monkeypatch.setattr("aiocreds._core.provider.hook", None)
     passed, before = Passed(), sys.getprofile()
     in_threads: Any = getattr(threading, "setprofile_all_threads", threading.setprofile)  # the former from 3.12
     in_threads(passed.see)
