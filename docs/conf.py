@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
+
 import aiocreds
 
 project = "aiocreds"
@@ -23,6 +25,7 @@ nitpick_ignore_regex = [
 
 autodoc_member_order = "bysource"
 autodoc_typehints = "signature"
+autodoc_mock_imports = [] if find_spec("smithy_aws_core") else ["smithy_aws_core"]  # it needs Python 3.12
 napoleon_google_docstring = True
 napoleon_numpy_docstring = False
 
