@@ -1,0 +1,255 @@
+"""aiomysql and asyncmy log in with tokens, which a proxy checks with botocore, before a MariaDB if there is one."""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+import time
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from aiocreds import Context, Credentials, CredentialsError, InvalidConfiguration, SourceUnavailable
+from aiocreds.integrations.mysql import aiomysql_connect, asyncmy_login
+from aiocreds.testing import TestClock, static
+from aiocreds.tokens import TokenProvider, rds_token
+from tests.helpers.mysql import MariaDB, MySQLProxy, program
+from tests.helpers.secret_leaks import secret
+from tests.helpers.tls import TLS
+from tests.helpers.token_check import Authority
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable
+    from pathlib import Path
+
+    from aiocreds import Provider
+
+    Connect = Callable[[TokenProvider], Any]
+
+USER, HOST = "app-1", "books.abc123.eu-central-1.rds.amazonaws.com"
+WAYS = ["aiomysql", "asyncmy"]
+SIGNED = b"X-Amz-Signature"
+
+
+@pytest.fixture
+async def authority() -> Authority:
+    return Authority(time.time)
+
+
+@pytest.fixture
+def certificates(tmp_path: Path) -> TLS:
+    return TLS(tmp_path)
+
+
+@pytest.fixture
+def trusting(certificates: TLS) -> ssl.SSLContext:
+    return ssl.create_default_context(cafile=certificates.ca)
+
+
+def proxy_for(authority: Authority, certificates: TLS) -> MySQLProxy:
+    return MySQLProxy(authority, certificates.server, user=USER, host=f"{HOST}:3306")
+
+
+@pytest.fixture
+async def proxy(authority: Authority, certificates: TLS) -> AsyncIterator[MySQLProxy]:
+    async with proxy_for(authority, certificates) as proxy:
+        yield proxy
+
+
+@pytest.fixture(params=["alone", "MariaDB"])
+async def database(request: pytest.FixtureRequest, proxy: MySQLProxy, tmp_path: Path) -> AsyncIterator[MySQLProxy]:
+    """The proxy, alone and before a MariaDB."""
+    if request.param == "alone":
+        yield proxy
+    elif program() is None:
+        pytest.skip("no mariadbd here")
+    else:
+        with MariaDB(tmp_path) as server:
+            proxy.behind = server.port
+            yield proxy
+
+
+def token_of(provider: Provider, **options: Any) -> TokenProvider:
+    return rds_token(provider, HOST, 3306, USER, **options)
+
+
+async def connect(way: str, token: TokenProvider, proxy: MySQLProxy, **options: Any) -> Any:
+    package = pytest.importorskip(way)
+    to: dict[str, Any] = {"host": "127.0.0.1", "port": proxy.port, "user": USER}
+    if way == "aiomysql":
+        return await aiomysql_connect(token, **to, **options)
+    return await package.connect(**to, **asyncmy_login(token, **options))
+
+
+async def ask(connection: Any) -> int:
+    async with connection.cursor() as cursor:
+        await cursor.execute("SELECT 1")
+        [[answer]] = await cursor.fetchall()
+    return int(answer)
+
+
+@pytest.mark.parametrize("way", WAYS)
+async def test_a_connection(way: str, authority: Authority, database: MySQLProxy, trusting: ssl.SSLContext) -> None:
+    pytest.importorskip(way)
+    connection = await connect(way, token_of(authority.provider()), database, ssl=trusting)
+    assert await ask(connection) == 1
+    await connection.ensure_closed()
+    assert (database.logins, database.refused) == (1, [])
+    assert SIGNED not in database.in_the_open
+
+
+async def test_a_pool_of_asyncmy(authority: Authority, database: MySQLProxy, trusting: ssl.SSLContext) -> None:
+    asyncmy = pytest.importorskip("asyncmy")
+    login = asyncmy_login(token_of(authority.provider()), ssl=trusting)
+    to = {"host": "127.0.0.1", "port": database.port, "user": USER}
+    async with asyncmy.create_pool(**to, minsize=3, **login) as pool, pool.acquire() as connection:
+        assert await ask(connection) == 1
+    assert (database.logins, database.refused) == (3, [])
+
+
+async def test_a_pool_of_asyncmy_that_grows_and_shrinks_while_keys_rotate(certificates: TLS) -> None:
+    asyncmy = pytest.importorskip("asyncmy")
+    clock = TestClock()
+    context = Context({})
+    context.clock = clock
+    authority = Authority(clock.now, lifetime=60)
+    provider = authority.provider(context)
+    login = asyncmy_login(token_of(provider), ssl=ssl.create_default_context(cafile=certificates.ca))
+    async with proxy_for(authority, certificates) as proxy, provider:
+        to = {"host": "127.0.0.1", "port": proxy.port, "user": USER}
+        async with asyncmy.create_pool(**to, minsize=0, maxsize=50, **login) as pool:
+            for number in range(20):  # of 15 s: five minutes
+                taken = [await pool.acquire() for _ in range(50 if number % 2 else 5)]
+                assert await asyncio.gather(*map(ask, taken)) == [1] * len(taken)
+                for connection in taken:
+                    pool.release(connection)
+                if number % 2:
+                    await pool.clear()
+                clock.move(15)
+    assert proxy.refused == []
+    assert proxy.logins >= 500
+    assert authority.issued >= 5
+
+
+async def test_asyncmy_logs_in_with_another_token_when_it_connects_again(
+    authority: Authority, proxy: MySQLProxy, trusting: ssl.SSLContext
+) -> None:
+    pytest.importorskip("asyncmy")
+    provider = authority.provider()
+    connection = await connect("asyncmy", token_of(provider), proxy, ssl=trusting)
+    await connection.ensure_closed()
+    provider.invalidate(await provider())
+    await connection.connect()
+    assert await ask(connection) == 1
+    await connection.ensure_closed()
+    assert (proxy.logins, proxy.refused, authority.issued) == (2, [], 2)
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize(
+    ("late", "fault"), [(899, None), (16 * 60, "too old"), (3600, "too old"), (-3600, "too old, or of the future")]
+)
+async def test_a_token_of_another_time(
+    way: str, late: float, fault: str | None, certificates: TLS, trusting: ssl.SSLContext
+) -> None:
+    package = pytest.importorskip(way)
+    authority = Authority(lambda: time.time() + late, lifetime=4 * 3600)
+    async with proxy_for(authority, certificates) as proxy:
+        token = token_of(authority.provider())
+        if fault is None:
+            await (await connect(way, token, proxy, ssl=trusting)).ensure_closed()
+        else:
+            with pytest.raises(package.errors.OperationalError if way == "asyncmy" else package.OperationalError):
+                await connect(way, token, proxy, ssl=trusting)
+    assert [found[: len(fault or "")] for found in proxy.refused] == ([fault] if fault else [])
+
+
+@pytest.mark.parametrize("way", WAYS)
+async def test_wrong_tokens_are_refused(
+    way: str, authority: Authority, proxy: MySQLProxy, trusting: ssl.SSLContext
+) -> None:
+    package = pytest.importorskip(way)
+    refused = package.errors.OperationalError if way == "asyncmy" else package.OperationalError
+    provider = authority.provider()
+
+    class Tampered(TokenProvider):
+        async def __call__(self) -> Any:
+            token = str(await right())
+            return token[:-1] + ("0" if token[-1] != "0" else "1")
+
+    right = token_of(provider)
+    tampered = object.__new__(Tampered)
+    for token in (
+        rds_token(provider, HOST, 3306, "admin"),
+        rds_token(provider, f"other.{HOST}", 3306, USER),
+        token_of(Authority(time.time).provider()),
+        tampered,
+    ):
+        with pytest.raises(refused, match="1045"):
+            await connect(way, token, proxy, ssl=trusting)
+    assert proxy.refused == ["another user", "another database", "unknown keys", "another signature"]
+    assert proxy.logins == 0
+
+
+@pytest.mark.parametrize("way", WAYS)
+async def test_no_token_is_sent_in_the_open_unless_that_is_asked_for(
+    way: str, authority: Authority, proxy: MySQLProxy
+) -> None:
+    pytest.importorskip(way)
+    token = token_of(authority.provider())
+    for no_context in ({}, {"ssl": None}, {"ssl": True}, {"ssl": {"verify_mode": "none"}}):
+        with pytest.raises(InvalidConfiguration, match=r"ssl=.*create_default_context\(.*plaintext=True"):
+            await connect(way, token, proxy, **no_context)
+    assert proxy.in_the_open == b""
+    connection = await connect(way, token, proxy, plaintext=True)
+    assert await ask(connection) == 1
+    await connection.ensure_closed()
+    assert SIGNED in proxy.in_the_open
+
+
+@pytest.mark.parametrize("way", WAYS)
+async def test_no_token_is_sent_to_a_server_that_takes_tls_away(
+    way: str, authority: Authority, proxy: MySQLProxy, trusting: ssl.SSLContext
+) -> None:
+    package = pytest.importorskip(way)
+    proxy.offers_tls = False
+    wrong = InvalidConfiguration if way == "aiomysql" else package.errors.OperationalError
+    with pytest.raises(wrong, match="offers no TLS" if way == "aiomysql" else "Can't connect"):
+        await connect(way, token_of(authority.provider()), proxy, ssl=trusting)
+    assert SIGNED not in proxy.in_the_open
+    assert (proxy.logins, proxy.refused) == (0, [])
+
+
+@pytest.mark.parametrize("way", WAYS)
+async def test_no_token_is_sent_to_a_server_with_an_unknown_certificate(
+    way: str, authority: Authority, proxy: MySQLProxy
+) -> None:
+    package = pytest.importorskip(way)
+    with pytest.raises(package.errors.OperationalError if way == "asyncmy" else package.OperationalError):
+        await connect(way, token_of(authority.provider()), proxy, ssl=ssl.create_default_context())
+    assert SIGNED not in proxy.in_the_open
+    assert (proxy.logins, proxy.refused) == (0, [])
+
+
+@pytest.mark.parametrize("way", WAYS)
+async def test_after_an_outage_of_the_source_connections_are_made_again(
+    way: str, authority: Authority, proxy: MySQLProxy, trusting: ssl.SSLContext
+) -> None:
+    pytest.importorskip(way)
+    authority.down = SourceUnavailable("the source is down")
+    token = token_of(authority.provider())
+    with pytest.raises(SourceUnavailable, match="the source is down"):
+        await connect(way, token, proxy, ssl=trusting)
+    authority.down = None
+    await (await connect(way, token, proxy, ssl=trusting)).ensure_closed()
+    assert (proxy.logins, proxy.refused) == (1, [])
+
+
+@pytest.mark.parametrize("way", WAYS)
+async def test_keys_that_have_ended(way: str, proxy: MySQLProxy, trusting: ssl.SSLContext) -> None:
+    pytest.importorskip(way)
+    ended = Credentials("ASIAENDED", secret("key"), secret("token"), datetime(2020, 1, 1, tzinfo=UTC))
+    with pytest.raises(CredentialsError, match="expired"):
+        await connect(way, token_of(static(ended)), proxy, ssl=trusting)
+    assert (proxy.logins, proxy.refused) == (0, [])
