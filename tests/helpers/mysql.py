@@ -29,6 +29,7 @@ ANSWERS = {  # to what SQLAlchemy asks each new server
     b"select @@transaction_isolation": "REPEATABLE-READ",
     b"select @@sql_mode": "",
     b"select @@lower_case_table_names": "0",
+    b"select version()": "8.0.40",
     b"select database()": "",
 }
 
@@ -84,6 +85,7 @@ class MySQLProxy:
 
     Attributes:
         port: where it listens.
+        host: that tokens have to be for, with its port.
         behind: the port of the MariaDB, which may be set later.
         offers_tls: it says that it speaks TLS.
         logins: how many it let in.
@@ -94,7 +96,8 @@ class MySQLProxy:
     def __init__(self, authority: Authority, tls: ssl.SSLContext, *, user: str, host: str) -> None:
         self._authority = authority
         self._tls = tls
-        self._user, self._host = user, host
+        self._user = user
+        self.host = host
         self._tasks: set[asyncio.Task[None]] = set()
         self._writers: set[asyncio.StreamWriter] = set()
         self.behind = 0
@@ -206,7 +209,7 @@ class MySQLProxy:
         query = parse_qs(urlsplit(url).query)
         if user.decode() != self._user or query.get("DBUser") != [self._user]:
             return "another user"
-        if urlsplit(url).netloc != self._host or query.get("Action") != ["connect"]:
+        if urlsplit(url).netloc != self.host or query.get("Action") != ["connect"]:
             return "another database"
         return self._authority.fault(url, "rds-db")
 

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from aiocreds import Context, Credentials, CredentialsError, InvalidConfiguration, SourceUnavailable
-from aiocreds.integrations.mysql import aiomysql_connect, asyncmy_login
+from aiocreds.integrations.mysql import aiomysql_connector, asyncmy_options
+from aiocreds.integrations.sqlalchemy import attach
 from aiocreds.testing import TestClock, static
 from aiocreds.tokens import TokenProvider, rds_token
 from tests.helpers.mysql import MariaDB, MySQLProxy, program
@@ -20,12 +21,10 @@ from tests.helpers.tls import TLS
 from tests.helpers.token_check import Authority
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncIterator, Iterator
     from pathlib import Path
 
     from aiocreds import Provider
-
-    Connect = Callable[[TokenProvider], Any]
 
 USER, HOST = "app-1", "books.abc123.eu-central-1.rds.amazonaws.com"
 WAYS = ["aiomysql", "asyncmy"]
@@ -74,12 +73,13 @@ def token_of(provider: Provider, **options: Any) -> TokenProvider:
     return rds_token(provider, HOST, 3306, USER, **options)
 
 
-async def connect(way: str, token: TokenProvider, proxy: MySQLProxy, **options: Any) -> Any:
+async def connect(way: str, source: Provider | TokenProvider, proxy: MySQLProxy, **options: Any) -> Any:
     package = pytest.importorskip(way)
     to: dict[str, Any] = {"host": "127.0.0.1", "port": proxy.port, "user": USER}
+    plaintext = options.pop("plaintext", False)
     if way == "aiomysql":
-        return await aiomysql_connect(token, **to, **options)
-    return await package.connect(**to, **asyncmy_login(token, **options))
+        return await aiomysql_connector(source, plaintext=plaintext)(**to, **options)
+    return await package.connect(**asyncmy_options(source, plaintext=plaintext, **to, **options))
 
 
 async def ask(connection: Any) -> int:
@@ -101,35 +101,89 @@ async def test_a_connection(way: str, authority: Authority, database: MySQLProxy
 
 async def test_a_pool_of_asyncmy(authority: Authority, database: MySQLProxy, trusting: ssl.SSLContext) -> None:
     asyncmy = pytest.importorskip("asyncmy")
-    login = asyncmy_login(token_of(authority.provider()), ssl=trusting)
-    to = {"host": "127.0.0.1", "port": database.port, "user": USER}
-    async with asyncmy.create_pool(**to, minsize=3, **login) as pool, pool.acquire() as connection:
+    to: dict[str, Any] = {"host": "127.0.0.1", "port": database.port, "user": USER, "ssl": trusting}
+    options = asyncmy_options(token_of(authority.provider()), **to)
+    async with asyncmy.create_pool(**options, minsize=3) as pool, pool.acquire() as connection:
         assert await ask(connection) == 1
     assert (database.logins, database.refused) == (3, [])
 
 
-async def test_a_pool_of_asyncmy_that_grows_and_shrinks_while_keys_rotate(certificates: TLS) -> None:
+class Rotation:
+    """A proxy, and a provider whose keys end every minute of moved time."""
+
+    def __init__(self, certificates: TLS) -> None:
+        self.clock = TestClock()
+        context = Context({})
+        context.clock = self.clock
+        self.authority = Authority(self.clock.now, lifetime=60)
+        self.provider = self.authority.provider(context)
+        self.token = token_of(self.provider)
+        self.proxy = proxy_for(self.authority, certificates)
+
+    def sizes(self) -> Iterator[int]:
+        """Yield how many connections to use at once, for five minutes in steps of 15 s."""
+        for number in range(20):
+            yield 50 if number % 2 else 5
+            self.clock.move(15)
+
+    def check(self) -> None:
+        assert self.proxy.refused == []
+        assert self.proxy.logins >= 500
+        assert self.authority.issued >= 5
+
+
+async def test_a_pool_of_asyncmy_that_grows_and_shrinks_while_keys_rotate(
+    certificates: TLS, trusting: ssl.SSLContext
+) -> None:
     asyncmy = pytest.importorskip("asyncmy")
-    clock = TestClock()
-    context = Context({})
-    context.clock = clock
-    authority = Authority(clock.now, lifetime=60)
-    provider = authority.provider(context)
-    login = asyncmy_login(token_of(provider), ssl=ssl.create_default_context(cafile=certificates.ca))
-    async with proxy_for(authority, certificates) as proxy, provider:
-        to = {"host": "127.0.0.1", "port": proxy.port, "user": USER}
-        async with asyncmy.create_pool(**to, minsize=0, maxsize=50, **login) as pool:
-            for number in range(20):  # of 15 s: five minutes
-                taken = [await pool.acquire() for _ in range(50 if number % 2 else 5)]
-                assert await asyncio.gather(*map(ask, taken)) == [1] * len(taken)
+    rotation = Rotation(certificates)
+    async with rotation.proxy as proxy, rotation.provider:
+        to: dict[str, Any] = {"host": "127.0.0.1", "port": proxy.port, "user": USER, "ssl": trusting}
+        async with asyncmy.create_pool(**asyncmy_options(rotation.token, **to), minsize=0, maxsize=50) as pool:
+            for size in rotation.sizes():
+                taken = [await pool.acquire() for _ in range(size)]
+                assert await asyncio.gather(*map(ask, taken)) == [1] * size
                 for connection in taken:
                     pool.release(connection)
-                if number % 2:
-                    await pool.clear()
-                clock.move(15)
-    assert proxy.refused == []
-    assert proxy.logins >= 500
-    assert authority.issued >= 5
+                await pool.clear()
+    rotation.check()
+
+
+def engine_of(way: str, source: Any, proxy: MySQLProxy, context: ssl.SSLContext, **options: Any) -> Any:
+    pytest.importorskip(way)
+    create: Any = pytest.importorskip("sqlalchemy.ext.asyncio").create_async_engine
+    url = f"mysql+{way}://{USER}@127.0.0.1:{proxy.port}"
+    return attach(create(url, connect_args={"ssl": context}, **options), source)
+
+
+async def ask_engine(engine: Any) -> int:
+    text: Any = pytest.importorskip("sqlalchemy").text
+    async with engine.connect() as connection:
+        answer: int = int((await connection.execute(text("SELECT 1"))).scalar_one())
+        return answer
+
+
+@pytest.mark.parametrize("way", WAYS)
+async def test_an_engine_of_sqlalchemy(
+    way: str, authority: Authority, database: MySQLProxy, trusting: ssl.SSLContext
+) -> None:
+    engine = engine_of(way, token_of(authority.provider()), database, trusting)
+    assert await ask_engine(engine) == 1
+    await engine.dispose()
+    assert (database.logins, database.refused) == (1, [])
+
+
+@pytest.mark.parametrize("way", WAYS)
+async def test_an_engine_that_grows_and_shrinks_while_keys_rotate(
+    way: str, certificates: TLS, trusting: ssl.SSLContext
+) -> None:
+    rotation = Rotation(certificates)
+    async with rotation.proxy as proxy, rotation.provider:
+        engine = engine_of(way, rotation.token, proxy, trusting, pool_size=50)
+        for size in rotation.sizes():
+            assert await asyncio.gather(*(ask_engine(engine) for _ in range(size))) == [1] * size
+            await engine.dispose()
+    rotation.check()
 
 
 async def test_asyncmy_logs_in_with_another_token_when_it_connects_again(
@@ -144,6 +198,51 @@ async def test_asyncmy_logs_in_with_another_token_when_it_connects_again(
     assert await ask(connection) == 1
     await connection.ensure_closed()
     assert (proxy.logins, proxy.refused, authority.issued) == (2, [], 2)
+
+
+@pytest.mark.parametrize("way", [*WAYS, "engine of aiomysql", "engine of asyncmy"])
+async def test_a_token_is_for_the_host_the_port_and_the_user_that_a_client_is_given(
+    way: str, authority: Authority, proxy: MySQLProxy, trusting: ssl.SSLContext
+) -> None:
+    proxy.host = f"127.0.0.1:{proxy.port}"
+    provider = authority.provider(Context({"AWS_REGION": "eu-west-1"}))
+    if way.startswith("engine"):
+        engine = engine_of(way.removeprefix("engine of "), provider, proxy, trusting)
+        assert await ask_engine(engine) == 1
+        await engine.dispose()
+    else:
+        connection = await connect(way, provider, proxy, ssl=trusting)
+        assert await ask(connection) == 1
+        await connection.ensure_closed()
+    assert (proxy.logins, proxy.refused) == (1, [])
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("missing", ["host", "user"])
+@pytest.mark.parametrize("nothing", ["", None])
+async def test_no_token_is_made_for_no_host_or_user(
+    way: str, missing: str, nothing: str | None, authority: Authority, trusting: ssl.SSLContext
+) -> None:
+    package = pytest.importorskip(way)
+    options: dict[str, Any] = {"host": HOST, "user": USER, "ssl": trusting, missing: nothing}
+    provider = authority.provider()
+    with pytest.raises(InvalidConfiguration, match=f"no {missing}, .*pass {missing}="):
+        await (
+            aiomysql_connector(provider)(**options)
+            if way == "aiomysql"
+            else package.connect(**asyncmy_options(provider, **options))
+        )
+
+
+async def test_the_port_and_the_region_by_default(authority: Authority, trusting: ssl.SSLContext) -> None:
+    pytest.importorskip("asyncmy")
+    to: dict[str, Any] = {"host": HOST, "user": USER, "ssl": trusting}
+    for region, expected in ((None, "eu-central-1"), ("eu-west-1", "eu-west-1")):
+        options = asyncmy_options(authority.provider(), region=region, **to)
+        token = str(await options["password_creator"]())
+        assert token.startswith(f"{HOST}:3306/?Action=connect&DBUser={USER}&")
+        assert f"%2F{expected}%2Frds-db%2F" in token
+        assert {name: options[name] for name in to} == to
 
 
 @pytest.mark.parametrize("way", WAYS)

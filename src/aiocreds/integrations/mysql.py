@@ -2,101 +2,132 @@
 
 ::
 
-    token = rds_token(default_chain(), "books.abc.eu-central-1.rds.amazonaws.com:3306", user="app")
-    tls = ssl.create_default_context(cafile="global-bundle.pem")  # the authorities of RDS
-    pool = await asyncmy.create_pool(host=…, user="app", db="books", **asyncmy_login(token, ssl=tls))
-    connection = await aiomysql_connect(token, host=…, user="app", db="books", ssl=tls)
+    host = "books.abc.eu-central-1.rds.amazonaws.com"
+    tls = ssl.create_default_context(cafile="global-bundle.pem")  # the certificate authorities of RDS
+    options = asyncmy_options(default_chain(), host=host, user="app", db="books", ssl=tls)
+    pool = await asyncmy.create_pool(**options, maxsize=50)
 
-The token goes to the server as it is (``mysql_clear_password``), so both want TLS.
+    connect = aiomysql_connector(default_chain())
+    connection = await connect(host=host, user="app", db="books", ssl=tls)
+
+A token goes to the server as it is (``mysql_clear_password``), so both want TLS.
 Install with ``pip install 'aiocreds[asyncmy]'`` or ``'aiocreds[aiomysql]'``.
 """
 
 from __future__ import annotations
 
-import ssl as tls
+import ssl
 from functools import lru_cache
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from aiocreds._core.decorator import as_provider
 from aiocreds.errors import InvalidConfiguration
 from aiocreds.integrations._extras import require
+from aiocreds.tokens import TokenProvider, rds_token
 
 if TYPE_CHECKING:
-    from aiocreds.tokens import TokenProvider
+    from collections.abc import Awaitable, Callable, Mapping
 
-__all__ = ["aiomysql_connect", "asyncmy_login"]
+    from aiocreds.tokens import Source
 
+__all__ = ["aiomysql_connector", "asyncmy_options"]
+
+PORT = 3306
 OFFERS_TLS = 0x800  # CLIENT_SSL, of the capabilities that a server announces
 
 
-def asyncmy_login(
-    token: TokenProvider, *, ssl: tls.SSLContext | None = None, plaintext: bool = False
+def asyncmy_options(
+    source: Source | TokenProvider, *, region: str | None = None, plaintext: bool = False, **options: Any
 ) -> dict[str, Any]:
-    """Return arguments for asyncmy's ``connect`` and ``create_pool``: each login gets a token of its own.
+    """Return what ``asyncmy.connect`` and ``create_pool`` take: each connection logs in with a token of its own.
 
-    That is also so where a pool opens a connection later, or one connects again.
+    That goes for those that a pool opens later, and when one connects again, too.
 
     Args:
-        token: from :func:`~aiocreds.tokens.rds_token`, for the user that you pass to asyncmy. What it raises fails
-            the connection.
-        ssl: the context that checks the server's certificate.
+        source: where credentials come from; or any ``async () -> Credentials``. Where asyncmy connects to another
+            name or port, as through a tunnel, a token for the right ones, from
+            :func:`~aiocreds.tokens.rds_token`.
+        region: by default the one in the host name, ``AWS_REGION``, ``AWS_DEFAULT_REGION``, or the profile's.
         plaintext: send tokens without TLS, as through a tunnel that encrypts.
+        options: of asyncmy. A token is for ``host``, ``port`` (3306) and ``user``; ``ssl`` is the context that
+            checks the server's certificate.
 
     Returns:
-        ``password_creator=`` and ``ssl=``.
+        The options, with ``password_creator``. What the source raises fails a connection.
 
     Raises:
-        InvalidConfiguration: there is no context, and ``plaintext`` is not given.
+        InvalidConfiguration: there is no host or user, or no context and ``plaintext`` is not given.
         ModuleNotFoundError: asyncmy is not installed.
 
     See https://docs.aws.amazon.com/AmazonRDS/latest/UserGuide/UsingWithRDS.IAMDBAuth.Connecting.html
     """
     require("asyncmy", "asyncmy")
-    _check("asyncmy_login", ssl, plaintext=plaintext)
-    return {"password_creator": token, "ssl": ssl}
+    token = _token("asyncmy_options", source, options, region, plaintext=plaintext)
+    options.pop("password", None)
+    return {**options, "password_creator": token}
 
 
-async def aiomysql_connect(
-    token: TokenProvider, *, ssl: tls.SSLContext | None = None, plaintext: bool = False, **options: Any
-) -> Any:
-    """Open a connection of aiomysql, which logs in with a new token.
+def aiomysql_connector(
+    source: Source | TokenProvider, *, region: str | None = None, plaintext: bool = False
+) -> Callable[..., Awaitable[Any]]:
+    """Make a function to call in place of ``aiomysql.connect``: each connection logs in with a token of its own.
 
-    aiomysql's pools and its ``ping()`` log in again with the password that they were given first, for which it has
-    no hook: take SQLAlchemy's pool, or asyncmy.
+    Pools of aiomysql, and its ``ping()`` where a connection was lost, log in with the password that they got first:
+    there is no hook. Take SQLAlchemy's pool (``aiocreds.integrations.sqlalchemy``), or asyncmy.
 
     Args:
-        token: from :func:`~aiocreds.tokens.rds_token`, for the user that you pass to aiomysql.
-        ssl: the context that checks the server's certificate.
-        plaintext: send the token without TLS, as through a tunnel that encrypts.
-        options: of ``aiomysql.connect``, but for ``password``.
+        source: as for :func:`asyncmy_options`.
+        region: by default the one in the host name, ``AWS_REGION``, ``AWS_DEFAULT_REGION``, or the profile's.
+        plaintext: send tokens without TLS, as through a tunnel that encrypts.
 
     Returns:
-        An ``aiomysql.Connection``.
+        An async function that takes the options of ``aiomysql.connect``, with ``host``, ``user`` and ``ssl`` as for
+        :func:`asyncmy_options`, and returns an ``aiomysql.Connection``. It raises :class:`InvalidConfiguration`
+        where there is no host, user or region, or the server has no TLS, ``CredentialsError`` where there are no
+        credentials, and what aiomysql raises.
 
     Raises:
-        InvalidConfiguration: there is no context, or the server offers no TLS, and ``plaintext`` is not given.
-        CredentialsError: there are no credentials.
         ModuleNotFoundError: aiomysql is not installed.
 
     See https://docs.aws.amazon.com/AmazonRDS/latest/UserGuide/UsingWithRDS.IAMDBAuth.Connecting.html
     """
     require("aiomysql", "aiomysql")
-    _check("aiomysql_connect", ssl, plaintext=plaintext)
-    kind = import_module("aiomysql").Connection if ssl is None else _encrypted_only()
-    connection = kind(password=await token(), ssl=ssl, **options)
-    await connection.ping()  # which connects
-    return connection
+    kind = import_module("aiomysql").Connection if plaintext else _encrypted_only()
+    if not isinstance(source, TokenProvider):
+        source = as_provider(source, taker="aiomysql_connector()")
+
+    async def connect_with_token(**options: Any) -> Any:
+        options.pop("password", None)  # no local variable here holds one
+        token = _token("aiomysql_connector", source, options, region, plaintext=plaintext)
+        connection = kind(**options, password=await token())
+        await connection.ping()  # which connects
+        return connection
+
+    return connect_with_token
 
 
-def _check(name: str, ssl: tls.SSLContext | None, *, plaintext: bool) -> None:
-    if ssl is None and plaintext:
-        return
-    if not isinstance(ssl, tls.SSLContext):
+def _token(
+    name: str, source: Source | TokenProvider, options: Mapping[str, Any], region: str | None, *, plaintext: bool
+) -> TokenProvider:
+    """Return the token for the place where a client is told to log in.
+
+    Raises:
+        InvalidConfiguration: that is not clear, or in the open.
+    """
+    context = options.get("ssl")
+    if not plaintext and not isinstance(context, ssl.SSLContext):
         raise InvalidConfiguration(
-            f"{name}: ssl={ssl!r} is no ssl.SSLContext, and a token that is sent in the open can be used by others:"
-            " pass ssl=ssl.create_default_context(cafile=…) with the authorities of RDS, or plaintext=True where a"
-            " tunnel encrypts"
+            f"{name}: ssl={context!r} is no ssl.SSLContext, and a token that is sent in the open can be used by"
+            ' others for 15 minutes: pass ssl=ssl.create_default_context(cafile="global-bundle.pem") with the'
+            " certificate authorities of RDS, or plaintext=True where a tunnel encrypts"
         )
+    for needed in ("host", "user"):
+        if not options.get(needed):
+            raise InvalidConfiguration(f"{name}: no {needed}, for which the token is made: pass {needed}=")
+    if isinstance(source, TokenProvider):
+        return source
+    return rds_token(source, options["host"], options.get("port") or PORT, options["user"], region)
 
 
 @lru_cache(maxsize=1)
@@ -113,8 +144,8 @@ def _encrypted_only() -> Any:
     def announce(connection: Any, capabilities: int) -> None:
         if not capabilities & OFFERS_TLS:
             raise InvalidConfiguration(
-                f"aiomysql_connect: {connection.host}:{connection.port} offers no TLS, and a token that is sent in"
-                " the open can be used by others: switch TLS on there, or find out who is in between"
+                f"aiomysql_connector: {connection.host}:{connection.port} offers no TLS, and a token that is sent"
+                " in the open can be used by others for 15 minutes: switch TLS on there, or find out who is between"
             )
         connection.__dict__["server_capabilities"] = capabilities
 

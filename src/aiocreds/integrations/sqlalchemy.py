@@ -16,9 +16,12 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from aiocreds.errors import InvalidConfiguration
 from aiocreds.integrations._extras import require
+from aiocreds.integrations.mysql import aiomysql_connector, asyncmy_options
 from aiocreds.integrations.postgresql import asyncpg_connector, psycopg_connection
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
     from aiocreds.integrations.postgresql import Source
 
 __all__ = ["attach"]
@@ -33,8 +36,10 @@ def attach(engine: Engine, source: Source, *, region: str | None = None, plainte
     that was made with ``async_creator=`` opens its connections by itself: pass it
     ``functools.partial(asyncpg_connector(…), …)`` instead.
 
+    With aiomysql and asyncmy, TLS is the context in ``connect_args={"ssl": context}``.
+
     Args:
-        engine: of ``create_async_engine``, with asyncpg or psycopg.
+        engine: of ``create_async_engine``, with asyncpg, psycopg, aiomysql or asyncmy.
         source: where credentials come from, or a token, as for
             :func:`~aiocreds.integrations.postgresql.asyncpg_connector`.
         region: by default the one in the host name, ``AWS_REGION``, ``AWS_DEFAULT_REGION``, or the profile's.
@@ -57,10 +62,14 @@ def attach(engine: Engine, source: Source, *, region: str | None = None, plainte
         connect = psycopg_connection(source, region=region, plaintext=plaintext).connect
     elif driver == "asyncpg":
         connect = asyncpg_connector(source, region=region, plaintext=plaintext)
+    elif driver == "aiomysql":
+        connect = aiomysql_connector(source, region=region, plaintext=plaintext)
+    elif driver == "asyncmy":
+        connect = _asyncmy_connector(source, region=region, plaintext=plaintext)
     else:
         raise InvalidConfiguration(
             f"attach: an engine with {driver} is not supported: make it by create_async_engine() with"
-            " postgresql+asyncpg:// or postgresql+psycopg://"
+            " postgresql+asyncpg://, postgresql+psycopg://, mysql+aiomysql:// or mysql+asyncmy://"
         )
 
     def put_connect(_dialect: Any, _record: Any, _arguments: list[Any], options: dict[str, Any]) -> None:
@@ -68,3 +77,13 @@ def attach(engine: Engine, source: Source, *, region: str | None = None, plainte
 
     import_module("sqlalchemy.event").listen(inner, "do_connect", put_connect)
     return engine
+
+
+def _asyncmy_connector(source: Source, *, region: str | None, plaintext: bool) -> Callable[..., Awaitable[Any]]:
+    require("asyncmy", "asyncmy")
+    connect = import_module("asyncmy").connect
+
+    async def connect_with_token(**options: Any) -> Any:
+        return await connect(**asyncmy_options(source, region=region, plaintext=plaintext, **options))
+
+    return connect_with_token
