@@ -1,4 +1,4 @@
-"""asyncpg, psycopg and SQLAlchemy log in to a real PostgreSQL with tokens, which botocore checks in a proxy before it."""
+"""asyncpg, psycopg and SQLAlchemy log in to a real PostgreSQL with tokens, which a proxy has botocore check."""
 
 from __future__ import annotations
 
@@ -433,6 +433,21 @@ async def test_a_server_without_tls_gets_no_token(
         assert (proxy.begun, proxy.passwords) == (1, [])
 
 
+async def test_a_service_file_does_not_undo_what_was_checked(
+    authority: Authority, provider: Any, place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """libpq prefers what that says to variables."""
+    pytest.importorskip("psycopg")
+    (tmp_path / "services").write_text("[books]\nsslmode=disable\nhost=nowhere.invalid\nuser=nobody\n")
+    async with Proxy(authority, None, behind=place.behind, takes_plaintext=True) as proxy:
+        variables = {"PGSERVICEFILE": tmp_path / "services", "PGSERVICE": "books", "PGSSLMODE": "require"}
+        for name, value in {**variables, "PGHOST": "127.0.0.1", "PGUSER": "app", "PGPORT": proxy.port}.items():
+            monkeypatch.setenv(name, str(value))
+        with pytest.raises(Exception, match="server does not support SSL"):
+            await log_in("psycopg", provider, None)
+        assert (proxy.begun, proxy.passwords) == (1, [])
+
+
 @pytest.mark.parametrize("kind", ["asyncpg", "psycopg"])
 async def test_plaintext_for_who_asks_for_it(kind: str, authority: Authority, provider: Any, place: Place) -> None:
     skip_without(kind)
@@ -460,6 +475,7 @@ async def test_rds_refuses_a_connection_without_tls(kind: str, place: Place, pro
         ("postgresql:///postgres?host=127.0.0.1&port={port}&user=app", {}, {}),
         ("postgresql://somebody@nowhere.invalid:1/postgres", {"host": "127.0.0.1", "port": 0, "user": "app"}, {}),
         ("postgresql://app@/postgres", {"host": ["127.0.0.1"], "port": 0}, {}),
+        ("postgresql://app@/postgres", {"host": "127.0.0.1:{port}"}, {}),
         (None, {"database": "postgres"}, {"PGHOST": "127.0.0.1", "PGPORT": "{port}", "PGUSER": "app"}),
         (None, {"database": "postgres", "user": "app"}, {"PGHOST": "127.0.0.1:{port}"}),
     ],
@@ -477,6 +493,8 @@ async def test_asyncpg_and_the_token_agree_about_the_place(
     for name, value in variables.items():
         monkeypatch.setenv(name, value.format(port=proxy.port))
     arguments = {name: value or proxy.port for name, value in arguments.items()}
+    if isinstance(host := arguments.get("host"), str):
+        arguments["host"] = host.format(port=proxy.port)
     text = text and text.format(port=proxy.port)
     assert await log_in("asyncpg", provider, text, **arguments, **encrypted("asyncpg", place)) == "app"
     assert (proxy.logins, proxy.refused) == (1, [])

@@ -185,9 +185,8 @@ class _Logins:
         where = f"{tls}={found!r}"
         if found is None and (found := os.environ.get(VARIABLES["sslmode"])):
             where = f"{VARIABLES['sslmode']}={found}"
-        mode = str(getattr(found, "name", found)).replace("_", "-")  # asyncpg takes members of an enum, too
         if not host.startswith(("/", "@")):
-            if found is True or isinstance(found, ssl.SSLContext) or mode in ENCRYPTED:
+            if found is True or isinstance(found, ssl.SSLContext) or found in ENCRYPTED:
                 return found
         else:
             where = f"host={host!r}, a Unix socket,"
