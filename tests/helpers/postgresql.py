@@ -1,4 +1,4 @@
-"""A PostgreSQL of one's own on loopback, and a proxy before it that checks the tokens of its logins, as RDS does."""
+"""A PostgreSQL on loopback, and a proxy before it that checks the tokens of its logins, as RDS does."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class PostgreSQL:
     """
 
     def __init__(self) -> None:
-        self._process: subprocess.Popen[bytes] | None = None
+        self._process: subprocess.Popen[Any] | None = None
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             self.port = int(free.getsockname()[1])
@@ -58,9 +58,10 @@ class PostgreSQL:
             more: dict[str, Any] = {"cwd": self._folder, "stdout": output, "stderr": output, **who}
             subprocess.run([folder / "initdb", "-D", data, *options], check=True, **more)
             options = ["-h", "127.0.0.1", "-p", str(self.port), "-k", "", "-N", "130", "-F"]
-            self._process = subprocess.Popen([folder / "postgres", "-D", data, *options], **more)
+            process: subprocess.Popen[Any] = subprocess.Popen([folder / "postgres", "-D", data, *options], **more)
+        self._process = process
         give_up = time.monotonic() + 60
-        while time.monotonic() < give_up and self._process.poll() is None:
+        while time.monotonic() < give_up and process.poll() is None:
             if b"ready to accept connections" in log.read_bytes():
                 return self
             time.sleep(0.02)

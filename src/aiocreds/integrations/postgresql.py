@@ -122,7 +122,8 @@ def psycopg_connection(source: Source, *, region: str | None = None, plaintext: 
             given = psycopg.conninfo.conninfo_to_dict(conninfo)
             given.update({name: value for name, value in arguments.items() if value is not None})
             target, token = logins.prepare(given, "sslmode")
-            return await super().connect(conninfo, **{**arguments, **target, "password": await token()})
+            inner: Any = super()
+            return await inner.connect(conninfo, **{**arguments, **target, "password": await token()})
 
     return Connection
 
@@ -147,10 +148,11 @@ class _Logins:
             InvalidConfiguration: there is no host or user, or no TLS.
         """
         host, port = _host_and_port(self._required("host", given), given.get("port"))
-        target = {"host": host, "port": port, "user": self._required("user", given)}
+        user = self._required("user", given)
+        target: dict[str, Any] = {"host": host, "port": port, "user": user}
         if not self._plaintext:
             target[tls] = self._encrypted(host, given.get(tls), tls)
-        source, user = self._source, target["user"]
+        source = self._source
         if isinstance(source, TokenProvider):
             return target, source
         if re.search(r"\.dsql(-[^.]*)?\.[^.]+\.on\.aws\.?$", host.lower()):
@@ -183,9 +185,8 @@ class _Logins:
         where = f"{tls}={found!r}"
         if found is None and (found := os.environ.get(VARIABLES["sslmode"])):
             where = f"{VARIABLES['sslmode']}={found}"
-        mode = str(getattr(found, "name", found)).replace("_", "-")  # asyncpg takes members of an enum, too
         if not host.startswith(("/", "@")):
-            if found is True or isinstance(found, ssl.SSLContext) or mode in ENCRYPTED:
+            if found is True or isinstance(found, ssl.SSLContext) or found in ENCRYPTED:
                 return found
         else:
             where = f"host={host!r}, a Unix socket,"
