@@ -25,7 +25,8 @@ shared     calls to STS and the start of 200 processes of one role that share, a
            process with a warm folder, against one with a static profile; a day of 10,000 processes, on paper
 profiles   a process of `aiocreds profiles` on a large config file, against one of `aws configure list`
 tokens     tokens a second of CPU time, against AWS's own packages; the longest gap in a loop on which 1,000
-           connections log in at once, against the same with tokens that botocore makes in threads
+           connections log in at once, against the same with tokens that botocore makes in threads, and while a
+           pool of 50 grows and shrinks, against a loop that is idle for as long
 ========== ==================================================================================================
 """
 

@@ -1,4 +1,4 @@
-"""Tokens a second of CPU time, against AWS's own packages; the loop while 1,000 connections ask for one each."""
+"""Tokens a second of CPU time, against AWS's own packages; the loop while connections log in with one each."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import sys
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from importlib import import_module
-from time import process_time
+from time import perf_counter, process_time
 from typing import TYPE_CHECKING, Any
 
 import botocore.credentials
@@ -20,6 +20,7 @@ from botocore.auth import SigV4QueryAuth
 from botocore.awsrequest import AWSRequest
 
 from aiocreds import Context, Credentials, Provider
+from aiocreds.testing import TestClock
 from aiocreds.tokens import bedrock_token, dsql_token, eks_token, elasticache_token, msk_token, rds_token
 from tests.benchmarks.gaps import longest_gap
 from tests.benchmarks.report import Row, alternate, alternate_async, at_least, at_most, for_scale, median, ratios
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
     from aiocreds.tokens import TokenProvider
 
 TOKENS, ROUNDS = 40, 60  # of each kind a round: short ones, so that two neighbours see the same machine
-CONNECTIONS, STORMS = 1000, 15
+CONNECTIONS, POOL, STORMS = 1000, 50, 15
 REGION = "eu-central-1"
 DATABASE = "books.abc123.eu-central-1.rds.amazonaws.com"
 CLUSTER = "abc.dsql.eu-central-1.on.aws"
@@ -43,7 +44,7 @@ def rows() -> list[Row]:
     provider = Provider(_credentials, name="bench", context=Context(environ={}))
     minting = [_minting(name, token, peer, theirs) for name, token, peer, theirs in _kinds(provider)]
     with _server() as port:
-        return [*minting, asyncio.run(_storm(provider, port))]
+        return [*minting, asyncio.run(_storm(provider, port)), asyncio.run(_pool(port))]
 
 
 async def _credentials() -> Credentials:
@@ -130,30 +131,19 @@ async def _storm(provider: Provider, port: int) -> Row:
     token = rds_token(provider, DATABASE, 5432, "app")
     rds = _client("rds")
 
-    async def fixed() -> str:
-        return SESSION_TOKEN
-
     async def in_a_thread() -> str:
         made: str = await asyncio.to_thread(rds.generate_db_auth_token, DATABASE, 5432, "app")
         return made
 
-    async def connection(password: Callable[[], Awaitable[str]]) -> None:
-        reader, writer = await asyncio.open_connection("127.0.0.1", port)
-        await reader.readexactly(1)
-        writer.write((await password() + "\n").encode())
-        await reader.readexactly(1)
-        writer.close()
-        await writer.wait_closed()
-
     def storm(password: Callable[[], Awaitable[str]]) -> Callable[[], Awaitable[float]]:
         async def run() -> float:
             gc.collect()
-            return await longest_gap(asyncio.gather(*(connection(password) for _ in range(CONNECTIONS))))
+            return await longest_gap(_log_in(CONNECTIONS, port, password))
 
         return run
 
     measured = await alternate_async(
-        {"ours": storm(token), "peer": storm(in_a_thread), "fixed": storm(fixed)}, STORMS
+        {"ours": storm(token), "peer": storm(in_a_thread), "fixed": storm(_fixed)}, STORMS
     )
     show = {who: f"{median(measured, who) * 1e3:.0f} ms" for who in measured}
     fixed_too = f"with a fixed password {show['fixed']}"
@@ -165,6 +155,72 @@ async def _storm(provider: Provider, port: int) -> Row:
         ratios(measured, "ours", "peer"),
         for_scale("with tokens, to a fixed password", show["ours"], fixed_too, ratios(measured, "ours", "fixed")),
     )
+
+
+async def _pool(port: int) -> Row:
+    """The gaps in a loop while a pool grows and shrinks for five minutes of moved time, and its keys rotate."""
+    context = Context(environ={})
+    context.clock = clock = TestClock()
+    window = 0.0
+
+    async def minutes() -> Credentials:
+        return Credentials(KEY, SECRET, SESSION_TOKEN, expiration=clock.date() + timedelta(minutes=1))
+
+    provider = Provider(minutes, name="bench", context=context)
+    token = rds_token(provider, DATABASE, 5432, "app")
+
+    async def five_minutes(password: Callable[[], Awaitable[str]]) -> None:
+        nonlocal window
+        started = perf_counter()
+        for number in range(20):
+            await _log_in(POOL if number % 2 else POOL // 10, port, password)
+            clock.move(15)
+        window = perf_counter() - started
+
+    async def ours() -> float:
+        gc.collect()
+        return await longest_gap(five_minutes(token))
+
+    async def idle() -> float:
+        gc.collect()
+        return await longest_gap(asyncio.sleep(window))
+
+    async def fixed() -> float:
+        gc.collect()
+        return await longest_gap(five_minutes(_fixed))
+
+    async with provider:
+        measured = await alternate_async({"ours": ours, "idle": idle, "fixed": fixed}, STORMS)
+        if (rotated := provider.status.successes) < STORMS * 5:
+            raise AssertionError(f"the keys were replaced only {rotated} times")
+    show = {who: f"{median(measured, who) * 1e3:.1f} ms" for who in measured}
+    idle_too = f"an idle loop {show['idle']}"
+    return at_most(
+        5,
+        f"longest gap in the loop: a pool of {POOL} grows and shrinks while keys rotate",
+        show["ours"],
+        idle_too,
+        ratios(measured, "ours", "idle"),
+        for_scale("with a fixed password", show["fixed"], idle_too, ratios(measured, "fixed", "idle")),
+    )
+
+
+async def _log_in(connections: int, port: int, password: Callable[[], Awaitable[str]]) -> None:
+    """Open connections at once, log in, and close them."""
+
+    async def one() -> None:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        await reader.readexactly(1)
+        writer.write((await password() + "\n").encode())
+        await reader.readexactly(1)
+        writer.close()
+        await writer.wait_closed()
+
+    await asyncio.gather(*(one() for _ in range(connections)))
+
+
+async def _fixed() -> str:
+    return SESSION_TOKEN
 
 
 class _Held(botocore.credentials.CredentialProvider):
