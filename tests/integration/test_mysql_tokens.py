@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from aiocreds import Context, Credentials, CredentialsError, InvalidConfiguration, SourceUnavailable
+from aiocreds.integrations import _extras
 from aiocreds.integrations.mysql import aiomysql_connector, asyncmy_options
 from aiocreds.integrations.sqlalchemy import attach
 from aiocreds.testing import TestClock, static
@@ -352,3 +353,24 @@ async def test_keys_that_have_ended(way: str, proxy: MySQLProxy, trusting: ssl.S
     with pytest.raises(CredentialsError, match="expired"):
         await connect(way, token_of(static(ended)), proxy, ssl=trusting)
     assert (proxy.logins, proxy.refused) == (0, [])
+
+
+@pytest.mark.parametrize("way", WAYS)
+async def test_a_password_that_is_given_is_not_used(
+    way: str, authority: Authority, proxy: MySQLProxy, trusting: ssl.SSLContext
+) -> None:
+    token = token_of(authority.provider())
+    connection = await connect(way, token, proxy, ssl=trusting, password=secret("an old one"))
+    await connection.ensure_closed()
+    assert (proxy.logins, proxy.refused) == (1, [])
+
+
+@pytest.mark.parametrize("extra", WAYS)
+def test_a_missing_package_is_named_with_its_extra(extra: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def nothing(_: str) -> None:
+        return None
+
+    monkeypatch.setattr(_extras, "find_spec", nothing)
+    provider = static(Credentials("AKIDEXAMPLE", secret("key")))
+    with pytest.raises(ModuleNotFoundError, match=rf"pip install 'aiocreds\[{extra}\]'"):
+        aiomysql_connector(provider) if extra == "aiomysql" else asyncmy_options(provider, host=HOST, user=USER)

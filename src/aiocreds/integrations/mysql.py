@@ -63,8 +63,8 @@ def asyncmy_options(
     See https://docs.aws.amazon.com/AmazonRDS/latest/UserGuide/UsingWithRDS.IAMDBAuth.Connecting.html
     """
     require("asyncmy", "asyncmy")
+    options.pop("password", None)  # no local variable here holds one
     token = _token("asyncmy_options", source, options, region, plaintext=plaintext)
-    options.pop("password", None)
     return {**options, "password_creator": token}
 
 

@@ -84,6 +84,7 @@ def _asyncmy_connector(source: Source, *, region: str | None, plaintext: bool) -
     connect = import_module("asyncmy").connect
 
     async def connect_with_token(**options: Any) -> Any:
+        options.pop("password", None)  # no local variable here holds one
         return await connect(**asyncmy_options(source, region=region, plaintext=plaintext, **options))
 
     return connect_with_token
