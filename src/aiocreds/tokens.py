@@ -15,6 +15,7 @@ from __future__ import annotations
 import re
 from base64 import b64encode, urlsafe_b64encode
 from datetime import UTC, datetime
+from functools import lru_cache
 from hashlib import sha256
 from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import quote
@@ -540,6 +541,7 @@ def _encode_bedrock(url: str) -> str:
     return "bedrock-api-key-" + b64encode(f"{_without_scheme(url)}&Version=1".encode()).decode()
 
 
+@lru_cache(maxsize=32)  # the same session token is in all tokens until it is replaced
 def _quoted(text: str) -> str:
     return quote(text.encode(errors="surrogatepass"), safe="")
 

@@ -24,6 +24,9 @@ serve      requests a second that `aiocreds serve` answers in another process, a
 shared     calls to STS and the start of 200 processes of one role that share, against the same that do not; a cold
            process with a warm folder, against one with a static profile; a day of 10,000 processes, on paper
 profiles   a process of `aiocreds profiles` on a large config file, against one of `aws configure list`
+tokens     tokens a second of CPU time, against AWS's own packages; the longest gap in a loop on which 1,000
+           connections log in at once, against the same with tokens that botocore makes in threads, and while a
+           pool of 50 grows and shrinks, against a loop that is idle for as long
 ========== ==================================================================================================
 """
 
@@ -50,7 +53,7 @@ if TYPE_CHECKING:
 
 TOPICS = (
     *("hot_path", "start_up", "crowd", "roles", "memory", "config_files", "gaps", "refreshing", "fleet", "attach"),
-    *("serve", "shared", "profiles"),
+    *("serve", "shared", "profiles", "tokens"),
 )
 PEERS = ("aiohttp", "aiobotocore", "botocore")
 HEAD = ("what", "ours", "peer", "ratio", "rounds", "must reach", "ok?")

@@ -55,6 +55,14 @@ NEWER = {  # rows that bind since the kept run was made; the next one that is ke
     "a cold process with a warm folder: a role's credentials": "≤ 1.5",
     "10,000 processes and 100 roles, a day, 1% of the fetches die": "≤ 1.05",
     "a process: aiocreds profiles, 10,000 of them": "≤ 0.25",
+    "tokens for RDS": "≥ 5",
+    "tokens for DSQL": "≥ 5",
+    "tokens for ElastiCache": "≥ 5",
+    "tokens for MSK": "≥ 5",
+    "tokens for EKS": "≥ 5",
+    "tokens for Bedrock": "≥ 5",
+    "longest gap in the loop: 1,000 connections log in at once": "≤ 1",
+    "longest gap in the loop: a pool of 50 grows and shrinks while keys rotate": "≤ 5",
 }
 
 

@@ -1,0 +1,217 @@
+"""asyncpg and psycopg 3: connections log in to PostgreSQL on RDS, Aurora and Aurora DSQL with tokens.
+
+::
+
+    tls = ssl.create_default_context(cafile="global-bundle.pem")  # the certificate authorities of RDS
+    dsn = "postgresql://app@books.abc.eu-central-1.rds.amazonaws.com/books"
+    pool = await asyncpg.create_pool(dsn, ssl=tls, connect=asyncpg_connector(default_chain()))
+
+    conninfo = f"{dsn}?sslmode=verify-full&sslrootcert=global-bundle.pem"
+    pool = AsyncConnectionPool(conninfo, connection_class=psycopg_connection(default_chain()))
+
+Host, port and user are those that the client is given. A token goes to the server as it is, so both want TLS.
+Install with ``pip install 'aiocreds[asyncpg]'`` or ``'aiocreds[psycopg]'``.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import ssl
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+from urllib.parse import parse_qsl, unquote, urlsplit
+
+from aiocreds._core.decorator import as_provider
+from aiocreds.errors import InvalidConfiguration
+from aiocreds.integrations._extras import require
+from aiocreds.tokens import TokenProvider, dsql_token, rds_token
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Mapping
+
+    from aiocreds._core.provider import Provider
+    from aiocreds.credentials import Credentials
+
+    Source = Provider | Callable[[], Awaitable[Credentials]] | TokenProvider
+
+__all__ = ["asyncpg_connector", "psycopg_connection"]
+
+PORT = 5432
+VARIABLES = {"host": "PGHOST", "port": "PGPORT", "user": "PGUSER", "sslmode": "PGSSLMODE"}
+ENCRYPTED = ("require", "verify-ca", "verify-full")
+
+
+def asyncpg_connector(
+    source: Source, *, region: str | None = None, plaintext: bool = False
+) -> Callable[..., Awaitable[Any]]:
+    """Make a ``connect=`` for ``asyncpg.create_pool``: each connection logs in with a token of its own.
+
+    It takes what ``asyncpg.connect`` does, and can be called in its place. Host, port and user come from the
+    arguments, the DSN, ``PGHOST``, ``PGPORT`` and ``PGUSER``, and TLS from ``ssl=``, the DSN's ``sslmode`` and
+    ``PGSSLMODE``; a password is not used. Pass ``ssl=`` a context: from ``True`` and from strings, asyncpg makes
+    one anew for each connection, which holds the event loop up.
+
+    Args:
+        source: where credentials come from; or any ``async () -> Credentials``. The token is one for RDS and
+            Aurora or, by the host's name, for DSQL, and there for the role ``admin`` or another one. Where the
+            client connects to another name or port, as through a tunnel, a token for the right ones, from
+            :func:`~aiocreds.tokens.rds_token` or :func:`~aiocreds.tokens.dsql_token`.
+        region: by default the one in the host name, ``AWS_REGION``, ``AWS_DEFAULT_REGION``, or the profile's.
+        plaintext: send tokens without TLS, as through a tunnel that encrypts.
+
+    Returns:
+        An async function, which raises :class:`InvalidConfiguration` where there is no host, user or region, or
+        no TLS, ``CredentialsError`` where there are no credentials, and what asyncpg raises.
+
+    Raises:
+        ModuleNotFoundError: asyncpg is not installed.
+
+    See https://docs.aws.amazon.com/AmazonRDS/latest/UserGuide/UsingWithRDS.IAMDBAuth.Connecting.html
+    """
+    require("asyncpg", "asyncpg")
+    connect = import_module("asyncpg").connect
+    logins = _Logins("asyncpg_connector", source, region, plaintext=plaintext)
+
+    async def connect_with_token(dsn: str | None = None, **arguments: Any) -> Any:
+        arguments.pop("password", None)  # no local variable here holds one
+        given = {**_of_url(dsn or ""), **{name: value for name, value in arguments.items() if value is not None}}
+        if given.get("ssl") is None:
+            given["ssl"] = given.get("sslmode")
+        target, token = logins.prepare(given, "ssl")
+        return await connect(dsn, **{**arguments, **target, "password": token})
+
+    return connect_with_token
+
+
+def psycopg_connection(source: Source, *, region: str | None = None, plaintext: bool = False) -> type[Any]:
+    """Make a ``connection_class=`` for ``psycopg_pool.AsyncConnectionPool``: each gets a token of its own.
+
+    ``await psycopg_connection(…).connect(…)`` opens a single connection. Host, port and user come from the
+    arguments, the connection string, ``PGHOST``, ``PGPORT`` and ``PGUSER``, and TLS from ``sslmode`` or
+    ``PGSSLMODE``; a password is not used. A pool logs what ``connect`` raises (logger ``psycopg.pool``), and tries
+    again.
+
+    Args:
+        source: as for :func:`asyncpg_connector`. Through a tunnel that ends at 127.0.0.1, ``hostaddr=127.0.0.1``
+            beside the right ``host`` keeps ``sslmode=verify-full`` working.
+        region: by default the one in the host name, ``AWS_REGION``, ``AWS_DEFAULT_REGION``, or the profile's.
+        plaintext: send tokens without TLS, as through a tunnel that encrypts.
+
+    Returns:
+        A subclass of ``psycopg.AsyncConnection``. Its ``connect`` raises :class:`InvalidConfiguration` where there
+        is no host, user or region, or ``sslmode`` is below ``require``, ``CredentialsError`` where there are no
+        credentials, and what psycopg raises.
+
+    Raises:
+        ModuleNotFoundError: psycopg is not installed.
+
+    See https://docs.aws.amazon.com/AmazonRDS/latest/UserGuide/UsingWithRDS.IAMDBAuth.Connecting.html
+    """
+    require("psycopg", "psycopg")
+    psycopg: Any = import_module("psycopg")
+    base: Any = psycopg.AsyncConnection
+    logins = _Logins("psycopg_connection", source, region, plaintext=plaintext)
+
+    class Connection(base):  # type: ignore[misc]  # of type Any
+        """A connection that logs in with a token."""
+
+        @classmethod
+        async def connect(cls, conninfo: str = "", **arguments: Any) -> Any:
+            arguments.pop("password", None)  # no local variable here holds one
+            given = psycopg.conninfo.conninfo_to_dict(conninfo)
+            given.update({name: value for name, value in arguments.items() if value is not None})
+            target, token = logins.prepare(given, "sslmode")
+            inner: Any = super()
+            return await inner.connect(conninfo, **{**arguments, **target, "password": await token()})
+
+    return Connection
+
+
+class _Logins:
+    """Finds out where a client is about to log in, refuses to do that in the open, and makes the token."""
+
+    def __init__(self, name: str, source: Source, region: str | None, *, plaintext: bool) -> None:
+        self._name = name
+        self._source = source if isinstance(source, TokenProvider) else as_provider(source, taker=f"{name}()")
+        self._region = region
+        self._plaintext = plaintext
+
+    def prepare(self, given: Mapping[str, Any], tls: str) -> tuple[dict[str, Any], TokenProvider]:
+        """Return the arguments that say where to log in, so that no other place can, and the token to do it with.
+
+        Args:
+            given: the client's arguments, from wherever it takes them but the environment.
+            tls: which of them is about TLS.
+
+        Raises:
+            InvalidConfiguration: there is no host or user, or no TLS.
+        """
+        host, port = _host_and_port(self._required("host", given), given.get("port"))
+        user = self._required("user", given)
+        target: dict[str, Any] = {"host": host, "port": port, "user": user}
+        if not self._plaintext:
+            target[tls] = self._encrypted(host, given.get(tls), tls)
+        source = self._source
+        if isinstance(source, TokenProvider):
+            return target, source
+        if re.search(r"\.dsql(-[^.]*)?\.[^.]+\.on\.aws\.?$", host.lower()):
+            return target, dsql_token(source, host, admin=user == "admin", region=self._region)
+        return target, rds_token(source, host, port, user, self._region)
+
+    def _required(self, name: str, given: Mapping[str, Any]) -> str:
+        variable = VARIABLES[name]
+        value = given.get(name) or os.environ.get(variable)
+        if isinstance(value, list | tuple):
+            value = ",".join(map(str, value))  # pyright: ignore[reportUnknownArgumentType] - of the client's user
+        if not value:
+            raise InvalidConfiguration(
+                f"{self._name}: no {name}, for which the token is made: pass {name}=, name it in the connection"
+                f" string, or set {variable}"
+            )
+        if name == "host" and "," in value:
+            raise InvalidConfiguration(
+                f"{self._name}: several hosts ({value}), but a token is good for one: give one, such as the"
+                " cluster's endpoint"
+            )
+        return str(value)
+
+    def _encrypted(self, host: str, found: Any, tls: str) -> Any:
+        """Return the argument about TLS, if it makes sure of that.
+
+        Raises:
+            InvalidConfiguration: it does not.
+        """
+        where = f"{tls}={found!r}"
+        if found is None and (found := os.environ.get(VARIABLES["sslmode"])):
+            where = f"{VARIABLES['sslmode']}={found}"
+        if not host.startswith(("/", "@")):
+            if found is True or isinstance(found, ssl.SSLContext) or found in ENCRYPTED:
+                return found
+        else:
+            where = f"host={host!r}, a Unix socket,"
+        remedy = {
+            "ssl": 'ssl=ssl.create_default_context(cafile="global-bundle.pem")',
+            "sslmode": 'sslmode="verify-full" and sslrootcert="global-bundle.pem"',
+        }[tls]
+        raise InvalidConfiguration(
+            f"{self._name}: {where} may send the token in the open, where others can use it for 15 minutes: pass"
+            f" {remedy} with the certificate authorities of RDS, or plaintext=True where a tunnel encrypts"
+        )
+
+
+def _of_url(dsn: str) -> dict[str, Any]:
+    """Return the parts of a URL that say where to log in, as asyncpg reads it."""
+    parts = urlsplit(dsn)
+    login, at, hosts = parts.netloc.partition("@")
+    found = {"host": unquote(hosts if at else login), "user": unquote(login.partition(":")[0]) if at else ""}
+    query = {name: value for name, value in parse_qsl(parts.query) if name in VARIABLES}
+    return {**query, **{name: value for name, value in found.items() if value}}
+
+
+def _host_and_port(host: str, port: Any) -> tuple[str, int]:
+    """Return both, where the host's name may end in a port."""
+    found = re.fullmatch(r"([^:]+|\[[^\]]+\]):(\d+)", host)
+    if found is None:
+        return host, int(port or os.environ.get(VARIABLES["port"]) or PORT)
+    return found[1], int(port or found[2])
