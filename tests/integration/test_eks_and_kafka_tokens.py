@@ -18,12 +18,15 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 import pytest
+from aiohttp import web
 
 from aiocreds import credential_provider
 from aiocreds.integrations.kafka import aiokafka_token_provider, oauth_cb
 from aiocreds.tokens import msk_token
+from tests.helpers.examples import EXAMPLES, run
 from tests.helpers.scripted import until
 from tests.helpers.secret_leaks import secret
+from tests.helpers.tls import TLS
 from tests.helpers.token_check import Authority
 
 if TYPE_CHECKING:
@@ -261,3 +264,36 @@ async def test_the_command_assumes_a_role(tmp_path: Path) -> None:
     assert b"RoleSessionName=EKSGetTokenAuth" in request
     url = unpacked(json.loads(done.stdout)["status"]["token"].removeprefix("k8s-aws-v1."))
     assert authority.fault(url, "sts", headers={"x-k8s-aws-id": "books"}) is None
+
+
+@pytest.mark.slow
+async def test_the_example_for_kubernetes(home: Path) -> None:
+    """A token for each request, which the API server checks."""
+    pytest.importorskip("kubernetes_asyncio")
+    authority = Authority(time.time)
+    keys = await authority.issue()
+    faults: list[str | None] = []
+
+    async def pods(request: web.Request) -> web.Response:
+        url = unpacked(request.headers["Authorization"].removeprefix("Bearer k8s-aws-v1."))
+        faults.append(authority.fault(url, "sts", headers={"x-k8s-aws-id": "books"}))
+        return web.json_response({"items": [{"metadata": {"name": "shelf-1"}}]})
+
+    app = web.Application()
+    app.router.add_get("/api/v1/namespaces/default/pods", pods)
+    runner = web.AppRunner(app, shutdown_timeout=0.1)
+    await runner.setup()
+    tls = TLS(home)
+    await web.TCPSite(runner, "127.0.0.1", 0, ssl_context=tls.server).start()
+    environ = {
+        "AWS_ACCESS_KEY_ID": keys.access_key_id,
+        "AWS_SECRET_ACCESS_KEY": keys.secret_access_key,
+        "AWS_SESSION_TOKEN": str(keys.session_token),
+    }
+    endpoint = "https://{}:{}".format(*runner.addresses[0][:2])
+    try:
+        ended = await run(EXAMPLES / "kubernetes_eks.py", "books", endpoint, tls.ca, home=home, **environ)
+    finally:
+        await runner.cleanup()
+    assert ended == (0, "['shelf-1']\n", "")
+    assert faults == [None]

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import socket
 import time
+import warnings
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -22,7 +24,7 @@ from tests.helpers.token_check import Authority
 from tests.helpers.valkey import Valkey, program
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Iterator
     from pathlib import Path
 
     from aiocreds import Provider
@@ -44,6 +46,15 @@ async def proxy(authority: Authority, tmp_path: Path) -> AsyncIterator[CacheProx
         async with CacheProxy(authority, user=USER, cache=CACHE) as proxy:
             proxy.behind = valkey.port
             yield proxy
+
+
+@pytest.fixture
+def coredis() -> Iterator[Any]:
+    """The library, which leaves streams of anyio unclosed."""
+    yield pytest.importorskip("coredis")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ResourceWarning)
+        gc.collect()
 
 
 def token_of(provider: Provider, **options: Any) -> TokenProvider:
@@ -308,9 +319,9 @@ def test_a_period_out_of_bounds() -> None:
             redis_credentials(token_of(Authority(time.time).provider()), reauthenticate_every=period)
 
 
+@pytest.mark.filterwarnings("ignore:Unclosed .MemoryObject:ResourceWarning")
 @pytest.mark.parametrize("clustered", [False, True])
-async def test_coredis(clustered: bool, authority: Authority, tmp_path: Path) -> None:
-    coredis = pytest.importorskip("coredis")
+async def test_coredis(coredis: Any, clustered: bool, authority: Authority, tmp_path: Path) -> None:
     login = coredis_credentials(token_of(authority.provider(), serverless=clustered))
     assert isinstance(login, pytest.importorskip("coredis.credentials").AbstractCredentialProvider)
     tls = TLS(tmp_path) if clustered else None
@@ -336,16 +347,15 @@ async def test_coredis(clustered: bool, authority: Authority, tmp_path: Path) ->
     assert proxy.refused == []
 
 
-async def test_coredis_while_the_source_is_down(authority: Authority, proxy: CacheProxy) -> None:
-    coredis = pytest.importorskip("coredis")
+@pytest.mark.filterwarnings("ignore:Unclosed .MemoryObject:ResourceWarning")
+async def test_coredis_while_the_source_is_down(coredis: Any, authority: Authority, proxy: CacheProxy) -> None:
     failure = pytest.importorskip("coredis.exceptions").AuthenticationError
     authority.down = SourceUnavailable("the source is down")
     login = coredis_credentials(token_of(authority.provider()))
     with pytest.raises(ExceptionGroup) as caught:
         async with coredis.Redis(host="127.0.0.1", port=proxy.port, credential_provider=login) as client:
             await client.get("a")
-    found = caught.group_contains(failure, match="the source is down")
-    assert found
+    assert caught.group_contains(failure, match="the source is down")
     authority.down = None
     async with coredis.Redis(host="127.0.0.1", port=proxy.port, credential_provider=login) as client:
         assert await client.get("a") is None
