@@ -121,7 +121,6 @@ async def test_anthropic_asks_for_each_attempt() -> None:
         client = anthropic.AsyncAnthropicBedrock(base_url=url, api_key="-", aws_region=REGION, middleware=[renew])
         async with client:
             await client.messages.create(model="m", max_tokens=5, messages=[PROMPT])
-            await client.messages.create(model="m", max_tokens=5, messages=[PROMPT])
     assert signers == [key.access_key_id for key in issued]
 
 
