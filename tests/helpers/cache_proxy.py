@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Self
 from urllib.parse import parse_qs, urlsplit
 
 if TYPE_CHECKING:
+    import ssl
+
     from tests.helpers.token_check import Authority
 
 SAYS_OK = [b"CLIENT", b"REPLY", b"ON"]
@@ -21,24 +23,35 @@ class CacheProxy:
         logins: of all connections, those that log in again included.
         repeated: logins on connections that had logged in before.
         refused: why a login was, one entry each.
+        signers: the access key id that signed each login's token.
         open: connections.
     """
 
-    def __init__(self, authority: Authority, *, user: str, cache: str, serverless: bool = False) -> None:
+    def __init__(
+        self,
+        authority: Authority,
+        *,
+        user: str,
+        cache: str,
+        serverless: bool = False,
+        tls: ssl.SSLContext | None = None,
+    ) -> None:
         self._authority = authority
         self._user, self._cache = user, cache
         self._kind = "ServerlessCache" if serverless else None
+        self._tls = tls
         self._writers: set[asyncio.StreamWriter] = set()
         self.behind = 0
         self.logins = self.repeated = 0
         self.refused: list[str] = []
+        self.signers: list[str] = []
 
     @property
     def open(self) -> int:
         return len(self._writers)
 
     async def __aenter__(self) -> Self:
-        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
+        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0, ssl=self._tls)
         self.port = int(self._server.sockets[0].getsockname()[1])
         return self
 
@@ -78,7 +91,7 @@ class CacheProxy:
                     continue
                 to_valkey.write(b"*%d\r\n" % len(words))
                 to_valkey.write(b"".join(b"$%d\r\n%s\r\n" % (len(word), word) for word in words))
-        except (asyncio.IncompleteReadError, ConnectionError):
+        except (asyncio.IncompleteReadError, OSError):
             pass
         finally:
             answers.cancel()
@@ -95,6 +108,7 @@ class CacheProxy:
             return "another cache"
         if query.get("ResourceType", [None])[0] != self._kind:
             return "another kind of cache"
+        self.signers.append(query["X-Amz-Credential"][0].partition("/")[0])
         return self._authority.fault(url, "elasticache")
 
 
@@ -103,7 +117,7 @@ async def _pass_on(source: asyncio.StreamReader, to: asyncio.StreamWriter) -> No
         while piece := await source.read(1 << 16):
             to.write(piece)
         to.close()
-    except ConnectionError:
+    except OSError:
         to.close()
 
 

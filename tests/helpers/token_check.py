@@ -59,10 +59,8 @@ class Authority:
     ) -> str | None:
         """Return what is wrong with a signed URL; None when a service would take it."""
         given = dict(parse_qsl(urlsplit(url).query))
-        unsigned, _, rest = url.partition("&X-Amz-Signature=")
-        signature, _, behind = rest.partition("&")
-        if behind and not behind.startswith("User-Agent="):
-            return "parameters behind the signature"
+        signature = given["X-Amz-Signature"]
+        signed = [part for part in url.split("&") if not part.startswith(("X-Amz-Signature=", "User-Agent="))]
         key, _, _, found, _ = given["X-Amz-Credential"].split("/")
         keys = self._keys.get(key)
         if keys is None or given.get("X-Amz-Security-Token") != keys.session_token:
@@ -70,7 +68,7 @@ class Authority:
         region = given["X-Amz-Credential"].split("/")[2]
         if found != service:
             return f"signed for {found}"
-        request = AWSRequest(method="GET", url=unsigned, headers=dict(headers or {}))
+        request = AWSRequest(method="GET", url="&".join(signed), headers=dict(headers or {}))
         request.context["timestamp"] = given["X-Amz-Date"]
         signer = SigV4QueryAuth(
             BotocoreCredentials(keys.access_key_id, keys.secret_access_key, keys.session_token), service, region

@@ -10,21 +10,31 @@ import re
 import struct
 import subprocess
 import sys
+import threading
 import time
+from asyncio import StreamReader, StreamWriter
+from contextlib import asynccontextmanager
 from datetime import datetime
-from functools import partial
 from typing import TYPE_CHECKING
 
 import pytest
+from aiohttp import web
 
+from aiocreds import credential_provider
 from aiocreds.integrations.kafka import aiokafka_token_provider, oauth_cb
 from aiocreds.tokens import msk_token
+from tests.helpers.examples import EXAMPLES, run
+from tests.helpers.scripted import until
 from tests.helpers.secret_leaks import secret
+from tests.helpers.tls import TLS
 from tests.helpers.token_check import Authority
 
 if TYPE_CHECKING:
-    from asyncio import StreamReader, StreamWriter
+    from collections.abc import AsyncIterator
     from pathlib import Path
+
+    from aiocreds import Credentials
+    from aiocreds.tokens import TokenProvider
 
 BROKERS = "b-1.x.abc.c2.kafka.eu-north-1.amazonaws.com:9098,b-2.x.abc.c2.kafka.eu-north-1.amazonaws.com:9098"
 
@@ -44,42 +54,57 @@ async def test_aiokafka_gets_a_token_for_each_connection() -> None:
     assert provider.extensions() == {}
 
 
-async def broker(
-    authority: Authority, refused: list[str], ended: asyncio.Event, incoming: StreamReader, outgoing: StreamWriter
-) -> None:
-    """Answer ApiVersions, SaslHandshake and SaslAuthenticate as a broker of MSK does."""
+@asynccontextmanager
+async def kafka(authority: Authority) -> AsyncIterator[tuple[int, list[str]]]:
+    """Give a broker's port, and why it has refused logins."""
+    refused, writers = list[str](), list[StreamWriter]()
+
+    async def serve(incoming: StreamReader, outgoing: StreamWriter) -> None:
+        writers.append(outgoing)
+        await broker(authority, refused, incoming, outgoing)
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    async with server:
+        yield server.sockets[0].getsockname()[1], refused
+        for writer in writers:
+            writer.close()
+        await asyncio.sleep(0)
+
+
+async def broker(authority: Authority, refused: list[str], incoming: StreamReader, outgoing: StreamWriter) -> None:
+    """Answer ApiVersions, SaslHandshake, SaslAuthenticate and Metadata as a broker of MSK does, the only one."""
+    port = outgoing.get_extra_info("sockname")[1]
+    offered = [(3, 0, 1), (17, 0, 1), (18, 0, 0), (36, 0, 1)]
     try:
         while True:
             size = int.from_bytes(await incoming.readexactly(4))
             request = await incoming.readexactly(size)
             api, version, correlation = struct.unpack(">hhi", request[:8])
-            if api == 18:
-                offered = [(3, 0, 1), (17, 0, 1), (18, 0, 0), (36, 0, 1)]
-                body = struct.pack(">hi", 0, len(offered)) + b"".join(struct.pack(">hhh", *one) for one in offered)
+            if api == 18:  # a version that is not known is answered in the oldest form
+                body = struct.pack(">hi", 35 if version else 0, len(offered))
+                body += b"".join(struct.pack(">hhh", *one) for one in offered)
             elif api == 17:
                 body = struct.pack(">hih", 0, 1, 11) + b"OAUTHBEARER"
+            elif api == 3:
+                body = struct.pack(">iih9si", 1, 1, 9, b"127.0.0.1", port)
+                body += (struct.pack(">hi", -1, 1) if version else b"") + struct.pack(">i", 0)
             else:
                 [token] = re.findall(rb"auth=Bearer ([^\x01]+)\x01", request)
                 fault = authority.fault(unpacked(token.decode()), "kafka-cluster")
                 refused += [fault] if fault else []
                 body = struct.pack(">hhi", 58 if fault else 0, -1, 0) + (struct.pack(">q", 0) if version else b"")
             outgoing.write(struct.pack(">ii", len(body) + 4, correlation) + body)
-    except asyncio.IncompleteReadError:
-        pass
-    finally:
+    except (asyncio.IncompleteReadError, ConnectionError):
         outgoing.close()
-        ended.set()
 
 
 @pytest.mark.parametrize("right", [True, False])
 async def test_aiokafka_logs_in(right: bool) -> None:
     conn = pytest.importorskip("aiokafka.conn")
-    authority, refused, ended = Authority(time.time), list[str](), asyncio.Event()
+    authority = Authority(time.time)
     issuer = authority if right else Authority(time.time)  # whose keys the broker does not know
-    server = await asyncio.start_server(partial(broker, authority, refused, ended), "127.0.0.1", 0)
-    port = server.sockets[0].getsockname()[1]
 
-    async def connect() -> None:
+    async def connect(port: int) -> None:
         connection = await conn.create_conn(
             "127.0.0.1",
             port,
@@ -90,13 +115,12 @@ async def test_aiokafka_logs_in(right: bool) -> None:
         assert connection.connected()
         connection.close()
 
-    async with server:
+    async with kafka(authority) as (port, refused):
         if right:
-            await connect()
+            await connect(port)
         else:
             with pytest.raises(pytest.importorskip("aiokafka.errors").KafkaError):
-                await connect()
-        await ended.wait()
+                await connect(port)
     assert refused == ([] if right else ["unknown keys"])
 
 
@@ -106,6 +130,67 @@ async def test_confluent_kafka_gets_a_token_and_its_end_in_seconds_from_any_thre
     token, end = await asyncio.to_thread(oauth_cb(msk_token(authority.provider(), broker=BROKERS)), "")
     assert authority.fault(unpacked(token), "kafka-cluster") is None
     assert before + 899 <= end <= time.time() + 900
+
+
+def confluent(port: int, token: TokenProvider, **more: object) -> dict[str, object]:
+    """Return the configuration of a client that logs in as at MSK, but for TLS."""
+    return {
+        "bootstrap.servers": f"127.0.0.1:{port}",
+        "security.protocol": "SASL_PLAINTEXT",
+        "sasl.mechanisms": "OAUTHBEARER",
+        "oauth_cb": oauth_cb(token),
+        "log_level": 0,
+        **more,
+    }
+
+
+@pytest.mark.parametrize("right", [True, False])
+async def test_confluent_kafka_logs_in(right: bool) -> None:
+    aio = pytest.importorskip("confluent_kafka.aio")
+    authority = Authority(time.time)
+    issuer = authority if right else Authority(time.time)  # whose keys the broker does not know
+    token = msk_token(issuer.provider(), broker=BROKERS)
+    async with kafka(authority) as (port, refused):
+        producer = aio.AIOProducer(confluent(port, token))
+        consumer = aio.AIOConsumer(confluent(port, token, **{"group.id": "readers"}))
+        if right:
+            assert set((await producer.list_topics(timeout=30)).brokers) == {1}
+            assert set((await consumer.list_topics(timeout=30)).brokers) == {1}
+        else:
+            await until(lambda: len(refused) >= 2)
+        await producer.close()
+        await consumer.close()
+    assert set(refused) == (set() if right else {"unknown keys"})
+
+
+async def test_confluent_kafka_asks_again_before_a_token_ends_and_blocks_no_loop() -> None:
+    """librdkafka asks when four fifths of a lifetime are over: so it has read the end as seconds."""
+    aio = pytest.importorskip("confluent_kafka.aio")
+    authority = Authority(time.time, lifetime=3)
+    asked, threads = 0, set[int]()
+    go_on = threading.Event()
+
+    async def issue() -> Credentials:
+        nonlocal asked
+        asked += 1
+        if asked > 1:
+            await asyncio.to_thread(go_on.wait, 60)  # for this loop, which therefore must be free
+        threads.add(threading.get_ident())
+        return await authority.issue()
+
+    token = msk_token(credential_provider(issue)(), broker=BROKERS)
+    async with kafka(authority) as (port, refused):
+        producer = aio.AIOProducer(confluent(port, token))
+        started = time.monotonic()
+        await until(lambda: asked > 1)
+        took = time.monotonic() - started
+        go_on.set()
+        await until(lambda: authority.issued > 1)
+        assert set((await producer.list_topics(timeout=30)).brokers) == {1}
+        await producer.close()
+    assert took < 30
+    assert threading.get_ident() not in threads
+    assert refused == []
 
 
 @pytest.mark.shows_secrets("stdout", because="printing a token is what the command is for")
@@ -179,3 +264,36 @@ async def test_the_command_assumes_a_role(tmp_path: Path) -> None:
     assert b"RoleSessionName=EKSGetTokenAuth" in request
     url = unpacked(json.loads(done.stdout)["status"]["token"].removeprefix("k8s-aws-v1."))
     assert authority.fault(url, "sts", headers={"x-k8s-aws-id": "books"}) is None
+
+
+@pytest.mark.slow
+async def test_the_example_for_kubernetes(home: Path) -> None:
+    """A token for each request, which the API server checks."""
+    pytest.importorskip("kubernetes_asyncio")
+    authority = Authority(time.time)
+    keys = await authority.issue()
+    faults: list[str | None] = []
+
+    async def pods(request: web.Request) -> web.Response:
+        url = unpacked(request.headers["Authorization"].removeprefix("Bearer k8s-aws-v1."))
+        faults.append(authority.fault(url, "sts", headers={"x-k8s-aws-id": "books"}))
+        return web.json_response({"items": [{"metadata": {"name": "shelf-1"}}]})
+
+    app = web.Application()
+    app.router.add_get("/api/v1/namespaces/default/pods", pods)
+    runner = web.AppRunner(app, shutdown_timeout=0.1)
+    await runner.setup()
+    tls = TLS(home)
+    await web.TCPSite(runner, "127.0.0.1", 0, ssl_context=tls.server).start()
+    environ = {
+        "AWS_ACCESS_KEY_ID": keys.access_key_id,
+        "AWS_SECRET_ACCESS_KEY": keys.secret_access_key,
+        "AWS_SESSION_TOKEN": str(keys.session_token),
+    }
+    endpoint = "https://{}:{}".format(*runner.addresses[0][:2])
+    try:
+        ended = await run(EXAMPLES / "kubernetes_eks.py", "books", endpoint, tls.ca, home=home, **environ)
+    finally:
+        await runner.cleanup()
+    assert ended == (0, "['shelf-1']\n", "")
+    assert faults == [None]

@@ -1,24 +1,30 @@
-"""redis-py and valkey-py log in to a real Valkey with tokens, which a proxy before it checks with botocore."""
+"""Clients of Redis log in to a real Valkey with tokens, which a proxy before it checks with botocore."""
 
 from __future__ import annotations
 
 import asyncio
+import gc
 import socket
 import time
+import warnings
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from aiocreds import Context, SourceUnavailable
-from aiocreds.integrations.redis import redis_credentials, valkey_credentials
+from aiocreds import Context, InvalidConfiguration, SourceUnavailable
+from aiocreds.integrations.redis import coredis_credentials, redis_credentials, valkey_credentials
+from aiocreds.integrations.valkey_glide import glide_credentials
 from aiocreds.testing import TestClock
 from aiocreds.tokens import elasticache_token
 from tests.helpers.cache_proxy import CacheProxy
+from tests.helpers.scripted import until
+from tests.helpers.tls import TLS
 from tests.helpers.token_check import Authority
 from tests.helpers.valkey import Valkey, program
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Iterator
     from pathlib import Path
 
     from aiocreds import Provider
@@ -40,6 +46,15 @@ async def proxy(authority: Authority, tmp_path: Path) -> AsyncIterator[CacheProx
         async with CacheProxy(authority, user=USER, cache=CACHE) as proxy:
             proxy.behind = valkey.port
             yield proxy
+
+
+@pytest.fixture
+def coredis() -> Iterator[Any]:
+    """The library, which leaves streams of anyio unclosed."""
+    yield pytest.importorskip("coredis")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ResourceWarning)
+        gc.collect()
 
 
 def token_of(provider: Provider, **options: Any) -> TokenProvider:
@@ -85,44 +100,57 @@ async def test_a_client_without_asyncio(
     assert (proxy.logins, proxy.refused) == (1, [])
 
 
+@asynccontextmanager
+async def cluster_behind(proxy: CacheProxy, folder: Path) -> AsyncIterator[None]:
+    """Start a cluster of one node, which says that it is the proxy."""
+    options = {"cluster-enabled": "yes", "cluster-announce-ip": "127.0.0.1"}
+    options["cluster-announce-port"] = str(proxy.port)
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        options["cluster-port"] = str(free.getsockname()[1])
+    with Valkey(folder, **options) as valkey:
+        proxy.behind = valkey.port
+        valkey.command("CLUSTER", "ADDSLOTSRANGE", "0", "16383")
+        while b"cluster_state:ok" not in await asyncio.to_thread(valkey.command, "CLUSTER", "INFO"):  # noqa: ASYNC110 - of a process
+            await asyncio.sleep(0.05)
+        yield
+
+
+@pytest.mark.parametrize("serverless", [False, True])
 @pytest.mark.parametrize("asynchronous", [True, False])
 @pytest.mark.parametrize("library", ["redis", "valkey"])
-async def test_a_cluster(library: str, asynchronous: bool, authority: Authority, tmp_path: Path) -> None:
+async def test_a_cluster(
+    library: str, asynchronous: bool, serverless: bool, authority: Authority, tmp_path: Path
+) -> None:
+    """A serverless cache is a cluster to its clients, and takes TLS only."""
     pytest.importorskip(library)
     provider = authority.provider()
     await provider()
-    async with CacheProxy(authority, user=USER, cache=CACHE) as proxy:
-        options = {"cluster-enabled": "yes", "cluster-announce-ip": "127.0.0.1"}
-        options["cluster-announce-port"] = str(proxy.port)
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            options["cluster-port"] = str(free.getsockname()[1])
-        with Valkey(tmp_path, **options) as valkey:
-            proxy.behind = valkey.port
-            valkey.command("CLUSTER", "ADDSLOTSRANGE", "0", "16383")
-            while b"cluster_state:ok" not in await asyncio.to_thread(valkey.command, "CLUSTER", "INFO"):  # noqa: ASYNC110 - of a process
-                await asyncio.sleep(0.05)
-            make = redis_credentials if library == "redis" else valkey_credentials
-            kind = "RedisCluster" if library == "redis" else "ValkeyCluster"
-            module = pytest.importorskip(f"{library}.asyncio.cluster" if asynchronous else f"{library}.cluster")
+    make = redis_credentials if library == "redis" else valkey_credentials
+    given = make(token_of(provider, serverless=serverless))
+    tls = TLS(tmp_path) if serverless else None
+    options: dict[str, Any] = {"ssl": True, "ssl_ca_certs": str(tls.ca)} if tls else {}
+    kind = "RedisCluster" if library == "redis" else "ValkeyCluster"
+    module = pytest.importorskip(f"{library}.asyncio.cluster" if asynchronous else f"{library}.cluster")
+    proxy = CacheProxy(authority, user=USER, cache=CACHE, serverless=serverless, tls=tls and tls.server)
+    async with proxy, cluster_behind(proxy, tmp_path):
 
-            def client() -> Any:
-                given = make(token_of(provider))
-                return getattr(module, kind)(host="127.0.0.1", port=proxy.port, credential_provider=given)
+        def client() -> Any:
+            return getattr(module, kind)(host="127.0.0.1", port=proxy.port, credential_provider=given, **options)
 
-            def work() -> object:
-                with client() as cluster:
-                    cluster.set("a", "1")
-                    return cluster.get("a")
+        def work() -> object:
+            with client() as cluster:
+                cluster.set("a", "1")
+                return cluster.get("a")
 
-            if asynchronous:
-                async with client() as cluster:
-                    await cluster.set("a", "1")
-                    assert await cluster.get("a") == b"1"
-            else:
-                assert await asyncio.to_thread(work) == b"1"
-        assert proxy.logins
-        assert proxy.refused == []
+        if asynchronous:
+            async with client() as cluster:
+                await cluster.set("a", "1")
+                assert await cluster.get("a") == b"1"
+        else:
+            assert await asyncio.to_thread(work) == b"1"
+    assert proxy.logins
+    assert proxy.refused == []
 
 
 @pytest.mark.parametrize("library", ["redis", "valkey"])
@@ -193,28 +221,95 @@ async def test_after_an_outage_of_the_source_a_pool_is_of_use_again(
     assert (proxy.logins, proxy.refused) == (1, [])
 
 
-async def test_connections_log_in_again(authority: Authority, proxy: CacheProxy) -> None:
+async def test_connections_log_in_again_while_threads_use_them(authority: Authority, proxy: CacheProxy) -> None:
     redis = pytest.importorskip("redis")
-    login = redis_credentials(token_of(authority.provider()), reauthenticate_every=0.2)
+    login = redis_credentials(token_of(authority.provider()), reauthenticate_every=0.05)
     client = redis.Redis(host="127.0.0.1", port=proxy.port, credential_provider=login)
     give_up = time.monotonic() + 30
-    while proxy.repeated < 3 and time.monotonic() < give_up:
-        await asyncio.to_thread(client.ping)
-        await asyncio.sleep(0.02)
-    assert proxy.repeated >= 3
-    assert proxy.logins - proxy.repeated == 1  # on one connection
-    assert proxy.refused == []
-    client.close()
+
+    def work(name: str) -> int:
+        wrong = 0
+        while proxy.repeated < 20 and time.monotonic() < give_up:
+            wrong += client.echo(name) != name.encode()
+            time.sleep(0.002)
+        return wrong
+
+    wrong = await asyncio.gather(*(asyncio.to_thread(work, f"thread {number}") for number in range(4)))
+    await asyncio.to_thread(client.close)
+    assert proxy.repeated >= 20
+    assert proxy.logins - proxy.repeated <= 4  # connections
+    assert (sum(wrong), proxy.refused) == (0, [])
 
 
-async def test_connections_of_asyncio_do_not_log_in_again(authority: Authority, proxy: CacheProxy) -> None:
-    """redis-py's asyncio pools give a connection to a caller while they log it in."""
+async def test_with_asyncio_connections_cannot_log_in_again(authority: Authority, tmp_path: Path) -> None:
+    """redis-py would do that while tasks use them, which then got each other's answers."""
     redis = pytest.importorskip("redis")
-    login = redis_credentials(token_of(authority.provider()), reauthenticate_every=6 * 3600)
-    async with redis.asyncio.Redis(host="127.0.0.1", port=proxy.port, credential_provider=login) as client:
-        with pytest.raises(redis.exceptions.AuthenticationError, match="does not work with asyncio"):
-            await client.ping()
-    assert (proxy.logins, proxy.refused) == (0, [])
+    login = redis_credentials(token_of(authority.provider()), reauthenticate_every=3600)
+    with pytest.raises(InvalidConfiguration, match="leave reauthenticate_every out"):
+        redis.asyncio.Redis(host="127.0.0.1", port=1, credential_provider=login)
+    async with CacheProxy(authority, user=USER, cache=CACHE) as proxy, cluster_behind(proxy, tmp_path):
+        client = redis.asyncio.RedisCluster(host="127.0.0.1", port=proxy.port, credential_provider=login)
+        with pytest.raises(redis.exceptions.RedisClusterException, match="leave reauthenticate_every out"):
+            await client.get("a")
+        await client.aclose()
+
+
+async def test_a_subscription_is_left_alone_while_connections_log_in_again(
+    authority: Authority, proxy: CacheProxy
+) -> None:
+    redis = pytest.importorskip("redis")
+    login = redis_credentials(token_of(authority.provider()), reauthenticate_every=0.05)
+    client = redis.Redis(host="127.0.0.1", port=proxy.port, credential_provider=login, protocol=3)
+    give_up = time.monotonic() + 30
+
+    def work() -> list[bytes]:
+        with client.pubsub(ignore_subscribe_messages=True) as subscription:
+            subscription.subscribe("news")
+            got: list[bytes] = []
+            number = 0
+            while proxy.repeated < 20 and time.monotonic() < give_up:
+                client.publish("news", number)
+                number += 1
+                while len(got) < number and time.monotonic() < give_up:
+                    message = subscription.get_message(timeout=1)
+                    got += [message["data"]] if message else []
+            return got
+
+    got = await asyncio.to_thread(work)
+    await asyncio.to_thread(client.close)
+    assert got
+    assert got == [b"%d" % number for number in range(len(got))]
+    assert proxy.repeated >= 20
+    assert proxy.refused == []
+
+
+@pytest.mark.parametrize("library", ["redis", "valkey"])
+async def test_a_subscription_that_the_service_has_closed_is_renewed(
+    library: str, authority: Authority, proxy: CacheProxy
+) -> None:
+    provider = authority.provider()
+    await provider()
+    retries = pytest.importorskip(f"{library}.asyncio.retry").Retry
+    backoff = pytest.importorskip(f"{library}.backoff").ConstantBackoff(0.05)
+    lost = [pytest.importorskip(f"{library}.exceptions").ConnectionError]
+    client = client_of(
+        library,
+        proxy.port,
+        token_of(provider),
+        asynchronous=True,
+        retry=retries(backoff, 20),
+        retry_on_error=lost,  # redis-py does that by default
+    )
+    async with client, client.pubsub() as subscription, asyncio.timeout(30):
+        await subscription.subscribe("news")
+        assert (await anext(subscription.listen()))["type"] == "subscribe"
+        waiting = asyncio.create_task(anext(subscription.listen()))
+        await asyncio.sleep(0)
+        proxy.drop_all()
+        assert (await waiting)["type"] == "subscribe"
+        await client.publish("news", "one")
+        assert (await anext(subscription.listen()))["data"] == b"one"
+    assert proxy.refused == []
 
 
 def test_a_period_out_of_bounds() -> None:
@@ -222,3 +317,96 @@ def test_a_period_out_of_bounds() -> None:
     for period in (0, 12 * 3600, -1):
         with pytest.raises(ValueError, match="reauthenticate_every"):
             redis_credentials(token_of(Authority(time.time).provider()), reauthenticate_every=period)
+
+
+@pytest.mark.filterwarnings("ignore:Unclosed .MemoryObject:ResourceWarning")
+@pytest.mark.parametrize("clustered", [False, True])
+async def test_coredis(coredis: Any, clustered: bool, authority: Authority, tmp_path: Path) -> None:
+    login = coredis_credentials(token_of(authority.provider(), serverless=clustered))
+    assert isinstance(login, pytest.importorskip("coredis.credentials").AbstractCredentialProvider)
+    tls = TLS(tmp_path) if clustered else None
+    options: dict[str, Any] = {"ssl": True, "ssl_ca_certs": str(tls.ca)} if tls else {}
+    proxy = CacheProxy(authority, user=USER, cache=CACHE, serverless=clustered, tls=tls and tls.server)
+    async with proxy:
+        if tls is not None:
+            async with cluster_behind(proxy, tmp_path):
+                node = {"host": "127.0.0.1", "port": proxy.port}
+                async with coredis.RedisCluster(startup_nodes=[node], credential_provider=login, **options) as client:
+                    assert await client.set("a", "1")
+                    assert await client.get("a") == b"1"
+        else:
+            with Valkey(tmp_path) as valkey:
+                proxy.behind = valkey.port
+                async with coredis.Redis(host="127.0.0.1", port=proxy.port, credential_provider=login) as client:
+                    assert await client.set("a", "1")
+                    proxy.drop_all()
+                    await until(lambda: not proxy.open)
+                    assert await client.get("a") == b"1"
+                    assert proxy.logins == 2
+    assert proxy.logins
+    assert proxy.refused == []
+
+
+@pytest.mark.filterwarnings("ignore:Unclosed .MemoryObject:ResourceWarning")
+async def test_coredis_while_the_source_is_down(coredis: Any, authority: Authority, proxy: CacheProxy) -> None:
+    failure = pytest.importorskip("coredis.exceptions").AuthenticationError
+    authority.down = SourceUnavailable("the source is down")
+    login = coredis_credentials(token_of(authority.provider()))
+    with pytest.raises(ExceptionGroup) as caught:
+        async with coredis.Redis(host="127.0.0.1", port=proxy.port, credential_provider=login) as client:
+            await client.get("a")
+    assert caught.group_contains(failure, match="the source is down")
+    authority.down = None
+    async with coredis.Redis(host="127.0.0.1", port=proxy.port, credential_provider=login) as client:
+        assert await client.get("a") is None
+    assert (proxy.logins, proxy.refused) == (1, [])
+
+
+async def test_valkey_glide_signs_with_current_keys(authority: Authority, tmp_path: Path) -> None:
+    glide = pytest.importorskip("glide")
+    tls = TLS(tmp_path)
+    trust = glide.TlsAdvancedConfiguration(root_pem_cacerts=tls.ca.read_bytes())
+    provider = authority.provider()
+    iam = glide.IamAuthConfig(
+        CACHE,
+        glide.ServiceType.ELASTICACHE,
+        "eu-west-1",
+        refresh_interval_seconds=1,
+        credential_provider=glide_credentials(provider),
+    )
+    with Valkey(tmp_path) as valkey:
+        async with CacheProxy(authority, user=USER, cache=CACHE, tls=tls.server) as proxy:
+            proxy.behind = valkey.port
+            client = await glide.GlideClient.create(
+                glide.GlideClientConfiguration(
+                    [glide.NodeAddress("127.0.0.1", proxy.port)],
+                    use_tls=True,
+                    credentials=glide.ServerCredentials(username=USER, iam_config=iam),
+                    advanced_config=glide.AdvancedGlideClientConfiguration(tls_config=trust),
+                )
+            )
+            try:
+                assert await client.set("a", "1") == "OK"
+                provider.invalidate()
+                while len(set(proxy.signers)) < 2:  # its next token is made within a second
+                    seen = proxy.logins
+                    proxy.drop_all()
+                    await until(lambda seen=seen: proxy.logins > seen)
+            finally:
+                await client.close()
+    assert set(proxy.signers) == {"ASIAEXAMPLE0000", "ASIAEXAMPLE0001"}
+    assert proxy.refused == []
+    assert authority.issued == 2
+
+
+async def test_valkey_glide_while_the_source_is_down(authority: Authority) -> None:
+    glide = pytest.importorskip("glide")
+    authority.down = SourceUnavailable("the source is down")
+    login = glide_credentials(authority.provider())
+    with pytest.raises(SourceUnavailable, match="the source is down"):
+        await login()
+    authority.down = None
+    given = await login()
+    assert isinstance(given, glide.AwsCredentials)
+    assert given.access_key_id == "ASIAEXAMPLE0000"
+    assert given.access_key_id not in repr(login)

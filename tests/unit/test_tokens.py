@@ -21,7 +21,16 @@ from botocore.auth import SigV4QueryAuth
 from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials as BotocoreCredentials
 
-from aiocreds import Context, Credentials, InvalidConfiguration, Provider, SourceUnavailable, credential_provider
+from aiocreds import (
+    Context,
+    Credentials,
+    CredentialsError,
+    InvalidConfiguration,
+    Provider,
+    SourceUnavailable,
+    credential_provider,
+    from_env,
+)
 from aiocreds.testing import static as static_provider
 from aiocreds.tokens import (
     Token,
@@ -46,7 +55,22 @@ LONG = secret("an/awkward+session=token")
 STATIC = Credentials("AKIDEXAMPLE", secret("wJalrXUtnFEMI"))
 SESSION = Credentials("ASIA/EX+AMPLE", secret("a secret/+"), LONG, NOW + timedelta(hours=1))
 KEYS = [pytest.param(STATIC, id="static"), pytest.param(SESSION, id="session")]
+REGION = "eu-west-1"
 REGIONS = ["eu-central-1", "cn-north-1", "us-gov-west-1"]
+
+
+ALL: dict[str, Callable[..., TokenProvider]] = {
+    "rds": lambda provider, **options: rds_token(provider, HOST, 5432, "app", **options),
+    "dsql": lambda provider, **options: dsql_token(provider, "abc.dsql.us-west-2.on.aws", **options),
+    "elasticache": lambda provider, **options: elasticache_token(provider, "sessions", "app", REGION, **options),
+    "serverless": lambda provider, **options: elasticache_token(
+        provider, "sessions", "app", REGION, serverless=True, **options
+    ),
+    "memorydb": lambda provider, **options: memorydb_token(provider, "orders", "app", REGION, **options),
+    "msk": lambda provider, **options: msk_token(provider, REGION, **options),
+    "eks": lambda provider, **options: eks_token(provider, "books", REGION, **options),
+    "bedrock": lambda provider, **options: bedrock_token(provider, REGION, **options),
+}
 
 
 def static(keys: Credentials | None = None) -> Provider:
@@ -195,6 +219,14 @@ def unpacked(token: str) -> str:
     return base64.urlsafe_b64decode(token + "=" * (-len(token) % 4)).decode()
 
 
+def url_in(token: str) -> str:
+    """Return what is signed of any token."""
+    for prefix in ("k8s-aws-v1.", "bedrock-api-key-"):
+        if token.startswith(prefix):
+            return unpacked(token.removeprefix(prefix).rstrip("="))
+    return token if "?" in token else unpacked(token)
+
+
 def date_of(url: str) -> datetime:
     [date] = parse_qs(urlsplit(url).query)["X-Amz-Date"]
     return datetime.strptime(date, "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC)
@@ -249,6 +281,24 @@ async def test_no_region_at_all(held: bool, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    "make",
+    [
+        lambda context: elasticache_token(static(), "sessions", "app", context=context),
+        lambda context: memorydb_token(static(), "orders", "app", context=context),
+        lambda context: msk_token(static(), context=context),
+        lambda context: msk_token(static(), broker="kafka.internal:9098", context=context),
+        lambda context: eks_token(static(), "books", context=context),
+        lambda context: bedrock_token(static(), context=context),
+        lambda context: dsql_token(static(), "dsql.internal", context=context),
+    ],
+)
+async def test_no_region_for_any(make: Callable[[Context], TokenProvider], tmp_path: Path) -> None:
+    token = make(Context({}, home=tmp_path))
+    with pytest.raises(InvalidConfiguration, match="the region is not known: pass region=, or set AWS_REGION"):
+        await token()
+
+
+@pytest.mark.parametrize(
     ("make", "said"),
     [
         (lambda: rds_token(static(), HOST, user="app"), "no port for Books"),
@@ -259,6 +309,7 @@ async def test_no_region_at_all(held: bool, tmp_path: Path) -> None:
         (lambda: dsql_token(static(), ""), "is no host name"),
         (lambda: elasticache_token(static(), "master.x.cache.amazonaws.com", "app"), "is no name of a cache"),
         (lambda: memorydb_token(static(), " ", "app"), "the cluster's name is empty"),
+        (lambda: memorydb_token(static(), "orders", ""), "user is empty"),
         (lambda: elasticache_token(static(), "cache", "\t"), "user is empty"),
         (lambda: eks_token(static(), ""), "cluster is empty"),
     ],
@@ -290,11 +341,22 @@ async def test_a_token_ends_with_its_credentials() -> None:
         assert (await rds_token(static(keys), HOST, 5432, "app")()).expiration == keys.expiration
 
 
-async def test_expired_keys() -> None:
+@pytest.mark.parametrize("make", ALL.values(), ids=ALL)
+async def test_expired_keys(make: Callable[..., TokenProvider]) -> None:
     with time_machine.travel(NOW, tick=False):
-        token = rds_token(static(Credentials("AKID", secret("s"), expiration=NOW)), HOST, 5432, "app")
+        token = make(static(Credentials("AKID", secret("s"), expiration=NOW)))
         with pytest.raises(SourceUnavailable, match="expired"):
             await token()
+        with pytest.raises(CredentialsError, match="expired"):
+            token.held()
+
+
+@pytest.mark.parametrize("make", ALL.values(), ids=ALL)
+async def test_expired_keys_of_the_environment(make: Callable[..., TokenProvider]) -> None:
+    environ = {"AWS_ACCESS_KEY_ID": "AKID", "AWS_SECRET_ACCESS_KEY": secret("s")}
+    environ["AWS_CREDENTIAL_EXPIRATION"] = "2030-03-01T23:00:00Z"
+    with time_machine.travel(NOW, tick=False), pytest.raises(CredentialsError, match="AWS_CREDENTIAL_EXPIRATION"):
+        await make(from_env(context=Context(environ)))()
 
 
 async def test_others_are_asked_for_where_a_token_would_end_too_soon() -> None:
@@ -310,12 +372,21 @@ async def test_others_are_asked_for_where_a_token_would_end_too_soon() -> None:
         assert (await msk_token(provider, "eu-west-1")()).expiration == NOW + timedelta(minutes=15)
 
 
-async def test_the_time_is_that_of_the_service() -> None:
+@pytest.mark.parametrize("held", [False, True])
+@pytest.mark.parametrize("off", [-3600.0, 3600.0])
+@pytest.mark.parametrize("make", ALL.values(), ids=ALL)
+async def test_the_time_is_that_of_the_service(make: Callable[..., TokenProvider], off: float, held: bool) -> None:
+    """Whose clock differs from this machine's by an hour, as another answer of AWS has shown."""
     context = Context({})
     with time_machine.travel(NOW, tick=False):
-        context.clock.learn(-3600.0)
-        token = await rds_token(static(), HOST, 5432, "app", context=context)()
-    assert date_of(token) == NOW - timedelta(hours=1)
+        context.clock.learn(off)
+        provider = static()
+        await provider()
+        token = make(provider, context=context)
+        made = token.held() if held else await token()
+    there = NOW + timedelta(seconds=off)
+    assert date_of(url_in(made)) == there
+    assert there < made.expiration <= there + timedelta(hours=12)
 
 
 # Without waiting.

@@ -1,12 +1,13 @@
-"""redis-py and valkey-py: connections log in to ElastiCache and MemoryDB with tokens.
+"""redis-py, valkey-py and coredis: connections log in to ElastiCache and MemoryDB with tokens.
 
 ::
 
     token = elasticache_token(default_chain(), "sessions", user="app", region="eu-central-1")
     client = redis.asyncio.Redis(host=…, ssl=True, credential_provider=redis_credentials(token))
 
-The same goes for ``RedisCluster`` and for the clients without asyncio; valkey-py takes :func:`valkey_credentials`.
-Install with ``pip install 'aiocreds[redis]'`` or ``'aiocreds[valkey]'``.
+The same goes for ``RedisCluster`` and for the clients without asyncio; valkey-py takes :func:`valkey_credentials`,
+coredis :func:`coredis_credentials`. Install with ``pip install 'aiocreds[redis]'``, ``'aiocreds[valkey]'`` or
+``'aiocreds[coredis]'``.
 """
 
 from __future__ import annotations
@@ -16,22 +17,23 @@ import logging
 import re
 import weakref
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import unquote
 
 from aiocreds._base import threads
 from aiocreds._base.time import seconds
-from aiocreds.errors import CredentialsError
+from aiocreds.errors import CredentialsError, InvalidConfiguration
 from aiocreds.integrations import _background
 from aiocreds.integrations._extras import require
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from datetime import timedelta
+    from types import MethodType
 
     from aiocreds.tokens import Token, TokenProvider
 
-__all__ = ["redis_credentials", "valkey_credentials"]
+__all__ = ["coredis_credentials", "redis_credentials", "valkey_credentials"]
 
 logger = logging.getLogger("aiocreds.redis")
 
@@ -46,10 +48,10 @@ def redis_credentials(token: TokenProvider, *, reauthenticate_every: float | tim
     wait for a refresh, which runs on a loop in the background, only where the provider has its callers wait.
 
     The services close a connection 12 hours after its last login. redis-py notices that at the next use of an idle
-    connection and opens another, so that only a command that waits for hours fails. ``reauthenticate_every`` has
-    clients without asyncio log their connections in again instead. With asyncio it is refused: redis-py's asyncio
-    pools give a connection to a caller while they log it in (``ConnectionPool.re_auth_callback`` of 8.1 takes a
-    lock that ``get_connection`` does not).
+    connection and opens another, and makes a command once more that was waiting; subscriptions are renewed, but what
+    was published meanwhile is lost. ``reauthenticate_every`` has clients without asyncio log their connections in
+    again before that, but for those of subscriptions. Their pool must not be a ``BlockingConnectionPool``. With
+    asyncio, redis-py does that while other tasks use the connections, which then get each other's answers.
 
     Args:
         token: from :func:`~aiocreds.tokens.elasticache_token` or :func:`~aiocreds.tokens.memorydb_token`.
@@ -63,6 +65,8 @@ def redis_credentials(token: TokenProvider, *, reauthenticate_every: float | tim
 
     Raises:
         ValueError: ``reauthenticate_every`` is not between 0 and 12 hours.
+        InvalidConfiguration: out of the constructor of a client with asyncio: it has ``reauthenticate_every``. The
+            first call of a cluster's client says so in its own error.
         ModuleNotFoundError: redis-py is not installed.
 
     See https://docs.aws.amazon.com/AmazonElastiCache/latest/dg/auth-iam.html
@@ -99,6 +103,32 @@ def valkey_credentials(token: TokenProvider) -> Any:
     return _Login(token, import_module("valkey.exceptions").AuthenticationError)
 
 
+def coredis_credentials(token: TokenProvider) -> Any:
+    """Make a ``credential_provider=`` for the clients of coredis, also of clusters.
+
+    Each login awaits a token of its own. coredis has no hook to log in again. A connection that the service has
+    closed after 12 hours is replaced at its next use.
+
+    Args:
+        token: from :func:`~aiocreds.tokens.elasticache_token` or :func:`~aiocreds.tokens.memorydb_token`.
+
+    Returns:
+        A ``coredis.credentials.AbstractCredentialProvider``. Where there are no credentials, a login raises
+        ``coredis.exceptions.AuthenticationError`` with our error as its cause.
+
+    Raises:
+        ModuleNotFoundError: coredis is not installed.
+    """
+    require("coredis", "coredis")
+    import_module("coredis.credentials").AbstractCredentialProvider.register(_CoredisLogin)
+    return _CoredisLogin(token, import_module("coredis.exceptions").AuthenticationError)
+
+
+class _UserAndPassword(NamedTuple):
+    username: str
+    password: str
+
+
 class _Login:
     """User name and password of a login.
 
@@ -113,16 +143,16 @@ class _Login:
     def __repr__(self) -> str:
         return f"<credentials of {self._token!r}>"
 
-    def get_credentials(self) -> tuple[str, str]:
+    def get_credentials(self) -> _UserAndPassword:
         return self.now()
 
-    async def get_credentials_async(self) -> tuple[str, str]:
+    async def get_credentials_async(self) -> _UserAndPassword:
         try:
             return _user_and_password(await self._token())
         except CredentialsError as error:
             raise self._error(str(error)) from error
 
-    def now(self) -> tuple[str, str]:
+    def now(self) -> _UserAndPassword:
         """Return them without awaiting: where a loop runs, from memory alone, since waiting would block that."""
         running = asyncio._get_running_loop()  # noqa: SLF001  # pyright: ignore[reportPrivateUsage] - in asyncio.__all__
         try:
@@ -132,16 +162,37 @@ class _Login:
         return _user_and_password(token)
 
 
+class _CoredisLogin:
+    """What coredis awaits by the name that the other libraries call."""
+
+    def __init__(self, token: TokenProvider, error: type[Exception]) -> None:
+        self._login = _Login(token, error)
+
+    def __repr__(self) -> str:
+        return repr(self._login)
+
+    async def get_credentials(self) -> _UserAndPassword:
+        return await self._login.get_credentials_async()
+
+
 class _RepeatedLogin(_Login):
     """Has redis-py log its connections in again, by what it registers: a ``StreamingCredentialProvider``."""
 
     def __init__(self, token: TokenProvider, error: type[Exception], period: float) -> None:
         super().__init__(token, error)
         self._period = period
-        self._callbacks: list[weakref.WeakMethod[Callable[[Any], Any]]] = []  # of clients, which may be dropped
+        self._callbacks: list[weakref.WeakMethod[MethodType]] = []  # of clients, which may be dropped
         self._loop: asyncio.AbstractEventLoop | None = None
 
-    def on_next(self, callback: Callable[[Any], Any]) -> None:
+    def on_next(self, callback: MethodType) -> None:
+        if inspect.iscoroutinefunction(callback):
+            raise InvalidConfiguration(
+                "redis_credentials(): with asyncio, redis-py logs connections in again while other tasks use them:"
+                " leave reauthenticate_every out. A connection that the service closes is replaced",
+                provider=self._token.provider.name,
+            )
+        if isinstance(callback.__self__, import_module("redis.event").RegisterReAuthForPubSub):
+            return  # it would read what is published, in the place of the subscriber
         known = weakref.WeakMethod(callback)
         if known not in self._callbacks:
             self._callbacks.append(known)
@@ -152,22 +203,12 @@ class _RepeatedLogin(_Login):
     def is_streaming(self) -> bool:
         return True
 
-    def get_credentials(self) -> tuple[str, str]:
+    def get_credentials(self) -> _UserAndPassword:
         loop = _background.event_loop()
         if loop is not None and loop is not self._loop:  # the first time, and in a forked child
-            self._start(loop)
+            self._loop = loop
+            loop.call_soon_threadsafe(_later, loop, self._period, weakref.ref(self))
         return super().get_credentials()
-
-    async def get_credentials_async(self) -> tuple[str, str]:
-        raise self._error(
-            "redis_credentials(reauthenticate_every=…) does not work with asyncio, where redis-py gives a"
-            " connection to a caller while it logs in: leave it out (where the service hangs up, it reconnects)"
-        )
-
-    def _start(self, loop: asyncio.AbstractEventLoop) -> None:
-        self._loop = loop
-        known: weakref.ref[_RepeatedLogin] = weakref.ref(self)
-        loop.call_soon_threadsafe(_later, loop, self._period, known)
 
     async def run(self, loop: asyncio.AbstractEventLoop) -> None:
         """Have all clients log in again, and count anew, unless another loop does that by now."""
@@ -213,7 +254,7 @@ def _begin(loop: asyncio.AbstractEventLoop, known: weakref.ref[_RepeatedLogin]) 
         task.add_done_callback(tasks.discard)
 
 
-def _user_and_password(token: Token) -> tuple[str, str]:
+def _user_and_password(token: Token) -> _UserAndPassword:
     """Return the user, whom the token names, and the token."""
     found = re.search(r"[?&]User=([^&]+)", token)
-    return unquote(found[1]) if found else "default", token
+    return _UserAndPassword(unquote(found[1]) if found else "default", token)
