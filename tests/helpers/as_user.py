@@ -18,6 +18,8 @@ import sys
 from typing import TYPE_CHECKING
 
 import aiocreds
+from aiocreds.sources.roles_anywhere.identity import MODULES
+from tests.helpers.roles_anywhere import ANCHOR, PROFILE
 from tests.helpers.sign_in_services import ACCOUNT
 
 if TYPE_CHECKING:
@@ -28,6 +30,7 @@ LOADED_LATE = (
     *("aiohttp.web", "anyio._backends._asyncio", "cryptography.hazmat.primitives.asymmetric.ec", "argcomplete"),
     *("cryptography.hazmat.primitives.serialization", "difflib", "encodings.idna", "pwd", "random"),
     *("resource", "shlex", "ssl", "tempfile", "concurrent.futures.thread", "email.utils", "_strptime"),
+    *MODULES,
     *("importlib.metadata", "asyncio.staggered", "asyncio.taskgroups", "asyncio.timeouts", "email._parseaddr"),
 )
 
@@ -71,9 +74,23 @@ async def sources(context: aiocreds.Context) -> dict[str, aiocreds.Provider]:
         "from_cognito_identity_pool": pool,
         "from_sso": aiocreds.from_sso("sso", context=context),
         "from_login": aiocreds.from_login("login", context=context),
+        "from_roles_anywhere": workload(os.environ["IDENTITY"], context),
+        "from_roles_anywhere, at home": workload("~", context),
         "default_chain": aiocreds.default_chain(context=context),
         **{f"profile {name}": aiocreds.from_ini(name, context=context) for name in profiles},
     }
+
+
+def workload(folder: str, context: aiocreds.Context) -> aiocreds.Provider:
+    """A workload whose certificate and key are in a folder."""
+    return aiocreds.from_roles_anywhere(
+        certificate=f"{folder}/tls.crt",
+        private_key=f"{folder}/tls.key",
+        trust_anchor_arn=ANCHOR,
+        profile_arn=PROFILE,
+        role_arn=ROLE_ARN,
+        context=context,
+    )
 
 
 async def probe() -> dict[str, str]:

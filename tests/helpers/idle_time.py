@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import selectors
+import threading
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeVar, TypeVarTuple, Unpack
 
@@ -37,7 +38,8 @@ class IdleTime(asyncio.SelectorEventLoop):
     def __init__(self, passed: Callable[[float], object] | None = None) -> None:
         self._now = 0.0
         self._passed = passed
-        self._threads = 0
+        self._at_work: set[asyncio.Future[Any]] = set()  # in threads
+        self._hanging: set[asyncio.Future[Any]] = set()
         self._working = 0
         super().__init__(_Selector(self))
 
@@ -55,11 +57,26 @@ class IdleTime(asyncio.SelectorEventLoop):
 
     def wait_for_thread(self, future: asyncio.Future[Any]) -> None:
         """Let no time pass until a thread has done its work."""
-        self._threads += 1
-        future.add_done_callback(self._thread_ended)
+        self._at_work.add(future)
+        future.add_done_callback(self._at_work.discard)
 
-    def _thread_ended(self, _: object) -> None:
-        self._threads -= 1
+    def hang(self, over: threading.Event) -> None:
+        """Block a thread of the library, which calls this, until it is over; meanwhile time passes."""
+        work: list[asyncio.Future[Any]] = _thread.work
+
+        def began() -> None:
+            if not over.is_set():
+                self._at_work.discard(work[0])
+                self._hanging.add(work[0])
+
+        self.call_soon_threadsafe(began)
+        over.wait()
+
+    def go_on(self, over: threading.Event) -> None:
+        """Let the threads that hang go on."""
+        self._at_work.update(future for future in self._hanging if not future.done())
+        self._hanging.clear()
+        over.set()
 
     @contextmanager
     def at_work(self) -> Iterator[None]:
@@ -79,7 +96,7 @@ class IdleTime(asyncio.SelectorEventLoop):
     @property
     def patience(self) -> float | None:
         """How many seconds in earnest nothing has to happen before time passes; None: any number."""
-        if self._threads:
+        if self._at_work:
             return None
         return AT_WORK if self._working else PATIENCE
 
@@ -110,11 +127,19 @@ def _submit(
     pool: threads._Pool, function: Callable[..., T], args: tuple[Any, ...], *, always: bool = False
 ) -> asyncio.Future[T]:
     """Do as the library's own pool, and let no time pass meanwhile."""
-    future = _submit_in_earnest(pool, function, args, always=always)
-    if isinstance(loop := asyncio.get_running_loop(), IdleTime):
-        loop.wait_for_thread(future)
-    return future
+    if not isinstance(loop := asyncio.get_running_loop(), IdleTime):
+        return _submit_in_earnest(pool, function, args, always=always)
+    work: list[asyncio.Future[T]] = []
+
+    def run() -> T:
+        _thread.work = work
+        return function(*args)
+
+    work.append(_submit_in_earnest(pool, run, (), always=always))
+    loop.wait_for_thread(work[0])
+    return work[0]
 
 
+_thread = threading.local()
 _submit_in_earnest = threads._submit
 threads._submit = _submit

@@ -26,6 +26,7 @@ import pytest
 
 from tests.helpers.command import Ended, Machine
 from tests.helpers.loopback_aws import CONTAINER_PATH
+from tests.helpers.roles_anywhere import Authority, Workload
 from tests.helpers.secret_leaks import secret
 from tests.helpers.sign_in_services import ACCOUNT, LOGIN_SESSION, PERMISSION_SET, START_URL
 
@@ -73,6 +74,7 @@ class Stranger:
             "AWS_CONTAINER_CREDENTIALS_FULL_URI": aws.url + CONTAINER_PATH,
             "AWS_CONFIG_FILE": str(place / "config"),
             "TOKEN_FILE": str(place / "token"),
+            "IDENTITY": str(place),
         }
         if home != "unknown":
             self.environ["HOME"] = str(self.home)
@@ -97,6 +99,10 @@ class Stranger:
         if self.kind != "missing":
             self.home.mkdir()
             self.sign_in(self.home)
+            Workload(self.home, Authority())
+        for path in vars(Workload(self.place, Authority())).values():
+            if isinstance(path, Path):
+                os.chown(path, self.user, self.user)
         modes = {"another's": (0, 0o700, 0o600), "read-only": (self.user, 0o500, 0o400)}
         owner, folder, file = modes.get(self.kind, (self.user, 0o700, 0o600))
         for path in [self.home, *self.home.rglob("*")] if self.home.exists() else []:
@@ -144,6 +150,7 @@ async def test_every_source(stranger: Stranger) -> None:
     assert ended.status == 0, ended.err
     found: dict[str, str] = json.loads(ended.out)
     signed_in = {name: found.pop(name) for name in OF_SIGN_INS}
+    at_home = found.pop("from_roles_anywhere, at home")
     assert {name: said for name, said in found.items() if not said.startswith("found")} == {}
     for name, said in signed_in.items():
         tool = OF_SIGN_INS[name]
@@ -160,9 +167,24 @@ async def test_every_source(stranger: Stranger) -> None:
             assert "cannot be read (permission denied): let this user read it" in said
         else:
             assert said == f"found, by {tool}"
+    assert says_where_the_certificate_is(at_home, stranger)
     kept = "cannot be kept in" in ended.err
     assert kept == (stranger.kind == "read-only"), ended.err
     assert not (stranger.place / "~").exists()
+
+
+def says_where_the_certificate_is(said: str, stranger: Stranger) -> bool:
+    """Return whether it is told what is wrong with ``~/tls.crt``, or that nothing is."""
+    if stranger.kind == "read-only":
+        return said == "found, by roles_anywhere"
+    file = f"InvalidConfiguration: from_roles_anywhere: {stranger.home}/tls.crt (from certificate)"
+    return said.startswith(
+        {
+            "unknown": "InvalidConfiguration: from_roles_anywhere: certificate begins with ~, and no home folder",
+            "missing": f"{file} does not exist: correct the path, or mount it",
+            "another's": f"{file} cannot be read (permission denied): let this user read it",
+        }[stranger.kind]
+    )
 
 
 async def test_a_folder_of_sign_ins_may_be_named(aws: Loopback, place: Path) -> None:

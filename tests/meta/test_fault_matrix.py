@@ -20,7 +20,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.skipif(sys.platform != "linux", reas
 
 
 @pytest.mark.timeout(240)  # seconds; half a minute is usual for the slowest on a busy machine
-@pytest.mark.parametrize("subject", [*SUBJECTS, SHARED], ids=lambda subject: subject.name)
+@pytest.mark.parametrize("subject", [*SUBJECTS, *SHARED], ids=lambda subject: subject.name)
 def test_the_rules_hold_and_the_table_is_as_it_was(subject: Subject, tmp_path: Path) -> None:
     if "store" in subject.has and (program() is None or find_spec("key_value") is None):
         pytest.skip("no valkey-server or py-key-value-aio is installed")
@@ -32,4 +32,4 @@ def test_the_rules_hold_and_the_table_is_as_it_was(subject: Subject, tmp_path: P
 def test_nothing_else_is_in_the_table() -> None:
     assert kept().startswith(INTRODUCTION), ANEW
     headings = [line.removeprefix("## ") for line in kept().splitlines() if line.startswith("## ")]
-    assert headings == [subject.name for subject in (*SUBJECTS, SHARED)], ANEW
+    assert headings == [subject.name for subject in (*SUBJECTS, *SHARED)], ANEW

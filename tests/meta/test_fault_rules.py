@@ -14,7 +14,7 @@ from tests.helpers.scripted import START
 from tests.helpers.secret_leaks import secret
 from tests.stress.faults.faults import FAULTS, Fault
 from tests.stress.faults.rules import broken
-from tests.stress.faults.sources import HOUR, SUBJECTS, Subject
+from tests.stress.faults.sources import FOLDER, HOUR, SUBJECTS, Subject
 from tests.stress.faults.story import Call, Story, Trip
 
 if TYPE_CHECKING:
@@ -126,6 +126,17 @@ def test_a_caller_who_waits_too_long() -> None:
 def test_a_caller_who_waits_for_long_with_something_to_serve(subject: Subject, at: float) -> None:
     words = found([call(at, waited=4.0)], trip(at + 5, took=5.0), subject=subject)
     assert "a caller waited 4.00 s, and the budget is 3.00 s" in words
+
+
+def test_a_caller_who_waits_for_a_shared_store() -> None:
+    def words(seconds: float, fault: Fault) -> str:
+        asked = [call(EXPIRED, DOWN, waited=seconds)]
+        return found(asked, trip(EXPIRED + seconds, took=seconds), subject=FOLDER, fault=fault)
+
+    assert "because of the store" not in words(2.0, HANG)
+    assert "a caller waited 3.00 s because of the store" in words(3.0, HANG)
+    assert "because of the store" not in words(10.0, replace(HANG, lease=10.5))
+    assert "a caller waited 11.00 s because of the store" in words(11.0, replace(HANG, lease=10.5))
 
 
 def test_a_caller_who_waits_past_the_end_of_what_is_held() -> None:

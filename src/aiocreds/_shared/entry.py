@@ -1,8 +1,8 @@
-"""The format of an entry: readable in a private folder, encrypted and bound to its name in any other store.
+"""The format of an entry: readable in a private folder, encrypted in any other store, bound to its name in both.
 
 AES-256-GCM with a random nonce; the name of the entry is the associated data, so that an entry which was copied
 under another name is refused like one of which a byte was changed. Fernet, which has no associated data, would
-take it.
+take it. In the folder, which is for one user alone, a plain hash guards against accidents.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
 VERSION = 1
-SEALED, OPEN = "sealed", "entry"
+SEALED, OPEN, HASH = "sealed", "entry", "sha256"
 NONCE = 12  # bytes
 KEY = 32  # bytes
 LONGEST = 64 * 1024  # characters
@@ -95,7 +95,7 @@ class Sealer:
         """Return what a store may hold for a name."""
         document = _document(entry)
         if not self._ciphers:
-            return SecretDict({"aiocreds": VERSION, OPEN: document})
+            return SecretDict({"aiocreds": VERSION, OPEN: document, HASH: _hash(document, name)})
         from binascii import b2a_base64
         from secrets import token_bytes
 
@@ -113,6 +113,8 @@ class Sealer:
         if document.get("aiocreds") != VERSION:
             raise Refused("is no entry of this version of aiocreds")
         if not self._ciphers:
+            if document.get(HASH) != _hash(document.get(OPEN), name):
+                raise Refused("was changed, copied from another name, or is not whole")
             return _entry(document.get(OPEN))
         sealed = document.get(SEALED)
         if not isinstance(sealed, str) or len(sealed) > LONGEST:
@@ -177,6 +179,13 @@ def _key(given: object) -> bytes:
 
 def _bound_to(name: str) -> bytes:
     return f"aiocreds shared {VERSION}\0{name}".encode()
+
+
+def _hash(document: object, name: str) -> str:
+    from hashlib import sha256
+
+    text = SecretBytes(json.dumps(document, sort_keys=True).encode())
+    return sha256(_bound_to(name) + b"\0" + text).hexdigest()
 
 
 def _document(entry: Entry) -> SecretDict:

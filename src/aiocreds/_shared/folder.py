@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from aiocreds._base import threads
 from aiocreds._base.paths import expand_path
-from aiocreds._base.redaction import SecretBytes, SecretDict
+from aiocreds._base.redaction import SecretBytes, SecretDict, SecretStr
 from aiocreds._shared.circuit_breaker import Unusable
 from aiocreds._token_cache import storage
 from aiocreds.errors import InvalidConfiguration
@@ -119,7 +119,7 @@ class Folder:
 
     def _write(self, key: str, value: Mapping[str, Any]) -> None:
         self.prepare()
-        storage.replace_text(self.file(key), json.dumps(value))
+        storage.replace_text(self.file(key), SecretStr(json.dumps(value)))
 
     def _remove(self, key: str) -> bool:
         try:

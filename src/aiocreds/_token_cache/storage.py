@@ -15,7 +15,7 @@ from time import sleep
 from typing import TYPE_CHECKING, Any, cast
 
 from aiocreds._base import threads, tracing
-from aiocreds._base.redaction import SecretDict
+from aiocreds._base.redaction import SecretBytes, SecretDict, SecretStr
 from aiocreds._profiles.files import expand
 from aiocreds.errors import InvalidConfiguration, SourceUnavailable
 
@@ -182,12 +182,12 @@ def replace_json(path: str, document: dict[str, Any]) -> None:
         OSError: the disk is full or read-only, or the folder not for this user. The old object stays.
     """
     refuse_folder_of_others(path)
-    replace_text(os.path.realpath(path), json.dumps(document))
+    replace_text(os.path.realpath(path), SecretStr(json.dumps(document)))
 
 
 def replace_text(path: str, text: str) -> None:
     """Replace a file by one with this text, as :func:`replace_bytes` does."""
-    replace_bytes(path, text.encode())
+    replace_bytes(path, SecretBytes(text.encode()))
 
 
 def replace_bytes(path: str, data: bytes, *, like: os.stat_result | None = None) -> None:

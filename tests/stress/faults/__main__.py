@@ -30,7 +30,7 @@ def main() -> int:
     logger.setLevel(logging.DEBUG)
     started = perf_counter()
     with TemporaryDirectory() as folder:
-        cells = play((*SUBJECTS, SHARED), Path(folder))
+        cells = play((*SUBJECTS, *SHARED), Path(folder))
     took = perf_counter() - started
     broken = [f"{cell}: {words}" for cell in cells for words in dict.fromkeys(cell.broken)]
     broken += [f"a secret was logged: {text}" for text in watch.caught]
@@ -42,7 +42,7 @@ def main() -> int:
     elif found != before:
         changes = difflib.unified_diff(before.splitlines(), found.splitlines(), str(KEPT), "now", lineterm="", n=0)
         print(*changes, ANEW, sep="\n")
-    impossible = sum(len(faults_of(subject)) for subject in (*SUBJECTS, SHARED)) * len(Phase) - len(cells)
+    impossible = sum(len(faults_of(subject)) for subject in (*SUBJECTS, *SHARED)) * len(Phase) - len(cells)
     print(f"{len(cells)} cells, {impossible} that cannot be, {len(broken)} broken rules, {took:.0f} s")
     return 1 if broken or (found != before and not options.rewrite) else 0
 

@@ -4,13 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import fcntl
 import os
 import socket
 import ssl
+import sys
 import threading
-from contextlib import AbstractContextManager, AsyncExitStack, asynccontextmanager, contextmanager, nullcontext
+from contextlib import (
+    AbstractContextManager,
+    AsyncExitStack,
+    ExitStack,
+    asynccontextmanager,
+    contextmanager,
+    nullcontext,
+)
 from datetime import timedelta
 from pathlib import Path
+from subprocess import PIPE, Popen
 from time import time
 from typing import TYPE_CHECKING, Any, NamedTuple, Self, cast
 from unittest import mock
@@ -68,7 +78,8 @@ class Bench:
         writes: the folder that the source keeps tokens in.
         spare_until: what was found on the machine is good until then.
         knows_time: what the time is does not depend on what the machine has learned of its service.
-        engine: the store that the source is shared through, where the cell needs that.
+        engine: the server that the source is shared through, where the cell needs that.
+        folder: likewise, a folder.
         peer: another host that shares it.
     """
 
@@ -86,6 +97,7 @@ class Bench:
         self.spare_until = 0.0
         self.knows_time = False
         self.engine = Engine(home, world) if "store" in needs else None
+        self.folder = home.with_name(f"{home.name}-shared") if "folder" in needs else None
         self.peer: Provider | None = None
         self.tls: ssl.SSLContext | None = None
         if "tls" in needs:
@@ -112,6 +124,12 @@ class Bench:
 
     async def __aexit__(self, *exc_info: object) -> None:
         await self._stack.aclose()
+
+    def start(self, code: str, *arguments: str) -> Popen[bytes]:
+        """Start another process, which is killed at the end."""
+        started = self._stack.enter_context(Popen([sys.executable, "-c", code, *arguments], stdout=PIPE))
+        self._stack.callback(started.kill)
+        return started
 
     def now(self) -> float:
         """Seconds since the epoch as the service counts them, or as the machine believes that it does."""
@@ -299,7 +317,7 @@ class Engine:
 
 
 class Disk:
-    """Where faults of files are put in: ``os.open`` and ``os.fstat``, as the library calls them.
+    """Where faults of files are put in: the functions of ``os`` and ``fcntl``, as the library calls them.
 
     A test that may run as root has no other way to a read-only folder, nor any to a rotation at the worst moment.
     The full disk is the system's own ``/dev/full``, and says so itself.
@@ -308,21 +326,55 @@ class Disk:
         full: folders whose files cannot grow.
         read_only: folders that cannot be written to.
         rotated: what happens to a file that is read, between the look at it and the reading.
+        broken: folders on which a function fails, with the number of its error.
+        hanging: folders whose files nobody can open until this is over.
     """
 
     def __init__(self) -> None:
         self.full: set[str] = set()
         self.read_only: set[str] = set()
         self.rotated: dict[str, Callable[[], None]] = {}
+        self.broken: dict[tuple[str, str], int] = {}
+        self.hanging: dict[str, Callable[[], None]] = {}
 
     @contextmanager
     def installed(self) -> Iterator[None]:
         """While the cells are played."""
-        self._open, self._fstat = os.open, os.fstat
-        with mock.patch.object(os, "open", self._opened), mock.patch.object(os, "fstat", self._looked_at):
+        self._open, self._fstat, self._flock = os.open, os.fstat, fcntl.flock
+        with ExitStack() as stack:
+            for module, name, instead in (
+                (os, "open", self._opened),
+                (os, "fstat", self._looked_at),
+                (fcntl, "flock", self._locked),
+                *((os, name, self._changing(name)) for name in ("replace", "utime", "unlink", "mkdir")),
+            ):
+                stack.enter_context(mock.patch.object(module, name, instead))
             yield
 
+    def _changing(self, name: str) -> Callable[..., Any]:
+        """Return a function that changes what a folder holds, which may fail."""
+        real = getattr(os, name)
+
+        def changed(path: Any, *arguments: Any, **more: Any) -> Any:
+            self._fail(name, path)
+            if folder_of(path) in self.read_only:
+                raise OSError(errno.EROFS, os.strerror(errno.EROFS), path)
+            return real(path, *arguments, **more)
+
+        return changed
+
+    def _fail(self, function: str, path: Any) -> None:
+        if number := self.broken.get((function, folder_of(path))):
+            raise OSError(number, os.strerror(number), path)
+
+    def _locked(self, descriptor: int, operation: int) -> None:
+        self._fail("flock", Path(f"/proc/self/fd/{descriptor}").readlink())
+        self._flock(descriptor, operation)
+
     def _opened(self, path: str, flags: int, mode: int = 0o777, *, dir_fd: int | None = None) -> int:
+        self._fail("open", path)
+        if self.hanging and threading.current_thread() is not threading.main_thread():
+            self.hanging.get(folder_of(path), bool)()
         if flags & (os.O_WRONLY | os.O_RDWR):
             folder, name = os.path.split(path)
             if folder in self.read_only:
@@ -339,6 +391,11 @@ class Disk:
             if happens is not None:
                 happens()
         return found
+
+
+def folder_of(path: Any) -> str:
+    """Return the folder that a file is in."""
+    return os.path.split(f"{path}")[0]
 
 
 class Rotation:

@@ -154,6 +154,7 @@ def play(subjects: Sequence[Subject], folder: Path) -> list[Cell]:
             asyncio.Runner(loop_factory=lambda: IdleTime(clock.shift)) as runner,
             mock.patch("aiocreds._core.refresh.steady", runner.get_loop().time),
             mock.patch("aiocreds._shared.circuit_breaker.monotonic", runner.get_loop().time),
+            mock.patch("aiocreds._shared.leases.monotonic", runner.get_loop().time),
             mock.patch("aiocreds._shared.provider.monotonic", runner.get_loop().time),
             renewals_on_this_loop(),
         ):
@@ -175,6 +176,7 @@ def at_worst() -> Iterator[None]:
         mock.patch("random.uniform", longest),
         mock.patch("aiocreds._core.refresh.spread", shortest),
         mock.patch("aiocreds._shared.circuit_breaker.spread", shortest),
+        mock.patch("aiocreds._shared.provider.spread", longest),
         mock.patch("aiocreds._token_cache.cache.uniform", shortest),
     ):
         yield

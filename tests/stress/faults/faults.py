@@ -4,23 +4,29 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import json
 import os
+import shutil
 import signal
+import threading
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
-from aiocreds import Context
+from aiocreds import Context, CredentialsNotFound
 from tests.helpers.loopback_aws import Answer, Hang, sts_error
 from tests.helpers.scripted import Source
 from tests.helpers.secret_leaks import MARK, secret
 from tests.stress.faults.bench import Bench, Engine, Rotation
-from tests.stress.faults.sources import a_role, through_valkey
+from tests.stress.faults.sources import a_role, through_the_store
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
+    from pathlib import Path
+    from subprocess import Popen
 
+    from tests.helpers.idle_time import IdleTime
     from tests.stress.faults.sources import Subject
 
 NEEDS = {
@@ -32,7 +38,8 @@ NEEDS = {
     "cache": "writes no cache",
     "program": "runs no program that could be killed",
     "refusal": "asks a service whose every no may be mended",
-    "store": "is shared through no store",
+    "store": "is shared through no server",
+    "folder": "is shared through no folder",
 }
 """The needs of a fault, and why a source that lacks it cannot have the fault."""
 
@@ -40,6 +47,13 @@ HOUR = timedelta(hours=1)
 AHEAD = timedelta(hours=2)
 FAR_AWAY = "Thu, 01 Jan 2099 00:00:00 GMT"
 RETRY_AFTER = 2.0
+HOLDING = """
+import fcntl, sys, time
+file = open(sys.argv[1])
+fcntl.flock(file, fcntl.LOCK_EX)
+print("has", flush=True)
+time.sleep(600)
+"""
 PADDING = b" " * 2**22  # which leaves a document good
 
 
@@ -55,6 +69,8 @@ class Fault:
         retry_after: seconds that the service asks for between attempts.
         before: what is so before anything is loaded.
         alone: it befalls the whole machine, so that no other cell can be played meanwhile.
+        lease: seconds that somebody who was stopped holds the lease of a shared store, the pause between two looks
+            for its end included.
     """
 
     name: str
@@ -64,6 +80,7 @@ class Fault:
     retry_after: float = 0.0
     before: Callable[[Bench], Awaitable[None]] | None = None
     alone: bool = False
+    lease: float = 0.0
 
     def impossible(self, subject: Subject) -> str | None:
         """Why this source cannot have it, as the rest of a sentence; None: it can."""
@@ -213,11 +230,11 @@ async def kill(bench: Bench) -> None:
 
 
 async def a_peer_loads(bench: Bench, ahead: float = 0.0) -> None:
-    """Another host has fetched, and its entry is in the store; its clock is ahead by so many seconds."""
+    """Another one has fetched, and its entry is in the store; its clock is ahead by so many seconds."""
     context = Context(bench.environ, home=bench.home)
     if ahead:
         context.clock.learn(-ahead)
-    bench.peer = through_valkey(bench, a_role(context))
+    bench.peer = through_the_store(bench, a_role(context))
     await bench.peer.fetch()
 
 
@@ -275,10 +292,118 @@ async def corrupt_entry(bench: Bench) -> None:
     for at, byte in enumerate(text):
         await engine.replace(name, text[:at] + ("0" if byte != "0" else "1") + text[at + 1 :])
         source = Source()
-        found = await through_valkey(bench, source.provider())()
+        found = await through_the_store(bench, source.provider())()
         assert source.calls or found.access_key_id <= good, f"byte {at} was changed, and the entry was taken"
     middle = len(text) // 2
     await engine.replace(name, text[:middle] + "~" + text[middle + 1 :])
+
+
+async def remove_folder(bench: Bench) -> None:
+    shutil.rmtree(folder_of(bench))
+
+
+async def put_a_file_there(bench: Bench) -> None:
+    shutil.rmtree(folder_of(bench))
+    folder_of(bench).touch()
+
+
+async def open_folder(bench: Bench) -> None:
+    folder_of(bench).chmod(0o755)
+
+
+async def open_entry(bench: Bench) -> None:
+    entry_of(bench).chmod(0o644)
+
+
+async def link_entry(bench: Bench) -> None:
+    entry = entry_of(bench)
+    entry.symlink_to(entry.rename(entry.with_suffix(".elsewhere")))
+
+
+async def cut_entry(bench: Bench) -> None:
+    entry = entry_of(bench)
+    entry.write_bytes(entry.read_bytes()[: entry.stat().st_size // 2])
+
+
+async def corrupt_file(bench: Bench) -> None:
+    """One byte after the other, each for another process; the last one stays changed."""
+    entry, good = entry_of(bench), json.loads(entry_of(bench).read_text())["entry"]
+    text = entry.read_bytes()
+    for at, byte in enumerate(text):
+        entry.write_bytes(text[:at] + (b"0" if byte != ord("0") else b"1") + text[at + 1 :])
+        try:
+            found = await through_the_store(bench, Source(usual=lambda: CredentialsNotFound("none")).provider())()
+        except CredentialsNotFound:
+            continue
+        assert found.secret_access_key == good["secret_access_key"], f"byte {at} was changed, and the entry taken"
+        assert found.session_token == good["session_token"], f"byte {at} was changed, and the entry was taken"
+
+
+async def mix_entries_up(bench: Bench) -> None:
+    """The entry of another provider is copied over this one's."""
+    entry = entry_of(bench)
+    await through_the_store(bench, Source().provider(), key="other")()
+    [other] = [file for file in folder_of(bench).glob("*.json") if file != entry]
+    entry.write_bytes(other.read_bytes())
+
+
+async def fill_up_folder(bench: Bench) -> None:
+    bench.world.disk.full.add(str(folder_of(bench)))
+
+
+async def write_protect_folder(bench: Bench) -> None:
+    bench.world.disk.read_only.add(str(folder_of(bench)))
+
+
+async def hang_folder(bench: Bench) -> None:
+    """For half a minute."""
+    loop, over = cast("IdleTime", asyncio.get_running_loop()), threading.Event()
+    bench.world.disk.hanging[str(folder_of(bench))] = lambda: loop.hang(over)
+    loop.call_later(30.0, loop.go_on, over)
+
+
+async def break_function(bench: Bench, name: str, error: int) -> None:
+    bench.world.disk.broken[name, str(folder_of(bench))] = error
+
+
+async def kill_holder(bench: Bench) -> None:
+    """It has taken the lease and written half an entry."""
+    entry = entry_of(bench)
+    entry.with_name(f"{entry.name}.abcd1234.tmp").write_text('{"aiocreds": 1, "ent')
+    holder = hold_lease(bench)
+    holder.kill()
+    holder.wait()
+
+
+async def stop_holder(bench: Bench) -> None:
+    """Its entry is still to come."""
+    hold_lease(bench).send_signal(signal.SIGSTOP)
+    entry_of(bench).unlink()
+
+
+def hold_lease(bench: Bench) -> Popen[bytes]:
+    """Have another process take the lease."""
+    [path] = folder_of(bench).glob("*.lock")
+    holder = bench.start(HOLDING, str(path))
+    assert holder.stdout is not None
+    assert holder.stdout.readline() == b"has\n"
+    return holder
+
+
+async def a_peer_loads_ahead_of_time(bench: Bench) -> None:
+    """The machine runs ahead, as all its processes have learned of the service."""
+    await run_ahead(bench)
+    await a_peer_loads(bench, ahead=AHEAD.total_seconds())
+
+
+def folder_of(bench: Bench) -> Path:
+    assert bench.folder is not None
+    return bench.folder
+
+
+def entry_of(bench: Bench) -> Path:
+    [entry] = folder_of(bench).glob("*.json")
+    return entry
 
 
 def engine_of(bench: Bench) -> Engine:
@@ -349,7 +474,62 @@ FAULTS_OF_STORES = (
     ),
 )
 
+FAULTS_OF_FOLDERS = (
+    *(
+        Fault(name, strike, ("folder",), overcome_by=1, before=a_peer_loads)
+        for name, strike in (
+            ("removed", remove_folder),
+            ("a file in its place", put_a_file_there),
+            ("open to other users", open_folder),
+            ("the entry open to other users", open_entry),
+            ("a link in place of the entry", link_entry),
+            ("the entry cut off in the middle", cut_entry),
+            ("the entry changed at each of its bytes", corrupt_file),
+            ("the entry of another provider in its place", mix_entries_up),
+            ("its disk full", fill_up_folder),
+            ("its disk read-only", write_protect_folder),
+            ("a disk that breaks as a file is renamed", partial(break_function, name="replace", error=errno.EIO)),
+            ("too many open files", partial(break_function, name="open", error=errno.EMFILE)),
+            ("a network disk without locks", partial(break_function, name="flock", error=errno.ENOLCK)),
+            ("who has the lease is killed as it writes", kill_holder),
+        )
+    ),
+    Fault("its disk hangs for 30 s", hang_folder, ("folder",), overcome_by=1, before=a_peer_loads, alone=True),
+    Fault(
+        "who has the lease is stopped before it writes",
+        stop_holder,
+        ("folder",),
+        overcome_by=1,
+        before=a_peer_loads,
+        lease=10.5,
+    ),
+    Fault(
+        "the clock of who writes one minute ahead",
+        a_peer_refreshes,
+        ("folder",),
+        overcome_by=1,
+        before=partial(a_peer_loads, ahead=60.0),
+    ),
+    Fault(
+        "the clock of who writes one minute behind",
+        a_peer_refreshes,
+        ("folder",),
+        overcome_by=1,
+        before=partial(a_peer_loads, ahead=-60.0),
+    ),
+    Fault(
+        "the clock set right, two hours back, while an offset is held",
+        set_right,
+        ("folder",),
+        overcome_by=1,
+        before=a_peer_loads_ahead_of_time,
+        alone=True,
+    ),
+)
+
 
 def faults_of(subject: Subject) -> tuple[Fault, ...]:
     """The faults that are tried on a source, or on a store."""
+    if "folder" in subject.has:
+        return FAULTS_OF_FOLDERS
     return FAULTS_OF_STORES if "store" in subject.has else FAULTS

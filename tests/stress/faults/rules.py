@@ -26,7 +26,6 @@ LEFT_ALONE = 5 * MINUTE  # seconds, at the least, after a failure
 IN_MANDATORY_WINDOW, ONCE_EXPIRED, REFUSED_FOR_GOOD = 5.0, 1.0, 1.0  # likewise, and shorter
 HANDED_OUT = re.compile(rf"{MARK}-issued-\d{{6}}x+ {MARK}-session-\d{{6}}x+")
 PATIENCE = 3.0  # seconds that a caller waits who holds something to serve
-STORE_BOUND = 0.25  # seconds that a caller waits for a store
 CLOSE = 240.0  # seconds that a service's time may be off
 SLACK = 0.1  # seconds; a program's end is looked for as often
 
@@ -43,7 +42,7 @@ def broken(subject: Subject, fault: Fault, story: Story) -> list[str]:
     return [
         *no_errors(fault, held),
         *no_waiting(fault, held),
-        *no_waiting_for_the_store(subject, story),
+        *no_waiting_for_the_store(subject, fault, story),
         *no_pestering(held),
         *no_fakes(story),
         *no_lies(story),
@@ -137,11 +136,15 @@ def no_waiting(fault: Fault, held: Held) -> Iterator[str]:
             yield f"a trip took {trip.took:.2f} s, and the budget is {longest:.2f} s"
 
 
-def no_waiting_for_the_store(subject: Subject, story: Story) -> Iterator[str]:
-    """No caller waits longer than the store's bound because of the store: the source answers at once meanwhile."""
-    if "store" in subject.has:
+def no_waiting_for_the_store(subject: Subject, fault: Fault, story: Story) -> Iterator[str]:
+    """No caller waits longer than the store's bound because of the store, or the lease of somebody else.
+
+    The source answers at once meanwhile.
+    """
+    if subject.store_bound:
+        bound = max(subject.store_bound, fault.lease)
         for waited in (*(call.waited for call in story.calls), *(trip.took for trip in story.trips)):
-            if waited > STORE_BOUND + SLACK:
+            if waited > bound + SLACK:
                 yield f"a caller waited {waited:.2f} s because of the store"
 
 

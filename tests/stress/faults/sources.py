@@ -90,6 +90,7 @@ class Subject:
         endure: sets how long what it gets lives, in seconds.
         refusal: a no of the service that no retry can mend.
         untimely: a no of the service to who has the wrong time; None: as STS says it.
+        store_bound: seconds that a caller waits for the store at most.
     """
 
     name: str
@@ -103,6 +104,7 @@ class Subject:
     endure: Callable[[Bench, float], None] = credentials_endure
     refusal: Answer | None = None
     untimely: Answer | None = None
+    store_bound: float = 0.0
 
     def longest(self, retry_after: float = 0.0) -> float:
         """Seconds that a trip may take."""
@@ -246,14 +248,15 @@ def process(bench: Bench) -> Provider:
 
 
 def shared_role(bench: Bench) -> Provider:
-    return through_valkey(bench, a_role(bench.context))
+    return through_the_store(bench, a_role(bench.context))
 
 
-def through_valkey(bench: Bench, source: Provider) -> Provider:
-    """The settings of a host that shares this source."""
-    assert bench.engine is not None
+def through_the_store(bench: Bench, source: Provider, *, key: str = "app") -> Provider:
+    """The settings of a host, or of a process, that shares this source."""
+    if bench.engine is None:
+        return shared(source, store=bench.folder, key=key)
     lease = RedisLease(bench.engine)
-    return shared(source, store=bench.engine, lease=lease, key="app", secret_keys=[SECRET_KEY])
+    return shared(source, store=bench.engine, lease=lease, key=key, secret_keys=[SECRET_KEY])
 
 
 HTTP = ("http", "clock")
@@ -355,4 +358,11 @@ SUBJECTS = (
     ),
     Subject("from_process", process, HOUR, ("program",), others=TIMEOUT + DYING, stamped=False),
 )
-SHARED = Subject("shared, a role through Valkey", shared_role, HOUR, ("store",), ("/",), (SERVICE, SERVICE))
+VALKEY = Subject(
+    *("shared, a role through Valkey", shared_role, HOUR, ("store",), ("/",), (SERVICE, SERVICE)), store_bound=0.25
+)
+FOLDER = Subject(
+    *("shared, a role through a folder", shared_role, HOUR, ("folder",), ("/",), (SERVICE, SERVICE)),
+    store_bound=2.0,
+)
+SHARED = (VALKEY, FOLDER)

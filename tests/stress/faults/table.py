@@ -33,15 +33,15 @@ In every field these rules hold; what generates the table checks them: no error 
 caller waits longer than the source's time-out budget, nor for more than 3 s with something to serve, nor at all
 before the mandatory window or while the source is left alone; the source is called no more often than the refresh
 rules allow; nobody gets credentials that were not handed out; nobody is talked into a wrong time; what is raised is
-one of our errors, and shows no secret. The last section is about the store that a source is shared through: there,
-another host has put an entry into it before the fault, and no caller waits longer than the store's bound of 0.25 s
-because of the store.
+one of our errors, and shows no secret. The last sections are about stores that a source is shared through: there,
+another host or process has put an entry into the store before the fault, and no caller waits because of the store
+longer than its bound: 0.25 s, and 2 s for a folder; for the lease of a process that was stopped 10 s and a pause.
 """
 
 
 def document(cells: Sequence[Cell]) -> str:
     """The whole file."""
-    return "\n".join([INTRODUCTION, *(section(subject, cells) for subject in (*SUBJECTS, SHARED))])
+    return "\n".join([INTRODUCTION, *(section(subject, cells) for subject in (*SUBJECTS, *SHARED))])
 
 
 def section(subject: Subject, cells: Sequence[Cell]) -> str:

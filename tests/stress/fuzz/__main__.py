@@ -7,18 +7,19 @@ a process of its own, it is measured how its time grows with the length of an in
 (see `limits`). A finding is anything but an answer or an error of our tree: another exception, a warning, a
 difference to a peer. The exit status is 1 if there is one, or if time or memory grows.
 
-========= ===================================================================================================
-grammar   both shared files, against a plain reading by the rules of the published cases (`rules`)
-profiles  what the files mean: the walk from a profile to its credentials, SSO, endpoints, commands, what is told
-documents credentials in JSON
-sts       answers of STS in XML, good and bad
-services  answers of SSO, SSO-OIDC, AWS Sign-In, Cognito, EC2 metadata and container agents, good and bad
-sign_ins  cached sign-ins of `aws sso login` and `aws login`, and JSON Web Tokens
-times     timestamps, wherever one is read
-urls      which URLs are accepted, against what aiohttp makes of them
-headers   header values and tokens, against what aiohttp writes on the wire and reads from it
-signing   signatures, in headers and in URLs, against botocore's
-========= ===================================================================================================
+========== =========================================================================================================
+grammar    both shared files, against a plain reading by the rules of the published cases (`rules`)
+profiles   what the files mean: the walk from a profile to its credentials, SSO, endpoints, commands, what is told
+documents  credentials in JSON
+sts        answers of STS in XML, good and bad
+services   answers of SSO, SSO-OIDC, AWS Sign-In, Cognito, IAM Roles Anywhere, EC2 metadata and container agents
+sign_ins   cached sign-ins of `aws sso login` and `aws login`, and JSON Web Tokens
+identities certificates, private keys and PKCS#12 files
+times      timestamps, wherever one is read
+urls       which URLs are accepted, against what aiohttp makes of them
+headers    header values and tokens, against what aiohttp writes on the wire and reads from it
+signing    signatures, in headers and in URLs, against botocore's
+========== =========================================================================================================
 
 The columns: inputs of hypothesis and of the engine; the engine's inputs per second; blocks of Python's memory that
 are held more at the end of them than after a fifth; the shape of input with which time grows most, and the factor
@@ -48,6 +49,7 @@ TARGETS = (
     "services",
     "profiles",
     "sign_ins",
+    "identities",
     "grammar",
     "sts",
     "urls",

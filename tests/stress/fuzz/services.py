@@ -5,10 +5,12 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
+from unittest import mock
 
 from cryptography.hazmat.primitives.asymmetric import ec
 from hypothesis import strategies as st
 
+from aiocreds._base import threads
 from aiocreds._base.redaction import SecretStr
 from aiocreds._profiles import Setting
 from aiocreds._profiles.model import LoginCommand
@@ -20,6 +22,8 @@ from aiocreds.sources import container as agent
 from aiocreds.sources.cognito import api
 from aiocreds.sources.imds import MetadataService
 from aiocreds.sources.login import api as signin
+from aiocreds.sources.roles_anywhere import credentials as roles_anywhere
+from aiocreds.sources.roles_anywhere.identity import Identity
 from aiocreds.sources.sso import api as sso
 from tests.stress.fuzz.answers import (
     CONTEXT,
@@ -36,7 +40,9 @@ from tests.stress.fuzz.answers import (
 )
 from tests.stress.fuzz.answers import service as client
 from tests.stress.fuzz.documents import ISSUED, check
-from tests.stress.fuzz.target import Target, assert_tidy, finish, within
+from tests.stress.fuzz.identities import CERTIFICATE
+from tests.stress.fuzz.identities import KEY as WORKLOAD
+from tests.stress.fuzz.target import Target, assert_tidy, at_once, finish, within
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
@@ -46,6 +52,7 @@ SETTINGS = SsoSettings(
     "https://x", REGION, "123456789012", "Reader", "corp", LoginCommand("aws sso login", "", {}), "code"
 )
 KEY = ec.derive_private_key(1, ec.SECP256R1())
+IDENTITY = Identity(CERTIFICATE, (), WORKLOAD, "AWS4-X509-ECDSA-SHA256", "it", {})
 URL = "http://127.0.0.1:1338"
 METADATA = MetadataService(URL, 1.0, 0, True, CONTEXT)
 
@@ -81,12 +88,19 @@ def _agent() -> Coroutine[Any, Any, Any]:
     return agent._ask(url, None, caller="from_http", timeout=1.0, max_retries=0, context=CONTEXT)
 
 
+async def _roles_anywhere() -> Credentials:
+    request = {"roleArn": "arn:aws:iam::123456789012:role/app"}
+    with mock.patch.object(threads, "submit", at_once):
+        return await roles_anywhere.create_session(client("rolesanywhere"), IDENTITY, request, None)
+
+
 CALLS: dict[str, Callable[[], Coroutine[Any, Any, Any]]] = {
     "sso": _sso,
     "sso-oidc": _oidc,
     "signin": _signin,
     "cognito-id": _id,
     "cognito": _cognito,
+    "rolesanywhere": _roles_anywhere,
     "agent": _agent,
     "imds-token": METADATA.token,
     "imds-role": lambda: METADATA.role("token"),
@@ -114,6 +128,8 @@ def feed(data: bytes) -> None:
 _end = st.sampled_from((*TIMES, 1_900_000_000, 1_900_000_000_000, 1e400, -1e400, 10**400)) | VALUES
 _lower = documents(accessKeyId="a", secretAccessKey="s", sessionToken="t", expiration=_end)
 _upper = documents(AccessKeyId="a", SecretKey="s", SessionToken="t", Expiration=_end)
+_user = documents(arn="arn:aws:sts::123456789012:assumed-role/app/1", assumedRoleId="AROA:1")
+_sets = st.lists(documents(assumedRoleUser=_user, credentials=_lower) | VALUES, max_size=2) | VALUES
 _code = st.sampled_from(
     (
         *("UnauthorizedException", "a.b#InvalidGrantException:http://x/", "ThrottlingException", "invalid_grant"),
@@ -125,6 +141,7 @@ _bodies = st.one_of(
     encoded(documents(roleCredentials=_lower)),
     encoded(documents(accessToken="t", expiresIn=st.just(900) | VALUES, refreshToken="r", tokenType="bearer")),
     encoded(documents(accessToken=_lower, expiresIn=st.just(900) | VALUES, refreshToken="r")),
+    encoded(documents(credentialSet=_sets)),
     encoded(documents(IdentityId="i")),
     encoded(documents(IdentityId="i", Credentials=_upper)),
     encoded(ISSUED),
@@ -163,6 +180,9 @@ TARGET = Target(
             b'"accessToken": ',
             b'"expiresIn": ',
             b'"Credentials": ',
+            b'"credentialSet": [',
+            b'"credentials": ',
+            b'"assumedRoleUser": ',
             b'"IdentityId": ',
             b'"message": "',
         ),

@@ -17,7 +17,7 @@ from contextlib import suppress
 from datetime import UTC, datetime
 from math import inf
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 from unittest import mock
 
 from cryptography.hazmat.primitives import serialization
@@ -49,7 +49,7 @@ from tests.stress.fuzz.answers import (
 )
 from tests.stress.fuzz.documents import check
 from tests.stress.fuzz.services import KEY, SETTINGS
-from tests.stress.fuzz.target import Target, finish, text, within
+from tests.stress.fuzz.target import Target, at_once, finish, text, within
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -106,10 +106,6 @@ class Cache:
         return fresh
 
 
-async def _at_once(function: Callable[..., Any], *arguments: Any) -> Any:
-    return function(*arguments)
-
-
 def feed(data: bytes) -> None:
     """A token that is good, or an error; what is told of it can be told."""
     kind, _, content = data.partition(b"\n")
@@ -129,7 +125,7 @@ def sso() -> None:
     HTTP.response = Response(200, {}, SecretBytes(json.dumps(RENEWED["sso"]).encode()), "example.com")
     sign_in = SignIn(SETTINGS, ClientConfig(region=REGION), AROUND)
     sign_in._cache = Cache()  # type: ignore[assignment]  # pyright: ignore[reportAttributeAccessIssue] - a double
-    with mock.patch.object(threads, "submit", _at_once):
+    with mock.patch.object(threads, "submit", at_once):
         token = finish(sign_in.access_token())
     assert token == token.strip() != ""
 
@@ -139,7 +135,7 @@ def login() -> None:
     HTTP.response = Response(200, {}, SecretBytes(json.dumps(RENEWED["login"]).encode()), "example.com")
     session = LoginSession(SECTION, ClientConfig(region=REGION), AROUND)
     session._cache = Cache()  # type: ignore[assignment]  # pyright: ignore[reportAttributeAccessIssue] - a double
-    with mock.patch.object(threads, "submit", _at_once):
+    with mock.patch.object(threads, "submit", at_once):
         credentials = finish(session.credentials())
     check(credentials)
     assert credentials.expiration is not None

@@ -41,6 +41,7 @@ from aiocreds import (
     from_instance_metadata,
     from_login,
     from_process,
+    from_roles_anywhere,
     from_sso,
     from_temporary_credentials,
     from_token_file,
@@ -50,7 +51,9 @@ from aiocreds._profiles import files, load
 from aiocreds._token_cache import storage
 from aiocreds.sources._token_file import read_token_file
 from aiocreds.sources.cognito.credentials import MemoryCache
+from aiocreds.sources.roles_anywhere import identity
 from tests.helpers.loopback_aws import CONTAINER_PATH, Loopback
+from tests.helpers.roles_anywhere import ANCHOR, PROFILE, Authority, Workload
 from tests.helpers.scripted import Source
 from tests.helpers.secret_leaks import secret
 from tests.helpers.shared_files import unreadable
@@ -156,6 +159,7 @@ SOURCES: dict[str, Callable[[Context], Provider]] = {
         sso_role_name=PERMISSION_SET,
         context=without_region(context),
     ),
+    "certificate": lambda context: workload(without_region(context)),
     "command": lambda context: from_process(command=f"cat {context.environ['OUTPUT']}", context=context),
 }
 NEEDING: dict[str, Callable[[Context], Provider]] = {
@@ -174,6 +178,14 @@ NEEDING: dict[str, Callable[[Context], Provider]] = {
 }
 
 
+def workload(context: Context, **arguments: Any) -> Provider:
+    """A source with a certificate."""
+    files: dict[str, Any] = {"certificate": context.environ["CERTIFICATE"], "private_key": context.environ["KEY"]}
+    return from_roles_anywhere(
+        trust_anchor_arn=ANCHOR, profile_arn=PROFILE, role_arn=ROLE_ARN, context=context, **{**files, **arguments}
+    )
+
+
 def without_region(context: Context) -> Context:
     environ = {name: value for name, value in context.environ.items() if name != "AWS_REGION"}
     return Context(environ=environ, home=context.home)
@@ -186,6 +198,7 @@ def environ(aws: Loopback, home: Path, clock: time_machine.Traveller) -> dict[st
     (home / "output").write_text(json.dumps(printed))
     aws.sign_in.sso_login(home, None)
     aws.sign_in.identities[("a guest", ""),] = IDENTITY
+    files = Workload(home, Authority())
     return {
         **aws.environ,
         "AWS_WEB_IDENTITY_TOKEN_FILE": str(home / "token"),
@@ -193,6 +206,8 @@ def environ(aws: Loopback, home: Path, clock: time_machine.Traveller) -> dict[st
         "AWS_CONTAINER_CREDENTIALS_FULL_URI": aws.url + CONTAINER_PATH,
         "PATH": os.defpath,
         "OUTPUT": str(home / "output"),
+        "CERTIFICATE": str(files.certificate),
+        "KEY": str(files.private_key),
     }
 
 
@@ -407,6 +422,22 @@ async def test_token_files_are_read_up_to_a_bound(home: Path, kind: str) -> None
     with at(home / "it", kind), pytest.raises(InvalidConfiguration, match=r"it \(from here\) (cannot be|holds no)"):
         async with asyncio.timeout(LONGEST_WAIT):
             await read_token_file(str(home / "it"), place="here")
+
+
+@pytest.mark.parametrize("argument", ["certificate", "private_key", "intermediates"])
+@pytest.mark.parametrize("kind", SMALL)
+async def test_certificates_and_keys_are_read_up_to_a_bound(
+    context: Context, home: Path, kind: str, argument: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(identity, "PAUSE", 0.001)
+    provider = workload(context, **{argument: home / "it"})
+    with at(home / "it", kind) as words, pytest.raises(InvalidConfiguration) as caught:
+        async with asyncio.timeout(LONGEST_WAIT):
+            await provider()
+    if words in ("a pipe that nobody writes to", "a device or a socket"):
+        words = "no such device or address" if kind == "a socket" else "not a regular file"
+    what = "is too long for certificates or a key" if kind == "1 GB of nothing" else f"cannot be read ({words})"
+    assert f"{home}/it (from {argument}) {what}" in str(caught.value)
 
 
 @pytest.mark.parametrize("kind", SMALL)

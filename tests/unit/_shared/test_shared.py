@@ -270,6 +270,28 @@ async def test_nonsense_counts_as_absent(folder: Path, content: bytes, caplog: p
     assert again.calls == 0
 
 
+async def test_a_file_of_another_name_counts_as_absent(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
+    await of(Source(), folder, key="admin")()
+    [admin] = entries(folder)
+    await of(Source(), folder, key="reader")()
+    [reader] = [file for file in entries(folder) if file != admin]
+    write(reader, read(admin))
+    source = Source()
+    await of(source, folder, key="reader")()
+    assert source.calls == 1
+    [warning] = warned(caplog)
+    assert "copied from another name" in warning.getMessage()
+
+
+async def test_a_file_whose_secret_was_changed_counts_as_absent(folder: Path) -> None:
+    await of(Source(), folder)()
+    [file] = entries(folder)
+    write(file, read(file).replace(MARK.encode(), MARK.encode().swapcase()))
+    source = Source()
+    await of(source, folder)()
+    assert source.calls == 1
+
+
 # Encryption.
 
 
