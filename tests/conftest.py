@@ -27,6 +27,7 @@ pytest_plugins = ["tests.helpers.secret_leaks_plugin"]
 SOURCE = str(Path(aiocreds.__file__).parent)
 # The tracer of coverage takes a lock in our frames, and no Python may run while it has that.
 UNWATCHED = ("threading.Lock.acquire", "threading.Lock.acquire_lock") if "coverage" in sys.modules else ()
+BLOCKED: set[str] = set()  # what has blocked a loop in the test that runs, and where
 SHARED_DATA = Path(__file__).parents[2] / "shared" / "data"
 
 
@@ -40,6 +41,13 @@ def pytest_collection_finish() -> None:
 @pytest.fixture(scope="session")
 def blockbuster() -> Iterator[BlockBuster]:
     """Watch from the first test to the last one: to begin and to end takes longer than many a test."""
+    raised = BlockingError.__init__
+
+    def note(error: BlockingError, what: str) -> None:
+        raised(error, what)
+        caller = traceback.extract_stack(limit=3)[0]  # behind us and blockbuster
+        BLOCKED.add(f"{what} in {caller.name}, {Path(caller.filename).name}:{caller.lineno}")
+
     blockbuster = BlockBuster("aiocreds")
     for writing in ("io.TextIOWrapper.write", "io.BufferedWriter.write"):  # where the log goes is not ours
         blockbuster.functions[writing].can_block_in("logging/__init__.py", "emit")
@@ -48,7 +56,9 @@ def blockbuster() -> Iterator[BlockBuster]:
     blockbuster.activate()
     for name in UNWATCHED:
         blockbuster.functions[name].deactivate()
-    yield blockbuster
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(BlockingError, "__init__", note)
+        yield blockbuster
     blockbuster.deactivate()
 
 
@@ -75,22 +85,14 @@ def _unless_called_by_us(may_block: Callable[..., bool]) -> Callable[..., bool]:
 
 
 @pytest.fixture(autouse=True)
-def never_block(blockbuster: BlockBuster, monkeypatch: pytest.MonkeyPatch) -> Iterator[BlockBuster]:
+def never_block(blockbuster: BlockBuster) -> Iterator[BlockBuster]:
     """Fail a test in which our code blocks a loop, also where the error is caught: a provider catches them all."""
-    blocked: set[str] = set()
-    raised = BlockingError.__init__
-
-    def note(error: BlockingError, what: str) -> None:
-        raised(error, what)
-        caller = traceback.extract_stack(limit=3)[0]  # behind us and blockbuster
-        blocked.add(f"{what} in {caller.name}, {Path(caller.filename).name}:{caller.lineno}")
-
-    monkeypatch.setattr(BlockingError, "__init__", note)
+    BLOCKED.clear()
     yield blockbuster
     for name, function in blockbuster.functions.items():  # a test may have left one out, for a reason
         if not function.activated and name not in UNWATCHED:
             function.activate()
-    assert not blocked, f"the loop was blocked: {blocked}"
+    assert not BLOCKED, f"the loop was blocked: {BLOCKED}"
 
 
 @pytest.fixture

@@ -95,7 +95,6 @@ def workload(tmp_path: Path, authority: Authority) -> Workload:
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("aiocreds._http.request.BACKOFF", 0.001)
     monkeypatch.setattr(identity, "PAUSE", 0.001)
     monkeypatch.setattr(identity, "_warned", set[str]())
 
