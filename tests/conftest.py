@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import gc
+import itertools
+import re
 import socket
 import sys
 import traceback
@@ -20,7 +22,7 @@ from tests.helpers.loopback_aws import Loopback
 from tests.helpers.scripted import START
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterator
+    from collections.abc import AsyncIterator, Callable, Generator, Iterator
     from types import FrameType
 
 pytest_plugins = ["tests.helpers.secret_leaks_plugin"]
@@ -28,6 +30,7 @@ SOURCE = str(Path(aiocreds.__file__).parent)
 # The tracer of coverage takes a lock in our frames, and no Python may run while it has that.
 UNWATCHED = ("threading.Lock.acquire", "threading.Lock.acquire_lock") if "coverage" in sys.modules else ()
 BLOCKED: set[str] = set()  # what has blocked a loop in the test that runs, and where
+FOLDERS = itertools.count()
 SHARED_DATA = Path(__file__).parents[2] / "shared" / "data"
 
 
@@ -36,6 +39,15 @@ def pytest_collection_finish() -> None:
     """Keep what is loaded by now out of garbage collections, which tests of what is let go ask for all the time."""
     gc.collect()
     gc.freeze()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_report_to_serializable(report: object) -> Generator[None, dict[str, Any], dict[str, Any]]:
+    """Send of a test that passed what is counted: xdist takes 16,000 such reports apart and together again."""
+    data = yield
+    if isinstance(report, pytest.TestReport) and report.passed:
+        data["keywords"], data["sections"] = {}, []
+    return data
 
 
 @pytest.fixture(scope="session")
@@ -93,6 +105,13 @@ def never_block(blockbuster: BlockBuster) -> Iterator[BlockBuster]:
         if not function.activated and name not in UNWATCHED:
             function.activate()
     assert not BLOCKED, f"the loop was blocked: {BLOCKED}"
+
+
+@pytest.fixture
+def tmp_path(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An empty folder, without the search for a free number and the symbolic link that pytest's own costs."""
+    name = re.sub(r"\W", "_", request.node.name)[:30]
+    return tmp_path_factory.mktemp(f"{name}-{next(FOLDERS)}", numbered=False)
 
 
 @pytest.fixture
