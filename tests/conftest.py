@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import gc
+import itertools
+import re
 import socket
 import sys
 import traceback
@@ -20,13 +22,15 @@ from tests.helpers.loopback_aws import Loopback
 from tests.helpers.scripted import START
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterator
+    from collections.abc import AsyncIterator, Callable, Generator, Iterator
     from types import FrameType
 
 pytest_plugins = ["tests.helpers.secret_leaks_plugin"]
 SOURCE = str(Path(aiocreds.__file__).parent)
 # The tracer of coverage takes a lock in our frames, and no Python may run while it has that.
 UNWATCHED = ("threading.Lock.acquire", "threading.Lock.acquire_lock") if "coverage" in sys.modules else ()
+BLOCKED: set[str] = set()  # what has blocked a loop in the test that runs, and where
+FOLDERS = itertools.count()
 SHARED_DATA = Path(__file__).parents[2] / "shared" / "data"
 
 
@@ -37,9 +41,25 @@ def pytest_collection_finish() -> None:
     gc.freeze()
 
 
+@pytest.hookimpl(wrapper=True)
+def pytest_report_to_serializable(report: object) -> Generator[None, dict[str, Any], dict[str, Any]]:
+    """Send of a test that passed what is counted: xdist takes 16,000 such reports apart and together again."""
+    data = yield
+    if isinstance(report, pytest.TestReport) and report.passed:
+        data["keywords"], data["sections"] = {}, []
+    return data
+
+
 @pytest.fixture(scope="session")
 def blockbuster() -> Iterator[BlockBuster]:
     """Watch from the first test to the last one: to begin and to end takes longer than many a test."""
+    raised = BlockingError.__init__
+
+    def note(error: BlockingError, what: str) -> None:
+        raised(error, what)
+        caller = traceback.extract_stack(limit=3)[0]  # behind us and blockbuster
+        BLOCKED.add(f"{what} in {caller.name}, {Path(caller.filename).name}:{caller.lineno}")
+
     blockbuster = BlockBuster("aiocreds")
     for writing in ("io.TextIOWrapper.write", "io.BufferedWriter.write"):  # where the log goes is not ours
         blockbuster.functions[writing].can_block_in("logging/__init__.py", "emit")
@@ -48,7 +68,9 @@ def blockbuster() -> Iterator[BlockBuster]:
     blockbuster.activate()
     for name in UNWATCHED:
         blockbuster.functions[name].deactivate()
-    yield blockbuster
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(BlockingError, "__init__", note)
+        yield blockbuster
     blockbuster.deactivate()
 
 
@@ -75,22 +97,21 @@ def _unless_called_by_us(may_block: Callable[..., bool]) -> Callable[..., bool]:
 
 
 @pytest.fixture(autouse=True)
-def never_block(blockbuster: BlockBuster, monkeypatch: pytest.MonkeyPatch) -> Iterator[BlockBuster]:
+def never_block(blockbuster: BlockBuster) -> Iterator[BlockBuster]:
     """Fail a test in which our code blocks a loop, also where the error is caught: a provider catches them all."""
-    blocked: set[str] = set()
-    raised = BlockingError.__init__
-
-    def note(error: BlockingError, what: str) -> None:
-        raised(error, what)
-        caller = traceback.extract_stack(limit=3)[0]  # behind us and blockbuster
-        blocked.add(f"{what} in {caller.name}, {Path(caller.filename).name}:{caller.lineno}")
-
-    monkeypatch.setattr(BlockingError, "__init__", note)
+    BLOCKED.clear()
     yield blockbuster
     for name, function in blockbuster.functions.items():  # a test may have left one out, for a reason
         if not function.activated and name not in UNWATCHED:
             function.activate()
-    assert not blocked, f"the loop was blocked: {blocked}"
+    assert not BLOCKED, f"the loop was blocked: {BLOCKED}"
+
+
+@pytest.fixture
+def tmp_path(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An empty folder, without the search for a free number and the symbolic link that pytest's own costs."""
+    name = re.sub(r"\W", "_", request.node.name)[:30]
+    return tmp_path_factory.mktemp(f"{name}-{next(FOLDERS)}", numbered=False)
 
 
 @pytest.fixture

@@ -47,7 +47,7 @@ def other_keys() -> dict[str, str]:
         .public_bytes(Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
         .decode(),
         "password": pem_of(good, PrivateFormat.PKCS8, b"x"),
-        "RSA": pem_of(rsa.generate_private_key(65537, 2048)),
+        "RSA": pem_of(rsa.generate_private_key(65537, 1024)),  # a longer one takes longer to make
         "Ed25519": pem_of(ed25519.Ed25519PrivateKey.generate(), PrivateFormat.PKCS8),
         "P-384": pem_of(ec.derive_private_key(1, ec.SECP384R1())),
         "secp256k1": pem_of(ec.derive_private_key(1, ec.SECP256K1())),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import functools
 import json
 import re
 import subprocess
@@ -88,8 +89,14 @@ def as_botocore(keys: Credentials) -> BotocoreCredentials:
     return BotocoreCredentials(keys.access_key_id, keys.secret_access_key, keys.session_token)
 
 
+@functools.cache
+def botocore_session() -> botocore.session.Session:
+    """Return the one session of these tests: each would read the models of its services anew."""
+    return botocore.session.Session()
+
+
 def client(service: str, keys: Credentials, region: str) -> Any:
-    return botocore.session.Session().create_client(
+    return botocore_session().create_client(
         service,
         region_name=region,
         aws_access_key_id=keys.access_key_id,

@@ -99,16 +99,14 @@ def clean() -> bool:
 
 
 @pytest.fixture(autouse=True)
-def _fast(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("aiocreds._http.request.BACKOFF", 0.001)
+def _closed_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("aiocreds._http.session.LINGER", 0.0)  # see test_lingering.py
 
 
 @pytest.fixture(scope="module", autouse=True)
-def _quick_collections() -> Generator[None]:
+def _quick_collections() -> None:
+    """Keep what earlier tests have left out of the many collections here."""
     gc.freeze()
-    yield
-    gc.unfreeze()
 
 
 @pytest.fixture(autouse=True)

@@ -298,7 +298,6 @@ async def test_certificates(variable: str, by: str, tmp_path: Path, monkeypatch:
     if variable != "ca_bundle":
         environ[variable] = named
     environ |= {"AWS_WEB_IDENTITY_TOKEN_FILE": str(tmp_path / "token"), "AWS_ROLE_ARN": ROLE_ARN}
-    monkeypatch.setattr("aiocreds._http.request.BACKOFF", 0.001)
     with pytest.raises(SourceUnavailable, match=r"127\.0\.0\.1"):
         await from_token_file(context=Context(environ))()
     assert read[0] == {"cafile": str(tmp_path / "ca.pem")}

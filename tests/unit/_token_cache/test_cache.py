@@ -82,11 +82,8 @@ def environ(aws: Loopback) -> dict[str, str]:
 
 
 @pytest.fixture(autouse=True)
-def _fast(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("aiocreds._http.request.BACKOFF", 0.001)
+def _longer_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("aiocreds._token_cache.storage.PAUSE", 0.02)
-    monkeypatch.setattr("aiocreds._token_cache.lock.PAUSE", 0.01)
-    monkeypatch.setattr("aiocreds._token_cache.cache.PAUSE", 0.005)
 
 
 @pytest.fixture(autouse=True)

@@ -73,7 +73,6 @@ def shared(monkeypatch: pytest.MonkeyPatch) -> source.MemoryCache:
     """The cache that all pools of a process share, new for each test."""
     cache = source.MemoryCache()
     monkeypatch.setattr(source, "SHARED", cache)
-    monkeypatch.setattr("aiocreds._http.request.BACKOFF", 0.001)
     return cache
 
 

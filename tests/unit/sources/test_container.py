@@ -52,8 +52,7 @@ TOKEN, TOKEN_FILE = "AWS_CONTAINER_AUTHORIZATION_TOKEN", "AWS_CONTAINER_AUTHORIZ
 
 
 @pytest.fixture(autouse=True)
-def _fast(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("aiocreds._http.request.BACKOFF", 0.001)
+def _longer_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("aiocreds.sources._token_file.PAUSE", 0.02)
 
 

@@ -66,11 +66,6 @@ V1_DISABLED = "AWS_EC2_METADATA_V1_DISABLED"
 TOKEN_HEADER = "X-aws-ec2-metadata-token"
 
 
-@pytest.fixture(autouse=True)
-def _fast(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("aiocreds._http.request.BACKOFF", 0.001)
-
-
 @pytest.fixture
 def environ(aws: Loopback) -> dict[str, str]:
     return {ENDPOINT: aws.url}

@@ -71,11 +71,6 @@ def environ(aws: Loopback) -> dict[str, str]:
     return dict(aws.environ)
 
 
-@pytest.fixture(autouse=True)
-def _fast(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("aiocreds._token_cache.cache.PAUSE", 0.005)
-
-
 @pytest.fixture
 def sign_in(aws: Loopback, home: Path) -> SignIn:
     return SignIn(aws, home)

@@ -74,6 +74,7 @@ if TYPE_CHECKING:
     from tests.helpers.credential_programs import Programs
 
 HOUR = timedelta(hours=1)
+LONG_KEY = pytest.param("RSA 4096", marks=pytest.mark.slow)  # which takes a second to make
 
 
 @pytest.fixture
@@ -95,7 +96,6 @@ def workload(tmp_path: Path, authority: Authority) -> Workload:
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("aiocreds._http.request.BACKOFF", 0.001)
     monkeypatch.setattr(identity, "PAUSE", 0.001)
     monkeypatch.setattr(identity, "_warned", set[str]())
 
@@ -115,7 +115,7 @@ def source(context: Context, workload: Workload, **arguments: Any) -> Provider:
 # What is sent, and what comes back.
 
 
-@pytest.mark.parametrize("kind", ["P-256", "P-384", "RSA 2048", "RSA 4096"])
+@pytest.mark.parametrize("kind", ["P-256", "P-384", "RSA 2048", LONG_KEY])
 async def test_a_key_of_each_kind(
     aws: Loopback, context: Context, tmp_path: Path, authority: Authority, kind: str
 ) -> None:
@@ -873,7 +873,7 @@ async def test_explain_shows_what_was_looked_at(context: Context, workload: Work
     assert f"{workload.private_key} (from private_key)" in " ".join(text.split())
 
 
-@pytest.mark.parametrize("kind", ["P-256", "RSA 4096"])
+@pytest.mark.parametrize("kind", ["P-256", LONG_KEY])
 async def test_the_loop_is_never_in_the_way(
     context: Context, tmp_path: Path, authority: Authority, kind: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -70,13 +70,6 @@ def environ(aws: Loopback) -> dict[str, str]:
 
 
 @pytest.fixture(autouse=True)
-def _fast(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("aiocreds._http.request.BACKOFF", 0.001)
-    monkeypatch.setattr("aiocreds._token_cache.storage.PAUSE", 0.01)
-    monkeypatch.setattr("aiocreds._token_cache.cache.PAUSE", 0.005)
-
-
-@pytest.fixture(autouse=True)
 def clock() -> Iterator[time_machine.Traveller]:
     with time_machine.travel(START, tick=False) as traveller:
         yield traveller

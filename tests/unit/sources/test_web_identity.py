@@ -71,8 +71,7 @@ def environ(aws: Loopback) -> dict[str, str]:
 
 
 @pytest.fixture(autouse=True)
-def _fast(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("aiocreds._http.request.BACKOFF", 0.001)
+def _longer_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("aiocreds.sources._token_file.PAUSE", 0.02)
 
 
@@ -449,11 +448,11 @@ async def test_the_file_is_read_at_each_fetch(aws: Loopback, context: Context, t
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("real_pauses")
 @pytest.mark.parametrize("how", ["missing", "empty"])
 async def test_a_rotation_under_way_is_waited_for(
-    aws: Loopback, context: Context, token_file: TokenFile, monkeypatch: pytest.MonkeyPatch, how: str
+    aws: Loopback, context: Context, token_file: TokenFile, how: str
 ) -> None:
-    monkeypatch.undo()  # the real pauses
     token = token_file.token
     token_file.spoil(how)
     asyncio.get_running_loop().call_later(0.2, token_file.rotate, token)
