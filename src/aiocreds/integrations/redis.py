@@ -13,6 +13,7 @@ coredis :func:`coredis_credentials`. Install with ``pip install 'aiocreds[redis]
 from __future__ import annotations
 
 import asyncio
+import inspect
 import logging
 import re
 import weakref
