@@ -249,7 +249,9 @@ async def test_a_pool_that_grows_and_shrinks_while_keys_rotate(
     async with provider, pool_of(kind, place, proxy.port, provider, least=1) as borrow:
         for _ in range(10):  # of 30 s
             barrier = asyncio.Barrier(50)
-            await asyncio.gather(*(together(borrow, barrier) for _ in range(50)))
+            async with asyncio.TaskGroup() as tasks:
+                for _ in range(50):
+                    tasks.create_task(together(borrow, barrier))
             await until(lambda: proxy.open <= 5)
             clock.move(30)
     assert proxy.refused == []
