@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import ssl
+import time
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from datetime import UTC, datetime
@@ -24,6 +25,7 @@ from aiocreds.integrations.postgresql import asyncpg_connector, psycopg_connecti
 from aiocreds.integrations.sqlalchemy import attach
 from aiocreds.testing import TestClock, empty_context
 from aiocreds.tokens import dsql_token, rds_token
+from tests.helpers.examples import EXAMPLES, run
 from tests.helpers.postgresql import PostgreSQL, Proxy, programs
 from tests.helpers.scripted import until
 from tests.helpers.secret_leaks import secret
@@ -610,6 +612,18 @@ async def test_expired_keys(kind: str, place: Place, proxy: Proxy) -> None:
         with pytest.raises(kind_of_error, match=message):
             await once(kind, place, proxy.port, provider)
     assert proxy.passwords == []
+
+
+async def test_the_example(place: Place, home: Path) -> None:
+    skip_without("sqlalchemy-asyncpg")
+    authority = Authority(time.time)
+    keys = await authority.issue()
+    environ = {"AWS_ACCESS_KEY_ID": keys.access_key_id, "AWS_SECRET_ACCESS_KEY": keys.secret_access_key}
+    environ |= {"AWS_SESSION_TOKEN": keys.session_token or "", "AWS_REGION": REGION}
+    async with Proxy(authority, place.tls, behind=place.behind) as proxy:
+        url = dsn(proxy.port).replace("postgresql", "postgresql+asyncpg")
+        assert await run(EXAMPLES / "postgres_iam.py", url, place.ca, home=home, **environ) == (0, "2450\n", "")
+        assert (proxy.logins > 1, proxy.refused) == (True, [])
 
 
 def test_an_engine_that_is_not_supported(provider: Any) -> None:
