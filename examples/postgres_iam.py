@@ -2,7 +2,7 @@
 
 Needs ``pip install 'aiocreds[sqlalchemy,asyncpg]'``, and the certificate authorities of RDS, from
 https://truststore.pki.rds.amazonaws.com/global/global-bundle.pem. Run it with
-``python postgres_iam.py postgresql+asyncpg://app@books.abc.eu-central-1.rds.amazonaws.com/books global-bundle.pem``.
+``python postgres_iam.py postgresql+asyncpg://app@ENDPOINT/books global-bundle.pem``.
 It takes credentials from wherever it runs.
 """
 
