@@ -1,8 +1,8 @@
 """The Kubernetes API of EKS, with kubernetes_asyncio: every request carries a token of its own.
 
-Run it with ``python kubernetes_eks.py books https://….eks.amazonaws.com ca.pem``: the cluster's name, its endpoint and
-its certificate authority, as ``aws eks describe-cluster`` shows them. It takes credentials from wherever it runs, and
-the region from ``AWS_REGION``.
+Run it with ``python kubernetes_eks.py books https://….eks.amazonaws.com ca.pem``: the cluster's name, its endpoint
+and its certificate authority, as ``aws eks describe-cluster`` shows them. It takes credentials from wherever it runs,
+and the region from ``AWS_REGION``.
 """
 
 from __future__ import annotations
