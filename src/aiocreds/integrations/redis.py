@@ -207,7 +207,8 @@ class _RepeatedLogin(_Login):
         loop = _background.event_loop()
         if loop is not None and loop is not self._loop:  # the first time, and in a forked child
             self._loop = loop
-            loop.call_soon_threadsafe(_later, loop, self._period, weakref.ref(self))
+            known: weakref.ref[_RepeatedLogin] = weakref.ref(self)
+            loop.call_soon_threadsafe(_later, loop, self._period, known)
         return super().get_credentials()
 
     async def run(self, loop: asyncio.AbstractEventLoop) -> None:
