@@ -247,13 +247,14 @@ def command(session: nox.Session) -> None:
 
 @nox.session(python="3.12" if "3.12" in interpreters() else None)
 def lake(session: nox.Session) -> None:
-    """Polars, Delta tables, DuckDB and PyIceberg, which weigh half a gigabyte."""
+    """Polars, Delta tables, DuckDB, PyIceberg and valkey-glide, which weigh half a gigabyte."""
     install(session, ".", *dependencies("lake"))
     files = (
         "tests/integration/test_polars.py",
         "tests/integration/test_delta.py",
         "tests/integration/test_duckdb.py",
         "tests/integration/test_pyiceberg.py",
+        "tests/integration/test_valkey_glide.py",
     )
     session.run("pytest", "-n", "2", *files, *session.posargs, **PATIENT)
 

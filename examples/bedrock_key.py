@@ -10,8 +10,10 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
+from typing import Any
 
-from anthropic import APIRequest, AsyncAnthropicBedrock, AsyncAPIResponse, AsyncCallNext
+from anthropic import APIRequest, AsyncAPIResponse, AsyncCallNext
+from anthropic.lib.bedrock import AsyncAnthropicBedrock
 from openai import AsyncOpenAI
 
 from aiocreds import default_chain
@@ -32,7 +34,7 @@ async def main(gpt: str, claude: str) -> None:
             )
             print(completion.choices[0].message.content)
 
-        async def renew(request: APIRequest, call_next: AsyncCallNext) -> AsyncAPIResponse:
+        async def renew(request: APIRequest, call_next: AsyncCallNext) -> AsyncAPIResponse[Any]:
             anthropic.api_key = await token()
             return await call_next(request)
 

@@ -14,7 +14,6 @@ import pytest
 
 from aiocreds import Context, InvalidConfiguration, SourceUnavailable
 from aiocreds.integrations.redis import coredis_credentials, redis_credentials, valkey_credentials
-from aiocreds.integrations.valkey_glide import glide_credentials
 from aiocreds.testing import TestClock
 from aiocreds.tokens import elasticache_token
 from tests.helpers.cache_proxy import CacheProxy
@@ -132,7 +131,7 @@ async def test_a_cluster(
     options: dict[str, Any] = {"ssl": True, "ssl_ca_certs": str(tls.ca)} if tls else {}
     kind = "RedisCluster" if library == "redis" else "ValkeyCluster"
     module = pytest.importorskip(f"{library}.asyncio.cluster" if asynchronous else f"{library}.cluster")
-    proxy = CacheProxy(authority, user=USER, cache=CACHE, serverless=serverless, tls=tls and tls.server)
+    proxy = CacheProxy(authority, user=USER, cache=CACHE, serverless=serverless, tls=tls.server if tls else None)
     async with proxy, cluster_behind(proxy, tmp_path):
 
         def client() -> Any:
@@ -326,12 +325,14 @@ async def test_coredis(coredis: Any, clustered: bool, authority: Authority, tmp_
     assert isinstance(login, pytest.importorskip("coredis.credentials").AbstractCredentialProvider)
     tls = TLS(tmp_path) if clustered else None
     options: dict[str, Any] = {"ssl": True, "ssl_ca_certs": str(tls.ca)} if tls else {}
-    proxy = CacheProxy(authority, user=USER, cache=CACHE, serverless=clustered, tls=tls and tls.server)
+    proxy = CacheProxy(authority, user=USER, cache=CACHE, serverless=clustered, tls=tls.server if tls else None)
     async with proxy:
         if tls is not None:
             async with cluster_behind(proxy, tmp_path):
-                node = {"host": "127.0.0.1", "port": proxy.port}
-                async with coredis.RedisCluster(startup_nodes=[node], credential_provider=login, **options) as client:
+                nodes = [{"host": "127.0.0.1", "port": proxy.port}]
+                async with coredis.RedisCluster(
+                    startup_nodes=nodes, credential_provider=login, **options
+                ) as client:
                     assert await client.set("a", "1")
                     assert await client.get("a") == b"1"
         else:
@@ -360,53 +361,3 @@ async def test_coredis_while_the_source_is_down(coredis: Any, authority: Authori
     async with coredis.Redis(host="127.0.0.1", port=proxy.port, credential_provider=login) as client:
         assert await client.get("a") is None
     assert (proxy.logins, proxy.refused) == (1, [])
-
-
-async def test_valkey_glide_signs_with_current_keys(authority: Authority, tmp_path: Path) -> None:
-    glide = pytest.importorskip("glide")
-    tls = TLS(tmp_path)
-    trust = glide.TlsAdvancedConfiguration(root_pem_cacerts=tls.ca.read_bytes())
-    provider = authority.provider()
-    iam = glide.IamAuthConfig(
-        CACHE,
-        glide.ServiceType.ELASTICACHE,
-        "eu-west-1",
-        refresh_interval_seconds=1,
-        credential_provider=glide_credentials(provider),
-    )
-    with Valkey(tmp_path) as valkey:
-        async with CacheProxy(authority, user=USER, cache=CACHE, tls=tls.server) as proxy:
-            proxy.behind = valkey.port
-            client = await glide.GlideClient.create(
-                glide.GlideClientConfiguration(
-                    [glide.NodeAddress("127.0.0.1", proxy.port)],
-                    use_tls=True,
-                    credentials=glide.ServerCredentials(username=USER, iam_config=iam),
-                    advanced_config=glide.AdvancedGlideClientConfiguration(tls_config=trust),
-                )
-            )
-            try:
-                assert await client.set("a", "1") == "OK"
-                provider.invalidate()
-                while len(set(proxy.signers)) < 2:  # its next token is made within a second
-                    seen = proxy.logins
-                    proxy.drop_all()
-                    await until(lambda seen=seen: proxy.logins > seen)
-            finally:
-                await client.close()
-    assert set(proxy.signers) == {"ASIAEXAMPLE0000", "ASIAEXAMPLE0001"}
-    assert proxy.refused == []
-    assert authority.issued == 2
-
-
-async def test_valkey_glide_while_the_source_is_down(authority: Authority) -> None:
-    glide = pytest.importorskip("glide")
-    authority.down = SourceUnavailable("the source is down")
-    login = glide_credentials(authority.provider())
-    with pytest.raises(SourceUnavailable, match="the source is down"):
-        await login()
-    authority.down = None
-    given = await login()
-    assert isinstance(given, glide.AwsCredentials)
-    assert given.access_key_id == "ASIAEXAMPLE0000"
-    assert given.access_key_id not in repr(login)

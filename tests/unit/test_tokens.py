@@ -10,6 +10,7 @@ import re
 import subprocess
 import sys
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, urlsplit
 
@@ -61,16 +62,24 @@ REGIONS = ["eu-central-1", "cn-north-1", "us-gov-west-1"]
 
 
 ALL: dict[str, Callable[..., TokenProvider]] = {
-    "rds": lambda provider, **options: rds_token(provider, HOST, 5432, "app", **options),
-    "dsql": lambda provider, **options: dsql_token(provider, "abc.dsql.us-west-2.on.aws", **options),
-    "elasticache": lambda provider, **options: elasticache_token(provider, "sessions", "app", REGION, **options),
-    "serverless": lambda provider, **options: elasticache_token(
-        provider, "sessions", "app", REGION, serverless=True, **options
-    ),
-    "memorydb": lambda provider, **options: memorydb_token(provider, "orders", "app", REGION, **options),
-    "msk": lambda provider, **options: msk_token(provider, REGION, **options),
-    "eks": lambda provider, **options: eks_token(provider, "books", REGION, **options),
-    "bedrock": lambda provider, **options: bedrock_token(provider, REGION, **options),
+    "rds": partial(rds_token, host=HOST, port=5432, user="app"),
+    "dsql": partial(dsql_token, host="abc.dsql.us-west-2.on.aws"),
+    "elasticache": partial(elasticache_token, cache="sessions", user="app", region=REGION),
+    "serverless": partial(elasticache_token, cache="sessions", user="app", region=REGION, serverless=True),
+    "memorydb": partial(memorydb_token, cluster="orders", user="app", region=REGION),
+    "msk": partial(msk_token, region=REGION),
+    "eks": partial(eks_token, cluster="books", region=REGION),
+    "bedrock": partial(bedrock_token, region=REGION),
+}
+WITHOUT_REGION: dict[str, Callable[..., TokenProvider]] = {
+    "rds": partial(rds_token, host="db.internal", port=5432, user="app"),
+    "dsql": partial(dsql_token, host="dsql.internal"),
+    "elasticache": partial(elasticache_token, cache="sessions", user="app"),
+    "memorydb": partial(memorydb_token, cluster="orders", user="app"),
+    "msk": msk_token,
+    "msk with a broker": partial(msk_token, broker="kafka.internal:9098"),
+    "eks": partial(eks_token, cluster="books"),
+    "bedrock": bedrock_token,
 }
 
 
@@ -287,20 +296,9 @@ async def test_no_region_at_all(held: bool, tmp_path: Path) -> None:
         token.held() if held else await token()
 
 
-@pytest.mark.parametrize(
-    "make",
-    [
-        lambda context: elasticache_token(static(), "sessions", "app", context=context),
-        lambda context: memorydb_token(static(), "orders", "app", context=context),
-        lambda context: msk_token(static(), context=context),
-        lambda context: msk_token(static(), broker="kafka.internal:9098", context=context),
-        lambda context: eks_token(static(), "books", context=context),
-        lambda context: bedrock_token(static(), context=context),
-        lambda context: dsql_token(static(), "dsql.internal", context=context),
-    ],
-)
-async def test_no_region_for_any(make: Callable[[Context], TokenProvider], tmp_path: Path) -> None:
-    token = make(Context({}, home=tmp_path))
+@pytest.mark.parametrize("make", WITHOUT_REGION.values(), ids=WITHOUT_REGION)
+async def test_no_region_for_any(make: Callable[..., TokenProvider], tmp_path: Path) -> None:
+    token = make(static(), context=Context({}, home=tmp_path))
     with pytest.raises(InvalidConfiguration, match="the region is not known: pass region=, or set AWS_REGION"):
         await token()
 

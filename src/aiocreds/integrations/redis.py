@@ -49,10 +49,10 @@ def redis_credentials(token: TokenProvider, *, reauthenticate_every: float | tim
     wait for a refresh, which runs on a loop in the background, only where the provider has its callers wait.
 
     The services close a connection 12 hours after its last login. redis-py notices that at the next use of an idle
-    connection and opens another, and makes a command once more that was waiting; subscriptions are renewed, but what
-    was published meanwhile is lost. ``reauthenticate_every`` has clients without asyncio log their connections in
-    again before that, but for those of subscriptions. Their pool must not be a ``BlockingConnectionPool``. With
-    asyncio, redis-py does that while other tasks use the connections, which then get each other's answers.
+    connection and opens another, and makes a command once more that was waiting. Subscriptions are renewed, but
+    what was published meanwhile is lost. ``reauthenticate_every`` has clients without asyncio log their connections
+    in again before that, but for those of subscriptions. Their pool must not be a ``BlockingConnectionPool``. With
+    asyncio, redis-py would do that while other tasks use the connections, which then get each other's answers.
 
     Args:
         token: from :func:`~aiocreds.tokens.elasticache_token` or :func:`~aiocreds.tokens.memorydb_token`.
@@ -208,7 +208,8 @@ class _RepeatedLogin(_Login):
         loop = _background.event_loop()
         if loop is not None and loop is not self._loop:  # the first time, and in a forked child
             self._loop = loop
-            loop.call_soon_threadsafe(_later, loop, self._period, weakref.ref(self))
+            known: weakref.ref[_RepeatedLogin] = weakref.ref(self)
+            loop.call_soon_threadsafe(_later, loop, self._period, known)
         return super().get_credentials()
 
     async def run(self, loop: asyncio.AbstractEventLoop) -> None:

@@ -1,12 +1,12 @@
-"""valkey-glide: its clients sign the tokens with which they log in to ElastiCache and MemoryDB with our credentials.
+"""valkey-glide: connections log in to ElastiCache and MemoryDB with tokens that its clients sign.
 
 ::
 
     iam = IamAuthConfig(
         "sessions", ServiceType.ELASTICACHE, "eu-central-1", credential_provider=glide_credentials(default_chain())
     )
-    credentials = ServerCredentials(username="app", iam_config=iam)
-    client = await GlideClient.create(GlideClientConfiguration([NodeAddress(…)], use_tls=True, credentials=credentials))
+    login = ServerCredentials(username="app", iam_config=iam)
+    client = await GlideClient.create(GlideClientConfiguration([NodeAddress(…)], use_tls=True, credentials=login))
 
 Install with ``pip install 'aiocreds[valkey-glide]'``.
 """
@@ -32,8 +32,8 @@ def glide_credentials(provider: Provider | Callable[[], Awaitable[Credentials]])
     """Make a ``credential_provider=`` for an ``IamAuthConfig`` of valkey-glide's clients with asyncio.
 
     The client makes a token every five minutes (``refresh_interval_seconds=``), and logs in with the last one. For
-    each token it awaits this on its own event loop, for 9 seconds at most. It makes no tokens for serverless caches,
-    and its pools take no provider. A connection that the service has closed after 12 hours is replaced.
+    each token it awaits this on its own event loop, for 9 seconds at most. It makes no tokens for serverless
+    caches, and its pools take no provider. A connection that the service has closed after 12 hours is replaced.
 
     Args:
         provider: where credentials come from; or any ``async () -> Credentials``. What it raises fails the token:
