@@ -197,10 +197,10 @@ class ServiceClient(NamedTuple):
             proof = partial(_signer, credentials, endpoint.signing_region, self.service)
         connect = time_limit(self.client.connect_timeout, "connect_timeout")
         read = time_limit(self.client.read_timeout, "read_timeout")
-        clock, tried = context.clock, None
+        clock, tried, http = context.clock, None, await context.load_http()
         while True:
             asked, used = clock.now(), clock.offset
-            response = await context.http.request(
+            response = await http.request(
                 method,
                 endpoint.url + path,
                 provider=None,

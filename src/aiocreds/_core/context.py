@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import os
+import sys
+from contextlib import suppress
+from importlib import import_module
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 from weakref import WeakKeyDictionary
 
@@ -91,6 +94,19 @@ class Context:
 
             self._http = Http(self.environ, self.session, held=self._held, home=self.home)
         return self._http
+
+    async def load_http(self) -> Http:
+        """Return the HTTP client; what it needs is loaded in a thread.
+
+        That takes a third of a second, and many times that while a fleet of processes starts. On the loop, whoever
+        holds a lease would miss its heartbeats, and whoever serves requests would serve none.
+        """
+        if self._http is None and "aiocreds._http" not in sys.modules:
+            from aiocreds._base import threads
+
+            with suppress(RuntimeError):  # no thread can be started
+                await threads.submit(import_module, "aiocreds._http")
+        return self.http
 
     def home_folder(self) -> str:
         """Return the folder that ``~`` stands for; something that begins with ``~`` where none is known."""

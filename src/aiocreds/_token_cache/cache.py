@@ -192,7 +192,8 @@ class TokenCache:
     async def _exchange(self, rules: Rules, lock: FileLock, token: Token) -> Token | None:
         """Exchange a token for a new one and write that; the lock is held."""
         memory = self._memory
-        async with self._context.http.lease():  # held, so that no session is closed between the answer and the file
+        http = await self._context.load_http()
+        async with http.lease():  # held, so that no session is closed between the answer and the file
             try:
                 fresh = await rules.renew(token)
             except Exception as error:  # noqa: BLE001 - a middleware may raise anything
@@ -290,7 +291,8 @@ def outlive(
 
     async def whole() -> Token | None:
         with held:
-            async with context.http.lease():
+            http = await context.load_http()
+            async with http.lease():
                 return await work()
 
     renewal = Renewal(Memory(), loop.time())

@@ -117,7 +117,8 @@ class Endpoint(NamedTuple):
         attempts: int,
         retry_if: Callable[[Response], bool] | None,
     ) -> Response:
-        response = await self.context.http.request(
+        http = await self.context.load_http()
+        response = await http.request(
             method,
             url,
             provider=self.provider,

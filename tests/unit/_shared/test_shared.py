@@ -48,8 +48,9 @@ from tests.benchmarks.shared import day
 from tests.helpers.command import PATIENCE, Machine
 from tests.helpers.failures import message_of
 from tests.helpers.leases import check_ownership
+from tests.helpers.python_programs import run
 from tests.helpers.scripted import Source, issue, until, warned
-from tests.helpers.secret_leaks import MARK
+from tests.helpers.secret_leaks import MARK, secret
 from tests.helpers.shared_files import APP, write_config
 
 if TYPE_CHECKING:
@@ -621,6 +622,40 @@ async def test_a_heartbeat_that_is_not_answered_is_followed_by_the_next(
     await until(lambda: lease.asked > 3)
     source.gate.set()
     await load
+
+
+LOADING = """
+import asyncio, sys, threading
+from aiocreds import from_env, from_temporary_credentials, shared
+from aiocreds._shared import leases, provider
+
+class Slow:
+    def find_spec(self, name, path=None, target=None):
+        if name == "aiohttp":
+            print(beat.wait(30.0))
+
+beat, asked = threading.Event(), 0
+acquire = leases.FolderLease.acquire
+
+async def counting(*arguments):
+    global asked
+    asked += 1
+    if asked > 2:
+        beat.set()
+    return await acquire(*arguments)
+
+leases.FolderLease.acquire, provider.HEARTBEAT = counting, 0.01
+sys.meta_path.insert(0, Slow())
+role = from_temporary_credentials(role_arn="arn:aws:iam::123456789012:role/app", source=from_env())
+print((asyncio.run(shared(role, store=sys.argv[1], timeout=30)())).provider)
+"""
+
+
+async def test_a_lease_is_prolonged_while_the_http_client_is_loaded(aws: Loopback, folder: Path) -> None:
+    """On a busy machine that takes longer than a lease lasts."""
+    keys = {"AWS_ACCESS_KEY_ID": "AKIAENV000000001", "AWS_SECRET_ACCESS_KEY": secret()}
+    out = await run({**aws.environ, **keys}, LOADING, str(folder))
+    assert out.split() == ["True", "assume_role"]
 
 
 async def test_a_heartbeat_that_began_before_the_end_takes_no_lease_after_it(folder: Path) -> None:
