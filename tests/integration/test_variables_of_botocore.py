@@ -213,7 +213,7 @@ READERS = {  # what the page says, and where its names stand in the sources
     "from_instance_metadata": ("sources/imds.py",),
     "services": SERVICES,
     "https requests": ("_http/client.py", "_aws/client.py"),
-    "requests": ("_http/proxies.py",),
+    "requests": ("_http/client.py",),
     "paths": ("_base/paths.py",),
 }
 
