@@ -24,17 +24,14 @@ from aiocreds._base.time import time_limit
 from aiocreds._core.context import DEFAULT, Context
 from aiocreds._profiles import expand, load, profile_name
 from aiocreds._profiles.parser import is_name
-from aiocreds._profiles.resolve import (
-    SSO_KEYS,
-    Kind,
+from aiocreds._profiles.resolve import SSO_KEYS, Kind, is_sso, resolve
+from aiocreds._profiles.sso import (
     SsoPortal,
     check_region,
-    is_sso,
     login_of_profile,
     login_of_session,
     portal_of_profile,
     portal_of_session,
-    resolve,
 )
 from aiocreds._token_cache import storage
 from aiocreds._token_cache.cache import TokenCache, outlive
@@ -55,7 +52,7 @@ if TYPE_CHECKING:
     from datetime import timedelta
 
     from aiocreds._profiles import Section, SharedConfig
-    from aiocreds._profiles.model import LoginCommand
+    from aiocreds._profiles.sso import LoginCommand
     from aiocreds._token_cache.cache import Token
     from aiocreds.sources._sign_in import Opener, Prompter
 

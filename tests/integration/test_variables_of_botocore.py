@@ -203,9 +203,9 @@ READERS = {  # what the page says, and where its names stand in the sources
     "from_env": ("sources/env.py",),
     "from_ini": PROFILES,
     "from_process": ("sources/process.py",),
-    "from_sso": ("_profiles/resolve.py",),
-    "from_login": ("sources/login/*.py", "_profiles/resolve.py", "_token_cache/storage.py"),
-    "sign_in": ("_profiles/resolve.py", "_token_cache/storage.py"),
+    "from_sso": ("_profiles/resolve.py", "_profiles/sso.py"),
+    "from_login": ("sources/login/*.py", "_profiles/resolve.py", "_profiles/sso.py", "_token_cache/storage.py"),
+    "sign_in": ("_profiles/resolve.py", "_profiles/sso.py", "_token_cache/storage.py"),
     "shared": ("_shared/folder.py",),
     "from_token_file": ("sources/web_identity.py",),
     "from_container_metadata": ("sources/container.py",),
@@ -213,7 +213,7 @@ READERS = {  # what the page says, and where its names stand in the sources
     "from_instance_metadata": ("sources/imds.py",),
     "services": SERVICES,
     "https requests": ("_http/client.py", "_aws/client.py"),
-    "requests": ("_http/proxies.py",),
+    "requests": ("_http/client.py",),
     "paths": ("_base/paths.py",),
 }
 

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 TASKS_OF_ROLE = 3
 # The aim is 14 and 16. Lower these with the code; never raise them.
-FILES_OF_ROLE, FILES_OF_SSO = 29, 35
+FILES_OF_ROLE, FILES_OF_SSO = 28, 35
 
 SRC = f"{Path(aiocreds.__file__).parent}/"
 ASYNCIO = f"{Path(asyncio.__file__).parent}/"

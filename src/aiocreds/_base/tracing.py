@@ -53,7 +53,7 @@ if TYPE_CHECKING:
         "note",  # value: words of its own
     ]
 
-PASSWORD = re.compile("//[^/@]*@")  # in a URL that should have none
+USER_INFO = "//[^/@]*@"  # in a URL that should have none; compiled when there is a text to look at
 _current: ContextVar[Record | None] = ContextVar("aiocreds_record", default=None)
 
 
@@ -218,7 +218,7 @@ def one_line(text: str) -> str:
 
 def without_password(text: str) -> str:
     """Return a text without the passwords of the URLs in it."""
-    return PASSWORD.sub("//****@", text) if "@" in text else text
+    return re.sub(USER_INFO, "//****@", text) if "@" in text else text
 
 
 class recording:  # noqa: N801 - reads as the verb it is

@@ -21,28 +21,6 @@ class Setting(NamedTuple):
     place: str
 
 
-class LoginCommand(NamedTuple):
-    """A command that signs a person in.
-
-    Attributes:
-        aws: the words of AWS CLI for it.
-        rest: the options, which are the same for ``aiocreds login``.
-        arguments: the same, as the arguments of :func:`aiocreds.login.sign_in`.
-    """
-
-    aws: str
-    rest: str
-    arguments: Mapping[str, str]
-
-    def line(self, program: str) -> str:
-        """Return the command line with `program`, which reads the config file that is meant."""
-        if (file := self.arguments.get("config_file")) is None:
-            return f"{program}{self.rest}"
-        from shlex import quote  # for messages alone
-
-        return f"AWS_CONFIG_FILE={quote(file)} {program}{self.rest}"
-
-
 class Section:
     """A profile, an sso-session or a services section, from all the files that have it.
 
@@ -160,10 +138,10 @@ class SharedConfig:
 
     __slots__ = (
         "_documents",
-        "_elsewhere",
         "_met",
         "config_file",
         "credentials_file",
+        "elsewhere",
         "hints",
         "profiles",
         "services",
@@ -180,7 +158,7 @@ class SharedConfig:
         self.hints = True
         self.sound: set[str] = set()
         self._documents = credentials, config
-        self._elsewhere = elsewhere  # the config file is not at its default place
+        self.elsewhere = elsewhere  # the config file is not at its default place
         self._met: dict[str, Section | None] = {}
 
     def __eq__(self, other: object) -> bool:
@@ -243,12 +221,6 @@ class SharedConfig:
                 + (self.misnamed(name) or f"correct the name{unset}, or add the profile{self.suggestion(name)}")
             )
         return section
-
-    def login(self, aws: str, rest: str, **arguments: str) -> LoginCommand:
-        """Return the command that signs a person in to what this config file says; see :class:`LoginCommand`."""
-        if not self._elsewhere:
-            return LoginCommand(aws, rest, arguments)
-        return LoginCommand(aws, rest, {**arguments, "config_file": self.config_file})
 
     def without_home(self) -> str:
         """Return the part of a message that says that no home folder is known; blank when one is."""

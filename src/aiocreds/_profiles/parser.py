@@ -35,11 +35,11 @@ PIECE = 4_096  # bytes, or one line, that are read line by line before other thr
 PLAIN_SPANS = 32  # of a section; one with more, or longer ones, is parsed in advance
 # Where "#" and ";" begin no comment, in headers and in values with quotation marks: in quoted text, up to the end
 # of the line if it is not closed, and after a backslash.
-QUOTES = re.compile(r"[\"'\\]")
+QUOTES = frozenset("\"'\\")
 HIDDEN_ON_WINDOWS = r'"[^"\\]*+(?:\\.[^"\\]*+)*+(?:"|\\?$)'  # an apostrophe or a backslash quotes nothing
 HIDDEN = rf"{HIDDEN_ON_WINDOWS}|'[^']*+(?:'|$)|\\(?:.|$)"
-HEADER_PIECES = re.compile(f"{HIDDEN}|[#;]")
-COMMAND_PIECES = re.compile(f"{HIDDEN_ON_WINDOWS if sys.platform == 'win32' else HIDDEN}|[ \t][#;]")
+HEADER_PIECES = f"{HIDDEN}|[#;]"  # these two are compiled when there is something to look at
+COMMAND_PIECES = f"{HIDDEN_ON_WINDOWS if sys.platform == 'win32' else HIDDEN}|[ \t][#;]"
 COMMANDS = ("credential_process",)  # keys whose values are split as a shell splits them
 LONGEST_QUOTED_TITLE = 1_024  # characters; shlex is very slow for more
 KINDS = ("profile", "sso-session", "services")
@@ -266,7 +266,7 @@ class Block:
     def begin(self, line: str) -> Fault | None:
         """Parse a header; return its fault."""
         text, title = line.strip(), None
-        if QUOTES.search(text):
+        if not QUOTES.isdisjoint(text):
             title = _until_comment(HEADER_PIECES, text)[0].rstrip()
         if title is None or not title.endswith("]"):  # an apostrophe may be no quotation mark
             title = text.partition("#")[0].partition(";")[0].rstrip()
@@ -348,7 +348,7 @@ def _title(text: str) -> str:
 
 def _quoted_title(title: str) -> list[str] | None:
     """Return the kind and the name in a header with quotation marks; None for other headers."""
-    if not title.startswith(KINDS) or not QUOTES.search(title):
+    if not title.startswith(KINDS) or QUOTES.isdisjoint(title):
         return None
     if len(title) > LONGEST_QUOTED_TITLE:
         return None
@@ -374,9 +374,9 @@ def _decoded_lines(piece: bytes) -> Iterator[tuple[str | None, int]]:
         yield text, len(line) + 1
 
 
-def _until_comment(pieces: re.Pattern[str], text: str) -> tuple[str, str]:
+def _until_comment(pieces: str, text: str) -> tuple[str, str]:
     """Return a text up to a comment outside of quotation marks, and the sign that begins that."""
-    for found in pieces.finditer(text):
+    for found in re.finditer(pieces, text):
         if (sign := found[0].strip()) in ("#", ";"):
             return text[: found.start()], sign
     return text, ""

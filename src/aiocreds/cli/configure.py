@@ -21,7 +21,8 @@ from aiocreds._base.tracing import one_line
 from aiocreds._core.context import DEFAULT
 from aiocreds._profiles import load
 from aiocreds._profiles.parser import NAME_CHARACTERS
-from aiocreds._profiles.resolve import REGION, SSO_PORTAL, Kind, SsoSettings, is_sso, login_of_session, resolve
+from aiocreds._profiles.resolve import Kind, is_sso, resolve
+from aiocreds._profiles.sso import REGION, SSO_PORTAL, SsoSettings, login_of_session
 from aiocreds._profiles.write import SectionEdit, refuse_unwritable, write
 from aiocreds._token_cache import storage
 from aiocreds.cli._common import complete_with, profile_names, session_names

@@ -15,7 +15,8 @@ from aiocreds._base.time import span, time_of, utc
 from aiocreds._base.tracing import one_line
 from aiocreds._core.context import DEFAULT
 from aiocreds._profiles import load
-from aiocreds._profiles.resolve import Kind, resolve, sso_of_profile
+from aiocreds._profiles.resolve import Kind, resolve
+from aiocreds._profiles.sso import sso_of_profile
 from aiocreds._token_cache import storage
 from aiocreds.cli._terminal import print_message, run_interruptible
 from aiocreds.errors import CredentialsNotFound, InvalidConfiguration

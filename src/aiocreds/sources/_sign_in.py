@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
 
     from aiocreds._core.context import Context
-    from aiocreds._profiles.model import LoginCommand
+    from aiocreds._profiles.sso import LoginCommand
     from aiocreds.credentials import Credentials
 
     SignInHook = Callable[[LoginRequired], Awaitable[object]]

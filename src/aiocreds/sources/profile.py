@@ -205,7 +205,7 @@ class ProfileSource:
 
                 return await profile_credentials(section, client=client, scope=scope)
             case Kind.SSO:
-                from aiocreds._profiles.resolve import sso_of_profile
+                from aiocreds._profiles.sso import sso_of_profile
                 from aiocreds.sources.sso.credentials import role_credentials
 
                 settings = sso_of_profile(config, section)

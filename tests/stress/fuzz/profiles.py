@@ -15,7 +15,8 @@ from aiocreds._base import tracing
 from aiocreds._base.subprocess import split_command
 from aiocreds._core.context import Context
 from aiocreds._profiles.describe import record_files, record_step
-from aiocreds._profiles.resolve import Kind, duration, resolve, sso_of_arguments, sso_of_profile
+from aiocreds._profiles.resolve import Kind, duration, resolve
+from aiocreds._profiles.sso import sso_of_arguments, sso_of_profile
 from aiocreds.errors import CredentialsError
 from aiocreds.sources.imds import _Settings
 from tests.stress.fuzz.grammar import NEXT_FILE, by_us

@@ -13,8 +13,7 @@ from hypothesis import strategies as st
 from aiocreds._base import threads
 from aiocreds._base.redaction import SecretStr
 from aiocreds._profiles import Setting
-from aiocreds._profiles.model import LoginCommand
-from aiocreds._profiles.resolve import SsoSettings
+from aiocreds._profiles.sso import LoginCommand, SsoSettings
 from aiocreds.credentials import Credentials
 from aiocreds.errors import CredentialsError
 from aiocreds.integrations.sigv4 import says_expired

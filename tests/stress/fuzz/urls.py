@@ -14,7 +14,7 @@ from yarl import URL
 from aiocreds._aws import endpoints
 from aiocreds._aws.sigv4 import host_header
 from aiocreds._core.context import Context
-from aiocreds._http.proxies import proxy_for
+from aiocreds._http.client import proxy_for
 from aiocreds._http.request import checked_url, url_text
 from aiocreds._profiles import Setting
 from aiocreds.errors import InvalidConfiguration

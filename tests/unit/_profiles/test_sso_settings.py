@@ -8,9 +8,8 @@ from typing import Any
 import pytest
 
 from aiocreds._profiles import SharedConfig
-from aiocreds._profiles.model import LoginCommand
 from aiocreds._profiles.parser import Document
-from aiocreds._profiles.resolve import SsoSettings, sso_of_arguments, sso_of_profile
+from aiocreds._profiles.sso import LoginCommand, SsoSettings, sso_of_arguments, sso_of_profile
 from aiocreds.errors import InvalidConfiguration
 
 PORTAL = "sso_start_url = https://x\nsso_region = eu-central-1\n"

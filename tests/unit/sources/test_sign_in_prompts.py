@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from aiocreds import Context, LoginRequired
-from aiocreds._profiles.model import LoginCommand
+from aiocreds._profiles.sso import LoginCommand
 from aiocreds.login import Prompt, lines_of
 from aiocreds.sources import _sign_in
 from aiocreds.sources._sign_in import Asking, Pkce, has_browser, login_required, print_prompt

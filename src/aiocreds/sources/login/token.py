@@ -13,7 +13,7 @@ from aiocreds._base import threads, tracing
 from aiocreds._base.json_credentials import account_of, credentials_in, object_of, text_of
 from aiocreds._base.redaction import SecretDict, SecretStr
 from aiocreds._base.time import moment, time_of, utc, when
-from aiocreds._profiles.resolve import login_of_profile
+from aiocreds._profiles.sso import login_of_profile
 from aiocreds._token_cache.cache import TokenCache
 from aiocreds._token_cache.storage import login_path
 from aiocreds.errors import ServiceRefused

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
 
     from aiocreds._aws.client import ServiceClient
-    from aiocreds._profiles.resolve import SsoSettings
+    from aiocreds._profiles.sso import SsoSettings
     from aiocreds.credentials import Credentials
 
 LONGEST_LIFE = 10 * 365 * 24 * 3600  # seconds; the real ones live for an hour

@@ -10,7 +10,8 @@ from aiocreds._core.context import DEFAULT, Context
 from aiocreds._core.decorator import credential_provider
 from aiocreds._core.singleflight import note_role
 from aiocreds._profiles import load, profile_name, profile_place
-from aiocreds._profiles.resolve import SsoSettings, is_sso, sso_of_arguments, sso_of_profile
+from aiocreds._profiles.resolve import is_sso
+from aiocreds._profiles.sso import SsoSettings, sso_of_arguments, sso_of_profile
 from aiocreds.errors import CredentialsNotFound, LoginRequired, ServiceRefused
 from aiocreds.sources._sign_in import with_person
 from aiocreds.sources.sso import api

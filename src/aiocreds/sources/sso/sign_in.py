@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from aiocreds._aws.client import ClientConfig, ConfigScope
-    from aiocreds._profiles.resolve import SsoPortal
+    from aiocreds._profiles.sso import SsoPortal
     from aiocreds._token_cache.cache import Renewal, Token
     from aiocreds.sources._sign_in import Asking
 

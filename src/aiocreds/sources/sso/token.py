@@ -21,7 +21,7 @@ from aiocreds.sources.sso import api
 
 if TYPE_CHECKING:
     from aiocreds._aws.client import ClientConfig, ConfigScope
-    from aiocreds._profiles.resolve import SsoSettings
+    from aiocreds._profiles.sso import SsoSettings
     from aiocreds._token_cache.cache import Token
     from aiocreds.errors import LoginRequired
 
