@@ -3,7 +3,8 @@
 ::
 
     token = rds_token(default_chain(), "books.abc.eu-central-1.rds.amazonaws.com:5432", user="app")
-    connection = await asyncpg.connect(host=…, user="app", password=token, ssl="require")
+    tls = ssl.create_default_context(cafile="global-bundle.pem")  # the certificate authorities of RDS
+    connection = await asyncpg.connect(host=…, user="app", password=token, ssl=tls)
 
 Each function returns a :class:`TokenProvider`: ``await token()`` makes a token. That asks no service: a token is a
 presigned request (Signature Version 4), which the service that gets it verifies. So make one for each login, and

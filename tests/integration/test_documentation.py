@@ -11,6 +11,7 @@ import pytest
 
 import aiocreds
 from tests.helpers.examples import EXAMPLES, ROOT, keys, run
+from tests.helpers.tls import TLS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -138,6 +139,8 @@ async def test_the_programs_run(program: Program, moto: str, home: Path) -> None
         (home / "celery").mkdir()
         (home / "celery/__init__.py").write_text(CELERY)
         (home / "celery/signals.py").write_text(SIGNALS)
+    if "global-bundle.pem" in code:
+        TLS(home).ca.rename(home / "global-bundle.pem")
     (home / "program.py").write_text(code)
     (home / ".aws/config").write_text("[profile reporting]\nregion = eu-central-1\n")
     ended = await run(home / "program.py", home=home, AWS_ENDPOINT_URL=moto, SHARED_KEY="A" * 43 + "=", **keys())
