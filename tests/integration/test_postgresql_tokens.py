@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import socket
 import ssl
 import time
 from collections.abc import Callable
@@ -542,6 +543,14 @@ async def test_psycopg_and_the_token_agree_about_the_place(
     arguments = filled(arguments, proxy.port)
     assert await log_in("psycopg", provider, text.format(port=proxy.port), **arguments) == "app"
     assert (proxy.logins, proxy.refused) == (1, [])
+
+
+async def test_an_address_in_brackets_is_one(provider: Any, place: Place, deaf_port: int) -> None:
+    pytest.importorskip("asyncpg")
+    token = rds_token(provider, ENDPOINT, 5432, "app")
+    with pytest.raises(OSError, match=".") as caught:
+        await log_in("asyncpg", token, f"postgresql://app@[::1]:{deaf_port}/x", **encrypted("asyncpg", place))
+    assert not isinstance(caught.value, socket.gaierror)
 
 
 @pytest.mark.parametrize("user", ["admin", "app"])

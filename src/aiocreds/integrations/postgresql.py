@@ -183,7 +183,7 @@ class _Logins:
             raise InvalidConfiguration(
                 f"{self._name}: {text!r} is no port: pass port=, or set {VARIABLES['port']}, to the number of one"
             )
-        return found[1] if found else host, int(text)
+        return (found[1] if found else host).strip("[]"), int(text)
 
     def _encrypted(self, host: str, found: Any, tls: str) -> Any:
         """Return the argument about TLS, if it makes sure of that.
