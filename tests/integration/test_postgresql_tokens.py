@@ -548,7 +548,7 @@ async def test_psycopg_and_the_token_agree_about_the_place(
 async def test_an_address_in_brackets_is_one(provider: Any, place: Place, deaf_port: int) -> None:
     pytest.importorskip("asyncpg")
     token = rds_token(provider, ENDPOINT, 5432, "app")
-    with pytest.raises(OSError, match=".") as caught:
+    with pytest.raises(OSError, match=r".") as caught:
         await log_in("asyncpg", token, f"postgresql://app@[::1]:{deaf_port}/x", **encrypted("asyncpg", place))
     assert not isinstance(caught.value, socket.gaierror)
 
