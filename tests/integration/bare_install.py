@@ -7,6 +7,10 @@ import importlib
 import os
 import subprocess
 import sys
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 EXTRAS = {
     "aiobotocore": "aiobotocore",
@@ -35,6 +39,7 @@ def command() -> None:
 
 async def main() -> None:
     import aiocreds
+    from aiocreds.integrations import postgresql, sqlalchemy
     from aiocreds.integrations.aiohttp import SigV4Auth
 
     provider = aiocreds.default_chain(context=aiocreds.Context(KEYS, home="/nonexistent"))
@@ -49,6 +54,18 @@ async def main() -> None:
         said = "it is installed here"
         try:
             importlib.import_module(f"aiocreds.integrations.{module}")
+        except ModuleNotFoundError as error:
+            said = str(error)
+        assert f"pip install 'aiocreds[{extra}]'" in said, said
+    calls: dict[str, Callable[[], object]] = {
+        "asyncpg": lambda: postgresql.asyncpg_connector(provider),
+        "psycopg": lambda: postgresql.psycopg_connection(provider),
+        "sqlalchemy": lambda: sqlalchemy.attach(None, provider),
+    }
+    for extra, call in calls.items():
+        said = "it is installed here"
+        try:
+            call()
         except ModuleNotFoundError as error:
             said = str(error)
         assert f"pip install 'aiocreds[{extra}]'" in said, said

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import json
+import socket
 import ssl
 import time
 from collections.abc import Callable
@@ -474,14 +476,23 @@ async def test_rds_refuses_a_connection_without_tls(kind: str, place: Place, pro
 # Where host, port and user come from
 
 
+def filled(given: dict[str, Any], port: int) -> dict[str, Any]:
+    """Put the port into texts and lists of them."""
+    return dict(json.loads(json.dumps(given).replace("{port}", str(port))))
+
+
 @pytest.mark.parametrize(
     ("text", "arguments", "variables"),
     [
         ("postgresql://app@127.0.0.1:{port}/postgres", {}, {}),
         ("postgres://ap%70:password@127.0.0.1:{port}/postgres", {}, {}),
         ("postgresql:///postgres?host=127.0.0.1&port={port}&user=app", {}, {}),
-        ("postgresql://somebody@nowhere.invalid:1/postgres", {"host": "127.0.0.1", "port": 0, "user": "app"}, {}),
-        ("postgresql://app@/postgres", {"host": ["127.0.0.1"], "port": 0}, {}),
+        (
+            "postgresql://somebody@nowhere.invalid:1/postgres",
+            {"host": "127.0.0.1", "port": "{port}", "user": "app"},
+            {},
+        ),
+        ("postgresql://app@/postgres", {"host": ["127.0.0.1"], "port": ["{port}"]}, {}),
         ("postgresql://app@/postgres", {"host": "127.0.0.1:{port}"}, {}),
         (None, {"database": "postgres"}, {"PGHOST": "127.0.0.1", "PGPORT": "{port}", "PGUSER": "app"}),
         (None, {"database": "postgres", "user": "app"}, {"PGHOST": "127.0.0.1:{port}"}),
@@ -497,11 +508,9 @@ async def test_asyncpg_and_the_token_agree_about_the_place(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     pytest.importorskip("asyncpg")
-    for name, value in variables.items():
-        monkeypatch.setenv(name, value.format(port=proxy.port))
-    arguments = {name: value or proxy.port for name, value in arguments.items()}
-    if isinstance(host := arguments.get("host"), str):
-        arguments["host"] = host.format(port=proxy.port)
+    for name, value in filled(variables, proxy.port).items():
+        monkeypatch.setenv(name, value)
+    arguments = filled(arguments, proxy.port)
     text = text and text.format(port=proxy.port)
     assert await log_in("asyncpg", provider, text, **arguments, **encrypted("asyncpg", place)) == "app"
     assert (proxy.logins, proxy.refused) == (1, [])
@@ -512,7 +521,11 @@ async def test_asyncpg_and_the_token_agree_about_the_place(
     [
         ("postgresql://app@127.0.0.1:{port}/postgres", {}, {}),
         ("host=127.0.0.1 port={port} user=app password=x dbname=postgres", {"password": "y"}, {}),
-        ("postgresql://somebody@nowhere.invalid:1/postgres", {"host": "127.0.0.1", "port": 0, "user": "app"}, {}),
+        (
+            "postgresql://somebody@nowhere.invalid:1/postgres",
+            {"host": "127.0.0.1", "port": "{port}", "user": "app"},
+            {},
+        ),
         ("dbname=postgres", {}, {"PGHOST": "127.0.0.1", "PGPORT": "{port}", "PGUSER": "app"}),
     ],
 )
@@ -525,11 +538,19 @@ async def test_psycopg_and_the_token_agree_about_the_place(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     pytest.importorskip("psycopg")
-    for name, value in {**variables, "PGSSLMODE": "require"}.items():
-        monkeypatch.setenv(name, value.format(port=proxy.port))
-    arguments = {name: value or proxy.port for name, value in arguments.items()}
+    for name, value in {**filled(variables, proxy.port), "PGSSLMODE": "require"}.items():
+        monkeypatch.setenv(name, value)
+    arguments = filled(arguments, proxy.port)
     assert await log_in("psycopg", provider, text.format(port=proxy.port), **arguments) == "app"
     assert (proxy.logins, proxy.refused) == (1, [])
+
+
+async def test_an_address_in_brackets_is_one(provider: Any, place: Place, deaf_port: int) -> None:
+    pytest.importorskip("asyncpg")
+    token = rds_token(provider, ENDPOINT, 5432, "app")
+    with pytest.raises(OSError, match=r".") as caught:
+        await log_in("asyncpg", token, f"postgresql://app@[::1]:{deaf_port}/x", **encrypted("asyncpg", place))
+    assert not isinstance(caught.value, socket.gaierror)
 
 
 @pytest.mark.parametrize("user", ["admin", "app"])
@@ -583,6 +604,8 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"host": f"{ENDPOINT},other", "user": "app"}, r"several hosts \(books.*,other\).*the cluster's endpoint"),
     ({"host": "db.example.org", "user": "app"}, "the region is not known: pass region=, or set AWS_REGION"),
     ({"host": "https://x", "user": "app"}, "'https://x' is no host name"),
+    ({"host": ENDPOINT, "user": "app", "port": "5432,5433"}, "'5432,5433' is no port: pass port=.*PGPORT"),
+    ({"host": ENDPOINT, "user": "app", "port": 65536}, "'65536' is no port"),
 ]
 
 

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
 __all__ = ["asyncpg_connector", "psycopg_connection"]
 
-PORT = 5432
+PORT = "5432"
 VARIABLES = {"host": "PGHOST", "port": "PGPORT", "user": "PGUSER", "sslmode": "PGSSLMODE"}
 ENCRYPTED = ("require", "verify-ca", "verify-full")
 
@@ -119,8 +119,9 @@ def psycopg_connection(source: Source, *, region: str | None = None, plaintext: 
         @classmethod
         async def connect(cls, conninfo: str = "", **arguments: Any) -> Any:
             arguments.pop("password", None)  # no local variable here holds one
-            given = psycopg.conninfo.conninfo_to_dict(conninfo)
-            given.update({name: value for name, value in arguments.items() if value is not None})
+            named = {name: arguments.get(name) for name in VARIABLES}
+            parsed = psycopg.conninfo.conninfo_to_dict
+            given = {name: value for name, value in parsed(conninfo, **named).items() if name in VARIABLES}
             target, token = logins.prepare(given, "sslmode")
             inner: Any = super()
             return await inner.connect(conninfo, **{**arguments, **target, "password": await token()})
@@ -147,7 +148,7 @@ class _Logins:
         Raises:
             InvalidConfiguration: there is no host or user, or no TLS.
         """
-        host, port = _host_and_port(self._required("host", given), given.get("port"))
+        host, port = self._host_and_port(self._required("host", given), given.get("port"))
         user = self._required("user", given)
         target: dict[str, Any] = {"host": host, "port": port, "user": user}
         if not self._plaintext:
@@ -161,9 +162,7 @@ class _Logins:
 
     def _required(self, name: str, given: Mapping[str, Any]) -> str:
         variable = VARIABLES[name]
-        value = given.get(name) or os.environ.get(variable)
-        if isinstance(value, list | tuple):
-            value = ",".join(map(str, value))  # pyright: ignore[reportUnknownArgumentType] - of the client's user
+        value = _joined(given.get(name)) or os.environ.get(variable)
         if not value:
             raise InvalidConfiguration(
                 f"{self._name}: no {name}, for which the token is made: pass {name}=, name it in the connection"
@@ -174,7 +173,17 @@ class _Logins:
                 f"{self._name}: several hosts ({value}), but a token is good for one: give one, such as the"
                 " cluster's endpoint"
             )
-        return str(value)
+        return value
+
+    def _host_and_port(self, host: str, port: Any) -> tuple[str, int]:
+        """Return both, where the host's name may end in a port."""
+        found = re.fullmatch(r"([^:]+|\[[^\]]+\]):(\d+)", host)
+        text = _joined(port) or (found[2] if found else os.environ.get(VARIABLES["port"])) or PORT
+        if not text.isdecimal() or not 0 < int(text) < 65536:
+            raise InvalidConfiguration(
+                f"{self._name}: {text!r} is no port: pass port=, or set {VARIABLES['port']}, to the number of one"
+            )
+        return (found[1] if found else host).strip("[]"), int(text)
 
     def _encrypted(self, host: str, found: Any, tls: str) -> Any:
         """Return the argument about TLS, if it makes sure of that.
@@ -209,9 +218,8 @@ def _of_url(dsn: str) -> dict[str, Any]:
     return {**query, **{name: value for name, value in found.items() if value}}
 
 
-def _host_and_port(host: str, port: Any) -> tuple[str, int]:
-    """Return both, where the host's name may end in a port."""
-    found = re.fullmatch(r"([^:]+|\[[^\]]+\]):(\d+)", host)
-    if found is None:
-        return host, int(port or os.environ.get(VARIABLES["port"]) or PORT)
-    return found[1], int(port or found[2])
+def _joined(value: Any) -> str:
+    """Return an argument as text; asyncpg takes lists of hosts and ports, too."""
+    if isinstance(value, list | tuple):
+        return ",".join(map(str, value))  # pyright: ignore[reportUnknownArgumentType] - of the client's user
+    return str(value or "")
