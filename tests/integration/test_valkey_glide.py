@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -55,10 +56,11 @@ async def test_it_signs_with_current_keys(tmp_path: Path) -> None:
             try:
                 assert await client.set("a", "1") == "OK"
                 provider.invalidate()
-                while len(set(proxy.signers)) < 2:  # its next token is made within a second
-                    seen = proxy.logins
-                    proxy.drop_all()
-                    await until(partial(later_than, proxy, seen))
+                async with asyncio.timeout(60):
+                    while len(set(proxy.signers)) < 2:  # its next token is made within a second
+                        seen = proxy.logins
+                        proxy.drop_all()
+                        await until(partial(later_than, proxy, seen))
             finally:
                 await client.close()
     assert set(proxy.signers) == {"ASIAEXAMPLE0000", "ASIAEXAMPLE0001"}

@@ -21,6 +21,7 @@ import pytest
 import time_machine
 from botocore.auth import SigV4QueryAuth
 from botocore.awsrequest import AWSRequest
+from botocore.credentials import CredentialProvider
 from botocore.credentials import Credentials as BotocoreCredentials
 
 from aiocreds import (
@@ -169,7 +170,7 @@ async def test_memorydb() -> None:
 async def test_msk(keys: Credentials, region: str) -> None:
     signer = pytest.importorskip("aws_msk_iam_sasl_signer.MSKAuthTokenProvider")
 
-    class Held(botocore.credentials.CredentialProvider):
+    class Held(CredentialProvider):
         def load(self) -> BotocoreCredentials:
             return as_botocore(keys)
 

@@ -54,8 +54,9 @@ def aiokafka_token_provider(token: TokenProvider) -> Any:
 def oauth_cb(token: TokenProvider) -> Callable[[str], tuple[str, float]]:
     """Make an ``oauth_cb`` for confluent-kafka, for its clients with asyncio and without.
 
-    The library calls it from threads of its own, or of the caller's of ``poll``, when the first token is needed and
-    when one ends. It waits where the provider does, for a refresh on a loop in the background.
+    The library calls it from a thread of its own, as soon as a client is made, and when four fifths of a token's
+    time are over. It waits where the provider does, for a refresh on a loop in the background. Clients with asyncio
+    wait for the first token when they are made, which blocks their loop for a second.
 
     Args:
         token: from :func:`~aiocreds.tokens.msk_token`.
