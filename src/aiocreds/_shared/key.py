@@ -242,10 +242,10 @@ async def _certificates(arguments: Mapping[str, Any], context: Context) -> list[
     """Return what is in the files of certificates, since another workload's may take their place."""
     from aiocreds._profiles import expand
 
-    paths = {name: arguments[name] for name in ("certificate", "intermediates") if arguments[name] is not None}
     return [
-        SecretStr(await threads.submit(_text, expand(os.fspath(path), context, place=name)))
-        for name, path in paths.items()
+        SecretStr(await threads.submit(_text, expand(str(path), context, place=name)))
+        for name in ("certificate", "intermediates")
+        if isinstance(path := arguments[name], str | PurePath)
     ]
 
 
