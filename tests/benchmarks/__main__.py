@@ -21,8 +21,9 @@ fleet      refreshes in the busiest second of many processes, on paper, against 
 attach     signed requests a second of CPU time, against the same client with static keys; who waits meanwhile
 serve      requests a second that `aiocreds serve` answers in another process, against a handler of aiohttp.web that
            returns a constant; what a process of `aiocreds export` costs, against one that runs an empty coroutine
-shared     calls to STS and the start of 200 processes of one role that share, against the same that do not; a cold
-           process with a warm folder, against one with a static profile; a day of 10,000 processes, on paper
+shared     calls to STS and the start of 200 processes of one role that share, against the same that do not, all
+           forked by one that has loaded the modules; what a program costs that loads them; a cold process with a
+           warm folder, against one with a static profile; a day of 10,000 processes, on paper
 profiles   a process of `aiocreds profiles` on a large config file, against one of `aws configure list`
 tokens     tokens a second of CPU time, against AWS's own packages; the longest gap in a loop on which 1,000
            connections log in at once, against the same with tokens that botocore makes in threads, and while a

@@ -8,6 +8,7 @@ import random
 import subprocess
 import sys
 import tempfile
+from contextlib import ExitStack
 from importlib.util import find_spec
 from pathlib import Path
 from time import perf_counter
@@ -26,34 +27,87 @@ if TYPE_CHECKING:
 
 PROCESSES = int(os.environ.get("BENCH_SHARED_PROCESSES", "200"))
 REFRESHES = 2
-PAIRS = 20
+PAIRS, STARTS, ROUNDS = 20, 7, 3
+LONGEST = 300.0  # seconds that a fleet may take
 ROLES, FLEET, DYING = 100, 10_000, 0.01
 ROLE = "arn:aws:iam::123456789012:role/bench"
 KEY = "A" * 43 + "="
 DAY = 86_400.0
 
-MEMBER = """
-import asyncio, sys
-from aiocreds import from_env, from_temporary_credentials, shared
+# One process loads all modules and forks the fleet, since two cores would load them for minutes in 200 processes.
+# Each member fetches when it is told so by a byte, answers by one, and ends with its parent.
+NURSERY = """
+import asyncio, os, signal, socket, sys
+import aiocreds._http, aiocreds.sources.assume_role, aiocreds.sources.env
+from aiocreds import RedisLease, from_env, from_temporary_credentials, shared
+how, where, number = sys.argv[1:]
+if how == "Valkey":
+    import cryptography.hazmat.primitives.ciphers.aead, redis.asyncio
+    from key_value.aio.stores.redis import RedisStore
 
-async def main():
-    how, where = sys.argv[1:]
+async def member(told):
     provider = from_temporary_credentials(role_arn="{role}", source=from_env())
     if how == "folder":
         provider = shared(provider, store=where, timeout=20)
-    elif how == "valkey":
-        import redis.asyncio as redis
-        from aiocreds import RedisLease
-        from key_value.aio.stores.redis import RedisStore
-        client = redis.Redis.from_url(where, decode_responses=True)
+    elif how == "Valkey":
+        client = redis.asyncio.Redis.from_url(where, decode_responses=True, driver_info=None)
         store, lease = RedisStore(client=client), RedisLease(client)
         provider = shared(provider, store=store, lease=lease, secret_keys=["{key}"], timeout=20)
-    while line := sys.stdin.readline():
+    told.setblocking(False)
+    loop = asyncio.get_running_loop()
+    while await loop.sock_recv(told, 1):
         await provider.fetch()
-        print("has", flush=True)
+        await loop.sock_sendall(told, b"1")
 
-asyncio.run(main())
+def fork(members):
+    ours, theirs = socket.socketpair()
+    child = os.fork()
+    if child:
+        theirs.close()
+        members[child] = ours
+        return
+    for other in (ours, *members.values()):
+        other.close()
+    try:
+        asyncio.run(member(theirs))
+    finally:
+        os._exit(0)
+
+members = {}
+print("ready", flush=True)
+try:
+    while sys.stdin.readline():
+        while len(members) < int(number):
+            fork(members)
+        for one in members.values():
+            one.send(b"1")
+        print(sum(len(one.recv(1)) for one in members.values()), flush=True)
+finally:
+    for child in members:
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
 """.replace("{role}", ROLE).replace("{key}", KEY)
+# The same as a program of its own. Without driver_info=None, redis-py looks its own version up for each connection,
+# which takes as much CPU as all else that a member does.
+START = """
+import asyncio
+from aiocreds import from_env, from_temporary_credentials, shared
+async def main():
+    provider = from_temporary_credentials(role_arn="{role}", source=from_env())
+    {store}
+    await provider()
+asyncio.run(main())
+"""
+STORES = {
+    "alone": "pass",
+    "folder": "provider = shared(provider, store='{where}')",
+    "Valkey": """import redis.asyncio
+    from aiocreds import RedisLease
+    from key_value.aio.stores.redis import RedisStore
+    client = redis.asyncio.Redis.from_url('{where}', decode_responses=True, driver_info=None)
+    store, lease = RedisStore(client=client), RedisLease(client)
+    provider = shared(provider, store=store, lease=lease, secret_keys=['{key}'], timeout=20)""",
+}
 SHARED = """
 import asyncio
 from aiocreds import from_ini, shared
@@ -97,74 +151,90 @@ class Fleet(NamedTuple):
 
 
 async def _fleets(place: Path) -> list[Row]:
-    await _fleet("alone", "", place, processes=1)  # compiles all modules
-    alone = await _fleet("alone", "", place)
-    await _fleet("folder", str(place / "warm"), place, processes=1)
-    fleets = {"folder": await _fleet("folder", str(place / "store"), place)}
-    if program() is not None and find_spec("redis") and find_spec("key_value"):
-        (place / "valkey").mkdir()
-        with Valkey(place / "valkey", maxclients="2000") as valkey:
-            await _fleet("valkey", valkey.url, place, processes=1)
-            valkey.command("FLUSHALL")
-            fleets["Valkey"] = await _fleet("valkey", valkey.url, place)
+    measured: dict[str, list[Fleet]] = {"alone": [], "folder": []}
+    places = {"alone": "", "folder": str(place / "store")}
+    with ExitStack() as stack:
+        if program() is not None and find_spec("redis") and find_spec("key_value"):
+            (place / "valkey").mkdir()
+            places["Valkey"] = stack.enter_context(Valkey(place / "valkey", maxclients="2000")).url
+            measured["Valkey"] = []
+        for _ in range(ROUNDS):  # each with an STS of its own, and so with entries of its own
+            for name, found in measured.items():
+                found.append(await _fleet(name, places[name], place))
+        started = await _starts(places, place)
     rows: list[Row] = []
-    for name, found in fleets.items():
-        most = max(found.calls)
-        peer = f"without {max(alone.calls)}"
+    calls = {name: max(most for fleet in found for most in fleet.calls) for name, found in measured.items()}
+    starts = {name: [fleet.start for fleet in found] for name, found in measured.items()}
+    for name in list(measured)[1:]:
         rows += [
             exactly(
                 f"{PROCESSES} processes, {name}: calls to STS for a load, the most",
-                str(most),
-                peer,
+                str(calls[name]),
+                f"without {calls['alone']}",
                 "= 1",
-                ok=most == 1,
+                ok=calls[name] == 1,
             ),
             at_most(
                 1.5,
                 f"{PROCESSES} processes, {name}: from the start of all until the last has credentials",
-                f"{found.start:.2f} s",
-                f"without {alone.start:.2f} s",
-                [found.start / alone.start],
+                f"{median(starts, name):.2f} s",
+                f"without {median(starts, 'alone'):.2f} s",
+                ratios(starts, name, "alone"),
+                for_scale(
+                    "one of them as a program of its own, its modules included",
+                    f"{median(started, name) * 1e3:.0f} ms CPU",
+                    f"without {median(started, 'alone') * 1e3:.0f} ms CPU",
+                    ratios(started, name, "alone"),
+                ),
             ),
         ]
     return rows
 
 
-async def _fleet(how: str, where: str, place: Path, *, processes: int = PROCESSES) -> Fleet:
-    """Start all, have them load, and refresh, at once."""
-    async with Counter() as sts:
-        variables = {**environment(place), **KEYS, "AWS_REGION": "eu-central-1", "AWS_ENDPOINT_URL_STS": sts.url}
-        variables["PYTHONPATH"] = os.pathsep.join(sys.path)
-        began = perf_counter()
-        started = [
-            await asyncio.create_subprocess_exec(
-                *(sys.executable, "-c", MEMBER, how, where),
-                env=variables,
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-            )
-            for _ in range(processes)
-        ]
+async def _fleet(how: str, where: str, place: Path) -> Fleet:
+    """Fork all, have them load, and refresh, at once."""
+    async with Counter() as sts, asyncio.timeout(LONGEST):
+        nursery = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-c", NURSERY, how, where, str(PROCESSES)),
+            env=_variables(place, sts),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+        )
+        assert nursery.stdin is not None
+        assert nursery.stdout is not None
         calls: list[int] = []
         start = 0.0
         try:
+            await nursery.stdout.readline()
             for number in range(1 + REFRESHES):
-                before = sts.granted
-                for process in started:
-                    if process.stdin is not None:
-                        process.stdin.write(b"go\n")
-                answers = [process.stdout.readline() for process in started if process.stdout is not None]
-                if set(await asyncio.gather(*answers)) != {b"has\n"}:
+                before, began = sts.granted, perf_counter()
+                nursery.stdin.write(b"go\n")
+                if await nursery.stdout.readline() != f"{PROCESSES}\n".encode():
                     raise SystemExit("a process of the fleet has failed")
                 if not number:
                     start = perf_counter() - began
                 calls.append(sts.granted - before)
                 await asyncio.sleep(1.1)  # STS tells whole seconds
         finally:
-            for process in started:
-                process.kill()
-            await asyncio.gather(*(process.communicate() for process in started))
+            await nursery.communicate()
     return Fleet(start, calls)
+
+
+async def _starts(places: dict[str, str], place: Path) -> Rounds:
+    """Measure processes of their own, which find what another one has put into the store."""
+    async with Counter() as sts:
+        variables = _variables(place, sts)
+
+        def process(name: str) -> Callable[[], float]:
+            code = START.format(role=ROLE, store=STORES[name].format(where=places[name], key=KEY))
+            return lambda: process_cost(["-c", code], variables)[0]
+
+        return await asyncio.to_thread(alternate, {name: process(name) for name in places}, STARTS)
+
+
+def _variables(place: Path, sts: Counter) -> dict[str, str]:
+    found = {**environment(place), **KEYS, "AWS_REGION": "eu-central-1", "AWS_ENDPOINT_URL_STS": sts.url}
+    return {**found, "PYTHONPATH": os.pathsep.join(sys.path)}
 
 
 def _cold(place: Path) -> Row:

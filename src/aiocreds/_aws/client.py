@@ -13,6 +13,7 @@ from aiocreds._aws.sigv4 import check_sendable, sign
 from aiocreds._base import tracing
 from aiocreds._base.json_credentials import refuse_expired
 from aiocreds._base.time import parse_time, time_limit
+from aiocreds._core.context import load_http
 from aiocreds._core.refresh import SKEW_TOLERATED, Clock
 from aiocreds._profiles import Section, load, profile_name
 
@@ -197,7 +198,7 @@ class ServiceClient(NamedTuple):
             proof = partial(_signer, credentials, endpoint.signing_region, self.service)
         connect = time_limit(self.client.connect_timeout, "connect_timeout")
         read = time_limit(self.client.read_timeout, "read_timeout")
-        clock, tried, http = context.clock, None, await context.load_http()
+        clock, tried, http = context.clock, None, await load_http(context)
         while True:
             asked, used = clock.now(), clock.offset
             response = await http.request(

@@ -95,19 +95,6 @@ class Context:
             self._http = Http(self.environ, self.session, held=self._held, home=self.home)
         return self._http
 
-    async def load_http(self) -> Http:
-        """Return the HTTP client; what it needs is loaded in a thread.
-
-        That takes a third of a second, and many times that while a fleet of processes starts. On the loop, whoever
-        holds a lease would miss its heartbeats, and whoever serves requests would serve none.
-        """
-        if self._http is None and "aiocreds._http" not in sys.modules:
-            from aiocreds._base import threads
-
-            with suppress(RuntimeError):  # no thread can be started
-                await threads.submit(import_module, "aiocreds._http")
-        return self.http
-
     def home_folder(self) -> str:
         """Return the folder that ``~`` stands for; something that begins with ``~`` where none is known."""
         return self.home or home_folder(self.environ)
@@ -153,3 +140,17 @@ class Context:
 
 
 DEFAULT = Context()
+
+
+async def load_http(context: Context) -> Http:
+    """Return the HTTP client of a context; what it needs is loaded in a thread.
+
+    That takes a third of a second, and many times that while a fleet of processes starts. On the loop, a process
+    that has a lease would miss its heartbeats, and a server would answer nothing meanwhile.
+    """
+    if not hasattr(sys.modules.get("aiocreds._http"), "Http"):  # else it may be loading in another thread
+        from aiocreds._base import threads
+
+        with suppress(RuntimeError):  # no thread can be started
+            await threads.submit(import_module, "aiocreds._http")
+    return context.http

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import stat
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import fields, is_dataclass
@@ -34,6 +35,7 @@ ROLE = f"{SOURCES}assume_role.from_temporary_credentials"
 WEB_TOKEN = f"{SOURCES}web_identity.from_web_token"
 TOKEN_FILE = f"{SOURCES}web_identity.from_token_file"
 ENVIRONMENT = f"{SOURCES}env.from_env"
+ROLES_ANYWHERE = f"{SOURCES}roles_anywhere.credentials.from_roles_anywhere"
 DEFAULT_CHAIN = f"{SOURCES}default.default_chain"
 CHAIN = "aiocreds._core.chain.chain"
 FUNCTION = "aiocreds._core.decorator.as_provider"
@@ -181,6 +183,8 @@ async def _surroundings(name: str, arguments: Mapping[str, Any], context: Contex
         return [role, session, token, await _endpoint(arguments.get("client"), role or "", context)]
     if name == DEFAULT_CHAIN:
         return await _of_default_chain(arguments, context)
+    if name == ROLES_ANYWHERE:
+        return [await _certificates(arguments, context), await _here(arguments, context)]
     return await _here(arguments, context)
 
 
@@ -232,6 +236,17 @@ def _stamps(places: list[str]) -> list[str]:
         with suppress(OSError), os.scandir(os.path.dirname(place)) as entries:  # noqa: PTH120 - pathlib is slow to load
             found += [f"{it.path} {it.stat().st_mtime_ns}" for it in entries if it.name.endswith(".json")]
     return sorted(found)
+
+
+async def _certificates(arguments: Mapping[str, Any], context: Context) -> list[str]:
+    """Return what is in the files of certificates, since another workload's may take their place."""
+    from aiocreds._profiles import expand
+
+    return [
+        SecretStr(await threads.submit(_text, expand(str(path), context, place=name)))
+        for name in ("certificate", "intermediates")
+        if isinstance(path := arguments[name], str | PurePath)
+    ]
 
 
 async def _files(arguments: Mapping[str, Any], context: Context) -> list[str]:
@@ -296,8 +311,13 @@ def _machine() -> list[str]:
 
 
 def _text(path: str) -> str:
+    """Return the content of a file; of a pipe or device nothing is read, and no other process has the same."""
     try:
-        with open(path, "rb") as file:  # noqa: PTH123 - pathlib is slow to load
+        # Without O_NONBLOCK a thread would wait for the writer of a pipe.
+        descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
+        with os.fdopen(descriptor, "rb") as file:
+            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+                return f"no file, in process {os.getpid()}"
             return file.read(1 << 24).decode("latin-1")
     except OSError:
         return ""

@@ -25,6 +25,7 @@ from aiocreds._base import threads, tracing
 from aiocreds._base.redaction import SecretDict
 from aiocreds._base.threads import belongings, on_loop, put_on_loop, renew_after_fork, wake
 from aiocreds._base.time import moment, utc
+from aiocreds._core.context import load_http
 from aiocreds._token_cache import program_end, storage
 from aiocreds._token_cache.lock import releasing
 from aiocreds._token_cache.storage import ForeignFolder
@@ -192,7 +193,7 @@ class TokenCache:
     async def _exchange(self, rules: Rules, lock: FileLock, token: Token) -> Token | None:
         """Exchange a token for a new one and write that; the lock is held."""
         memory = self._memory
-        http = await self._context.load_http()
+        http = await load_http(self._context)
         async with http.lease():  # held, so that no session is closed between the answer and the file
             try:
                 fresh = await rules.renew(token)
@@ -291,7 +292,7 @@ def outlive(
 
     async def whole() -> Token | None:
         with held:
-            http = await context.load_http()
+            http = await load_http(context)
             async with http.lease():
                 return await work()
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from aiocreds._aws.service_errors import log_outcome
 from aiocreds._base import tracing
 from aiocreds._base.json_credentials import parse_credentials, parse_object
+from aiocreds._core.context import load_http
 from aiocreds.errors import SourceUnavailable
 
 if TYPE_CHECKING:
@@ -117,7 +118,7 @@ class Endpoint(NamedTuple):
         attempts: int,
         retry_if: Callable[[Response], bool] | None,
     ) -> Response:
-        http = await self.context.load_http()
+        http = await load_http(self.context)
         response = await http.request(
             method,
             url,

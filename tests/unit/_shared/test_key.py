@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import inspect
 import json
 import os
+import sys
 from base64 import urlsafe_b64encode
 from datetime import timedelta
 from functools import partial
@@ -23,6 +25,7 @@ from aiocreds import (
     from_ini,
     from_instance_metadata,
     from_login,
+    from_roles_anywhere,
     from_sso,
     from_temporary_credentials,
     from_token_file,
@@ -32,6 +35,7 @@ from aiocreds import (
 from aiocreds._shared.key import description, refuse_unknown
 from aiocreds.login import sign_in
 from tests.helpers.authorization import ME
+from tests.helpers.command import PATIENCE
 from tests.helpers.scripted import issue, pass_on
 from tests.helpers.secret_leaks import secret
 from tests.helpers.shared_files import LEGACY, SESSION
@@ -225,6 +229,36 @@ async def test_what_depends_on_the_machine_stays_on_it(monkeypatch: pytest.Monke
     assert [await description(it()) for it in made] == before
     monkeypatch.setattr("aiocreds._shared.key._machine", lambda: ["another"])
     assert not set(before) & {await description(it()) for it in made}
+
+
+@pytest.mark.parametrize("which", ["tls.crt", "ca.crt"])
+async def test_the_certificate_of_another_workload_is_another(home: Path, which: str) -> None:
+    for name in ("tls.crt", "ca.crt"):
+        (home / name).write_bytes(b"one")
+    provider = from_roles_anywhere(
+        certificate="~/tls.crt",
+        private_key="~/tls.key",
+        intermediates=home / "ca.crt",
+        trust_anchor_arn="arn:x",
+        profile_arn="arn:x",
+        role_arn=ROLE,
+        context=Context({}, home=home),
+    )
+    before = await description(provider)
+    assert await description(provider) == before
+    (home / which).write_bytes(b"another")
+    assert await description(provider) != before
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="pipes of Unix")
+async def test_a_config_file_that_is_a_pipe_is_not_read(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its one reader is the source; and what it says is another thing in each process."""
+    os.mkfifo(home / "pipe")
+    provider = from_ini("app", config_file=str(home / "pipe"), context=Context({}, home=home))
+    async with asyncio.timeout(PATIENCE):
+        here = await description(provider)
+        monkeypatch.setattr(os, "getpid", lambda: 1)
+        assert await description(provider) != here
 
 
 async def test_a_profile_that_was_edited_is_another(home: Path) -> None:
