@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 
 T = TypeVar("T")
+PROFILE, OLDER_PROFILE = "AWS_PROFILE", "AWS_DEFAULT_PROFILE"
 
 
 def running_loop() -> asyncio.AbstractEventLoop:
@@ -137,3 +138,10 @@ class Context:
 
 
 DEFAULT = Context()
+
+
+def profile_place(context: Context, explicit: str | None = None) -> str:
+    """Return the variable that names the profile to use; blank when it is named in code, or nowhere."""
+    if (explicit or "").strip():
+        return ""
+    return next(filter(context.setting, (PROFILE, OLDER_PROFILE)), "")
