@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, NamedTuple
 from aiocreds._base import tracing
 from aiocreds._base.time import span
 from aiocreds._base.tracing import printable, without_password
+from aiocreds._core.context import OLDER_PROFILE, PROFILE, profile_place
 from aiocreds._core.decorator import as_provider
-from aiocreds._profiles.files import OLDER_PROFILE, PROFILE, profile_conflict, profile_place
+from aiocreds._profiles.files import profile_conflict
 from aiocreds.errors import ChainExhausted, CredentialsError
 from aiocreds.sources.env import TOKENS
 

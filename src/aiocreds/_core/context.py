@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 
 T = TypeVar("T")
+PROFILE, OLDER_PROFILE = "AWS_PROFILE", "AWS_DEFAULT_PROFILE"
 
 
 def running_loop() -> asyncio.AbstractEventLoop:
@@ -154,3 +155,10 @@ async def load_http(context: Context) -> Http:
         with suppress(RuntimeError):  # no thread can be started
             await threads.submit(import_module, "aiocreds._http")
     return context.http
+
+
+def profile_place(context: Context, explicit: str | None = None) -> str:
+    """Return the variable that names the profile to use; blank when it is named in code, or nowhere."""
+    if (explicit or "").strip():
+        return ""
+    return next(filter(context.setting, (PROFILE, OLDER_PROFILE)), "")

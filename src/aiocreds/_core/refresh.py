@@ -82,7 +82,7 @@ class Clock:
 
     def now(self) -> float:
         """Return seconds since the epoch, as the services count them."""
-        return time() + self.offset
+        return time() if self._learned is None else time() + self.offset
 
     def follow(self, follower: object) -> None:
         """Have ``follower._clock_changed()`` called when the offset changes, for as long as it lives."""

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, cast
 
 from aiocreds._base import tracing
 from aiocreds._base.json_credentials import object_of, text_of
-from aiocreds._profiles.files import CONFIG_FILE, CREDENTIALS_FILE, OLDER_PROFILE, PROFILE, profile_conflict
+from aiocreds._core.context import OLDER_PROFILE, PROFILE
+from aiocreds._profiles.files import CONFIG_FILE, CREDENTIALS_FILE, profile_conflict
 from aiocreds._profiles.resolve import SESSION_TOKENS, Kind
 from aiocreds.credentials import redact_key
 

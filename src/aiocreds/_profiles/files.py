@@ -15,6 +15,7 @@ from weakref import ref
 from aiocreds._base import threads, tracing
 from aiocreds._base.paths import WINDOWS, account_home, expand_path, home_folder
 from aiocreds._base.threads import renew_after_fork
+from aiocreds._core.context import OLDER_PROFILE, PROFILE, profile_place
 from aiocreds._profiles.model import Setting, SharedConfig
 from aiocreds._profiles.parser import Document
 from aiocreds.errors import InvalidConfiguration, afresh
@@ -37,7 +38,6 @@ PIECE = 64 * 1024
 ATTEMPTS = 5  # at a file that is being written meanwhile
 PAUSE = 0.01
 MISSING: Stamp = ()
-PROFILE, OLDER_PROFILE = "AWS_PROFILE", "AWS_DEFAULT_PROFILE"
 _warned: set[str] = set()
 
 
@@ -118,13 +118,6 @@ def profile_name(context: Context, explicit: str | None = None, *, warn: bool = 
         _warned.add(conflict)
         logger.warning("%s", conflict)
     return (place and context.setting(place)) or "default"
-
-
-def profile_place(context: Context, explicit: str | None = None) -> str:
-    """Return the variable that names the profile to use; blank when it is named in code, or nowhere."""
-    if (explicit or "").strip():
-        return ""
-    return next(filter(context.setting, (PROFILE, OLDER_PROFILE)), "")
 
 
 def profile_conflict(context: Context) -> str:

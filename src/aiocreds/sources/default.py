@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from aiocreds._base import tracing
+from aiocreds._base.time import time_limit
 from aiocreds._core.chain import Chain, Entry, ask
-from aiocreds._core.context import DEFAULT, Context
+from aiocreds._core.context import DEFAULT, Context, profile_place
 from aiocreds._core.decorator import picklable, plain
-from aiocreds._profiles import profile_place
 from aiocreds.errors import CredentialsNotFound
 from aiocreds.sources.env import from_env
-from aiocreds.sources.profile import ProfileSource
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
@@ -23,6 +22,7 @@ if TYPE_CHECKING:
     from aiocreds.credentials import Credentials
     from aiocreds.sources._sign_in import SignInHook
     from aiocreds.sources.assume_role import MfaCode
+    from aiocreds.sources.profile import ProfileSource
     from aiocreds.sources.web_identity import RoleAssumer
 
 logger = logging.getLogger("aiocreds.sources.default")
@@ -106,7 +106,9 @@ def default_chain(
 
     See https://docs.aws.amazon.com/sdkref/latest/guide/standardized-credentials.html
     """
-    # Sources that are seldom asked are loaded when they are.
+    # A source is loaded when it is asked: a program with keys in the environment never needs another.
+    time_limit(process_timeout, "process_timeout")
+    sources: list[Provider] = []  # what the profile's role is assumed with
 
     async def sso() -> Credentials:
         from aiocreds.sources.sso.credentials import from_sso
@@ -174,8 +176,8 @@ def default_chain(
             tracing.note(variable, None)
         return await ask(instance, name="from_instance_metadata")
 
-    shared_files = ProfileSource(
-        profile,
+    shared_files = _shared_files(
+        profile=profile,
         credentials_file=credentials_file,
         config_file=config_file,
         mfa_code=mfa_code,
@@ -183,16 +185,31 @@ def default_chain(
         client=client,
         sign_in=sign_in,
         context=context,
+        sources=sources,
     )
     sso_given = sso_start_url or sso_account_id or sso_region or sso_role_name or sso_session
     entries = [
         *([] if profile else [Entry("from_env", _environment(context))]),
         *([Entry("from_sso", sso)] if sso_given else []),
-        Entry("from_ini", shared_files.fetch),
+        Entry("from_ini", shared_files),
         Entry("from_token_file", web_identity),
         Entry("remote", remote),
     ]
-    return Chain(entries, context=context, inner=shared_files.sources)
+    return Chain(entries, context=context, inner=sources)
+
+
+def _shared_files(**arguments: Any) -> Callable[[], Awaitable[Credentials]]:
+    """Return a source for the shared files, given the arguments of a `ProfileSource`."""
+    made: list[ProfileSource] = []  # the first counts, where several threads begin at once
+
+    async def shared_files() -> Credentials:
+        if not made:
+            from aiocreds.sources.profile import ProfileSource
+
+            made.append(ProfileSource(**arguments))
+        return await made[0].fetch()
+
+    return shared_files
 
 
 def _environment(context: Context) -> Callable[[], Awaitable[Credentials]]:

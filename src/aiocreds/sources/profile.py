@@ -92,7 +92,7 @@ def from_ini(
 class ProfileSource:
     """The source behind :func:`from_ini`. It keeps the providers that its roles draw from.
 
-    The arguments are those of :func:`from_ini`.
+    The arguments are those of :func:`from_ini`, and the list for `sources`.
 
     Attributes:
         sources: what the profile's own role is assumed with: one provider, which holds the next, or none.
@@ -109,8 +109,9 @@ class ProfileSource:
         client: ClientConfig | None,
         sign_in: SignInHook | None,
         context: Context,
+        sources: list[Provider] | None = None,
     ) -> None:
-        self.sources: list[Provider] = []
+        self.sources: list[Provider] = [] if sources is None else sources
         self._profile = profile
         self._credentials_file = credentials_file
         self._config_file = config_file
