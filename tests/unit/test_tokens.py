@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, urlsplit
 
 import botocore.auth
-import botocore.credentials
 import botocore.session
 import pytest
 import time_machine
