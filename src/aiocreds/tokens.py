@@ -232,6 +232,8 @@ def rds_token(
         raise InvalidConfiguration(
             f"rds_token: no port for {host}: pass port= (5432 for PostgreSQL, 3306 for MySQL), or write host:port"
         )
+    if type(port) is not int or not 0 < port < 65536:
+        raise InvalidConfiguration(f"rds_token: port {port!r} is none: pass an int from 1 to 65535")
     user = _required("rds_token", "user", user)
     query = f"Action=connect&DBUser={_quoted(user)}"
     return _at_host(
@@ -379,6 +381,8 @@ def eks_token(
     See https://docs.aws.amazon.com/eks/latest/userguide/cluster-auth.html
     """
     cluster = _required("eks_token", "cluster", cluster)
+    if not (cluster.isascii() and cluster.isprintable()):
+        raise InvalidConfiguration(f"eks_token: cluster {cluster!r} has a character that no header can hold")
     request = _Request(
         "sts",
         "",  # the endpoint's, for each region

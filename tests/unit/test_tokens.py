@@ -460,3 +460,15 @@ async def test_nothing_secret_is_shown() -> None:
     assert isinstance(made, Token)
     assert repr(made) == "****"
     assert repr(token) == f"<rds_token for app@{HOST}:5432 in eu-central-1: <Provider static: ****MPLE>>"
+
+
+@pytest.mark.parametrize("port", [0, 65536, -1, "5432", 5432.0, True])
+def test_a_port_that_is_none_fails_at_once(port: Any) -> None:
+    with pytest.raises(InvalidConfiguration, match="from 1 to 65535"):
+        rds_token(static(), HOST, port, "app")
+
+
+@pytest.mark.parametrize("cluster", ["a\nx-evil:1", "a\0", "é"])
+def test_a_cluster_that_no_header_can_hold_fails_at_once(cluster: str) -> None:
+    with pytest.raises(InvalidConfiguration, match="no header can hold"):
+        eks_token(static(), cluster, "eu-central-1")
