@@ -38,7 +38,7 @@ from aiocreds._core.decorator import as_provider
 from aiocreds.errors import InvalidConfiguration
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Sequence
     from datetime import timedelta
 
     from aiocreds._core.context import Context
@@ -193,8 +193,11 @@ class TokenProvider:
         return signing_region(region)
 
     def _no_region(self) -> InvalidConfiguration:
+        remedy = "pass region=, or set AWS_REGION"
+        if self._request.service in {"rds-db", "dsql"}:
+            remedy = f"give the endpoint's own name, which holds it, and no alias (CNAME) of it; else {remedy}"
         return InvalidConfiguration(
-            f"{self.name} for {self._what}: the region is not known: pass region=, or set AWS_REGION",
+            f"{self.name} for {self._what}: the region is not known: {remedy}",
             provider=self.provider.name,
         )
 
@@ -226,7 +229,7 @@ def rds_token(
 
     See https://docs.aws.amazon.com/AmazonRDS/latest/UserGuide/UsingWithRDS.IAMDBAuth.Connecting.html
     """
-    host, found = _host_and_port("rds_token", host)
+    host, found = _host_and_port("rds_token", _required("rds_token", "host", host))
     port = found if port is None else port
     if port is None:
         raise InvalidConfiguration(
@@ -242,7 +245,7 @@ def rds_token(
         _Request("rds-db", host, query, port=f":{port}"),
         region=region or region_in(host),
         context=context,
-        what=f"{user}@{host}:{port}",
+        what=f"{_shown(user)}@{host}:{port}",
     )
 
 
@@ -271,7 +274,7 @@ def dsql_token(
 
     See https://docs.aws.amazon.com/aurora-dsql/latest/userguide/authentication-authorization.html
     """
-    host, _ = _host_and_port("dsql_token", host)
+    host, _ = _host_and_port("dsql_token", _required("dsql_token", "host", host))
     lifetime = _lifetime(expires_in, LONGEST_DSQL)
     query = f"Action={'DbConnectAdmin' if admin else 'DbConnect'}"
     return _at_host(
@@ -340,14 +343,18 @@ def memorydb_token(
 
 
 def msk_token(
-    provider: Source, region: str | None = None, *, broker: str | None = None, context: Context | None = None
+    provider: Source,
+    region: str | None = None,
+    *,
+    broker: str | Sequence[str] | None = None,
+    context: Context | None = None,
 ) -> TokenProvider:
     """Make tokens for Amazon MSK, for the mechanism ``OAUTHBEARER``, each good for 15 minutes.
 
     Args:
         provider: where credentials come from; or any ``async () -> Credentials``.
         region: by default the one in ``broker``, ``AWS_REGION``, ``AWS_DEFAULT_REGION``, or the profile's.
-        broker: a broker's host name, or the list of them that clients take.
+        broker: a broker's host name, or several as clients take them: in a list, or parted by commas.
         context: the clock, the environment; by default the provider's.
 
     See https://docs.aws.amazon.com/msk/latest/developerguide/iam-access-control.html
@@ -473,7 +480,7 @@ def _cache_token(
     serverless: bool,
     context: Context | None,
 ) -> TokenProvider:
-    cache = _required(name, "the cache's name" if service == "elasticache" else "the cluster's name", cache)
+    cache = _required(name, "cache" if service == "elasticache" else "cluster", cache)
     if not re.fullmatch(r"[A-Za-z0-9-]+", cache):
         raise InvalidConfiguration(
             f"{name}: {cache!r} is no name of a cache: give its name, or the id of its replication group, without"
@@ -488,7 +495,7 @@ def _cache_token(
         _Request(service, cache.lower(), query),
         region=region,
         context=context,
-        what=f"{user}@{cache}",
+        what=f"{_shown(user)}@{cache}",
     )
 
 
@@ -551,10 +558,33 @@ def _quoted(text: str) -> str:
     return quote(text.encode(errors="surrogatepass"), safe="")
 
 
-def _required(name: str, what: str, value: str) -> str:
+def check_token(token: object, *, taker: str) -> None:
+    """Check that a client is given what makes tokens.
+
+    Raises:
+        TypeError: it is something else, such as a provider of credentials, or a token.
+    """
+    if not isinstance(token, TokenProvider):
+        raise TypeError(
+            f"{taker} takes what makes tokens, from a function of aiocreds.tokens, not {type(token).__name__}"
+        )
+
+
+def _required(name: str, argument: str, value: object) -> str:
+    """Return an argument that is signed.
+
+    Raises:
+        InvalidConfiguration: it is blank, or no text that can be shown.
+    """
+    if not isinstance(value, str):
+        raise InvalidConfiguration(f"{name}: {argument} is {type(value).__name__}: pass {argument}= as a str")
     if not value.strip():
-        raise InvalidConfiguration(f"{name}: {what} is empty: it is part of what is signed")
+        raise InvalidConfiguration(f"{name}: {argument} is empty, and is part of what is signed: pass {argument}=")
     return value
+
+
+def _shown(text: str) -> str:
+    return text if text.isprintable() else repr(text)
 
 
 def _lifetime(expires_in: float | timedelta, longest: int) -> int:
@@ -564,8 +594,11 @@ def _lifetime(expires_in: float | timedelta, longest: int) -> int:
     return int(lifetime)
 
 
-def _region_of_brokers(brokers: str | None) -> str | None:
-    return region_in(_host_and_port("msk_token", brokers.partition(",")[0])[0]) if brokers else None
+def _region_of_brokers(brokers: str | Sequence[str] | None) -> str | None:
+    if not brokers:
+        return None
+    first = brokers.partition(",")[0] if isinstance(brokers, str) else brokers[0]
+    return region_in(_host_and_port("msk_token", _required("msk_token", "broker", first))[0])
 
 
 def _host_and_port(name: str, host: str) -> tuple[str, int | None]:
@@ -574,7 +607,9 @@ def _host_and_port(name: str, host: str) -> tuple[str, int | None]:
     Raises:
         InvalidConfiguration: it is neither that nor a host name, a URL for example.
     """
-    found, _, port = host.strip().rpartition(":") if re.search(r":\d+$", host.strip()) else (host.strip(), "", "")
+    found, _, port = (
+        host.strip().rpartition(":") if re.search(r":[0-9]+$", host.strip()) else (host.strip(), "", "")
+    )
     if not _HOST.fullmatch(found) or (port and not 0 < int(port) < 65536):
         raise InvalidConfiguration(
             f"{name}: {host!r} is no host name: write it as the console shows it, such as"

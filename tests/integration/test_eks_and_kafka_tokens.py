@@ -15,13 +15,15 @@ import time
 from asyncio import StreamReader, StreamWriter
 from contextlib import asynccontextmanager
 from datetime import datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from aiohttp import web
 
-from aiocreds import credential_provider
+from aiocreds import InvalidConfiguration, credential_provider
 from aiocreds.integrations.kafka import aiokafka_token_provider, oauth_cb
+from aiocreds.integrations.redis import coredis_credentials, redis_credentials, valkey_credentials
+from aiocreds.testing import empty_context
 from aiocreds.tokens import msk_token
 from tests.helpers.examples import EXAMPLES, run
 from tests.helpers.scripted import until
@@ -30,7 +32,7 @@ from tests.helpers.tls import TLS
 from tests.helpers.token_check import Authority
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Callable
     from pathlib import Path
 
     from aiocreds import Credentials
@@ -191,6 +193,33 @@ async def test_confluent_kafka_asks_again_before_a_token_ends_and_blocks_no_loop
     assert took < 30
     assert threading.get_ident() not in threads
     assert refused == []
+
+
+async def test_oauth_cb_says_why_there_is_no_token(caplog: pytest.LogCaptureFixture) -> None:
+    """confluent-kafka drops what it raises, and reports a time-out instead."""
+    callback = oauth_cb(msk_token(Authority(time.time).provider(), context=empty_context()))
+    with pytest.raises(InvalidConfiguration, match="the region is not known"):
+        await asyncio.to_thread(callback, "")
+    [record] = [it for it in caplog.records if it.name == "aiocreds.kafka"]
+    assert "the region is not known: pass region=" in record.getMessage()
+
+
+@pytest.mark.parametrize(
+    "take", [oauth_cb, aiokafka_token_provider, redis_credentials, valkey_credentials, coredis_credentials]
+)
+def test_a_provider_of_credentials_makes_no_tokens(take: Callable[[Any], object]) -> None:
+    with pytest.raises(TypeError, match=f"{take.__name__}.. takes what makes tokens, .* not Provider"):
+        take(Authority(time.time).provider())
+
+
+async def test_the_command_without_a_region(tmp_path: Path) -> None:
+    environment = {"PYTHONPATH": os.pathsep.join(filter(None, sys.path)), "HOME": str(tmp_path)}
+    words = [sys.executable, "-m", "aiocreds", "eks-token", "--cluster", "books"]
+    done = await asyncio.to_thread(
+        subprocess.run, words, env=environment, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 2
+    assert "the region of the cluster is not known: pass --region" in done.stderr
 
 
 @pytest.mark.shows_secrets("stdout", because="printing a token is what the command is for")

@@ -602,7 +602,7 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"host": ENDPOINT, "user": ""}, "no user, for which the token is made"),
     ({"host": ENDPOINT, "user": " "}, "user is empty"),
     ({"host": f"{ENDPOINT},other", "user": "app"}, r"several hosts \(books.*,other\).*the cluster's endpoint"),
-    ({"host": "db.example.org", "user": "app"}, "the region is not known: pass region=, or set AWS_REGION"),
+    ({"host": "db.example.org", "user": "app"}, "the region is not known: give the endpoint's own name"),
     ({"host": "https://x", "user": "app"}, "'https://x' is no host name"),
     ({"host": ENDPOINT, "user": "app", "port": "5432,5433"}, "'5432,5433' is no port: pass port=.*PGPORT"),
     ({"host": ENDPOINT, "user": "app", "port": 65536}, "'65536' is no port"),

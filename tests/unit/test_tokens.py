@@ -11,7 +11,7 @@ import subprocess
 import sys
 from datetime import UTC, datetime, timedelta
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import parse_qs, urlsplit
 
 import botocore.auth
@@ -52,6 +52,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 NOW = datetime(2030, 3, 1, 23, 59, 58, tzinfo=UTC)
+BROKER = "b-1.books.abc.c2.kafka.eu-north-1.amazonaws.com:9098"
 HOST = "Books.abc123.eu-central-1.rds.amazonaws.com"
 LONG = secret("an/awkward+session=token")
 STATIC = Credentials("AKIDEXAMPLE", secret("wJalrXUtnFEMI"))
@@ -292,14 +293,14 @@ async def test_the_region_of_the_profile(tmp_path: Path) -> None:
 async def test_no_region_at_all(held: bool, tmp_path: Path) -> None:
     token = rds_token(static(), "db.internal:5432", user="app", context=Context({}, home=tmp_path))
     await token.provider()
-    with pytest.raises(InvalidConfiguration, match=r"app@db\.internal:5432: the region is not known: pass region="):
+    with pytest.raises(InvalidConfiguration, match=r"app@db\.internal:5432: the region .* no alias"):
         token.held() if held else await token()
 
 
 @pytest.mark.parametrize("make", WITHOUT_REGION.values(), ids=WITHOUT_REGION)
 async def test_no_region_for_any(make: Callable[..., TokenProvider], tmp_path: Path) -> None:
     token = make(static(), context=Context({}, home=tmp_path))
-    with pytest.raises(InvalidConfiguration, match="the region is not known: pass region=, or set AWS_REGION"):
+    with pytest.raises(InvalidConfiguration, match=r"the region is not known: .*pass region=, or set AWS_REGION"):
         await token()
 
 
@@ -311,9 +312,12 @@ async def test_no_region_for_any(make: Callable[..., TokenProvider], tmp_path: P
         (lambda: rds_token(static(), f"https://{HOST}", 5432, "app"), "is no host name"),
         (lambda: rds_token(static(), f"{HOST}:99999", user="app"), "is no host name"),
         (lambda: rds_token(static(), HOST, 5432, "app", "eu central"), "is not a region"),
-        (lambda: dsql_token(static(), ""), "is no host name"),
+        (lambda: dsql_token(static(), ""), "host is empty, and is part of what is signed: pass host="),
+        (lambda: rds_token(static(), cast("Any", None), 5432, "app"), "host is NoneType: pass host= as a str"),
+        (lambda: rds_token(static(), HOST, 5432, cast("Any", b"app")), "user is bytes: pass user= as a str"),
+        (lambda: msk_token(static(), broker=cast("Any", [None])), "broker is NoneType"),
         (lambda: elasticache_token(static(), "master.x.cache.amazonaws.com", "app"), "is no name of a cache"),
-        (lambda: memorydb_token(static(), " ", "app"), "the cluster's name is empty"),
+        (lambda: memorydb_token(static(), " ", "app"), "cluster is empty"),
         (lambda: memorydb_token(static(), "orders", ""), "user is empty"),
         (lambda: elasticache_token(static(), "cache", "\t"), "user is empty"),
         (lambda: eks_token(static(), ""), "cluster is empty"),
@@ -322,6 +326,16 @@ async def test_no_region_for_any(make: Callable[..., TokenProvider], tmp_path: P
 def test_bad_arguments_fail_at_once(make: Callable[[], TokenProvider], said: str) -> None:
     with pytest.raises(InvalidConfiguration, match=re.escape(said)):
         make()
+
+
+@pytest.mark.parametrize("broker", [BROKER, f"{BROKER},{BROKER}", [BROKER, BROKER], (BROKER,)])
+async def test_brokers_as_clients_take_them(broker: str | list[str]) -> None:
+    token = await msk_token(static(), broker=broker)()
+    assert "//kafka.eu-north-1." in base64.urlsafe_b64decode(token + "===").decode()
+
+
+def test_a_line_break_in_a_user_makes_no_line_of_a_log() -> None:
+    assert repr(rds_token(static(), HOST, 5432, "app\nroot")).count("\n") == 0
 
 
 @pytest.mark.parametrize("make", [dsql_token, bedrock_token])

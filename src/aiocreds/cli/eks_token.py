@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from aiocreds.cli._common import add_profile, asking_for, iso, offer_to_sign_in, provider_of, region_of
 from aiocreds.cli._terminal import print_message, run_interruptible
+from aiocreds.errors import InvalidConfiguration
 
 if TYPE_CHECKING:
     from argparse import ArgumentParser, Namespace
@@ -68,6 +69,10 @@ def run(arguments: Namespace) -> int:
             arguments.profile, process_timeout=arguments.process_timeout, sign_in=offer_to_sign_in
         )
         region = arguments.region or await region_of(arguments.profile)
+        if not region:
+            raise InvalidConfiguration(
+                "the region of the cluster is not known: pass --region, set AWS_REGION, or give the profile one"
+            )
         if arguments.role_arn:
             from aiocreds._aws.client import ClientConfig
             from aiocreds.sources.assume_role import from_temporary_credentials

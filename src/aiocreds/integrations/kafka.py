@@ -18,11 +18,14 @@ Install with ``pip install 'aiocreds[aiokafka]'`` or ``'aiocreds[confluent-kafka
 from __future__ import annotations
 
 import functools
+import logging
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from aiocreds.errors import CredentialsError
 from aiocreds.integrations import _background
 from aiocreds.integrations._extras import require
+from aiocreds.tokens import check_token
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -30,6 +33,8 @@ if TYPE_CHECKING:
     from aiocreds.tokens import TokenProvider
 
 __all__ = ["aiokafka_token_provider", "oauth_cb"]
+
+logger = logging.getLogger("aiocreds.kafka")
 
 
 def aiokafka_token_provider(token: TokenProvider) -> Any:
@@ -46,6 +51,7 @@ def aiokafka_token_provider(token: TokenProvider) -> Any:
 
     See https://docs.aws.amazon.com/msk/latest/developerguide/iam-access-control.html
     """
+    check_token(token, taker="aiokafka_token_provider()")
     require("aiokafka", "aiokafka")
     import_module("aiokafka.abc").AbstractTokenProvider.register(_MskTokenProvider)
     return _MskTokenProvider(token)
@@ -65,6 +71,7 @@ def oauth_cb(token: TokenProvider) -> Callable[[str], tuple[str, float]]:
         A function that takes ``sasl.oauthbearer.config``, of which nothing is used, and returns the token and its
         end, in seconds since the epoch.
     """
+    check_token(token, taker="oauth_cb()")
     return functools.partial(_token_and_end, token)
 
 
@@ -83,5 +90,9 @@ class _MskTokenProvider:
 
 
 def _token_and_end(token: TokenProvider, _: str) -> tuple[str, float]:
-    made = _background.current(token)
+    try:
+        made = _background.current(token)
+    except CredentialsError as error:
+        logger.warning("no token for confluent-kafka, which does not say why: %s", error)
+        raise
     return str(made), made.expiration.timestamp()

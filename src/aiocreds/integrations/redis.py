@@ -26,6 +26,7 @@ from aiocreds._base.time import seconds
 from aiocreds.errors import CredentialsError, InvalidConfiguration
 from aiocreds.integrations import _background
 from aiocreds.integrations._extras import require
+from aiocreds.tokens import check_token
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -72,6 +73,7 @@ def redis_credentials(token: TokenProvider, *, reauthenticate_every: float | tim
 
     See https://docs.aws.amazon.com/AmazonElastiCache/latest/dg/auth-iam.html
     """
+    check_token(token, taker="redis_credentials()")
     require("redis", "redis")
     error: type[Exception] = import_module("redis.exceptions").AuthenticationError
     if reauthenticate_every is None:
@@ -100,6 +102,7 @@ def valkey_credentials(token: TokenProvider) -> Any:
     Raises:
         ModuleNotFoundError: valkey-py is not installed.
     """
+    check_token(token, taker="valkey_credentials()")
     require("valkey", "valkey")
     return _Login(token, import_module("valkey.exceptions").AuthenticationError)
 
@@ -120,6 +123,7 @@ def coredis_credentials(token: TokenProvider) -> Any:
     Raises:
         ModuleNotFoundError: coredis is not installed.
     """
+    check_token(token, taker="coredis_credentials()")
     require("coredis", "coredis")
     import_module("coredis.credentials").AbstractCredentialProvider.register(_CoredisLogin)
     return _CoredisLogin(token, import_module("coredis.exceptions").AuthenticationError)

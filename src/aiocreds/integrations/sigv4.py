@@ -119,8 +119,9 @@ class SigV4:
         }
         provider = as_provider(provider, taker=type(self).__name__, context=context or DEFAULT)
         if not service or bool(region) == bool(region_set):
+            found = "both" if region and region_set else "no service" if not service else "neither"
             raise ValueError(
-                "service must be given, and either region or region_set: they are part of what is signed"
+                f"service must be given, and region or region_set, not both, since they are signed: {found} here"
             )
         if region_set:
             require("cryptography", "sigv4a")

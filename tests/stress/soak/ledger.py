@@ -76,6 +76,7 @@ class Trip:
         settled: when the provider had done with the answer for sure.
         settled_at: the same in real time.
         ended_at: in moved time.
+        kept_after: moved seconds from there until the provider had done with the answer; a busy machine takes some.
         expires: when the credentials end; -inf for none.
         failure: how the source failed; empty for a success and for a cancelled trip.
         fatal: in a way that no retry can mend.
@@ -90,6 +91,7 @@ class Trip:
     settled: float = inf
     settled_at: float = inf
     ended_at: float = inf
+    kept_after: float = inf
     credentials: Credentials | None = None
     expires: float = -inf
     failure: str = ""
@@ -211,7 +213,7 @@ class Ledger:
         """Return whether a trip brought this; where the provider caps expirations, with the one that counts."""
         if trip.credentials is None or self.rules.expire_after == inf or got.expiration is None:
             return trip.credentials == got
-        late = got.expiration.timestamp() > trip.expires + SETTING_OUT + self.rules.slack
+        late = got.expiration.timestamp() > trip.expires + trip.kept_after + self.rules.slack
         return replace(got, expiration=trip.credentials.expiration) == trip.credentials and not late
 
     def judge_error(self, call: Call, error: BaseException) -> None:
@@ -272,7 +274,7 @@ class Ledger:
         loads = [trip for trip in self._trips if trip.credentials is not None]
         for trip in loads:
             if trip.settled == inf and trip.loop.is_closed():
-                trip.settled, trip.settled_at = trip.ended, trip.began_at
+                trip.settled, trip.settled_at, trip.kept_after = trip.ended, trip.began_at, SETTING_OUT
         settled = [trip for trip in loads if trip.settled < began and not trip.dubious]
         if not settled:
             return [None, *loads]
@@ -355,6 +357,7 @@ class Ledger:
     def _settle(self, trip: Trip) -> None:
         with self.book.lock:
             trip.settled, trip.settled_at = self.book.next(), perf_counter()
+            trip.kept_after = max(time() - trip.ended_at, SETTING_OUT)
             if trip.credentials is not None and trip.expires <= time() + self.rules.slack:
                 trip.dubious = True  # it may have expired on the last few steps
 

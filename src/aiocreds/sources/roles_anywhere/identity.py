@@ -168,7 +168,8 @@ def _identity(files: Files, passphrase: SecretStr | None, signs_itself: bool) ->
     algorithm = _algorithm(certificate, place)
     if _is_authority(certificate):
         raise InvalidConfiguration(
-            f"{place} begins with the certificate of a CA: put that of the workload first, and give its own"
+            f"{place} begins with the certificate of a CA (CA:TRUE): put the one first that a CA has issued to this"
+            " workload; openssl makes CAs unless it is told -addext basicConstraints=CA:FALSE"
         )
     if key is not None and key.public_key() != certificate.public_key():
         held = f"{files.private_key.value} (from private_key)" if files.private_key is not None else place
