@@ -77,7 +77,8 @@ class Trip:
         settled_at: the same in real time.
         ended_at: in moved time.
         kept_after: moved seconds from there until the provider had done with the answer; a busy machine takes some.
-        expires: when the credentials end; -inf for none.
+        expires: when the credentials end at the earliest; -inf for none.
+        latest: when they end at the latest: later than that if they are repeated, and the provider took them.
         failure: how the source failed; empty for a success and for a cancelled trip.
         fatal: in a way that no retry can mend.
         dubious: the provider may have found the credentials expired already.
@@ -94,6 +95,7 @@ class Trip:
     kept_after: float = inf
     credentials: Credentials | None = None
     expires: float = -inf
+    latest: float = -inf
     failure: str = ""
     fatal: bool = False
     dubious: bool = False
@@ -213,7 +215,7 @@ class Ledger:
         """Return whether a trip brought this; where the provider caps expirations, with the one that counts."""
         if trip.credentials is None or self.rules.expire_after == inf or got.expiration is None:
             return trip.credentials == got
-        late = got.expiration.timestamp() > trip.expires + trip.kept_after + self.rules.slack
+        late = got.expiration.timestamp() > trip.latest + trip.kept_after + self.rules.slack
         return replace(got, expiration=trip.credentials.expiration) == trip.credentials and not late
 
     def judge_error(self, call: Call, error: BaseException) -> None:
@@ -339,7 +341,7 @@ class Ledger:
     def _note_load(self, trip: Trip, credentials: Credentials) -> None:
         before = self._last_load()
         trip.credentials = credentials
-        trip.expires = min(end_of(credentials), trip.ended_at + self.rules.expire_after)
+        trip.expires = trip.latest = min(end_of(credentials), trip.ended_at + self.rules.expire_after)
         earlier = [other.expires for other in self._trips if other.credentials == credentials]
         trip.repeated = bool(earlier)
         trip.expires = min(trip.expires, *earlier, inf)  # if they were no good, they end when they did before
