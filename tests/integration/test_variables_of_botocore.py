@@ -198,7 +198,13 @@ ELSEWHERE = {
     *("AWS_ENDPOINT_URL_COGNITO_IDENTITY", "AWS_ENDPOINT_URL_ROLESANYWHERE", "XDG_CACHE_HOME", "LOCALAPPDATA"),
 }
 SERVICES = ("_aws/client.py", "_aws/endpoints.py")
-PROFILES = ("_profiles/*.py", "sources/profile.py", "sources/web_identity.py", "sources/process.py")
+PROFILES = (
+    "_core/context.py",
+    "_profiles/*.py",
+    "sources/profile.py",
+    "sources/web_identity.py",
+    "sources/process.py",
+)
 READERS = {  # what the page says, and where its names stand in the sources
     "from_env": ("sources/env.py",),
     "from_ini": PROFILES,
