@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import collections.abc
+import itertools
 import time
 from typing import TYPE_CHECKING, Any
 
+from aiocreds import SourceUnavailable
+from tests.helpers.loopback_aws import Answer, Hang
+from tests.helpers.scripted import until
 from tests.helpers.secret_leaks import assert_quiet
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Generator
 
     from aiocreds import Provider
+    from tests.helpers.loopback_aws import Loopback
 
 
 class Counted(collections.abc.Coroutine[Any, Any, Any]):
@@ -84,3 +89,25 @@ async def cancelled_at(provider: Provider, number: int, pause: float = 0.0) -> b
     assert not left
     assert provider.status == (None, None, None, None, 0, 0, None, False)
     return True
+
+
+async def moments_of(aws: Loopback, path: str, make: Callable[[int], Provider], *, hanging: bool) -> int:
+    """Cancel a first load at each of its moments in turn, and return how many these are.
+
+    Args:
+        aws: the server that the source asks.
+        path: where.
+        make: a new provider for each number.
+        hanging: the server takes requests and never answers; else it answers the second time.
+    """
+    for number in itertools.count(1):
+        aws.script(path, *[] if hanging else [Answer(503)])
+        aws.always(path, Hang() if hanging else None)
+        try:
+            if not await cancelled_at(make(number), number):
+                return number
+        except SourceUnavailable:
+            return number
+        await until(lambda: not aws.open_connections)
+        aws._scripts.clear()  # pyright: ignore[reportPrivateUsage] - what no request came for
+    raise AssertionError("it counts on for ever")

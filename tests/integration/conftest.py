@@ -7,9 +7,13 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.helpers.moto_server import Lake, serve_lake, serve_moto
+from tests.helpers.scripted import issue
+from tests.helpers.sigv4_server import Judge
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import AsyncIterator, Iterator
+
+    from aiocreds import Credentials
 
 
 @pytest.fixture(scope="module")
@@ -24,3 +28,16 @@ def lake() -> Iterator[Lake]:
     """A bucket at a moto that checks who calls."""
     with serve_lake() as lake:
         yield lake
+
+
+@pytest.fixture
+def credentials() -> Credentials:
+    """Return keys that the next one knows."""
+    return issue()
+
+
+@pytest.fixture
+async def judge(credentials: Credentials) -> AsyncIterator[Judge]:
+    """A service that checks signatures."""
+    async with Judge(credentials) as judge:
+        yield judge

@@ -372,7 +372,7 @@ def test_a_source_that_calls_boto3_on_the_loop_is_told_to_use_a_thread() -> None
         return Credentials(other.access_key, secret())
 
     credentials: Any = attach(a_session(), named(source, "from_secrets")).get_credentials()
-    with pytest.raises(InvalidConfiguration, match=r"source: .*boto3 on the loop.*asyncio\.to_thread"):
+    with pytest.raises(InvalidConfiguration, match=r"source: .*boto3, on the loop.*asyncio\.to_thread"):
         _ = credentials.access_key
 
 

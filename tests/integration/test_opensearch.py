@@ -15,7 +15,7 @@ from tests.helpers.secret_leaks import secret
 from tests.helpers.sigv4_server import REGION, Judge, crowd, message_only
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import Callable
 
     from aiocreds import Credentials
 
@@ -27,17 +27,6 @@ pytestmark = [
     pytest.mark.slow,
     pytest.mark.filterwarnings("ignore:enable_cleanup_closed ignored:DeprecationWarning"),  # opensearch-py's own
 ]
-
-
-@pytest.fixture
-def credentials() -> Credentials:
-    return issue()
-
-
-@pytest.fixture
-async def judge(credentials: Credentials) -> AsyncIterator[Judge]:
-    async with Judge(credentials) as judge:
-        yield judge
 
 
 def client_of(judge: Judge, source: Source, service: str = "es", **options: Any) -> Any:

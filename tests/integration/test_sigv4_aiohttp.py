@@ -59,17 +59,6 @@ BODY = b"a body \x00\xff" * 10
 
 
 @pytest.fixture
-def credentials() -> Credentials:
-    return issue()
-
-
-@pytest.fixture
-async def judge(credentials: Credentials) -> AsyncIterator[Judge]:
-    async with Judge(credentials) as judge:
-        yield judge
-
-
-@pytest.fixture
 async def session_of() -> AsyncIterator[Callable[..., Any]]:
     """Open a session that signs for a service; it is closed in the end."""
     async with AsyncExitStack() as stack:

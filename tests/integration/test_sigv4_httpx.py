@@ -60,17 +60,6 @@ ClientOf = Callable[..., Awaitable[httpx.AsyncClient]]
 
 
 @pytest.fixture
-def credentials() -> Credentials:
-    return issue()
-
-
-@pytest.fixture
-async def judge(credentials: Credentials) -> AsyncIterator[Judge]:
-    async with Judge(credentials) as judge:
-        yield judge
-
-
-@pytest.fixture
 async def client_of() -> AsyncIterator[ClientOf]:
     """Open a client that signs for a service; it is closed in the end."""
     async with AsyncExitStack() as stack:

@@ -15,7 +15,7 @@ PAUSES = {  # seconds; a test of a pause sets its own
     "aiocreds._token_cache.cache.PAUSE": 0.005,
     "aiocreds._token_cache.lock.PAUSE": 0.01,
     "aiocreds._token_cache.storage.PAUSE": 0.01,
-    "aiocreds.sources._token_file.PAUSE": 0.01,
+    "aiocreds.sources._rotated_file.PAUSE": 0.01,
 }
 
 

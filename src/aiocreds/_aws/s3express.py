@@ -19,7 +19,7 @@ from aiocreds._aws.service_errors import (
     service_error,
 )
 from aiocreds._aws.sigv4 import check_sendable, host_header, sign
-from aiocreds._aws.sts import fields_of
+from aiocreds._aws.xml_answer import fields_of
 from aiocreds._base.json_credentials import error_code
 from aiocreds._base.redaction import SecretStr
 from aiocreds._base.time import parse_expiration

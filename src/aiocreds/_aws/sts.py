@@ -10,7 +10,6 @@ import re
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import quote_plus
-from xml.etree import ElementTree as ET
 
 from aiocreds._aws.service_errors import (
     ErrorCode,
@@ -20,6 +19,7 @@ from aiocreds._aws.service_errors import (
     log_outcome,
     service_error,
 )
+from aiocreds._aws.xml_answer import fields_of
 from aiocreds._base.json_credentials import account_of_arn, error_code
 from aiocreds._base.redaction import SecretBytes, SecretDict, SecretStr
 from aiocreds._base.time import parse_expiration
@@ -322,14 +322,3 @@ def _parse(response: Response, action: Action, origin: str, role_arn: object) ->
         provider=action.provider,
         may_outlive_expiry=True,
     )
-
-
-def fields_of(body: SecretBytes) -> SecretDict:
-    """Return the texts in an answer by the names of their elements; empty when it is no XML."""
-    try:
-        # Its size is bounded, and expat stops entity bombs. STS writes UTF-8: a document must not choose another
-        # codec of Python, some of which raise or warn.
-        root = ET.fromstring(body, ET.XMLParser(encoding="utf-8"))  # noqa: S314
-    except ET.ParseError:
-        return SecretDict()
-    return SecretDict({element.tag.rpartition("}")[2]: (element.text or "").strip() for element in root.iter()})

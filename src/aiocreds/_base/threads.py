@@ -60,12 +60,17 @@ def put_on_loop(table: dict[int, ref[L]], loop: asyncio.AbstractEventLoop, what:
     table[id(loop)] = ref(what)
 
 
+def loop_here() -> asyncio.AbstractEventLoop | None:
+    """Return the loop that runs in this thread; None where none does."""
+    return asyncio._get_running_loop()  # noqa: SLF001  # pyright: ignore[reportPrivateUsage] - in asyncio.__all__
+
+
 def runs_here(loop: asyncio.AbstractEventLoop | None) -> bool:
     """Return whether this code runs on a loop; if not, the garbage collector is ending tasks of a dropped loop.
 
     Nothing can be awaited then, and errors of libraries that need the loop are no failures.
     """
-    return asyncio._get_running_loop() is loop  # noqa: SLF001  # pyright: ignore[reportPrivateUsage] - in asyncio.__all__
+    return loop_here() is loop
 
 
 def wake(waiter: asyncio.Future[None]) -> None:

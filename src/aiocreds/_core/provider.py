@@ -13,7 +13,7 @@ from time import time
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn, Self
 
 from aiocreds._base import tracing
-from aiocreds._base.threads import belongings, on_loop, put_on_loop, renew_after_fork, runs_here
+from aiocreds._base.threads import belongings, loop_here, on_loop, put_on_loop, renew_after_fork, runs_here
 from aiocreds._base.time import seconds
 from aiocreds._core import refresh
 from aiocreds._core.context import DEFAULT, Context, running_loop
@@ -375,7 +375,7 @@ class Provider:
         """
         state, now = self._state, self._clock.now()
         action = refresh.decide(state, now)
-        loop = asyncio._get_running_loop()  # noqa: SLF001  # pyright: ignore[reportPrivateUsage] - in asyncio.__all__
+        loop = loop_here()
         due = action in (Action.SERVE_AND_REFRESH, Action.WAIT)
         if due and loop is not None and on_loop(self._calls, loop) is None:
             self._start(self._new_call(loop), background=True)

@@ -131,6 +131,7 @@ class SharedConfig:
         profiles: merged from both files; the credentials file wins key by key.
         sso_sessions: from the config file.
         services: from the config file.
+        elsewhere: the config file is not at its default place.
         hints: messages name profiles that are alike, and headers that were overlooked. Looking for them takes long
             in a big file: who asks for the mistakes of thousands of profiles switches it off.
         sound: profiles whose SSO settings have been found complete: many roles may begin with one.
@@ -158,7 +159,7 @@ class SharedConfig:
         self.hints = True
         self.sound: set[str] = set()
         self._documents = credentials, config
-        self.elsewhere = elsewhere  # the config file is not at its default place
+        self.elsewhere = elsewhere
         self._met: dict[str, Section | None] = {}
 
     def __eq__(self, other: object) -> bool:

@@ -280,7 +280,7 @@ def _token_file(arguments: Mapping[str, Any], context: Context) -> str | None:
 
 async def _token_in_file(named: str | None, context: Context) -> Any:
     from aiocreds._profiles import expand
-    from aiocreds.sources._token_file import read_token_file
+    from aiocreds.sources._rotated_file import read_token_file
 
     place = "web_identity_token_file" if named else "AWS_WEB_IDENTITY_TOKEN_FILE"
     named = named or context.setting(place)

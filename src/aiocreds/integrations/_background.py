@@ -1,4 +1,4 @@
-"""Credentials for threads without an event loop: one loop in a daemon thread refreshes for all of them.
+"""Credentials and tokens for threads without an event loop: one loop in a daemon thread refreshes for all.
 
 Not anyio's portal, which joins its thread without a limit and is dead in a forked child.
 """
@@ -12,6 +12,7 @@ import os
 import threading
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
+from aiocreds._base.threads import loop_here
 from aiocreds.errors import InvalidConfiguration, SourceUnavailable
 
 if TYPE_CHECKING:
@@ -57,7 +58,7 @@ def event_loop() -> asyncio.AbstractEventLoop | None:
 def _from_memory(provider: Source[T]) -> T | None:
     """Return credentials that need no loop; None when the provider has to wait or to start a refresh."""
     # A refresh must not start on the loop of a thread that is about to block it.
-    running = asyncio._get_running_loop()  # noqa: SLF001  # pyright: ignore[reportPrivateUsage] - in asyncio.__all__
+    running = loop_here()
     asyncio._set_running_loop(None)  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
     step = provider()
     try:
@@ -75,7 +76,7 @@ def _from_memory(provider: Source[T]) -> T | None:
 
 def _run_here(provider: Source[T]) -> T:
     """Load on a loop of this thread, at the end of the program, when Python starts no more threads."""
-    if asyncio._get_running_loop() is not None:  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
+    if loop_here() is not None:
         raise SourceUnavailable("nothing can be refreshed from here any more: the program is ending")
     loop = asyncio.new_event_loop()
     try:
@@ -116,7 +117,7 @@ class _Loop:
     def run(self, provider: Source[T]) -> T:
         if threading.current_thread() is self._thread:
             raise InvalidConfiguration(
-                "a source called a client that blocks, like boto3 on the loop that refreshes credentials,"
+                "a source called a client that blocks, such as boto3, on the loop that refreshes credentials,"
                 " which would wait for itself: call it in a thread (asyncio.to_thread)",
                 provider=provider.name,
             )

@@ -13,10 +13,10 @@ Refreshes run on one event loop in the background, as in :mod:`aiocreds.integrat
 
 from __future__ import annotations
 
-import asyncio
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from aiocreds._base.threads import loop_here
 from aiocreds._core.decorator import as_provider
 from aiocreds.integrations import _background
 from aiocreds.integrations._extras import require
@@ -64,7 +64,6 @@ def awscrt_credentials(provider: Provider | Callable[[], Awaitable[Credentials]]
 
 
 def _current(provider: Provider) -> Credentials:
-    running = asyncio._get_running_loop()  # noqa: SLF001  # pyright: ignore[reportPrivateUsage] - in asyncio.__all__
-    if running is not None:
+    if loop_here() is not None:
         return provider._held()  # noqa: SLF001  # pyright: ignore[reportPrivateUsage] - one of us
     return _background.current(provider)

@@ -37,7 +37,7 @@ from typing import TYPE_CHECKING
 import aiocreds
 from aiocreds.events import Event, Failed, GivenUp, Invalidated, ServedStale, Started, Succeeded, Waited, listen
 from aiocreds.integrations._extras import require
-from aiocreds.integrations._known import Known
+from aiocreds.integrations._gauges import Gauges
 
 require("opentelemetry", "opentelemetry")
 
@@ -131,7 +131,7 @@ class _Metrics:
 
     def __init__(self, meter: metrics.Meter) -> None:
         self.ended = False
-        self._known = known = Known()
+        self._gauges = gauges = Gauges()
         self._refreshes = meter.create_counter(
             "aiocreds.refreshes", unit="{refresh}", description="Calls of a source that have ended."
         )
@@ -155,19 +155,19 @@ class _Metrics:
         )
         meter.create_observable_gauge(
             "aiocreds.credentials.remaining",
-            [lambda _: self._observe(known.seconds_left())],
+            [lambda _: self._observe(gauges.seconds_left())],
             unit="s",
             description="Until credentials expire; negative after that.",
         )
         meter.create_observable_gauge(
             "aiocreds.last_success.age",
-            [lambda _: self._observe(known.ages())],
+            [lambda _: self._observe(gauges.ages())],
             unit="s",
             description="Since the source last gave credentials.",
         )
 
     def __call__(self, event: Event) -> None:
-        self._known.add(event.origin)
+        self._gauges.add(event.origin)
         attributes = {PROVIDER: event.provider}
         if isinstance(event, Succeeded | Failed | GivenUp):
             attributes |= _outcome(event)

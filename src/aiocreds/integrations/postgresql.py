@@ -30,10 +30,8 @@ from aiocreds.tokens import TokenProvider, dsql_token, rds_token
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
 
-    from aiocreds._core.provider import Provider
-    from aiocreds.credentials import Credentials
+    from aiocreds.tokens import Source
 
-    Source = Provider | Callable[[], Awaitable[Credentials]] | TokenProvider
 
 __all__ = ["asyncpg_connector", "psycopg_connection"]
 
@@ -43,7 +41,7 @@ ENCRYPTED = ("require", "verify-ca", "verify-full")
 
 
 def asyncpg_connector(
-    source: Source, *, region: str | None = None, plaintext: bool = False
+    source: Source | TokenProvider, *, region: str | None = None, plaintext: bool = False
 ) -> Callable[..., Awaitable[Any]]:
     """Make a ``connect=`` for ``asyncpg.create_pool``: each connection logs in with a token of its own.
 
@@ -84,7 +82,9 @@ def asyncpg_connector(
     return connect_with_token
 
 
-def psycopg_connection(source: Source, *, region: str | None = None, plaintext: bool = False) -> type[Any]:
+def psycopg_connection(
+    source: Source | TokenProvider, *, region: str | None = None, plaintext: bool = False
+) -> type[Any]:
     """Make a ``connection_class=`` for ``psycopg_pool.AsyncConnectionPool``: each gets a token of its own.
 
     ``await psycopg_connection(…).connect(…)`` opens a single connection. Host, port and user come from the
@@ -132,7 +132,7 @@ def psycopg_connection(source: Source, *, region: str | None = None, plaintext: 
 class _Logins:
     """Finds out where a client is about to log in, refuses to do that in the open, and makes the token."""
 
-    def __init__(self, name: str, source: Source, region: str | None, *, plaintext: bool) -> None:
+    def __init__(self, name: str, source: Source | TokenProvider, region: str | None, *, plaintext: bool) -> None:
         self._name = name
         self._source = source if isinstance(source, TokenProvider) else as_provider(source, taker=f"{name}()")
         self._region = region

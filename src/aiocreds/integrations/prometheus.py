@@ -35,7 +35,7 @@ from typing import TYPE_CHECKING
 
 from aiocreds.events import Event, Failed, Invalidated, ServedStale, Started, Succeeded, Waited, listen
 from aiocreds.integrations._extras import require
-from aiocreds.integrations._known import Known
+from aiocreds.integrations._gauges import Gauges
 
 require("prometheus_client", "prometheus")
 
@@ -80,7 +80,7 @@ class _Metrics:
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self._registry = registry
-        self._known = Known()
+        self._gauges = Gauges()
 
         def counter(name: str, what: str, *labels: str) -> Counter:
             return Counter(f"aiocreds_{name}", what, ("provider", *labels), registry=registry)
@@ -106,7 +106,7 @@ class _Metrics:
         registry.register(self)
 
     def __call__(self, event: Event) -> None:
-        self._known.add(event.origin)
+        self._gauges.add(event.origin)
         name = event.provider
         if isinstance(event, Started):
             return
@@ -133,7 +133,7 @@ class _Metrics:
 
     def collect(self) -> Iterator[GaugeMetricFamily]:
         """Yield the gauges with their values of this moment."""
-        for gauge, values in zip(self.describe(), (self._known.seconds_left(), self._known.ages()), strict=True):
+        for gauge, values in zip(self.describe(), (self._gauges.seconds_left(), self._gauges.ages()), strict=True):
             for name, seconds in values.items():
                 gauge.add_metric([name], seconds)
             yield gauge

@@ -12,7 +12,6 @@ coredis :func:`coredis_credentials`. Install with ``pip install 'aiocreds[redis]
 
 from __future__ import annotations
 
-import asyncio
 import inspect
 import logging
 import re
@@ -29,6 +28,7 @@ from aiocreds.integrations._extras import require
 from aiocreds.tokens import check_token
 
 if TYPE_CHECKING:
+    import asyncio
     from collections.abc import Callable
     from datetime import timedelta
     from types import MethodType
@@ -159,9 +159,8 @@ class _Login:
 
     def now(self) -> _UserAndPassword:
         """Return them without awaiting: where a loop runs, from memory alone, since waiting would block that."""
-        running = asyncio._get_running_loop()  # noqa: SLF001  # pyright: ignore[reportPrivateUsage] - in asyncio.__all__
         try:
-            token = _background.current(self._token) if running is None else self._token.held()
+            token = _background.current(self._token) if threads.loop_here() is None else self._token.held()
         except CredentialsError as error:
             raise self._error(str(error)) from error
         return _user_and_password(token)

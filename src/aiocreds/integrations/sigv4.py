@@ -118,6 +118,8 @@ class SigV4:
             "context": context,
         }
         provider = as_provider(provider, taker=type(self).__name__, context=context or DEFAULT)
+        if context is None:
+            context = provider._context  # noqa: SLF001  # pyright: ignore[reportPrivateUsage] - one of us
         if not service or bool(region) == bool(region_set):
             found = "both" if region and region_set else "no service" if not service else "neither"
             raise ValueError(
@@ -129,7 +131,7 @@ class SigV4:
         self._service = service
         self._region = region or ""
         self._region_set = ",".join([region_set] if isinstance(region_set, str) else region_set or ()) or None
-        self._clock = (provider._context if context is None else context).clock  # noqa: SLF001  # pyright: ignore[reportPrivateUsage] - one of us
+        self._clock = context.clock
         self._rules = RULES.get(service, Rules())
         if session_mode is not None and not self._rules.sessions:
             raise ValueError("session_mode is for service='s3express'")
@@ -137,12 +139,7 @@ class SigV4:
         if self._rules.sessions and region:
             from aiocreds._aws.s3express import Sessions
 
-            self._sessions = Sessions(
-                provider,
-                region,
-                provider._context if context is None else context,  # noqa: SLF001  # pyright: ignore[reportPrivateUsage] - one of us
-                session_mode,
-            )
+            self._sessions = Sessions(provider, region, context, session_mode)
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickle the arguments; the provider has to be picklable."""

@@ -22,14 +22,16 @@ from aiocreds.integrations.postgresql import asyncpg_connector, psycopg_connecti
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from aiocreds.integrations.postgresql import Source
+    from aiocreds.tokens import Source, TokenProvider
 
 __all__ = ["attach"]
 
 Engine = TypeVar("Engine")
 
 
-def attach(engine: Engine, source: Source, *, region: str | None = None, plaintext: bool = False) -> Engine:
+def attach(
+    engine: Engine, source: Source | TokenProvider, *, region: str | None = None, plaintext: bool = False
+) -> Engine:
     """Have each connection of an engine log in with a token of its own.
 
     Host, port, user and TLS are those of the engine's URL and ``connect_args=``; a password is not used. An engine
@@ -79,7 +81,9 @@ def attach(engine: Engine, source: Source, *, region: str | None = None, plainte
     return engine
 
 
-def _asyncmy_connector(source: Source, *, region: str | None, plaintext: bool) -> Callable[..., Awaitable[Any]]:
+def _asyncmy_connector(
+    source: Source | TokenProvider, *, region: str | None, plaintext: bool
+) -> Callable[..., Awaitable[Any]]:
     require("asyncmy", "asyncmy")
     connect = import_module("asyncmy").connect
 

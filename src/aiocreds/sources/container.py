@@ -19,7 +19,7 @@ from aiocreds._core.decorator import credential_provider
 from aiocreds._profiles import Setting, expand
 from aiocreds.errors import CredentialsNotFound, InvalidConfiguration, SourceUnavailable
 from aiocreds.sources._endpoint import Endpoint
-from aiocreds.sources._token_file import read_token_file
+from aiocreds.sources._rotated_file import read_token_file
 
 if TYPE_CHECKING:
     from datetime import timedelta

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING, Any, Literal
+from functools import cache
+from typing import TYPE_CHECKING, Literal
 
 from aiocreds._base import tracing
 from aiocreds._base.time import time_limit
@@ -110,6 +111,22 @@ def default_chain(
     time_limit(process_timeout, "process_timeout")
     sources: list[Provider] = []  # what the profile's role is assumed with
 
+    @cache  # its providers are kept; in two threads that begin at once the last one stays
+    def shared_files() -> ProfileSource:
+        from aiocreds.sources.profile import ProfileSource
+
+        return ProfileSource(
+            profile,
+            credentials_file=credentials_file,
+            config_file=config_file,
+            mfa_code=mfa_code,
+            process_timeout=process_timeout,
+            client=client,
+            sign_in=sign_in,
+            context=context,
+            sources=sources,
+        )
+
     async def sso() -> Credentials:
         from aiocreds.sources.sso.credentials import from_sso
 
@@ -176,40 +193,15 @@ def default_chain(
             tracing.note(variable, None)
         return await ask(instance, name="from_instance_metadata")
 
-    shared_files = _shared_files(
-        profile=profile,
-        credentials_file=credentials_file,
-        config_file=config_file,
-        mfa_code=mfa_code,
-        process_timeout=process_timeout,
-        client=client,
-        sign_in=sign_in,
-        context=context,
-        sources=sources,
-    )
     sso_given = sso_start_url or sso_account_id or sso_region or sso_role_name or sso_session
     entries = [
         *([] if profile else [Entry("from_env", _environment(context))]),
         *([Entry("from_sso", sso)] if sso_given else []),
-        Entry("from_ini", shared_files),
+        Entry("from_ini", lambda: shared_files().fetch()),
         Entry("from_token_file", web_identity),
         Entry("remote", remote),
     ]
     return Chain(entries, context=context, inner=sources)
-
-
-def _shared_files(**arguments: Any) -> Callable[[], Awaitable[Credentials]]:
-    """Return a source for the shared files, given the arguments of a `ProfileSource`."""
-    made: list[ProfileSource] = []  # the first counts, where several threads begin at once
-
-    async def shared_files() -> Credentials:
-        if not made:
-            from aiocreds.sources.profile import ProfileSource
-
-            made.append(ProfileSource(**arguments))
-        return await made[0].fetch()
-
-    return shared_files
 
 
 def _environment(context: Context) -> Callable[[], Awaitable[Credentials]]:

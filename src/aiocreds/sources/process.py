@@ -9,11 +9,11 @@ from aiocreds._base import subprocess, tracing
 from aiocreds._base.json_credentials import PROCESS, parse_credentials, parse_object
 from aiocreds._base.paths import expand_user
 from aiocreds._base.time import time_limit
-from aiocreds._core.context import DEFAULT, Context
+from aiocreds._core.context import DEFAULT, Context, profile_place
 from aiocreds._core.decorator import picklable
 from aiocreds._core.provider import Provider
 from aiocreds._core.singleflight import Unattended, attended
-from aiocreds._profiles import Section, Setting, load, profile_name, profile_place
+from aiocreds._profiles import Section, Setting, load, profile_name
 from aiocreds.errors import CredentialsNotFound, InvalidConfiguration, SourceUnavailable
 
 if TYPE_CHECKING:

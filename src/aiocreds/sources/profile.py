@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 from aiocreds._base import tracing
 from aiocreds._base.time import time_limit
 from aiocreds._core.chain import ask
-from aiocreds._core.context import DEFAULT, Context
+from aiocreds._core.context import DEFAULT, Context, profile_place
 from aiocreds._core.decorator import picklable, plain
 from aiocreds._core.provider import Provider
-from aiocreds._profiles import Section, SharedConfig, load, profile_name, profile_place
+from aiocreds._profiles import Section, SharedConfig, load, profile_name
 from aiocreds._profiles.resolve import SESSION_TOKENS, Kind, Step, duration, resolve
 from aiocreds.credentials import Credentials
 from aiocreds.errors import CredentialsNotFound, InvalidConfiguration

@@ -14,7 +14,7 @@ from aiocreds._core.decorator import credential_provider
 from aiocreds._profiles import Setting, expand
 from aiocreds._profiles.resolve import duration
 from aiocreds.errors import CredentialsNotFound, InvalidConfiguration
-from aiocreds.sources._token_file import read_token_file
+from aiocreds.sources._rotated_file import read_token_file
 from aiocreds.sources.assume_role import session_name
 
 if TYPE_CHECKING:

@@ -22,7 +22,7 @@ from tests.stress.faults.bench import Bench, Engine, Rotation
 from tests.stress.faults.sources import a_role, through_the_store
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Iterator
     from pathlib import Path
     from subprocess import Popen
 
@@ -448,7 +448,16 @@ FAULTS = (
     Fault("process killed", kill, ("program",)),
 )
 
+
+def clocks_apart(place: str) -> Iterator[Fault]:
+    """Yield the faults of a peer whose clock is wrong."""
+    for ahead, which in ((60.0, "ahead"), (-60.0, "behind")):
+        name = f"the clock of who writes one minute {which}"
+        yield Fault(name, a_peer_refreshes, (place,), overcome_by=1, before=partial(a_peer_loads, ahead=ahead))
+
+
 # What befalls the store that a source is shared through. None of it keeps anybody from credentials.
+
 FAULTS_OF_STORES = (
     Fault("killed", kill_store, ("store",), overcome_by=1, before=a_peer_loads),
     Fault("stopped for 30 s", stop_store, ("store",), overcome_by=1, before=a_peer_loads),
@@ -458,20 +467,7 @@ FAULTS_OF_STORES = (
     Fault("TLS certificate wrong", distrust_store, ("store",), overcome_by=1, before=a_peer_loads),
     Fault("a network that drops all", lose_store, ("store",), overcome_by=1, before=a_peer_loads),
     Fault("the entry changed at each of its bytes", corrupt_entry, ("store",), overcome_by=1, before=a_peer_loads),
-    Fault(
-        "the clock of who writes one minute ahead",
-        a_peer_refreshes,
-        ("store",),
-        overcome_by=1,
-        before=partial(a_peer_loads, ahead=60.0),
-    ),
-    Fault(
-        "the clock of who writes one minute behind",
-        a_peer_refreshes,
-        ("store",),
-        overcome_by=1,
-        before=partial(a_peer_loads, ahead=-60.0),
-    ),
+    *clocks_apart("store"),
 )
 
 FAULTS_OF_FOLDERS = (
@@ -503,20 +499,7 @@ FAULTS_OF_FOLDERS = (
         before=a_peer_loads,
         lease=10.5,
     ),
-    Fault(
-        "the clock of who writes one minute ahead",
-        a_peer_refreshes,
-        ("folder",),
-        overcome_by=1,
-        before=partial(a_peer_loads, ahead=60.0),
-    ),
-    Fault(
-        "the clock of who writes one minute behind",
-        a_peer_refreshes,
-        ("folder",),
-        overcome_by=1,
-        before=partial(a_peer_loads, ahead=-60.0),
-    ),
+    *clocks_apart("folder"),
     Fault(
         "the clock set right, two hours back, while an offset is held",
         set_right,

@@ -33,7 +33,8 @@ from aiocreds import (
     from_sso,
     from_web_token,
 )
-from aiocreds._profiles import profile_name, profile_place
+from aiocreds._core.context import profile_place
+from aiocreds._profiles import profile_name
 from tests.helpers.command import COMMAND, Machine
 from tests.helpers.secret_leaks import secret
 from tests.helpers.sign_in_services import ACCOUNT, LOGIN_SESSION, PERMISSION_SET, START_URL

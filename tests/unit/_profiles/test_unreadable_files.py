@@ -49,7 +49,7 @@ from aiocreds import (
 )
 from aiocreds._profiles import files, load
 from aiocreds._token_cache import storage
-from aiocreds.sources._token_file import read_token_file
+from aiocreds.sources._rotated_file import read_token_file
 from aiocreds.sources.cognito.credentials import MemoryCache
 from aiocreds.sources.roles_anywhere import identity
 from tests.helpers.loopback_aws import CONTAINER_PATH, Loopback

@@ -18,7 +18,6 @@ credentials that have expired                      SourceUnavailable: since when
 from __future__ import annotations
 
 import asyncio
-import itertools
 import json
 import logging
 from datetime import UTC, datetime, timedelta
@@ -41,7 +40,7 @@ from aiocreds import (
     from_cognito_identity_pool,
 )
 from aiocreds.sources.cognito import credentials as source
-from tests.helpers.cancelling import cancelled_at
+from tests.helpers.cancelling import moments_of
 from tests.helpers.failures import failure
 from tests.helpers.loopback_aws import Answer, Hang, Loopback, Reset, Script, json_answer, json_error
 from tests.helpers.representatives import slow_but
@@ -656,19 +655,11 @@ async def test_cancelled_at_any_moment(aws: Loopback, context: Context, how: str
         return token
 
     client = ClientConfig(read_timeout=0.1, connect_timeout=0.1, max_attempts=2)
-    number = 0
-    for number in itertools.count(1):
-        aws.script("/", *[Answer(503)] if how == "answering" else [])
-        aws.always("/", None if how == "answering" else Hang())
-        provider = pool(context, cache=Cache(), logins={GOOGLE: google}, user_identifier="me", client=client)
-        try:
-            if not await cancelled_at(provider, number):
-                break
-        except SourceUnavailable:
-            break
-        await until(lambda: not aws.open_connections)
-        aws._scripts.clear()  # pyright: ignore[reportPrivateUsage] - what no request came for
-    assert number > 5
+
+    def make(_: int) -> Provider:
+        return pool(context, cache=Cache(), logins={GOOGLE: google}, user_identifier="me", client=client)
+
+    assert await moments_of(aws, "/", make, hanging=how == "hanging") > 5
 
 
 async def test_a_cancelled_fetch_keeps_the_id(aws: Loopback, context: Context) -> None:

@@ -14,7 +14,6 @@ resets, breaks off, or never answers             SourceUnavailable, after ``max_
 
 from __future__ import annotations
 
-import itertools
 import json
 import logging
 import time
@@ -34,8 +33,8 @@ from aiocreds import (
     from_http,
 )
 from aiocreds._http import NoAnswer
-from aiocreds.sources._token_file import read_token_file
-from tests.helpers.cancelling import cancelled_at
+from aiocreds.sources._rotated_file import read_token_file
+from tests.helpers.cancelling import moments_of
 from tests.helpers.failures import failure
 from tests.helpers.loopback_aws import CONTAINER_PATH, Answer, Hang, Loopback, Reset, Script, json_answer
 from tests.helpers.loopback_routes import detour
@@ -47,13 +46,15 @@ from tests.helpers.shared_files import unreadable
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from aiocreds import Provider
+
 FULL, RELATIVE = "AWS_CONTAINER_CREDENTIALS_FULL_URI", "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI"
 TOKEN, TOKEN_FILE = "AWS_CONTAINER_AUTHORIZATION_TOKEN", "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE"
 
 
 @pytest.fixture(autouse=True)
 def _longer_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("aiocreds.sources._token_file.PAUSE", 0.02)
+    monkeypatch.setattr("aiocreds.sources._rotated_file.PAUSE", 0.02)
 
 
 @pytest.fixture
@@ -359,17 +360,9 @@ async def test_cancelled_at_any_moment(
 ) -> None:
     (home / "token").write_text(secret("token"))
     environ[TOKEN_FILE] = "~/token"
-    number = 0
-    for number in itertools.count(1):
-        agent.script(CONTAINER_PATH, *[Answer(503)] if how == "answering" else [])
-        agent.always(CONTAINER_PATH, None if how == "answering" else Hang())
-        provider = from_http(timeout=0.1, max_retries=1, context=context)
-        try:
-            if not await cancelled_at(provider, number):
-                break
-        except SourceUnavailable:
-            break
-        await until(lambda: not agent.open_connections)
-        agent._scripts.clear()  # pyright: ignore[reportPrivateUsage] - what no request came for
-    assert number > 5
+
+    def make(_: int) -> Provider:
+        return from_http(timeout=0.1, max_retries=1, context=context)
+
+    assert await moments_of(agent, CONTAINER_PATH, make, hanging=how == "hanging") > 5
     await until(lambda: not agent.open_connections)

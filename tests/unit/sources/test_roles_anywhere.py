@@ -19,7 +19,6 @@ the service is busy, 5xx                           three attempts, then SourceUn
 from __future__ import annotations
 
 import asyncio
-import itertools
 import json
 import logging
 import os
@@ -47,7 +46,7 @@ from aiocreds import (
     from_roles_anywhere,
 )
 from aiocreds.sources.roles_anywhere import identity
-from tests.helpers.cancelling import cancelled_at
+from tests.helpers.cancelling import moments_of
 from tests.helpers.failures import failure
 from tests.helpers.loopback_aws import Answer, Hang, Loopback, Reset, Script, json_answer, json_error
 from tests.helpers.roles_anywhere import (
@@ -61,7 +60,6 @@ from tests.helpers.roles_anywhere import (
     pem_of,
     text_of,
 )
-from tests.helpers.scripted import until
 from tests.helpers.secret_leaks import MARK, mark, secret
 
 if TYPE_CHECKING:
@@ -847,20 +845,12 @@ async def test_cancelled_at_any_moment(aws: Loopback, context: Context, workload
 
     agent = Agent(workload.key)
     client = ClientConfig(read_timeout=0.1, connect_timeout=0.1, max_attempts=2)
-    number = 0
-    for number in itertools.count(1):
-        aws.script(SESSIONS, *[Answer(503)] if how == "answering" else [])
-        aws.always(SESSIONS, None if how == "answering" else Hang())
+
+    def make(number: int) -> Provider:
         key = agent if number % 2 else workload.private_key
-        provider = source(context, workload, client=client, passphrase=passphrase, private_key=key)
-        try:
-            if not await cancelled_at(provider, number):
-                break
-        except SourceUnavailable:
-            break
-        await until(lambda: not aws.open_connections)
-        aws._scripts.clear()  # pyright: ignore[reportPrivateUsage] - what no request came for
-    assert number > 5
+        return source(context, workload, client=client, passphrase=passphrase, private_key=key)
+
+    assert await moments_of(aws, SESSIONS, make, hanging=how == "hanging") > 5
 
 
 async def test_explain_shows_what_was_looked_at(context: Context, workload: Workload) -> None:

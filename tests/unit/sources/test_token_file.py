@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from aiocreds.errors import CredentialsError, InvalidConfiguration, SourceUnavailable
-from aiocreds.sources._token_file import LARGEST, read_token_file
+from aiocreds.sources._rotated_file import LARGEST, read_token_file
 from tests.helpers.command import PATIENCE
 from tests.helpers.secret_leaks import MARK, secret
 from tests.helpers.shared_files import unreadable
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture(autouse=True)
 def _pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("aiocreds.sources._token_file.PAUSE", 0.04)
+    monkeypatch.setattr("aiocreds.sources._rotated_file.PAUSE", 0.04)
 
 
 @pytest.fixture

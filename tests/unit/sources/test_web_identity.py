@@ -19,7 +19,6 @@ STS hangs, or something else answers                SourceUnavailable: host and 
 from __future__ import annotations
 
 import asyncio
-import itertools
 import re
 from contextlib import nullcontext
 from datetime import timedelta
@@ -45,11 +44,11 @@ from aiocreds import (
     from_web_token,
 )
 from tests.helpers.assumed_role import answer
-from tests.helpers.cancelling import cancelled_at
+from tests.helpers.cancelling import moments_of
 from tests.helpers.failures import failure
 from tests.helpers.loopback_aws import Answer, Hang, Loopback, Reset, Script, sts_error
 from tests.helpers.representatives import slow_but
-from tests.helpers.scripted import issue, until
+from tests.helpers.scripted import issue
 from tests.helpers.secret_leaks import MARK, secret
 from tests.helpers.shared_files import unreadable
 
@@ -72,7 +71,7 @@ def environ(aws: Loopback) -> dict[str, str]:
 
 @pytest.fixture(autouse=True)
 def _longer_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("aiocreds.sources._token_file.PAUSE", 0.02)
+    monkeypatch.setattr("aiocreds.sources._rotated_file.PAUSE", 0.02)
 
 
 class TokenFile:
@@ -771,24 +770,15 @@ async def test_cancelled_at_any_moment(aws: Loopback, context: Context, token_fi
         return secret("token")
 
     client = ClientConfig(read_timeout=0.1, connect_timeout=0.1, max_attempts=2)
-    for kind in ("file", "function"):
-        number = 0
-        for number in itertools.count(1):
-            aws.script("/", *[Answer(503)] if how == "answering" else [])
-            aws.always("/", None if how == "answering" else Hang())
-            provider = (
-                from_token_file(client=client, context=context)
-                if kind == "file"
-                else web_token(context, token, client=client)
-            )
-            try:
-                if not await cancelled_at(provider, number):
-                    break
-            except SourceUnavailable:
-                break
-            await until(lambda: not aws.open_connections)
-            aws._scripts.clear()  # pyright: ignore[reportPrivateUsage] - what no request came for
-        assert number > 5
+
+    def of_file(_: int) -> Provider:
+        return from_token_file(client=client, context=context)
+
+    def of_function(_: int) -> Provider:
+        return web_token(context, token, client=client)
+
+    for make in (of_file, of_function):
+        assert await moments_of(aws, "/", make, hanging=how == "hanging") > 5
 
 
 @pytest.mark.parametrize("hours", [2, -2])

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 
 from aiocreds._aws.client import ClientConfig, ConfigScope
 from aiocreds._base import threads
-from aiocreds._core.context import DEFAULT, Context
+from aiocreds._core.context import DEFAULT, Context, profile_place
 from aiocreds._core.decorator import credential_provider
-from aiocreds._profiles import load, profile_name, profile_place
+from aiocreds._profiles import load, profile_name
 from aiocreds.errors import CredentialsNotFound, InvalidConfiguration
 from aiocreds.sources._sign_in import with_person
 from aiocreds.sources.login import dpop

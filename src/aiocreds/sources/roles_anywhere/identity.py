@@ -18,7 +18,7 @@ from aiocreds._base import threads, tracing
 from aiocreds._base.redaction import SecretBytes, SecretStr
 from aiocreds._base.time import utc
 from aiocreds.errors import InvalidConfiguration, SourceUnavailable
-from aiocreds.sources._token_file import ATTEMPTS, PAUSE, read_bounded
+from aiocreds.sources._rotated_file import ATTEMPTS, PAUSE, read_bounded
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -177,14 +177,8 @@ def _identity(files: Files, passphrase: SecretStr | None, signs_itself: bool) ->
             f"the private key in {held} is not the one of the certificate in {place}: give those that were issued"
             " together; if they are rotated, look at what should replace both"
         )
-    return Identity(
-        certificate,
-        chain := _ordered(certificate, others),
-        key,
-        algorithm,
-        place,
-        _headers(certificate, chain),
-    )
+    chain = _ordered(certificate, others)
+    return Identity(certificate, chain, key, algorithm, place, _headers(certificate, chain))
 
 
 def _content(file: Setting, *, secret: bool = False) -> tuple[SecretBytes, str]:

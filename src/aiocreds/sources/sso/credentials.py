@@ -6,10 +6,10 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from aiocreds._aws.client import ClientConfig, ConfigScope, ServiceClient
-from aiocreds._core.context import DEFAULT, Context
+from aiocreds._core.context import DEFAULT, Context, profile_place
 from aiocreds._core.decorator import credential_provider
 from aiocreds._core.singleflight import note_role
-from aiocreds._profiles import load, profile_name, profile_place
+from aiocreds._profiles import load, profile_name
 from aiocreds._profiles.resolve import is_sso
 from aiocreds._profiles.sso import SsoSettings, sso_of_arguments, sso_of_profile
 from aiocreds.errors import CredentialsNotFound, LoginRequired, ServiceRefused
