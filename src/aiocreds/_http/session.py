@@ -126,7 +126,7 @@ class Lease:
         if self._borrowed is None or self._borrowed.connector is None:
             return None
         try:
-            return _session(self._borrowed.connector)
+            return _session(self._borrowed.connector, noting_reuse())
         except RuntimeError:  # aiohttp's way to say that the connector lives on another loop
             return None
 
@@ -212,7 +212,7 @@ async def close_connector(connector: aiohttp.TCPConnector) -> None:
         raise cancelled
 
 
-def _session(connector: aiohttp.BaseConnector) -> aiohttp.ClientSession:
+def _session(connector: aiohttp.BaseConnector, *traces: aiohttp.TraceConfig) -> aiohttp.ClientSession:
     """Return a session on the running loop, which leaves its connector open.
 
     Raises:
@@ -226,5 +226,5 @@ def _session(connector: aiohttp.BaseConnector) -> aiohttp.ClientSession:
         cookie_jar=aiohttp.DummyCookieJar(),
         auto_decompress=False,
         request_class=OutgoingRequest,
-        trace_configs=[noting_reuse()],
+        trace_configs=traces or None,
     )
