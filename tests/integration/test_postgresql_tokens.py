@@ -376,15 +376,17 @@ async def test_asyncpg_without_tls_is_refused(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     pytest.importorskip("asyncpg")
-    mode, more, shown = given.get("ssl"), "", f"ssl={given.get('ssl')!r}"
-    if isinstance(mode, str) and where == "dsn":
-        given, more = {}, f"?sslmode={mode}"
+    mode, more, shown = given.get("ssl"), "", f"ssl={given.get('ssl')!r} does not insist on TLS"
+    if mode is None:
+        shown = "no ssl= is given"
+    elif isinstance(mode, str) and where == "dsn":
+        given, more, shown = {}, f"?sslmode={mode}", f"sslmode={mode!r} does not insist on TLS"
     elif isinstance(mode, str) and where == "variable":
         monkeypatch.setenv("PGSSLMODE", mode)
-        given, shown = {}, f"PGSSLMODE={mode}"
+        given, shown = {}, f"PGSSLMODE={mode} does not insist on TLS"
     with pytest.raises(InvalidConfiguration, match=r"ssl=ssl\.create_default_context.*plaintext=True") as caught:
         await log_in("asyncpg", provider, dsn(proxy.port, more), **given)
-    assert f"asyncpg_connector: {shown} may send the token in the open" in str(caught.value)
+    assert f"asyncpg_connector: {shown}, so others might read the token" in str(caught.value)
     assert (proxy.begun, authority.issued) == (0, 0)
 
 
@@ -400,15 +402,15 @@ async def test_psycopg_without_tls_is_refused(
 ) -> None:
     pytest.importorskip("psycopg")
     options: dict[str, Any] = {"sslmode": mode}
-    more, shown = "", f"sslmode={mode!r}"
+    more, shown = "", f"sslmode={mode!r} does not insist on TLS" if mode else "no sslmode= is given"
     if mode and where == "conninfo":
         options, more = {}, f"?sslmode={mode}"
     elif mode and where == "variable":
         monkeypatch.setenv("PGSSLMODE", mode)
-        options, shown = {}, f"PGSSLMODE={mode}"
+        options, shown = {}, f"PGSSLMODE={mode} does not insist on TLS"
     with pytest.raises(InvalidConfiguration, match=r'sslmode="verify-full".*plaintext=True') as caught:
         await log_in("psycopg", provider, dsn(proxy.port, more), **options)
-    assert f"psycopg_connection: {shown} may send the token in the open" in str(caught.value)
+    assert f"psycopg_connection: {shown}, so others might read the token" in str(caught.value)
     assert (proxy.begun, authority.issued) == (0, 0)
 
 
@@ -417,7 +419,9 @@ async def test_an_engine_without_tls_is_refused(driver: str, proxy: Proxy, provi
     skip_without(f"sqlalchemy-{driver}")
     make = import_module("sqlalchemy.ext.asyncio").create_async_engine
     engine = attach(make(f"postgresql+{driver}://app@127.0.0.1:{proxy.port}/x"), provider, region=REGION)
-    with pytest.raises(InvalidConfiguration, match="in the open"):
+    option = "ssl" if driver == "asyncpg" else "sslmode"
+    remedy = rf'attach: no {option}= is given.*connect_args=\{{"{option}": .*attach\(…, plaintext=True\)$'
+    with pytest.raises(InvalidConfiguration, match=remedy):
         async with engine.connect():
             pass
     assert proxy.begun == 0
@@ -427,7 +431,7 @@ async def test_an_engine_without_tls_is_refused(driver: str, proxy: Proxy, provi
 async def test_a_unix_socket_is_refused(kind: str, provider: Any, place: Place, tmp_path: Path) -> None:
     skip_without(kind)
     for source in (provider, rds_token(provider, ENDPOINT, 5432, "app")):
-        with pytest.raises(InvalidConfiguration, match=r"a Unix socket, may send"):
+        with pytest.raises(InvalidConfiguration, match=r"a Unix socket, which has no TLS"):
             await log_in(kind, source, None, host=str(tmp_path), user="app", **encrypted(kind, place))
 
 
