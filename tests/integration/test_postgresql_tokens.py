@@ -649,7 +649,10 @@ async def test_the_example(place: Place, home: Path) -> None:
     environ |= {"AWS_SESSION_TOKEN": keys.session_token or "", "AWS_REGION": REGION}
     async with Proxy(authority, place.tls, behind=place.behind) as proxy:
         url = dsn(proxy.port).replace("postgresql", "postgresql+asyncpg")
-        assert await run(EXAMPLES / "postgres_iam.py", url, place.ca, home=home, **environ) == (0, "2450\n", "")
+        ended = await run(EXAMPLES / "postgres_iam.py", url, place.ca, home=home, **environ)
+        assert (ended.status, ended.out) == (0, "2450\n"), ended.err
+        [warning] = ended.err.splitlines()  # one for all connections
+        assert warning.startswith("127.0.0.1 is no endpoint of RDS")
         assert (proxy.logins > 1, proxy.refused) == (True, [])
 
 
