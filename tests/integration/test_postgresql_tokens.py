@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import socket
 import ssl
 import time
@@ -27,7 +28,7 @@ from aiocreds.integrations.postgresql import asyncpg_connector, psycopg_connecti
 from aiocreds.integrations.sqlalchemy import attach
 from aiocreds.testing import TestClock, empty_context
 from aiocreds.tokens import dsql_token, rds_token
-from tests.helpers.examples import EXAMPLES, run
+from tests.helpers.examples import EXAMPLES, ROOT, run
 from tests.helpers.postgresql import PostgreSQL, Proxy, programs
 from tests.helpers.scripted import until
 from tests.helpers.secret_leaks import secret
@@ -654,6 +655,30 @@ async def test_the_example(place: Place, home: Path) -> None:
         [warning] = ended.err.splitlines()  # one for all connections
         assert warning.startswith("127.0.0.1 is no endpoint of RDS")
         assert (proxy.logins > 1, proxy.refused) == (True, [])
+
+
+@pytest.mark.parametrize(("number", "kind"), [*enumerate(["asyncpg", "psycopg", "sqlalchemy-asyncpg"])])
+async def test_the_programs_of_the_page(number: int, kind: str, place: Place, home: Path) -> None:
+    skip_without(kind)
+    page = (ROOT / "docs/how-to/databases.md").read_text(encoding="utf-8")
+    blocks = re.findall(r"^```python\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
+    program = [code for code in blocks if "SELECT" in code][number]
+    authority = Authority(time.time)
+    keys = await authority.issue()
+    environ = {"AWS_ACCESS_KEY_ID": keys.access_key_id, "AWS_SECRET_ACCESS_KEY": keys.secret_access_key}
+    environ |= {"AWS_SESSION_TOKEN": keys.session_token or "", "AWS_REGION": REGION}
+    async with Proxy(authority, place.tls, behind=place.behind) as proxy:
+        for there, here in (
+            ("books.abc.eu-central-1.rds.amazonaws.com/books", f"127.0.0.1:{proxy.port}/postgres"),
+            ("global-bundle.pem", place.ca),
+            ("FROM books", "FROM generate_series(1, 7)"),
+        ):
+            assert there in program
+            program = program.replace(there, here)
+        (home / "program.py").write_text(f"{program}\nimport asyncio\nprint(asyncio.run(count()))\n")
+        ended = await run(home / "program.py", home=home, **environ)
+        assert (ended.status, ended.out) == (0, "7\n"), ended.err
+        assert (proxy.logins > 0, proxy.refused) == (True, [])
 
 
 def test_an_engine_that_is_not_supported(provider: Any) -> None:
