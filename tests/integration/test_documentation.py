@@ -126,8 +126,9 @@ def essence(program: str) -> str:
 async def test_the_programs_run(program: Program, moto: str, home: Path) -> None:
     """A program without asyncio.run() or an end to check is the inside of an async function."""
     code, after = program.code, AFTER.get(program.page, "")
-    if "aws_sdk_bedrock_runtime" in code:
-        pytest.importorskip("aws_sdk_bedrock_runtime", reason="the SDK needs Python 3.12")
+    for package in ("aws_sdk_bedrock_runtime", "openai"):  # the first needs Python 3.12
+        if f"from {package}" in code:
+            pytest.importorskip(package)
     frame = dedent("""
         import asyncio
         from typing import Annotated
