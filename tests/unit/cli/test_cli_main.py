@@ -124,7 +124,6 @@ def test_a_mistake_of_ours_shows_its_traceback_and_is_2(
         (["serve", "--port", "65536"], "argument --port: '65536' is no port: give a number from 0 to 65535"),
         (["serve", "--port", "-1"], "argument --port"),
         (["serve", "--port", "http"], "argument --port"),
-        (["configure"], "the following arguments are required: sso"),
     ],
 )
 def test_what_it_does_not_understand(
