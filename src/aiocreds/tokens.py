@@ -13,6 +13,7 @@ keep none. The clients that take such a provider are in ``aiocreds.integrations`
 
 from __future__ import annotations
 
+import logging
 import re
 from base64 import b64encode, urlsafe_b64encode
 from datetime import UTC, datetime
@@ -58,6 +59,8 @@ __all__ = [
     "msk_token",
     "rds_token",
 ]
+
+logger = logging.getLogger("aiocreds.tokens")
 
 LIFETIME = 900  # seconds; what the services accept
 LOGIN = 60.0  # seconds that credentials have to live on where a token is used at once
@@ -195,7 +198,11 @@ class TokenProvider:
     def _no_region(self) -> InvalidConfiguration:
         remedy = "pass region=, or set AWS_REGION"
         if self._request.service in {"rds-db", "dsql"}:
-            remedy = f"give the endpoint's own name, which holds it, and no alias (CNAME) of it; else {remedy}"
+            remedy = (
+                f"give the endpoint's own name, which holds it; where the client connects to an alias (CNAME) or a"
+                f" tunnel, make the token with {self.name}() and that name, and pass it in the place of the"
+                f" provider; else {remedy}"
+            )
         return InvalidConfiguration(
             f"{self.name} for {self._what}: the region is not known: {remedy}",
             provider=self.provider.name,
@@ -213,12 +220,15 @@ def rds_token(
 ) -> TokenProvider:
     """Make passwords for Amazon RDS, Aurora and RDS Proxy, each good for logins in the next 15 minutes.
 
+    RDS refuses a token that is signed for another name than the endpoint's own, such as an alias (CNAME), an
+    address or the end of a tunnel; a warning is logged once for each such name.
+
     The database takes them over TLS only, from a user that has been granted ``rds_iam`` (PostgreSQL) or uses
     ``AWSAuthenticationPlugin`` (MySQL, MariaDB).
 
     Args:
         provider: where credentials come from; or any ``async () -> Credentials``.
-        host: the endpoint's host name, which may end in ``:port``. It is signed: no alias of yours (CNAME).
+        host: the endpoint's own host name, which may end in ``:port``. It is signed.
         port: of the database.
         user: the database user.
         region: by default the one in the host name, ``AWS_REGION``, ``AWS_DEFAULT_REGION``, or the profile's.
@@ -238,12 +248,14 @@ def rds_token(
     if type(port) is not int or not 0 < port < 65536:
         raise InvalidConfiguration(f"rds_token: port {port!r} is none: pass an int from 1 to 65535")
     user = _required("rds_token", "user", user)
+    if (found_region := region_in(host)) is None:
+        _warn_of_alias(host.lower())
     query = f"Action=connect&DBUser={_quoted(user)}"
     return _at_host(
         "rds_token",
         provider,
         _Request("rds-db", host, query, port=f":{port}"),
-        region=region or region_in(host),
+        region=region or found_region,
         context=context,
         what=f"{_shown(user)}@{host}:{port}",
     )
@@ -551,6 +563,16 @@ def _encode_eks(url: str) -> str:
 
 def _encode_bedrock(url: str) -> str:
     return "bedrock-api-key-" + b64encode(f"{_without_scheme(url)}&Version=1".encode()).decode()
+
+
+@lru_cache(maxsize=1000)  # to say it once
+def _warn_of_alias(host: str) -> None:
+    logger.warning(
+        "%s is no endpoint of RDS, which refuses tokens for an alias (CNAME), an address or the end of a tunnel."
+        " Make the token with rds_token() and the endpoint's own name, such as"
+        " books.abc.eu-central-1.rds.amazonaws.com:5432, and pass it in the place of the provider",
+        host,
+    )
 
 
 @lru_cache(maxsize=32)  # the same session token is in all tokens until it is replaced

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ast
+import builtins
+import dis
 import re
 from textwrap import dedent, indent
 from typing import TYPE_CHECKING, NamedTuple
@@ -16,6 +18,7 @@ from tests.helpers.tls import TLS
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+    from types import CodeType
 
 DOCS = ROOT / "docs"
 PAGES = [ROOT / "README.md", *sorted(path for path in DOCS.rglob("*.md") if "_build" not in path.parts)]
@@ -42,6 +45,12 @@ filterwarnings =
     ignore:.*httpx.*:DeprecationWarning
     ignore:.*httpx.*:UserWarning
 """
+FRAGMENT = {"Annotated", "Credentials", "Depends", "app", "provider"}  # of the route, which is part of a program
+LEFT_OUT = {
+    "README.md": FRAGMENT,
+    "docs/tutorial/first-program.md": FRAGMENT,
+    "docs/how-to/custom-source.md": {"read"},  # the reader's own
+}
 AFTER = {  # what a program of a page is asked once it has run
     "docs/how-to/readiness.md": """
 [route] = [it for it in app.routes if it.path == "/ready"]
@@ -117,6 +126,9 @@ def essence(program: str) -> str:
 async def test_the_programs_run(program: Program, moto: str, home: Path) -> None:
     """A program without asyncio.run() or an end to check is the inside of an async function."""
     code, after = program.code, AFTER.get(program.page, "")
+    for package in ("aws_sdk_bedrock_runtime", "openai"):  # the first needs Python 3.12
+        if f"from {package}" in code:
+            pytest.importorskip(package)
     frame = dedent("""
         import asyncio
         from typing import Annotated
@@ -145,6 +157,28 @@ async def test_the_programs_run(program: Program, moto: str, home: Path) -> None
     (home / ".aws/config").write_text("[profile reporting]\nregion = eu-central-1\n")
     ended = await run(home / "program.py", home=home, AWS_ENDPOINT_URL=moto, SHARED_KEY="A" * 43 + "=", **keys())
     assert (ended.status, ended.err) == (0, ""), ended.err
+
+
+@pytest.mark.parametrize(
+    "program",
+    [it for it in PROGRAMS if it.page != TESTING],
+    ids=lambda it: f"{it.page.rpartition('/')[2]}-{it.number}",
+)
+def test_the_programs_can_be_copied(program: Program) -> None:
+    """All names are there, those that a function uses once it is called as well."""
+    code = compile(program.code, program.page, "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
+    missing = set(names("LOAD", code)) - set(names("STORE", code)) - set(dir(builtins))
+    assert missing <= LEFT_OUT.get(program.page, set())
+
+
+def names(action: str, code: CodeType) -> Iterator[str]:
+    """Yield the global names that a program loads or stores."""
+    for step in dis.get_instructions(code):
+        if step.opname in {f"{action}_NAME", f"{action}_GLOBAL"}:
+            yield step.argval
+    for part in code.co_consts:
+        if isinstance(part, type(code)):
+            yield from names(action, part)
 
 
 @pytest.mark.slow

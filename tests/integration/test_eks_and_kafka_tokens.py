@@ -224,15 +224,15 @@ async def test_the_command_without_a_region(tmp_path: Path) -> None:
 
 @pytest.mark.shows_secrets("stdout", because="printing a token is what the command is for")
 @pytest.mark.parametrize(
-    ("info", "version", "warned"),
+    ("option", "info", "version", "warned"),
     [
-        (None, "v1beta1", False),
-        ('{"apiVersion": "client.authentication.k8s.io/v1"}', "v1", False),
-        ('{"apiVersion": "client.authentication.k8s.io/v9"}', "v1beta1", True),
-        ("{", "v1beta1", True),
+        ("--cluster", None, "v1beta1", False),
+        ("--cluster-name", '{"apiVersion": "client.authentication.k8s.io/v1"}', "v1", False),
+        ("--cluster", '{"apiVersion": "client.authentication.k8s.io/v9"}', "v1beta1", True),
+        ("--cluster", "{", "v1beta1", True),
     ],
 )
-async def test_the_command(info: str | None, version: str, warned: bool, tmp_path: Path) -> None:
+async def test_the_command(option: str, info: str | None, version: str, warned: bool, tmp_path: Path) -> None:
     authority = Authority(time.time)
     keys = await authority.issue()
     environment = {
@@ -242,7 +242,7 @@ async def test_the_command(info: str | None, version: str, warned: bool, tmp_pat
         "AWS_SECRET_ACCESS_KEY": keys.secret_access_key,
         "AWS_SESSION_TOKEN": str(keys.session_token),
     } | ({"KUBERNETES_EXEC_INFO": info} if info else {})
-    words = [sys.executable, "-m", "aiocreds", "eks-token", "--cluster", "books", "--region", "eu-central-1"]
+    words = [sys.executable, "-m", "aiocreds", "eks-token", option, "books", "--region", "eu-central-1"]
     done = await asyncio.to_thread(
         subprocess.run, words, env=environment, capture_output=True, text=True, check=True
     )

@@ -66,6 +66,17 @@ async def test_found_but_broken(machine: Machine, aws: Loopback) -> None:
 
 
 @pytest.mark.slow
+async def test_a_missing_sign_in_is_shown_once(machine: Machine) -> None:
+    (machine.home / ".aws" / "config").write_text(
+        "[profile dev]\nsso_session = corp\nsso_account_id = 123456789012\nsso_role_name = Admin\n"
+        "[sso-session corp]\nsso_start_url = https://corp.awsapps.com/start\nsso_region = eu-central-1\n"
+    )
+    ended = await machine.aiocreds("explain", "dev")
+    assert ended.status == 2
+    assert ended.out.count("SSO sign-in corp") == 1, ended.out
+
+
+@pytest.mark.slow
 async def test_an_sts_that_does_not_answer_is_a_warning(machine: Machine, aws: Loopback) -> None:
     aws.always("/", Answer(status=503))
     ended = await machine.aiocreds("explain", **keys())

@@ -150,7 +150,7 @@ async def test_a_pool_of_asyncmy_that_grows_and_shrinks_while_keys_rotate(
     rotation.check()
 
 
-def engine_of(way: str, source: Any, proxy: MySQLProxy, context: ssl.SSLContext, **options: Any) -> Any:
+def engine_of(way: str, source: Any, proxy: MySQLProxy, context: ssl.SSLContext | None, **options: Any) -> Any:
     pytest.importorskip(way)
     create: Any = pytest.importorskip("sqlalchemy.ext.asyncio").create_async_engine
     url = f"mysql+{way}://{USER}@127.0.0.1:{proxy.port}"
@@ -306,6 +306,20 @@ async def test_no_token_is_sent_in_the_open_unless_that_is_asked_for(
     assert await ask(connection) == 1
     await connection.ensure_closed()
     assert SIGNED in proxy.in_the_open
+
+
+@pytest.mark.parametrize("way", WAYS)
+async def test_an_engine_without_a_context_is_told_where_it_goes(
+    way: str, authority: Authority, proxy: MySQLProxy
+) -> None:
+    pytest.importorskip(way)
+    engine = engine_of(way, authority.provider(), proxy, None)
+    with pytest.raises(
+        InvalidConfiguration, match=r"^attach: no ssl= is given.*connect_args=.*attach\(…, plaintext=True"
+    ):
+        async with engine.connect():
+            pass
+    assert proxy.in_the_open == b""
 
 
 @pytest.mark.parametrize("way", WAYS)

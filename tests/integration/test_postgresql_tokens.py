@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import socket
 import ssl
 import time
@@ -27,7 +28,7 @@ from aiocreds.integrations.postgresql import asyncpg_connector, psycopg_connecti
 from aiocreds.integrations.sqlalchemy import attach
 from aiocreds.testing import TestClock, empty_context
 from aiocreds.tokens import dsql_token, rds_token
-from tests.helpers.examples import EXAMPLES, run
+from tests.helpers.examples import EXAMPLES, ROOT, run
 from tests.helpers.postgresql import PostgreSQL, Proxy, programs
 from tests.helpers.scripted import until
 from tests.helpers.secret_leaks import secret
@@ -376,15 +377,17 @@ async def test_asyncpg_without_tls_is_refused(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     pytest.importorskip("asyncpg")
-    mode, more, shown = given.get("ssl"), "", f"ssl={given.get('ssl')!r}"
-    if isinstance(mode, str) and where == "dsn":
-        given, more = {}, f"?sslmode={mode}"
+    mode, more, shown = given.get("ssl"), "", f"ssl={given.get('ssl')!r} does not insist on TLS"
+    if mode is None:
+        shown = "no ssl= is given"
+    elif isinstance(mode, str) and where == "dsn":
+        given, more, shown = {}, f"?sslmode={mode}", f"sslmode={mode!r} does not insist on TLS"
     elif isinstance(mode, str) and where == "variable":
         monkeypatch.setenv("PGSSLMODE", mode)
-        given, shown = {}, f"PGSSLMODE={mode}"
+        given, shown = {}, f"PGSSLMODE={mode} does not insist on TLS"
     with pytest.raises(InvalidConfiguration, match=r"ssl=ssl\.create_default_context.*plaintext=True") as caught:
         await log_in("asyncpg", provider, dsn(proxy.port, more), **given)
-    assert f"asyncpg_connector: {shown} may send the token in the open" in str(caught.value)
+    assert f"asyncpg_connector: {shown}, so others might read the token" in str(caught.value)
     assert (proxy.begun, authority.issued) == (0, 0)
 
 
@@ -400,15 +403,15 @@ async def test_psycopg_without_tls_is_refused(
 ) -> None:
     pytest.importorskip("psycopg")
     options: dict[str, Any] = {"sslmode": mode}
-    more, shown = "", f"sslmode={mode!r}"
+    more, shown = "", f"sslmode={mode!r} does not insist on TLS" if mode else "no sslmode= is given"
     if mode and where == "conninfo":
         options, more = {}, f"?sslmode={mode}"
     elif mode and where == "variable":
         monkeypatch.setenv("PGSSLMODE", mode)
-        options, shown = {}, f"PGSSLMODE={mode}"
+        options, shown = {}, f"PGSSLMODE={mode} does not insist on TLS"
     with pytest.raises(InvalidConfiguration, match=r'sslmode="verify-full".*plaintext=True') as caught:
         await log_in("psycopg", provider, dsn(proxy.port, more), **options)
-    assert f"psycopg_connection: {shown} may send the token in the open" in str(caught.value)
+    assert f"psycopg_connection: {shown}, so others might read the token" in str(caught.value)
     assert (proxy.begun, authority.issued) == (0, 0)
 
 
@@ -417,7 +420,9 @@ async def test_an_engine_without_tls_is_refused(driver: str, proxy: Proxy, provi
     skip_without(f"sqlalchemy-{driver}")
     make = import_module("sqlalchemy.ext.asyncio").create_async_engine
     engine = attach(make(f"postgresql+{driver}://app@127.0.0.1:{proxy.port}/x"), provider, region=REGION)
-    with pytest.raises(InvalidConfiguration, match="in the open"):
+    option = "ssl" if driver == "asyncpg" else "sslmode"
+    remedy = rf'attach: no {option}= is given.*connect_args=\{{"{option}": .*attach\(…, plaintext=True\)$'
+    with pytest.raises(InvalidConfiguration, match=remedy):
         async with engine.connect():
             pass
     assert proxy.begun == 0
@@ -427,7 +432,7 @@ async def test_an_engine_without_tls_is_refused(driver: str, proxy: Proxy, provi
 async def test_a_unix_socket_is_refused(kind: str, provider: Any, place: Place, tmp_path: Path) -> None:
     skip_without(kind)
     for source in (provider, rds_token(provider, ENDPOINT, 5432, "app")):
-        with pytest.raises(InvalidConfiguration, match=r"a Unix socket, may send"):
+        with pytest.raises(InvalidConfiguration, match=r"a Unix socket, which has no TLS"):
             await log_in(kind, source, None, host=str(tmp_path), user="app", **encrypted(kind, place))
 
 
@@ -645,8 +650,35 @@ async def test_the_example(place: Place, home: Path) -> None:
     environ |= {"AWS_SESSION_TOKEN": keys.session_token or "", "AWS_REGION": REGION}
     async with Proxy(authority, place.tls, behind=place.behind) as proxy:
         url = dsn(proxy.port).replace("postgresql", "postgresql+asyncpg")
-        assert await run(EXAMPLES / "postgres_iam.py", url, place.ca, home=home, **environ) == (0, "2450\n", "")
+        ended = await run(EXAMPLES / "postgres_iam.py", url, place.ca, home=home, **environ)
+        assert (ended.status, ended.out) == (0, "2450\n"), ended.err
+        [warning] = ended.err.splitlines()  # one for all connections
+        assert warning.startswith("127.0.0.1 is no endpoint of RDS")
         assert (proxy.logins > 1, proxy.refused) == (True, [])
+
+
+@pytest.mark.parametrize(("number", "kind"), [*enumerate(["asyncpg", "psycopg", "sqlalchemy-asyncpg"])])
+async def test_the_programs_of_the_page(number: int, kind: str, place: Place, home: Path) -> None:
+    skip_without(kind)
+    page = (ROOT / "docs/how-to/databases.md").read_text(encoding="utf-8")
+    blocks = re.findall(r"^```python\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
+    program = [code for code in blocks if "SELECT" in code][number]
+    authority = Authority(time.time)
+    keys = await authority.issue()
+    environ = {"AWS_ACCESS_KEY_ID": keys.access_key_id, "AWS_SECRET_ACCESS_KEY": keys.secret_access_key}
+    environ |= {"AWS_SESSION_TOKEN": keys.session_token or "", "AWS_REGION": REGION}
+    async with Proxy(authority, place.tls, behind=place.behind) as proxy:
+        for there, here in (
+            ("books.abc.eu-central-1.rds.amazonaws.com/books", f"127.0.0.1:{proxy.port}/postgres"),
+            ("global-bundle.pem", place.ca),
+            ("FROM books", "FROM generate_series(1, 7)"),
+        ):
+            assert there in program
+            program = program.replace(there, here)
+        (home / "program.py").write_text(f"{program}\nimport asyncio\nprint(asyncio.run(count()))\n")
+        ended = await run(home / "program.py", home=home, **environ)
+        assert (ended.status, ended.out) == (0, "7\n"), ended.err
+        assert (proxy.logins > 0, proxy.refused) == (True, [])
 
 
 def test_an_engine_that_is_not_supported(provider: Any) -> None:

@@ -726,6 +726,19 @@ async def test_how_long_a_url_may_live(expires_in: Any) -> None:
     assert source.calls == 0
 
 
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ({"service": "", "region": REGION}, "service is empty.*pass service="),
+        ({"service": "s3"}, "no region.*pass region=, or region_set="),
+        ({"service": "s3", "region": REGION, "region_set": "*"}, "region and region_set are both given"),
+    ],
+)
+def test_what_is_signed_has_to_be_given(given: dict[str, Any], words: str) -> None:
+    with pytest.raises(ValueError, match=f"^SigV4Auth: {words}"):
+        SigV4Auth(Source().provider(), **given)
+
+
 # moto's S3
 
 

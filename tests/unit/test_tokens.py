@@ -280,6 +280,15 @@ async def test_the_region_of_the_environment(held: bool) -> None:
     assert "%2Feu-north-1%2F" in (token.held() if held else await token())
 
 
+async def test_a_name_that_is_none_of_rds_is_warned_of_once(caplog: pytest.LogCaptureFixture) -> None:
+    for host in ("db.books.example", "DB.books.example", HOST, "x.abc.cn-north-1.rds.amazonaws.com.cn"):
+        for _ in range(2):
+            assert str(await rds_token(static(), host, 5432, "app", "eu-central-1")()).startswith(host)
+    [record] = [it for it in caplog.records if it.name == "aiocreds.tokens"]
+    assert record.levelname == "WARNING"
+    assert re.match(r"db\.books\.example is no endpoint of RDS.*CNAME.*pass it in the place", record.getMessage())
+
+
 async def test_the_region_of_the_profile(tmp_path: Path) -> None:
     (tmp_path / ".aws").mkdir()
     (tmp_path / ".aws/config").write_text("[default]\nregion = eu-south-2\n")
@@ -293,7 +302,7 @@ async def test_the_region_of_the_profile(tmp_path: Path) -> None:
 async def test_no_region_at_all(held: bool, tmp_path: Path) -> None:
     token = rds_token(static(), "db.internal:5432", user="app", context=Context({}, home=tmp_path))
     await token.provider()
-    with pytest.raises(InvalidConfiguration, match=r"app@db\.internal:5432: the region .* no alias"):
+    with pytest.raises(InvalidConfiguration, match=r"app@db\.internal:5432: the region .*own name.*CNAME"):
         token.held() if held else await token()
 
 

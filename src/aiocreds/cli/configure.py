@@ -75,7 +75,7 @@ def configure(parser: ArgumentParser) -> None:
     """Describe the command."""
     parser.description = "Write profiles for accounts and roles of IAM Identity Center into the config file."
     parser.epilog = EXAMPLE
-    parser.add_argument("what", choices=["sso"], help="what to configure")
+    parser.add_argument("what", choices=["sso"], metavar="sso", help="what to configure, which is always sso")
     profile: Action = parser.add_argument(
         "-p", "--profile", metavar="P", help="the name of the profile; by default as --template says"
     )

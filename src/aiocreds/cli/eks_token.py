@@ -48,7 +48,9 @@ def configure(parser: ArgumentParser) -> None:
     parser.description = "Print a token for the Kubernetes API of an EKS cluster, as an ExecCredential (JSON)."
     parser.epilog = EXAMPLE
     add_profile(parser)
-    parser.add_argument("--cluster", metavar="NAME", required=True, help="the cluster's name; on Outposts its id")
+    parser.add_argument(
+        "--cluster", "--cluster-name", metavar="NAME", required=True, help="the cluster's name; on Outposts its id"
+    )
     parser.add_argument(
         "--region", metavar="R", help="the cluster's; by default the environment's or the profile's"
     )

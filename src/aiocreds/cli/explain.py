@@ -33,7 +33,7 @@ from aiocreds._explain import (
 )
 from aiocreds._profiles import load, profile_name
 from aiocreds.cli._common import add_profile, asking_for, offer_to_sign_in
-from aiocreds.cli._terminal import ask_for_code, print_message, refuse_code, run_interruptible
+from aiocreds.cli._terminal import ask_for_code, person_is_there, print_message, refuse_code, run_interruptible
 from aiocreds.errors import (
     ChainExhausted,
     CredentialsError,
@@ -147,7 +147,8 @@ async def examine(
             profile,
             mfa_code=mfa_code,
             process_timeout=process_timeout,
-            sign_in=offer_to_sign_in if context is DEFAULT else None,
+            # Without anybody to ask, a hook would have the tree show each sign-in that has ended twice.
+            sign_in=offer_to_sign_in if context is DEFAULT and person_is_there() else None,
             context=context,
         )
     else:

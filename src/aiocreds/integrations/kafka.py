@@ -40,6 +40,9 @@ logger = logging.getLogger("aiocreds.kafka")
 def aiokafka_token_provider(token: TokenProvider) -> Any:
     """Make a ``sasl_oauth_token_provider=`` for aiokafka: each connection gets a token of its own.
 
+    Give the client ``security_protocol="SASL_SSL"``: aiokafka does not say here whether a connection has TLS, and
+    who reads a token on its way can log in with it for 15 minutes.
+
     Args:
         token: from :func:`~aiocreds.tokens.msk_token`. What it raises fails the connection.
 
@@ -63,6 +66,8 @@ def oauth_cb(token: TokenProvider) -> Callable[[str], tuple[str, float]]:
     The library calls it from a thread of its own, as soon as a client is made, and when four fifths of a token's
     time are over. It waits where the provider does, for a refresh on a loop in the background. Clients with asyncio
     wait for the first token when they are made, which blocks their loop for a second.
+
+    Configure ``SASL_SSL``: as with :func:`aiokafka_token_provider`, a connection without TLS is not noticed here.
 
     Args:
         token: from :func:`~aiocreds.tokens.msk_token`.

@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any
 from aiocreds._core.decorator import as_provider
 from aiocreds.errors import InvalidConfiguration
 from aiocreds.integrations._extras import require
+from aiocreds.integrations._tls import without_tls
 from aiocreds.tokens import TokenProvider, rds_token
 
 if TYPE_CHECKING:
@@ -62,10 +63,7 @@ def asyncmy_options(
 
     See https://docs.aws.amazon.com/AmazonRDS/latest/UserGuide/UsingWithRDS.IAMDBAuth.Connecting.html
     """
-    require("asyncmy", "asyncmy")
-    options.pop("password", None)  # no local variable here holds one
-    token = _token("asyncmy_options", source, options, region, plaintext=plaintext)
-    return {**options, "password_creator": token}
+    return _asyncmy("asyncmy_options", source, region, options, plaintext=plaintext)
 
 
 def aiomysql_connector(
@@ -92,14 +90,30 @@ def aiomysql_connector(
 
     See https://docs.aws.amazon.com/AmazonRDS/latest/UserGuide/UsingWithRDS.IAMDBAuth.Connecting.html
     """
+    return _aiomysql("aiomysql_connector", source, region, plaintext=plaintext)
+
+
+def _asyncmy(
+    taker: str, source: Source | TokenProvider, region: str | None, options: dict[str, Any], *, plaintext: bool
+) -> dict[str, Any]:
+    """Return :func:`asyncmy_options`'s options; ``taker`` is what the program has called."""
+    require("asyncmy", "asyncmy")
+    options.pop("password", None)  # no local variable here holds one
+    return {**options, "password_creator": _token(taker, source, options, region, plaintext=plaintext)}
+
+
+def _aiomysql(
+    taker: str, source: Source | TokenProvider, region: str | None, *, plaintext: bool
+) -> Callable[..., Awaitable[Any]]:
+    """Return :func:`aiomysql_connector`'s function; ``taker`` is what the program has called."""
     require("aiomysql", "aiomysql")
     kind = import_module("aiomysql").Connection if plaintext else _encrypted_only()
     if not isinstance(source, TokenProvider):
-        source = as_provider(source, taker="aiomysql_connector()")
+        source = as_provider(source, taker=f"{taker}()")
 
     async def connect_with_token(**options: Any) -> Any:
         options.pop("password", None)  # no local variable here holds one
-        token = _token("aiomysql_connector", source, options, region, plaintext=plaintext)
+        token = _token(taker, source, options, region, plaintext=plaintext)
         connection = kind(**options, password=await token())
         await connection.ping()  # which connects
         return connection
@@ -108,7 +122,7 @@ def aiomysql_connector(
 
 
 def _token(
-    name: str, source: Source | TokenProvider, options: Mapping[str, Any], region: str | None, *, plaintext: bool
+    taker: str, source: Source | TokenProvider, options: Mapping[str, Any], region: str | None, *, plaintext: bool
 ) -> TokenProvider:
     """Return the token for the place where a client is told to log in.
 
@@ -117,14 +131,11 @@ def _token(
     """
     context = options.get("ssl")
     if not plaintext and not isinstance(context, ssl.SSLContext):
-        raise InvalidConfiguration(
-            f"{name}: ssl={context!r} is no ssl.SSLContext, and a token that is sent in the open can be used by"
-            ' others for 15 minutes: pass ssl=ssl.create_default_context(cafile="global-bundle.pem") with the'
-            " certificate authorities of RDS, or plaintext=True where a tunnel encrypts"
-        )
+        found = "no ssl= is given" if context is None else f"ssl={context!r} is no ssl.SSLContext"
+        raise without_tls(taker, "ssl", found)
     for needed in ("host", "user"):
         if not options.get(needed):
-            raise InvalidConfiguration(f"{name}: no {needed}, for which the token is made: pass {needed}=")
+            raise InvalidConfiguration(f"{taker}: no {needed}, for which the token is made: pass {needed}=")
     if isinstance(source, TokenProvider):
         return source
     return rds_token(source, options["host"], options.get("port") or PORT, options["user"], region)
@@ -144,7 +155,7 @@ def _encrypted_only() -> Any:
     def announce(connection: Any, capabilities: int) -> None:
         if not capabilities & OFFERS_TLS:
             raise InvalidConfiguration(
-                f"aiomysql_connector: {connection.host}:{connection.port} offers no TLS, and a token that is sent"
+                f"aiomysql: {connection.host}:{connection.port} offers no TLS, and a token that is sent"
                 " in the open can be used by others for 15 minutes: switch TLS on there, or find out who is between"
             )
         connection.__dict__["server_capabilities"] = capabilities

@@ -25,6 +25,7 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 from aiocreds._core.decorator import as_provider
 from aiocreds.errors import InvalidConfiguration
 from aiocreds.integrations._extras import require
+from aiocreds.integrations._tls import without_tls
 from aiocreds.tokens import TokenProvider, dsql_token, rds_token
 
 if TYPE_CHECKING:
@@ -67,19 +68,7 @@ def asyncpg_connector(
 
     See https://docs.aws.amazon.com/AmazonRDS/latest/UserGuide/UsingWithRDS.IAMDBAuth.Connecting.html
     """
-    require("asyncpg", "asyncpg")
-    connect = import_module("asyncpg").connect
-    logins = _Logins("asyncpg_connector", source, region, plaintext=plaintext)
-
-    async def connect_with_token(dsn: str | None = None, **arguments: Any) -> Any:
-        arguments.pop("password", None)  # no local variable here holds one
-        given = {**_of_url(dsn or ""), **{name: value for name, value in arguments.items() if value is not None}}
-        if given.get("ssl") is None:
-            given["ssl"] = given.get("sslmode")
-        target, token = logins.prepare(given, "ssl")
-        return await connect(dsn, **{**arguments, **target, "password": token})
-
-    return connect_with_token
+    return _asyncpg("asyncpg_connector", source, region, plaintext=plaintext)
 
 
 def psycopg_connection(
@@ -108,10 +97,32 @@ def psycopg_connection(
 
     See https://docs.aws.amazon.com/AmazonRDS/latest/UserGuide/UsingWithRDS.IAMDBAuth.Connecting.html
     """
+    return _psycopg("psycopg_connection", source, region, plaintext=plaintext)
+
+
+def _asyncpg(
+    taker: str, source: Source | TokenProvider, region: str | None, *, plaintext: bool
+) -> Callable[..., Awaitable[Any]]:
+    """Return :func:`asyncpg_connector`'s function; ``taker`` is what the program has called."""
+    require("asyncpg", "asyncpg")
+    connect = import_module("asyncpg").connect
+    logins = _Logins(taker, source, region, plaintext=plaintext)
+
+    async def connect_with_token(dsn: str | None = None, **arguments: Any) -> Any:
+        arguments.pop("password", None)  # no local variable here holds one
+        given = {**_of_url(dsn or ""), **{name: value for name, value in arguments.items() if value is not None}}
+        target, token = logins.prepare(given, "ssl")
+        return await connect(dsn, **{**arguments, **target, "password": token})
+
+    return connect_with_token
+
+
+def _psycopg(taker: str, source: Source | TokenProvider, region: str | None, *, plaintext: bool) -> type[Any]:
+    """Return :func:`psycopg_connection`'s class; ``taker`` is what the program has called."""
     require("psycopg", "psycopg")
     psycopg: Any = import_module("psycopg")
     base: Any = psycopg.AsyncConnection
-    logins = _Logins("psycopg_connection", source, region, plaintext=plaintext)
+    logins = _Logins(taker, source, region, plaintext=plaintext)
 
     class Connection(base):  # type: ignore[misc]  # of type Any
         """A connection that logs in with a token."""
@@ -152,7 +163,7 @@ class _Logins:
         user = self._required("user", given)
         target: dict[str, Any] = {"host": host, "port": port, "user": user}
         if not self._plaintext:
-            target[tls] = self._encrypted(host, given.get(tls), tls)
+            target[tls] = self._encrypted(host, given, tls)
         source = self._source
         if isinstance(source, TokenProvider):
             return target, source
@@ -185,28 +196,26 @@ class _Logins:
             )
         return (found[1] if found else host).strip("[]"), int(text)
 
-    def _encrypted(self, host: str, found: Any, tls: str) -> Any:
+    def _encrypted(self, host: str, given: Mapping[str, Any], tls: str) -> Any:
         """Return the argument about TLS, if it makes sure of that.
 
         Raises:
             InvalidConfiguration: it does not.
         """
-        where = f"{tls}={found!r}"
-        if found is None and (found := os.environ.get(VARIABLES["sslmode"])):
-            where = f"{VARIABLES['sslmode']}={found}"
-        if not host.startswith(("/", "@")):
-            if found is True or isinstance(found, ssl.SSLContext) or found in ENCRYPTED:
-                return found
+        if host.startswith(("/", "@")):
+            raise without_tls(self._name, tls, f"host={host!r} is a Unix socket, which has no TLS")
+        for name in (tls, "sslmode"):  # the second may be in asyncpg's DSN
+            if (found := given.get(name)) is not None:
+                where = f"{name}={found!r}"
+                break
         else:
-            where = f"host={host!r}, a Unix socket,"
-        remedy = {
-            "ssl": 'ssl=ssl.create_default_context(cafile="global-bundle.pem")',
-            "sslmode": 'sslmode="verify-full" and sslrootcert="global-bundle.pem"',
-        }[tls]
-        raise InvalidConfiguration(
-            f"{self._name}: {where} may send the token in the open, where others can use it for 15 minutes: pass"
-            f" {remedy} with the certificate authorities of RDS, or plaintext=True where a tunnel encrypts"
-        )
+            name = VARIABLES["sslmode"]
+            found = os.environ.get(name)
+            where = f"{name}={found}"
+        if found is True or isinstance(found, ssl.SSLContext) or found in ENCRYPTED:
+            return found
+        nothing = found is None or found == ""
+        raise without_tls(self._name, tls, f"no {tls}= is given" if nothing else f"{where} does not insist on TLS")
 
 
 def _of_url(dsn: str) -> dict[str, Any]:

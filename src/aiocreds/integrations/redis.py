@@ -49,6 +49,9 @@ def redis_credentials(token: TokenProvider, *, reauthenticate_every: float | tim
     Each login gets a token of its own. Clients with asyncio await it. The others take credentials in memory, and
     wait for a refresh, which runs on a loop in the background, only where the provider has its callers wait.
 
+    Give the client ``ssl=True``: redis-py does not say here whether a connection has TLS, and who reads a token on
+    its way can log in with it for 15 minutes.
+
     The services close a connection 12 hours after its last login. redis-py notices that at the next use of an idle
     connection and opens another, and makes a command once more that was waiting. Subscriptions are renewed, but
     what was published meanwhile is lost. ``reauthenticate_every`` has clients without asyncio log their connections
@@ -90,7 +93,8 @@ def valkey_credentials(token: TokenProvider) -> Any:
 
     valkey-py awaits no credentials: with asyncio, enter the provider (``async with provider:``) before the first
     connection, so that some are in memory. It has no hook to log in again. A connection that the service has closed
-    after 12 hours is replaced at its next use.
+    after 12 hours is replaced at its next use. Give the client ``ssl=True``: as with :func:`redis_credentials`, a
+    connection without TLS is not noticed here.
 
     Args:
         token: from :func:`~aiocreds.tokens.elasticache_token` or :func:`~aiocreds.tokens.memorydb_token`.
@@ -111,7 +115,8 @@ def coredis_credentials(token: TokenProvider) -> Any:
     """Make a ``credential_provider=`` for the clients of coredis, also of clusters.
 
     Each login awaits a token of its own. coredis has no hook to log in again. A connection that the service has
-    closed after 12 hours is replaced at its next use.
+    closed after 12 hours is replaced at its next use. Give the client ``ssl=True``: as with
+    :func:`redis_credentials`, a connection without TLS is not noticed here.
 
     Args:
         token: from :func:`~aiocreds.tokens.elasticache_token` or :func:`~aiocreds.tokens.memorydb_token`.

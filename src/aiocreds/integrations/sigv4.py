@@ -120,11 +120,13 @@ class SigV4:
         provider = as_provider(provider, taker=type(self).__name__, context=context or DEFAULT)
         if context is None:
             context = provider._context  # noqa: SLF001  # pyright: ignore[reportPrivateUsage] - one of us
-        if not service or bool(region) == bool(region_set):
-            found = "both" if region and region_set else "no service" if not service else "neither"
-            raise ValueError(
-                f"service must be given, and region or region_set, not both, since they are signed: {found} here"
-            )
+        name = type(self).__name__
+        if not service:
+            raise ValueError(f"{name}: service is empty, and is signed: pass service=, such as 'execute-api'")
+        if not region and not region_set:
+            raise ValueError(f"{name}: no region, which is signed: pass region=, or region_set= for several")
+        if region and region_set:
+            raise ValueError(f"{name}: region and region_set are both given: pass one of them")
         if region_set:
             require("cryptography", "sigv4a")
         self._provider = provider

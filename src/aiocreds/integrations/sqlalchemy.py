@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from aiocreds.errors import InvalidConfiguration
 from aiocreds.integrations._extras import require
-from aiocreds.integrations.mysql import aiomysql_connector, asyncmy_options
-from aiocreds.integrations.postgresql import asyncpg_connector, psycopg_connection
+from aiocreds.integrations.mysql import _aiomysql, _asyncmy  # pyright: ignore[reportPrivateUsage] - they name us
+from aiocreds.integrations.postgresql import _asyncpg, _psycopg  # pyright: ignore[reportPrivateUsage] - likewise
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -61,11 +61,11 @@ def attach(
     inner: Any = getattr(engine, "sync_engine", engine)
     driver = inner.dialect.driver if inner.dialect.is_async else f"{inner.dialect.driver} without asyncio"
     if driver == "psycopg":
-        connect = psycopg_connection(source, region=region, plaintext=plaintext).connect
+        connect = _psycopg("attach", source, region, plaintext=plaintext).connect
     elif driver == "asyncpg":
-        connect = asyncpg_connector(source, region=region, plaintext=plaintext)
+        connect = _asyncpg("attach", source, region, plaintext=plaintext)
     elif driver == "aiomysql":
-        connect = aiomysql_connector(source, region=region, plaintext=plaintext)
+        connect = _aiomysql("attach", source, region, plaintext=plaintext)
     elif driver == "asyncmy":
         connect = _asyncmy_connector(source, region=region, plaintext=plaintext)
     else:
@@ -88,7 +88,6 @@ def _asyncmy_connector(
     connect = import_module("asyncmy").connect
 
     async def connect_with_token(**options: Any) -> Any:
-        options.pop("password", None)  # no local variable here holds one
-        return await connect(**asyncmy_options(source, region=region, plaintext=plaintext, **options))
+        return await connect(**_asyncmy("attach", source, region, options, plaintext=plaintext))
 
     return connect_with_token

@@ -619,7 +619,7 @@ async def test_piped_it_asks_nothing(aws: Loopback, home: Path) -> None:
     assert len(ended.out.splitlines()) == 63
     ended = await machine.aiocreds("configure", "--profile", "x")
     assert ended.status == 2
-    assert "the following arguments are required: what" in ended.err
+    assert "the following arguments are required: sso" in ended.err
 
 
 RESOLVED = """

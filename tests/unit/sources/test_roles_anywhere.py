@@ -590,8 +590,21 @@ async def test_pkcs12_beside_a_key(context: Context, workload: Workload, tmp_pat
     await failure(source(context, workload, certificate=path), InvalidConfiguration, "goes without private_key=")
 
 
-async def test_pem_without_any_key(context: Context, workload: Workload) -> None:
-    await failure(source(context, workload, private_key=None), InvalidConfiguration, "holds no private key")
+async def test_pem_without_any_key(context: Context, workload: Workload, caplog: pytest.LogCaptureFixture) -> None:
+    workload.certificate.chmod(0o644)  # and no key is there to be warned of
+    await failure(
+        source(context, workload, private_key=None), InvalidConfiguration, "no private key: pass private_key="
+    )
+    assert "open to all users" not in caplog.text
+
+
+async def test_a_certificate_in_the_place_of_the_key(
+    context: Context, workload: Workload, caplog: pytest.LogCaptureFixture
+) -> None:
+    workload.certificate.chmod(0o644)
+    provider = source(context, workload, private_key=workload.certificate)
+    await failure(provider, InvalidConfiguration, "(from private_key) holds no private key")
+    assert "open to all users" not in caplog.text
 
 
 @pytest.mark.parametrize("given", [7, lambda: "x", b"x"])

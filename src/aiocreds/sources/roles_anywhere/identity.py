@@ -43,6 +43,7 @@ MODULES = (
 )
 USABLE = "IAM Roles Anywhere takes RSA and elliptic curves"
 PEM, PEM_CERTIFICATE = b"-----BEGIN ", b"-----BEGIN CERTIFICATE-----"
+KEY_LABEL = b"PRIVATE KEY-----"
 PEM_KEY = rb"-----BEGIN ([A-Z0-9 ]*PRIVATE KEY)-----.*?-----END \1-----"
 _warned: set[str] = set()  # paths
 
@@ -152,6 +153,8 @@ def _identity(files: Files, passphrase: SecretStr | None, signs_itself: bool) ->
     if data.find(PEM) >= 0:
         certificates = _certificates(data, place)
         if holds_key:
+            if data.find(KEY_LABEL) < 0:
+                raise InvalidConfiguration(f"{place} holds no private key: pass private_key=, too")
             key = _private_key(data, place, passphrase)
         elif files.private_key is not None:
             key = _private_key(*_content(files.private_key, secret=True), passphrase)
@@ -199,7 +202,8 @@ def _content(file: Setting, *, secret: bool = False) -> tuple[SecretBytes, str]:
         ) from None
     if not data.strip():
         raise SourceUnavailable(f"{place} is empty: look at what should write it")
-    if secret and sys.platform != "win32" and found.st_mode & stat.S_IRWXO and file.value not in _warned:
+    holds_key = secret and (data.find(PEM) < 0 or data.find(KEY_LABEL) >= 0)
+    if holds_key and sys.platform != "win32" and found.st_mode & stat.S_IRWXO and file.value not in _warned:
         _warned.add(file.value)
         mode = f"{stat.S_IMODE(found.st_mode):04o}"
         logger.warning(
