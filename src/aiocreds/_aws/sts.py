@@ -104,7 +104,7 @@ CLOCK_CODES = clock_codes(ERRORS)
 
 ISSUED = ("AccessKeyId", "SecretAccessKey", "SessionToken", "Expiration")
 # The usual form of an answer: much faster than an XML parser, which reads the others.
-PLAIN_CREDENTIALS = re.compile(r"\s*".join(rf"<{name}>(?P<{name}>[^<\s]+)</{name}>" for name in ISSUED))
+PLAIN_CREDENTIALS = re.compile(r"\s*".join(rf"<{name}>(?P<{name}>[^<]*)</{name}>" for name in ISSUED))
 PLAIN_ARN = re.compile("<Arn>(?P<Arn>[^<]*)</Arn>")
 # Names, numbers and ARNs: much faster than urllib, which quotes other texts.
 PLAIN_VALUE = re.compile(r"[A-Za-z0-9_.~:/-]*")
@@ -306,11 +306,13 @@ def _parse(response: Response, action: Action, origin: str, role_arn: object) ->
         text = SecretStr()  # in another encoding, or garbled: left to the parser
     plain, role = PLAIN_CREDENTIALS.search(text), PLAIN_ARN.search(text)
     if plain and role and "&" not in text:
-        fields = SecretDict(plain.groupdict() | role.groupdict())
+        fields = SecretDict(
+            {name: value.strip() for match in (plain, role) for name, value in match.groupdict().items()}
+        )
     else:
         fields = fields_of(response.body)
-        if missing := [name for name in ISSUED if not fields.get(name)]:
-            raise SourceUnavailable(f"{origin} answered without {', '.join(missing)}; is that STS?")
+    if missing := [name for name in ISSUED if not fields.get(name)]:
+        raise SourceUnavailable(f"{origin} answered without {', '.join(missing)}; is that STS?")
     return Credentials(
         fields["AccessKeyId"],
         fields["SecretAccessKey"],

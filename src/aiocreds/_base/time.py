@@ -133,7 +133,7 @@ def _number(value: object) -> int | float | None:
     """Return a number, also one that is written as a text; None for anything else."""
     if isinstance(value, int | float):
         return value
-    if isinstance(value, str):
+    if isinstance(value, str) and ":" not in value:  # that of a time of day
         try:
             return float(value)
         except ValueError:
