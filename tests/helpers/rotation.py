@@ -31,7 +31,7 @@ class Pace(NamedTuple):
 
 # In five minutes the keys end several times. In two hours each token of the step before is too old, though the keys
 # that signed it may live on.
-PACES = {"five minutes": Pace(60, 15, 20), "two hours": Pace(3600, 16 * 60, 8)}
+PACES = {"five minutes": Pace(60, 30, 10), "two hours": Pace(3600, 16 * 60, 8)}
 
 
 class Rotation:

@@ -23,7 +23,7 @@ from tests.helpers.tls import TLS
 from tests.helpers.token_check import Authority
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator
+    from collections.abc import AsyncIterator
     from pathlib import Path
 
     from aiocreds import Provider
@@ -136,7 +136,9 @@ async def test_an_engine_of_sqlalchemy(
 
 @pytest.mark.slow
 @pytest.mark.parametrize("pace", PACES)
-@pytest.mark.parametrize("way", ["asyncmy", "engine of aiomysql", "engine of asyncmy"])  # aiomysql's pool has no hook
+@pytest.mark.parametrize(
+    "way", ["asyncmy", "engine of aiomysql", "engine of asyncmy"]
+)  # aiomysql's pool has no hook
 async def test_a_pool_that_grows_and_shrinks_while_keys_rotate(
     way: str, pace: str, authority: Authority, database: MySQLProxy, trusting: ssl.SSLContext
 ) -> None:

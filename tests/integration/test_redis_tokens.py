@@ -14,9 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from aiocreds import Context, InvalidConfiguration, SourceUnavailable
+from aiocreds import InvalidConfiguration, SourceUnavailable
 from aiocreds.integrations.redis import coredis_credentials, redis_credentials, valkey_credentials
-from aiocreds.testing import TestClock
 from aiocreds.tokens import elasticache_token
 from tests.helpers.cache_proxy import CacheProxy
 from tests.helpers.rotation import LARGE, PACES, Rotation
