@@ -54,7 +54,7 @@ if TYPE_CHECKING:
 
 TOPICS = (
     *("hot_path", "start_up", "crowd", "roles", "memory", "config_files", "gaps", "refreshing", "fleet", "attach"),
-    *("serve", "shared", "profiles", "tokens"),
+    *("serve", "shared", "profiles", "tokens", "pools"),
 )
 PEERS = ("aiohttp", "aiobotocore", "botocore")
 HEAD = ("what", "ours", "peer", "ratio", "rounds", "must reach", "ok?")

@@ -13,7 +13,6 @@ import time
 from asyncio import StreamReader, StreamWriter
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -181,14 +180,16 @@ async def test_clients_of_confluent_kafka_come_and_go_while_keys_rotate(pace: st
     rotation = Rotation(authority, pace)
     token = msk_token(rotation.provider, broker=BROKERS)
 
-    def log_in(port: int) -> set[int]:
-        return set(package.Producer(confluent(port, token)).list_topics(timeout=30).brokers)
-
     async with rotation.provider, Kafka(authority) as kafka:
+
+        def log_in() -> set[int]:
+            return set(package.Producer(confluent(kafka.port, token)).list_topics(timeout=30).brokers)
+
         with ThreadPoolExecutor(LARGE) as threads:
-            run = partial(asyncio.get_running_loop().run_in_executor, threads, log_in, kafka.port)
+            loop = asyncio.get_running_loop()
             for size in rotation.sizes():
-                assert await asyncio.gather(*(run() for _ in range(size))) == [{1}] * size
+                found = await asyncio.gather(*(loop.run_in_executor(threads, log_in) for _ in range(size)))
+                assert found == [{1}] * size
     rotation.check(kafka.logins, kafka.refused)
 
 

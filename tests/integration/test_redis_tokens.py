@@ -15,10 +15,11 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from aiocreds import InvalidConfiguration, SourceUnavailable
+from aiocreds.integrations import _background
 from aiocreds.integrations.redis import coredis_credentials, redis_credentials, valkey_credentials
 from aiocreds.tokens import elasticache_token
 from tests.helpers.cache_proxy import CacheProxy
-from tests.helpers.rotation import LARGE, PACES, Rotation
+from tests.helpers.rotation import LARGE, PACES, SMALL, Rotation
 from tests.helpers.scripted import until
 from tests.helpers.tls import TLS
 from tests.helpers.token_check import Authority
@@ -189,6 +190,8 @@ async def test_a_pool_that_grows_and_shrinks_while_keys_rotate(
             await (asyncio.get_running_loop().run_in_executor(threads, take) if in_threads else take())
 
         for size in rotation.sizes():
+            if library == "valkey":  # which awaits none, and a clock that is moved does not wake the refresh
+                await rotation.provider()
             async with asyncio.TaskGroup() as tasks:
                 for _ in range(size):
                     tasks.create_task(use())
@@ -269,6 +272,59 @@ async def test_connections_log_in_again_while_threads_use_them(authority: Author
     assert proxy.repeated >= 20
     assert proxy.logins - proxy.repeated <= 4  # connections
     assert (sum(wrong), proxy.refused) == (0, [])
+
+
+class MovedLoop(asyncio.SelectorEventLoop):
+    """A loop whose time a test moves on."""
+
+    _moved = 0.0
+
+    def time(self) -> float:
+        return super().time() + self._moved
+
+    def move(self, seconds: float) -> None:
+        self._moved += seconds
+        self.call_soon_threadsafe(lambda: None)  # has it look at its timers
+
+
+@pytest.fixture
+def background(monkeypatch: pytest.MonkeyPatch) -> Iterator[MovedLoop]:
+    """The loop in the background."""
+    with monkeypatch.context() as patch:
+        patch.setattr(asyncio, "new_event_loop", MovedLoop)
+        started = _background._Loop()  # pyright: ignore[reportPrivateUsage] - one with another clock
+    monkeypatch.setattr(_background, "_running", started)
+    assert isinstance(started.loop, MovedLoop)
+    yield started.loop
+    started.end()
+
+
+async def test_no_connection_gets_as_old_as_the_service_lets_it(
+    authority: Authority, proxy: CacheProxy, background: MovedLoop
+) -> None:
+    """Two days. Keys live for an hour."""
+    redis = pytest.importorskip("redis")
+    rotation, period = Rotation(authority, "two hours"), 6 * 3600
+    login = redis_credentials(token_of(rotation.provider), reauthenticate_every=period)
+    client = redis.Redis(host="127.0.0.1", port=proxy.port, credential_provider=login)
+
+    def use_all() -> None:
+        taken = [client.connection_pool.get_connection() for _ in range(SMALL)]
+        for connection in taken:
+            connection.send_command("PING")
+            assert connection.read_response() == b"PONG"
+            client.connection_pool.release(connection)
+
+    for number in range(8):
+        await asyncio.to_thread(use_all)
+        assert (proxy.logins, proxy.repeated) == (SMALL * (number + 1), SMALL * number)
+        rotation.clock.move(period)
+        background.move(period)
+        await until(lambda: proxy.repeated == SMALL * (number + 1))  # noqa: B023 - called here alone
+        await until(lambda: len(asyncio.all_tasks(background)) == 1)  # the one that the loop runs for: all is done
+    await asyncio.to_thread(use_all)
+    await asyncio.to_thread(client.close)
+    assert (proxy.expired, proxy.refused) == (0, [])
 
 
 async def test_with_asyncio_connections_cannot_log_in_again(authority: Authority, tmp_path: Path) -> None:
