@@ -543,6 +543,21 @@ async def test_psycopg_and_the_token_agree_about_the_place(
     assert (proxy.logins, proxy.refused) == (1, [])
 
 
+@pytest.mark.parametrize("kind", ["asyncpg", "psycopg"])
+async def test_each_place_gets_its_own_token(kind: str, authority: Authority, provider: Any, place: Place) -> None:
+    """Of one connector, which may log in to several."""
+    skip_without(kind)
+    make = asyncpg_connector if kind == "asyncpg" else psycopg_connection
+    made: Any = make(provider, region=REGION)
+    connect = made if kind == "asyncpg" else made.connect
+    arguments = {**encrypted(kind, place), "user": "app"}
+    async with Proxy(authority, place.tls, behind=place.behind) as one:
+        async with Proxy(authority, place.tls, behind=place.behind) as two:
+            for port in (one.port, two.port, one.port):
+                await (await connect(f"postgresql://somebody@127.0.0.1:{port}/postgres", **arguments)).close()
+            assert [(proxy.logins, proxy.refused) for proxy in (one, two)] == [(2, []), (1, [])]
+
+
 async def test_an_address_in_brackets_is_one(provider: Any, place: Place, deaf_port: int) -> None:
     pytest.importorskip("asyncpg")
     token = rds_token(provider, ENDPOINT, 5432, "app")

@@ -18,6 +18,7 @@ from __future__ import annotations
 import os
 import re
 import ssl
+from functools import lru_cache
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl, unquote, urlsplit
@@ -113,15 +114,19 @@ def psycopg_connection(
     base: Any = psycopg.AsyncConnection
     logins = _Logins("psycopg_connection", source, region, plaintext=plaintext)
 
+    @lru_cache(maxsize=8)  # libpq's parser takes longer than all that is done here
+    def named_in(conninfo: str) -> dict[str, Any]:
+        parsed = psycopg.conninfo.conninfo_to_dict
+        return {name: value for name, value in parsed(conninfo).items() if name in VARIABLES}
+
     class Connection(base):  # type: ignore[misc]  # of type Any
         """A connection that logs in with a token."""
 
         @classmethod
         async def connect(cls, conninfo: str = "", **arguments: Any) -> Any:
             arguments.pop("password", None)  # no local variable here holds one
-            named = {name: arguments.get(name) for name in VARIABLES}
-            parsed = psycopg.conninfo.conninfo_to_dict
-            given = {name: value for name, value in parsed(conninfo, **named).items() if name in VARIABLES}
+            named = {name: value for name in VARIABLES if (value := arguments.get(name)) is not None}
+            given = {**named_in(conninfo), **named}
             target, token = logins.prepare(given, "sslmode")
             inner: Any = super()
             return await inner.connect(conninfo, **{**arguments, **target, "password": await token()})
