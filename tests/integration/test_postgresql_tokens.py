@@ -551,11 +551,11 @@ async def test_each_place_gets_its_own_token(kind: str, authority: Authority, pr
     made: Any = make(provider, region=REGION)
     connect = made if kind == "asyncpg" else made.connect
     arguments = {**encrypted(kind, place), "user": "app"}
-    async with Proxy(authority, place.tls, behind=place.behind) as one:
-        async with Proxy(authority, place.tls, behind=place.behind) as two:
-            for port in (one.port, two.port, one.port):
-                await (await connect(f"postgresql://somebody@127.0.0.1:{port}/postgres", **arguments)).close()
-            assert [(proxy.logins, proxy.refused) for proxy in (one, two)] == [(2, []), (1, [])]
+    one, two = (Proxy(authority, place.tls, behind=place.behind) for _ in range(2))
+    async with one, two:
+        for port in (one.port, two.port, one.port):
+            await (await connect(f"postgresql://somebody@127.0.0.1:{port}/postgres", **arguments)).close()
+        assert [(proxy.logins, proxy.refused) for proxy in (one, two)] == [(2, []), (1, [])]
 
 
 async def test_an_address_in_brackets_is_one(provider: Any, place: Place, deaf_port: int) -> None:
