@@ -6,6 +6,7 @@ import asyncio
 import json
 import socket
 import ssl
+import threading
 import time
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
@@ -384,6 +385,33 @@ async def test_asyncpg_without_tls_is_refused(
         await log_in("asyncpg", provider, dsn(proxy.port, more), **given)
     assert f"asyncpg_connector: {shown} may send the token in the open" in str(caught.value)
     assert (proxy.begun, authority.issued) == (0, 0)
+
+
+@pytest.mark.parametrize("plaintext", [False, True])
+async def test_connections_of_asyncpg_share_the_context_that_true_stands_for(
+    plaintext: bool, place: Place, proxy: Proxy, provider: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """asyncpg would have each of them read the system's certificate authorities, on the loop."""
+    pytest.importorskip("asyncpg")
+    made: list[threading.Thread] = []
+    make = ssl.create_default_context
+
+    def noted() -> ssl.SSLContext:
+        made.append(threading.current_thread())
+        return make()
+
+    monkeypatch.setattr(ssl, "create_default_context", noted)
+    arguments: dict[str, Any] = {"region": REGION, "plaintext": plaintext}
+    with pytest.raises(ssl.SSLCertVerificationError):
+        await log_in("asyncpg", provider, dsn(proxy.port), ssl=True, **arguments)
+    monkeypatch.setenv("SSL_CERT_FILE", place.ca)
+    made.clear()
+    connect = asyncpg_connector(provider, **arguments)
+    for _ in range(3):
+        await (await connect(dsn(proxy.port), ssl=True)).close()
+    assert (proxy.logins, proxy.refused) == (3, [])
+    assert len(made) == 1
+    assert made[0] is not threading.main_thread()
 
 
 @pytest.mark.parametrize("mode", [None, "disable", "allow", "prefer"])

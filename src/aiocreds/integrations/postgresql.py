@@ -23,6 +23,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl, unquote, urlsplit
 
+from aiocreds._base import threads
 from aiocreds._core.decorator import as_provider
 from aiocreds.errors import InvalidConfiguration
 from aiocreds.integrations._extras import require
@@ -48,8 +49,8 @@ def asyncpg_connector(
 
     It takes what ``asyncpg.connect`` does, and can be called in its place. Host, port and user come from the
     arguments, the DSN, ``PGHOST``, ``PGPORT`` and ``PGUSER``, and TLS from ``ssl=``, the DSN's ``sslmode`` and
-    ``PGSSLMODE``; a password is not used. Pass ``ssl=`` a context: from ``True`` and from strings, asyncpg makes
-    one anew for each connection, which holds the event loop up.
+    ``PGSSLMODE``; a password is not used. From ``ssl=True``, one context is made for all connections. Else pass
+    ``ssl=`` a context: from strings, asyncpg makes one anew for each connection, which holds the event loop up.
 
     Args:
         source: where credentials come from; or any ``async () -> Credentials``. The token is one for RDS and
@@ -71,6 +72,7 @@ def asyncpg_connector(
     require("asyncpg", "asyncpg")
     connect = import_module("asyncpg").connect
     logins = _Logins("asyncpg_connector", source, region, plaintext=plaintext)
+    default_tls = lru_cache(maxsize=1)(_default_tls)
 
     async def connect_with_token(dsn: str | None = None, **arguments: Any) -> Any:
         arguments.pop("password", None)  # no local variable here holds one
@@ -78,7 +80,10 @@ def asyncpg_connector(
         if given.get("ssl") is None:
             given["ssl"] = given.get("sslmode")
         target, token = logins.prepare(given, "ssl")
-        return await connect(dsn, **{**arguments, **target, "password": token})
+        options = {**arguments, **target, "password": token}
+        if options.get("ssl") is True:
+            options["ssl"] = await threads.submit(default_tls)
+        return await connect(dsn, **options)
 
     return connect_with_token
 
@@ -212,6 +217,13 @@ class _Logins:
             f"{self._name}: {where} may send the token in the open, where others can use it for 15 minutes: pass"
             f" {remedy} with the certificate authorities of RDS, or plaintext=True where a tunnel encrypts"
         )
+
+
+def _default_tls() -> ssl.SSLContext:
+    """Return what asyncpg makes of ``ssl=True``, but on the loop: the system's authorities take 30 ms to read."""
+    context = ssl.create_default_context()
+    context.set_alpn_protocols(["postgresql"])
+    return context
 
 
 def _of_url(dsn: str) -> dict[str, Any]:

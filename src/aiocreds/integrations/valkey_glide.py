@@ -33,9 +33,9 @@ def glide_credentials(provider: Provider | Callable[[], Awaitable[Credentials]])
     """Make a ``credential_provider=`` for an ``IamAuthConfig`` of valkey-glide's clients with asyncio.
 
     The client makes a token every five minutes (``refresh_interval_seconds=``), and logs in with the last one. For
-    each token it awaits this on its own event loop, for 9 seconds at most, and gets keys that live on for 15 minutes,
-    if the source has such. It makes no tokens for serverless caches, and its pools take no provider. A connection
-    that the service has closed after 12 hours is replaced.
+    each token it awaits this on its own event loop, for 9 seconds at most, and gets keys that live on for 15
+    minutes, if the source has such. It makes no tokens for serverless caches, and its pools take no provider. A
+    connection that the service has closed after 12 hours is replaced.
 
     Args:
         provider: where credentials come from; or any ``async () -> Credentials``. What it raises fails the token:
