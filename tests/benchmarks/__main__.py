@@ -28,6 +28,8 @@ profiles   a process of `aiocreds profiles` on a large config file, against one 
 tokens     tokens a second of CPU time, against AWS's own packages; the longest gap in a loop on which 1,000
            connections log in at once, against the same with tokens that botocore makes in threads, and while a
            pool of 50 grows and shrinks, against a loop that is idle for as long
+pools      the same gap with the pools of asyncpg and psycopg over TLS, against the same pool with a fixed password,
+           since a client's own part in 50 handshakes holds the loop up for longer than 5 gaps of an idle one
 ========== ==================================================================================================
 """
 
@@ -54,7 +56,7 @@ if TYPE_CHECKING:
 
 TOPICS = (
     *("hot_path", "start_up", "crowd", "roles", "memory", "config_files", "gaps", "refreshing", "fleet", "attach"),
-    *("serve", "shared", "profiles", "tokens"),
+    *("serve", "shared", "profiles", "tokens", "pools"),
 )
 PEERS = ("aiohttp", "aiobotocore", "botocore")
 HEAD = ("what", "ours", "peer", "ratio", "rounds", "must reach", "ok?")

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
 
     from tests.helpers.token_check import Authority
 
+LONGEST = 12 * 3600.0  # seconds since its last login, after which the service closes a connection
 SAYS_OK = [b"CLIENT", b"REPLY", b"ON"]
 
 
@@ -23,6 +24,7 @@ class CacheProxy:
         logins: of all connections, those that log in again included.
         repeated: logins on connections that had logged in before.
         refused: why a login was, one entry each.
+        expired: connections that were used 12 hours after their last login, and closed.
         signers: the access key id that signed each login's token.
         open: connections.
     """
@@ -42,7 +44,7 @@ class CacheProxy:
         self._tls = tls
         self._writers: set[asyncio.StreamWriter] = set()
         self.behind = 0
-        self.logins = self.repeated = 0
+        self.logins = self.repeated = self.expired = 0
         self.refused: list[str] = []
         self.signers: list[str] = []
 
@@ -69,10 +71,13 @@ class CacheProxy:
         from_valkey, to_valkey = await asyncio.open_connection("127.0.0.1", self.behind)
         self._writers.add(writer)
         answers = asyncio.create_task(_pass_on(from_valkey, writer))
-        logged_in = False
+        logged_in, last_login = False, 0.0
         try:
             while True:
                 words = await _command(reader)
+                if logged_in and self._authority.now() - last_login > LONGEST:
+                    self.expired += 1
+                    return
                 name = words[0].upper()
                 upper = [word.upper() for word in words]
                 if name == b"AUTH" or (name == b"HELLO" and b"AUTH" in upper):
@@ -84,7 +89,7 @@ class CacheProxy:
                         return
                     self.logins += 1
                     self.repeated += logged_in
-                    logged_in = True
+                    logged_in, last_login = True, self._authority.now()
                     words = SAYS_OK if name == b"AUTH" else words[:2]
                 elif not logged_in:
                     writer.write(b"-NOAUTH Authentication required.\r\n")

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-import base64
 import json
 import os
 import re
-import struct
 import subprocess
 import sys
 import threading
 import time
 from asyncio import StreamReader, StreamWriter
-from contextlib import asynccontextmanager
+from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
@@ -26,23 +24,21 @@ from aiocreds.integrations.redis import coredis_credentials, redis_credentials, 
 from aiocreds.testing import empty_context
 from aiocreds.tokens import msk_token
 from tests.helpers.examples import EXAMPLES, run
+from tests.helpers.kafka import Kafka, unpacked
+from tests.helpers.rotation import LARGE, PACES, Rotation
 from tests.helpers.scripted import until
 from tests.helpers.secret_leaks import secret
 from tests.helpers.tls import TLS
 from tests.helpers.token_check import Authority
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import Callable
     from pathlib import Path
 
     from aiocreds import Credentials
     from aiocreds.tokens import TokenProvider
 
 BROKERS = "b-1.x.abc.c2.kafka.eu-north-1.amazonaws.com:9098,b-2.x.abc.c2.kafka.eu-north-1.amazonaws.com:9098"
-
-
-def unpacked(token: str) -> str:
-    return base64.urlsafe_b64decode(token + "=" * (-len(token) % 4)).decode()
 
 
 async def test_aiokafka_gets_a_token_for_each_connection() -> None:
@@ -54,50 +50,6 @@ async def test_aiokafka_gets_a_token_for_each_connection() -> None:
     assert url.startswith("https://kafka.eu-north-1.amazonaws.com/?Action=kafka-cluster%3AConnect&")
     assert authority.fault(url, "kafka-cluster") is None
     assert provider.extensions() == {}
-
-
-@asynccontextmanager
-async def kafka(authority: Authority) -> AsyncIterator[tuple[int, list[str]]]:
-    """Give a broker's port, and why it has refused logins."""
-    refused, writers = list[str](), list[StreamWriter]()
-
-    async def serve(incoming: StreamReader, outgoing: StreamWriter) -> None:
-        writers.append(outgoing)
-        await broker(authority, refused, incoming, outgoing)
-
-    server = await asyncio.start_server(serve, "127.0.0.1", 0)
-    async with server:
-        yield server.sockets[0].getsockname()[1], refused
-        for writer in writers:
-            writer.close()
-        await asyncio.sleep(0)
-
-
-async def broker(authority: Authority, refused: list[str], incoming: StreamReader, outgoing: StreamWriter) -> None:
-    """Answer ApiVersions, SaslHandshake, SaslAuthenticate and Metadata as a broker of MSK does, the only one."""
-    port = outgoing.get_extra_info("sockname")[1]
-    offered = [(3, 0, 1), (17, 0, 1), (18, 0, 0), (36, 0, 1)]
-    try:
-        while True:
-            size = int.from_bytes(await incoming.readexactly(4))
-            request = await incoming.readexactly(size)
-            api, version, correlation = struct.unpack(">hhi", request[:8])
-            if api == 18:  # a version that is not known is answered in the oldest form
-                body = struct.pack(">hi", 35 if version else 0, len(offered))
-                body += b"".join(struct.pack(">hhh", *one) for one in offered)
-            elif api == 17:
-                body = struct.pack(">hih", 0, 1, 11) + b"OAUTHBEARER"
-            elif api == 3:
-                body = struct.pack(">iih9si", 1, 1, 9, b"127.0.0.1", port)
-                body += (struct.pack(">hi", -1, 1) if version else b"") + struct.pack(">i", 0)
-            else:
-                [token] = re.findall(rb"auth=Bearer ([^\x01]+)\x01", request)
-                fault = authority.fault(unpacked(token.decode()), "kafka-cluster")
-                refused += [fault] if fault else []
-                body = struct.pack(">hhi", 58 if fault else 0, -1, 0) + (struct.pack(">q", 0) if version else b"")
-            outgoing.write(struct.pack(">ii", len(body) + 4, correlation) + body)
-    except (asyncio.IncompleteReadError, ConnectionError):
-        outgoing.close()
 
 
 @pytest.mark.parametrize("right", [True, False])
@@ -117,13 +69,13 @@ async def test_aiokafka_logs_in(right: bool) -> None:
         assert connection.connected()
         connection.close()
 
-    async with kafka(authority) as (port, refused):
+    async with Kafka(authority) as kafka:
         if right:
-            await connect(port)
+            await connect(kafka.port)
         else:
             with pytest.raises(pytest.importorskip("aiokafka.errors").KafkaError):
-                await connect(port)
-    assert refused == ([] if right else ["unknown keys"])
+                await connect(kafka.port)
+    assert kafka.refused == ([] if right else ["unknown keys"])
 
 
 async def test_confluent_kafka_gets_a_token_and_its_end_in_seconds_from_any_thread() -> None:
@@ -152,17 +104,17 @@ async def test_confluent_kafka_logs_in(right: bool) -> None:
     authority = Authority(time.time)
     issuer = authority if right else Authority(time.time)  # whose keys the broker does not know
     token = msk_token(issuer.provider(), broker=BROKERS)
-    async with kafka(authority) as (port, refused):
-        producer = aio.AIOProducer(confluent(port, token))
-        consumer = aio.AIOConsumer(confluent(port, token, **{"group.id": "readers"}))
+    async with Kafka(authority) as kafka:
+        producer = aio.AIOProducer(confluent(kafka.port, token))
+        consumer = aio.AIOConsumer(confluent(kafka.port, token, **{"group.id": "readers"}))
         if right:
             assert set((await producer.list_topics(timeout=30)).brokers) == {1}
             assert set((await consumer.list_topics(timeout=30)).brokers) == {1}
         else:
-            await until(lambda: len(refused) >= 2)
+            await until(lambda: len(kafka.refused) >= 2)
         await producer.close()
         await consumer.close()
-    assert set(refused) == (set() if right else {"unknown keys"})
+    assert set(kafka.refused) == (set() if right else {"unknown keys"})
 
 
 async def test_confluent_kafka_asks_again_before_a_token_ends_and_blocks_no_loop() -> None:
@@ -181,8 +133,8 @@ async def test_confluent_kafka_asks_again_before_a_token_ends_and_blocks_no_loop
         return await authority.issue()
 
     token = msk_token(credential_provider(issue)(), broker=BROKERS)
-    async with kafka(authority) as (port, refused):
-        producer = aio.AIOProducer(confluent(port, token))
+    async with Kafka(authority) as kafka:
+        producer = aio.AIOProducer(confluent(kafka.port, token))
         started = time.monotonic()
         await until(lambda: asked > 1)
         took = time.monotonic() - started
@@ -192,7 +144,53 @@ async def test_confluent_kafka_asks_again_before_a_token_ends_and_blocks_no_loop
         await producer.close()
     assert took < 30
     assert threading.get_ident() not in threads
-    assert refused == []
+    assert kafka.refused == []
+
+
+@pytest.mark.parametrize("pace", PACES)
+async def test_connections_of_aiokafka_come_and_go_while_keys_rotate(pace: str) -> None:
+    """A client has one for each broker."""
+    module = pytest.importorskip("aiokafka.client")
+    authority = Authority(time.time)
+    rotation = Rotation(authority, pace)
+    token = msk_token(rotation.provider, broker=BROKERS)
+    async with rotation.provider, Kafka(authority, brokers=LARGE) as kafka:
+        client = module.AIOKafkaClient(
+            bootstrap_servers=f"127.0.0.1:{kafka.port}",
+            security_protocol="SASL_PLAINTEXT",
+            sasl_mechanism="OAUTHBEARER",
+            sasl_oauth_token_provider=aiokafka_token_provider(token),
+        )
+        await client.bootstrap()
+        for size in rotation.sizes():
+            assert all(await asyncio.gather(*(client.ready(broker) for broker in range(1, size + 1))))
+            for connection in client._conns.values():
+                connection.close()  # as when it has been idle; after one that breaks, a client opens others at once
+            await until(lambda: not kafka.open)
+        await client.close()
+    rotation.check(kafka.logins, kafka.refused)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("pace", PACES)
+async def test_clients_of_confluent_kafka_come_and_go_while_keys_rotate(pace: str) -> None:
+    """Each asks for a token when it is made. Later it does so by librdkafka's own clock, which nobody moves."""
+    package = pytest.importorskip("confluent_kafka")
+    authority = Authority(time.time)
+    rotation = Rotation(authority, pace)
+    token = msk_token(rotation.provider, broker=BROKERS)
+
+    async with rotation.provider, Kafka(authority) as kafka:
+
+        def log_in() -> set[int]:
+            return set(package.Producer(confluent(kafka.port, token)).list_topics(timeout=30).brokers)
+
+        with ThreadPoolExecutor(LARGE) as threads:
+            loop = asyncio.get_running_loop()
+            for size in rotation.sizes():
+                found = await asyncio.gather(*(loop.run_in_executor(threads, log_in) for _ in range(size)))
+                assert found == [{1}] * size
+    rotation.check(kafka.logins, kafka.refused)
 
 
 async def test_oauth_cb_says_why_there_is_no_token(caplog: pytest.LogCaptureFixture) -> None:

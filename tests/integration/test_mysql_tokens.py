@@ -14,15 +14,16 @@ from aiocreds import Context, Credentials, CredentialsError, InvalidConfiguratio
 from aiocreds.integrations import _extras
 from aiocreds.integrations.mysql import aiomysql_connector, asyncmy_options
 from aiocreds.integrations.sqlalchemy import attach
-from aiocreds.testing import TestClock, static
+from aiocreds.testing import static
 from aiocreds.tokens import TokenProvider, rds_token
 from tests.helpers.mysql import MariaDB, MySQLProxy, program
+from tests.helpers.rotation import LARGE, PACES, Rotation
 from tests.helpers.secret_leaks import secret
 from tests.helpers.tls import TLS
 from tests.helpers.token_check import Authority
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator
+    from collections.abc import AsyncIterator
     from pathlib import Path
 
     from aiocreds import Provider
@@ -109,47 +110,6 @@ async def test_a_pool_of_asyncmy(authority: Authority, database: MySQLProxy, tru
     assert (database.logins, database.refused) == (3, [])
 
 
-class Rotation:
-    """A proxy, and a provider whose keys end every minute of moved time."""
-
-    def __init__(self, certificates: TLS) -> None:
-        self.clock = TestClock()
-        context = Context({})
-        context.clock = self.clock
-        self.authority = Authority(self.clock.now, lifetime=60)
-        self.provider = self.authority.provider(context)
-        self.token = token_of(self.provider)
-        self.proxy = proxy_for(self.authority, certificates)
-
-    def sizes(self) -> Iterator[int]:
-        """Yield how many connections to use at once, for five minutes in steps of 15 s."""
-        for number in range(20):
-            yield 50 if number % 2 else 5
-            self.clock.move(15)
-
-    def check(self) -> None:
-        assert self.proxy.refused == []
-        assert self.proxy.logins >= 500
-        assert self.authority.issued >= 5
-
-
-async def test_a_pool_of_asyncmy_that_grows_and_shrinks_while_keys_rotate(
-    certificates: TLS, trusting: ssl.SSLContext
-) -> None:
-    asyncmy = pytest.importorskip("asyncmy")
-    rotation = Rotation(certificates)
-    async with rotation.proxy as proxy, rotation.provider:
-        to: dict[str, Any] = {"host": "127.0.0.1", "port": proxy.port, "user": USER, "ssl": trusting}
-        async with asyncmy.create_pool(**asyncmy_options(rotation.token, **to), minsize=0, maxsize=50) as pool:
-            for size in rotation.sizes():
-                taken = [await pool.acquire() for _ in range(size)]
-                assert await asyncio.gather(*map(ask, taken)) == [1] * size
-                for connection in taken:
-                    pool.release(connection)
-                await pool.clear()
-    rotation.check()
-
-
 def engine_of(way: str, source: Any, proxy: MySQLProxy, context: ssl.SSLContext | None, **options: Any) -> Any:
     pytest.importorskip(way)
     create: Any = pytest.importorskip("sqlalchemy.ext.asyncio").create_async_engine
@@ -174,17 +134,33 @@ async def test_an_engine_of_sqlalchemy(
     assert (database.logins, database.refused) == (1, [])
 
 
-@pytest.mark.parametrize("way", WAYS)
-async def test_an_engine_that_grows_and_shrinks_while_keys_rotate(
-    way: str, certificates: TLS, trusting: ssl.SSLContext
+@pytest.mark.slow
+@pytest.mark.parametrize("pace", PACES)
+@pytest.mark.parametrize(
+    "way", ["asyncmy", "engine of aiomysql", "engine of asyncmy"]
+)  # aiomysql's pool has no hook
+async def test_a_pool_that_grows_and_shrinks_while_keys_rotate(
+    way: str, pace: str, authority: Authority, database: MySQLProxy, trusting: ssl.SSLContext
 ) -> None:
-    rotation = Rotation(certificates)
-    async with rotation.proxy as proxy, rotation.provider:
-        engine = engine_of(way, rotation.token, proxy, trusting, pool_size=50)
-        for size in rotation.sizes():
-            assert await asyncio.gather(*(ask_engine(engine) for _ in range(size))) == [1] * size
-            await engine.dispose()
-    rotation.check()
+    rotation = Rotation(authority, pace)
+    token = token_of(rotation.provider)
+    async with rotation.provider:
+        if way == "asyncmy":
+            asyncmy = pytest.importorskip("asyncmy")
+            to: dict[str, Any] = {"host": "127.0.0.1", "port": database.port, "user": USER, "ssl": trusting}
+            async with asyncmy.create_pool(**asyncmy_options(token, **to), minsize=0, maxsize=LARGE) as pool:
+                for size in rotation.sizes():
+                    taken = await asyncio.gather(*(pool.acquire() for _ in range(size)))
+                    assert await asyncio.gather(*map(ask, taken)) == [1] * size
+                    for connection in taken:
+                        pool.release(connection)
+                    await pool.clear()
+        else:
+            engine = engine_of(way.removeprefix("engine of "), token, database, trusting, pool_size=LARGE)
+            for size in rotation.sizes():
+                assert await asyncio.gather(*(ask_engine(engine) for _ in range(size))) == [1] * size
+                await engine.dispose()
+    rotation.check(database.logins, database.refused)
 
 
 async def test_asyncmy_logs_in_with_another_token_when_it_connects_again(

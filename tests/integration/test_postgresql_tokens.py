@@ -7,6 +7,7 @@ import json
 import re
 import socket
 import ssl
+import threading
 import time
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
@@ -30,6 +31,7 @@ from aiocreds.testing import TestClock, empty_context
 from aiocreds.tokens import dsql_token, rds_token
 from tests.helpers.examples import EXAMPLES, ROOT, run
 from tests.helpers.postgresql import PostgreSQL, Proxy, programs
+from tests.helpers.rotation import PACES, SMALL, Rotation
 from tests.helpers.scripted import until
 from tests.helpers.secret_leaks import secret
 from tests.helpers.tls import TLS
@@ -238,30 +240,27 @@ async def test_it_logs_in_and_again_with_rotated_keys(
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("pace", PACES)
 @pytest.mark.parametrize("kind", CLIENTS)
 async def test_a_pool_that_grows_and_shrinks_while_keys_rotate(
-    kind: str, place: Place, clock: TestClock, provider: Any, authority: Authority, proxy: Proxy
+    kind: str, pace: str, place: Place, authority: Authority, proxy: Proxy
 ) -> None:
-    """Five minutes, with keys that live for one."""
     skip_without(kind)
-    authority.lifetime = 60.0
+    rotation = Rotation(authority, pace)
 
     async def together(borrow: Borrow, barrier: asyncio.Barrier) -> None:
         async with borrow() as query:
             await barrier.wait()
             assert await query("select 1") == 1
 
-    async with provider, pool_of(kind, place, proxy.port, provider, least=1) as borrow:
-        for _ in range(10):  # of 30 s
-            barrier = asyncio.Barrier(50)
+    async with rotation.provider, pool_of(kind, place, proxy.port, rotation.provider, least=1) as borrow:
+        for size in rotation.sizes():
+            barrier = asyncio.Barrier(size)
             async with asyncio.TaskGroup() as tasks:
-                for _ in range(50):
+                for _ in range(size):
                     tasks.create_task(together(borrow, barrier))
-            await until(lambda: proxy.open <= 5)
-            clock.move(30)
-    assert proxy.refused == []
-    assert proxy.logins >= 450
-    assert authority.issued >= 5
+            await until(lambda: proxy.open <= SMALL)
+    rotation.check(proxy.logins, proxy.refused)
 
 
 @pytest.mark.parametrize("kind", CLIENTS)
@@ -389,6 +388,33 @@ async def test_asyncpg_without_tls_is_refused(
         await log_in("asyncpg", provider, dsn(proxy.port, more), **given)
     assert f"asyncpg_connector: {shown}, so others might read the token" in str(caught.value)
     assert (proxy.begun, authority.issued) == (0, 0)
+
+
+@pytest.mark.parametrize("plaintext", [False, True])
+async def test_connections_of_asyncpg_share_the_context_that_true_stands_for(
+    plaintext: bool, place: Place, proxy: Proxy, provider: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """asyncpg would have each of them read the system's certificate authorities, on the loop."""
+    pytest.importorskip("asyncpg")
+    made: list[threading.Thread] = []
+    make = ssl.create_default_context
+
+    def noted() -> ssl.SSLContext:
+        made.append(threading.current_thread())
+        return make()
+
+    monkeypatch.setattr(ssl, "create_default_context", noted)
+    arguments: dict[str, Any] = {"region": REGION, "plaintext": plaintext}
+    with pytest.raises(ssl.SSLCertVerificationError):
+        await log_in("asyncpg", provider, dsn(proxy.port), ssl=True, **arguments)
+    monkeypatch.setenv("SSL_CERT_FILE", place.ca)
+    made.clear()
+    connect = asyncpg_connector(provider, **arguments)
+    for _ in range(3):
+        await (await connect(dsn(proxy.port), ssl=True)).close()
+    assert (proxy.logins, proxy.refused) == (3, [])
+    assert len(made) == 1
+    assert made[0] is not threading.main_thread()
 
 
 @pytest.mark.parametrize("mode", [None, "disable", "allow", "prefer"])
@@ -548,6 +574,21 @@ async def test_psycopg_and_the_token_agree_about_the_place(
     arguments = filled(arguments, proxy.port)
     assert await log_in("psycopg", provider, text.format(port=proxy.port), **arguments) == "app"
     assert (proxy.logins, proxy.refused) == (1, [])
+
+
+@pytest.mark.parametrize("kind", ["asyncpg", "psycopg"])
+async def test_each_place_gets_its_own_token(kind: str, authority: Authority, provider: Any, place: Place) -> None:
+    """Of one connector, which may log in to several."""
+    skip_without(kind)
+    make = asyncpg_connector if kind == "asyncpg" else psycopg_connection
+    made: Any = make(provider, region=REGION)
+    connect = made if kind == "asyncpg" else made.connect
+    arguments = {**encrypted(kind, place), "user": "app"}
+    one, two = (Proxy(authority, place.tls, behind=place.behind) for _ in range(2))
+    async with one, two:
+        for port in (one.port, two.port, one.port):
+            await (await connect(f"postgresql://somebody@127.0.0.1:{port}/postgres", **arguments)).close()
+        assert [(proxy.logins, proxy.refused) for proxy in (one, two)] == [(2, []), (1, [])]
 
 
 async def test_an_address_in_brackets_is_one(provider: Any, place: Place, deaf_port: int) -> None:

@@ -7,16 +7,19 @@ import gc
 import socket
 import time
 import warnings
-from contextlib import asynccontextmanager
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from aiocreds import Context, InvalidConfiguration, SourceUnavailable
+from aiocreds import InvalidConfiguration, SourceUnavailable
+from aiocreds.integrations import _background
 from aiocreds.integrations.redis import coredis_credentials, redis_credentials, valkey_credentials
-from aiocreds.testing import TestClock
 from aiocreds.tokens import elasticache_token
 from tests.helpers.cache_proxy import CacheProxy
+from tests.helpers.rotation import LARGE, PACES, SMALL, Rotation
 from tests.helpers.scripted import until
 from tests.helpers.tls import TLS
 from tests.helpers.token_check import Authority
@@ -152,29 +155,60 @@ async def test_a_cluster(
     assert proxy.refused == []
 
 
-@pytest.mark.parametrize("library", ["redis", "valkey"])
-async def test_a_pool_that_grows_and_shrinks_while_keys_rotate(library: str, tmp_path: Path) -> None:
-    pytest.importorskip(library)
-    clock = TestClock()
-    context = Context({})
-    context.clock = clock
-    authority = Authority(clock.now, lifetime=60)
-    token = token_of(provider := authority.provider(context))
-    with Valkey(tmp_path) as valkey:
-        async with CacheProxy(authority, user=USER, cache=CACHE) as proxy:
-            proxy.behind = valkey.port
-            async with provider:
-                client = client_of(library, proxy.port, token, asynchronous=True)
-                for number in range(20):  # of 15 s: five minutes
-                    size = 50 if number % 2 else 5
-                    await asyncio.gather(*(client.blpop([f"none{one}"], timeout=0.05) for one in range(size)))
-                    if number % 2:
-                        await client.connection_pool.disconnect()
-                    clock.move(15)
-                await client.aclose()
-    assert proxy.refused == []
-    assert proxy.logins >= 500
-    assert authority.issued >= 5
+async def give_work(port: int, count: int) -> None:
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(b"RPUSH work" + b" one" * count + b"\r\n")
+    assert await reader.readline() == b":%d\r\n" % count
+    writer.close()
+    await writer.wait_closed()
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:Unclosed .MemoryObject:ResourceWarning")
+@pytest.mark.parametrize("pace", PACES)
+@pytest.mark.parametrize("library", ["redis", "valkey", "redis in threads", "valkey in threads", "coredis"])
+async def test_a_pool_that_grows_and_shrinks_while_keys_rotate(
+    library: str, pace: str, authority: Authority, proxy: CacheProxy
+) -> None:
+    """Each command waits in the server until all have a connection of their own."""
+    name, _, in_threads = library.partition(" ")
+    package = pytest.importorskip(name)
+    rotation = Rotation(authority, pace)
+    token = token_of(rotation.provider)
+    async with rotation.provider, AsyncExitStack() as stack:
+        if name == "coredis":
+            stack.callback(gc.collect)
+            login = coredis_credentials(token)
+            client = package.Redis(host="127.0.0.1", port=proxy.port, credential_provider=login)
+            await stack.enter_async_context(client)
+        else:
+            client = client_of(name, proxy.port, token, asynchronous=not in_threads)
+        threads = stack.enter_context(ThreadPoolExecutor(LARGE))
+
+        async def use() -> None:
+            take = partial(client.blpop, ["work"], timeout=60)
+            await (asyncio.get_running_loop().run_in_executor(threads, take) if in_threads else take())
+
+        for size in rotation.sizes():
+            if library == "valkey":  # which awaits none, and a clock that is moved does not wake the refresh
+                await rotation.provider()
+            async with asyncio.TaskGroup() as tasks:
+                for _ in range(size):
+                    tasks.create_task(use())
+                await until(lambda: proxy.open == size)  # noqa: B023 - called here alone
+                await give_work(proxy.behind, size)
+            if name == "coredis":  # whose pool gives connections up only by itself
+                proxy.drop_all()
+            elif in_threads:
+                client.connection_pool.disconnect()
+            else:
+                await client.connection_pool.disconnect()
+            await until(lambda: not proxy.open)
+        if in_threads:
+            client.close()
+        elif name != "coredis":
+            await client.aclose()
+    rotation.check(proxy.logins, proxy.refused)
 
 
 @pytest.mark.parametrize("library", ["redis", "valkey"])
@@ -238,6 +272,59 @@ async def test_connections_log_in_again_while_threads_use_them(authority: Author
     assert proxy.repeated >= 20
     assert proxy.logins - proxy.repeated <= 4  # connections
     assert (sum(wrong), proxy.refused) == (0, [])
+
+
+class MovedLoop(asyncio.SelectorEventLoop):
+    """A loop whose time a test moves on."""
+
+    _moved = 0.0
+
+    def time(self) -> float:
+        return super().time() + self._moved
+
+    def move(self, seconds: float) -> None:
+        self._moved += seconds
+        self.call_soon_threadsafe(lambda: None)  # has it look at its timers
+
+
+@pytest.fixture
+def background(monkeypatch: pytest.MonkeyPatch) -> Iterator[MovedLoop]:
+    """The loop in the background."""
+    with monkeypatch.context() as patch:
+        patch.setattr(asyncio, "new_event_loop", MovedLoop)
+        started = _background._Loop()  # pyright: ignore[reportPrivateUsage] - one with another clock
+    monkeypatch.setattr(_background, "_running", started)
+    assert isinstance(started.loop, MovedLoop)
+    yield started.loop
+    started.end()
+
+
+async def test_no_connection_gets_as_old_as_the_service_lets_it(
+    authority: Authority, proxy: CacheProxy, background: MovedLoop
+) -> None:
+    """Two days. Keys live for an hour."""
+    redis = pytest.importorskip("redis")
+    rotation, period = Rotation(authority, "two hours"), 6 * 3600
+    login = redis_credentials(token_of(rotation.provider), reauthenticate_every=period)
+    client = redis.Redis(host="127.0.0.1", port=proxy.port, credential_provider=login)
+
+    def use_all() -> None:
+        taken = [client.connection_pool.get_connection() for _ in range(SMALL)]
+        for connection in taken:
+            connection.send_command("PING")
+            assert connection.read_response() == b"PONG"
+            client.connection_pool.release(connection)
+
+    for number in range(8):
+        await asyncio.to_thread(use_all)
+        assert (proxy.logins, proxy.repeated) == (SMALL * (number + 1), SMALL * number)
+        rotation.clock.move(period)
+        background.move(period)
+        await until(lambda: proxy.repeated == SMALL * (number + 1))  # noqa: B023 - called here alone
+        await until(lambda: len(asyncio.all_tasks(background)) == 1)  # the one that the loop runs for: all is done
+    await asyncio.to_thread(use_all)
+    await asyncio.to_thread(client.close)
+    assert (proxy.expired, proxy.refused) == (0, [])
 
 
 async def test_with_asyncio_connections_cannot_log_in_again(authority: Authority, tmp_path: Path) -> None:

@@ -18,10 +18,12 @@ from __future__ import annotations
 import os
 import re
 import ssl
+from functools import lru_cache
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl, unquote, urlsplit
 
+from aiocreds._base import threads
 from aiocreds._core.decorator import as_provider
 from aiocreds.errors import InvalidConfiguration
 from aiocreds.integrations._extras import require
@@ -48,8 +50,8 @@ def asyncpg_connector(
 
     It takes what ``asyncpg.connect`` does, and can be called in its place. Host, port and user come from the
     arguments, the DSN, ``PGHOST``, ``PGPORT`` and ``PGUSER``, and TLS from ``ssl=``, the DSN's ``sslmode`` and
-    ``PGSSLMODE``; a password is not used. Pass ``ssl=`` a context: from ``True`` and from strings, asyncpg makes
-    one anew for each connection, which holds the event loop up.
+    ``PGSSLMODE``; a password is not used. From ``ssl=True``, one context is made for all connections. Else pass
+    ``ssl=`` a context: from strings, asyncpg makes one anew for each connection, which holds the event loop up.
 
     Args:
         source: where credentials come from; or any ``async () -> Credentials``. The token is one for RDS and
@@ -107,12 +109,16 @@ def _asyncpg(
     require("asyncpg", "asyncpg")
     connect = import_module("asyncpg").connect
     logins = _Logins(taker, source, region, plaintext=plaintext)
+    default_tls = lru_cache(maxsize=1)(_default_tls)
 
     async def connect_with_token(dsn: str | None = None, **arguments: Any) -> Any:
         arguments.pop("password", None)  # no local variable here holds one
         given = {**_of_url(dsn or ""), **{name: value for name, value in arguments.items() if value is not None}}
         target, token = logins.prepare(given, "ssl")
-        return await connect(dsn, **{**arguments, **target, "password": token})
+        options = {**arguments, **target, "password": token}
+        if options.get("ssl") is True:
+            options["ssl"] = await threads.submit(default_tls)
+        return await connect(dsn, **options)
 
     return connect_with_token
 
@@ -124,15 +130,19 @@ def _psycopg(taker: str, source: Source | TokenProvider, region: str | None, *, 
     base: Any = psycopg.AsyncConnection
     logins = _Logins(taker, source, region, plaintext=plaintext)
 
+    @lru_cache(maxsize=8)  # libpq's parser takes longer than all that is done here
+    def named_in(conninfo: str) -> dict[str, Any]:
+        parsed = psycopg.conninfo.conninfo_to_dict
+        return {name: value for name, value in parsed(conninfo).items() if name in VARIABLES}
+
     class Connection(base):  # type: ignore[misc]  # of type Any
         """A connection that logs in with a token."""
 
         @classmethod
         async def connect(cls, conninfo: str = "", **arguments: Any) -> Any:
             arguments.pop("password", None)  # no local variable here holds one
-            named = {name: arguments.get(name) for name in VARIABLES}
-            parsed = psycopg.conninfo.conninfo_to_dict
-            given = {name: value for name, value in parsed(conninfo, **named).items() if name in VARIABLES}
+            named = {name: value for name in VARIABLES if (value := arguments.get(name)) is not None}
+            given = {**named_in(conninfo), **named}
             target, token = logins.prepare(given, "sslmode")
             inner: Any = super()
             return await inner.connect(conninfo, **{**arguments, **target, "password": await token()})
@@ -216,6 +226,13 @@ class _Logins:
             return found
         nothing = found is None or found == ""
         raise without_tls(self._name, tls, f"no {tls}= is given" if nothing else f"{where} does not insist on TLS")
+
+
+def _default_tls() -> ssl.SSLContext:
+    """Return what asyncpg makes of ``ssl=True``, but on the loop: the system's authorities take 30 ms to read."""
+    context = ssl.create_default_context()
+    context.set_alpn_protocols(["postgresql"])
+    return context
 
 
 def _of_url(dsn: str) -> dict[str, Any]:

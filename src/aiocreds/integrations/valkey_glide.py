@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from aiocreds._core.decorator import as_provider
 from aiocreds.integrations._extras import require
+from aiocreds.tokens import LIFETIME
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -32,8 +33,9 @@ def glide_credentials(provider: Provider | Callable[[], Awaitable[Credentials]])
     """Make a ``credential_provider=`` for an ``IamAuthConfig`` of valkey-glide's clients with asyncio.
 
     The client makes a token every five minutes (``refresh_interval_seconds=``), and logs in with the last one. For
-    each token it awaits this on its own event loop, for 9 seconds at most. It makes no tokens for serverless
-    caches, and its pools take no provider. A connection that the service has closed after 12 hours is replaced.
+    each token it awaits this on its own event loop, for 9 seconds at most, and gets keys that live on for 15
+    minutes, if the source has such. It makes no tokens for serverless caches, and its pools take no provider. A
+    connection that the service has closed after 12 hours is replaced.
 
     Args:
         provider: where credentials come from; or any ``async () -> Credentials``. What it raises fails the token:
@@ -61,5 +63,5 @@ class _Glide:
 
     async def __call__(self) -> Any:
         # Without their expiration: the client asks for each token anyway, and a provider may serve them past it.
-        found = await self._provider()
+        found = await self._provider.get(min_ttl=LIFETIME)  # the client logs in with a token until the next one
         return self._kind(found.access_key_id, found.secret_access_key, found.session_token)
