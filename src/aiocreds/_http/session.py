@@ -226,5 +226,5 @@ def _session(connector: aiohttp.BaseConnector, *traces: aiohttp.TraceConfig) -> 
         cookie_jar=aiohttp.DummyCookieJar(),
         auto_decompress=False,
         request_class=OutgoingRequest,
-        trace_configs=traces or None,
+        trace_configs=[*traces],
     )

@@ -70,7 +70,7 @@ async def load(
     """
     loop = asyncio.get_running_loop()
     key = (id(loop), credentials_file, config_file)
-    readings: dict[Any, Any] = context.cached("config readings", dict)
+    readings: dict[Any, Any] = context.cached("config readings", dict[Any, Any])
     known: ref[Reading] | None = readings.get(key)
     if known is None or (reading := known()) is None or reading.begun:
         reading = Reading(context, credentials_file, config_file)
@@ -92,7 +92,7 @@ async def load(
 
 def _warn_of_unread(context: Context, config: SharedConfig) -> None:
     """Warn once that a file cannot be read, and again after it could be or for another reason."""
-    cache: dict[Any, Any] = context.cached("config files", dict)
+    cache: dict[Any, Any] = context.cached("config files", dict[Any, Any])
     for path, fault in config.unread():
         key, why = ("unread", path), str(fault or "")
         if fault and cache.get(key) != why:
@@ -186,7 +186,7 @@ def _load(
 ) -> SharedConfig:
     documents: list[Document] = []
     named = False
-    cache: dict[Any, Any] = context.cached("config files", dict)
+    cache: dict[Any, Any] = context.cached("config files", dict[Any, Any])
     for name, given in (("credentials", credentials_file), ("config", config_file)):
         path, named = locate(name, context.environ, given=given, home=context.home)
         key = (name, path)
@@ -237,7 +237,7 @@ def _finish_reading(context: Context, key: object, reading: Reading, future: asy
 
 def _wake_waiters(context: Context, key: object, reading: Reading, answer: SharedConfig | BaseException) -> None:
     """Wake the waiters, back on the loop."""
-    readings: dict[Any, Any] = context.cached("config readings", dict)
+    readings: dict[Any, Any] = context.cached("config readings", dict[Any, Any])
     known: ref[Reading] | None = readings.get(key)
     if known is not None and known() is reading:
         del readings[key]

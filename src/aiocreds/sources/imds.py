@@ -294,7 +294,7 @@ class MetadataService(NamedTuple):
 
     @property
     def _answered(self) -> dict[str, bool]:
-        return self.context.cached("metadata services", dict)  # by URL, and whether tokens arrive
+        return self.context.cached("metadata services", dict[str, bool])  # by URL, and whether tokens arrive
 
     @property
     def name(self) -> str:
