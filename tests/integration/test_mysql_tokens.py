@@ -6,11 +6,19 @@ import asyncio
 import ssl
 import time
 from datetime import UTC, datetime
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from aiocreds import Context, Credentials, CredentialsError, InvalidConfiguration, SourceUnavailable
+from aiocreds import (
+    Context,
+    Credentials,
+    CredentialsError,
+    InvalidConfiguration,
+    SourceUnavailable,
+    from_env,
+)
 from aiocreds.integrations import _extras
 from aiocreds.integrations.mysql import aiomysql_connector, asyncmy_options
 from aiocreds.integrations.sqlalchemy import attach
@@ -374,3 +382,19 @@ def test_a_missing_package_is_named_with_its_extra(extra: str, monkeypatch: pyte
     provider = static(Credentials("AKIDEXAMPLE", secret("key")))
     with pytest.raises(ModuleNotFoundError, match=rf"pip install 'aiocreds\[{extra}\]'"):
         aiomysql_connector(provider) if extra == "aiomysql" else asyncmy_options(provider, host=HOST, user=USER)
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"plaintext": "false"}, "plaintext is str: pass True or False"),
+        ({"region": b"eu-central-1"}, "region is bytes: pass region= as a str"),
+        ({"region": "eu central"}, "'eu central' is not a region"),
+    ],
+)
+def test_what_is_no_switch_and_no_region_fails_at_once(way: str, arguments: dict[str, Any], message: str) -> None:
+    pytest.importorskip(way)
+    make = partial(asyncmy_options, host=HOST, user=USER) if way == "asyncmy" else aiomysql_connector
+    with pytest.raises(InvalidConfiguration, match=message):
+        make(from_env(), **arguments)

@@ -92,8 +92,11 @@ def as_provider(
         context: of a provider that is made here.
 
     Raises:
-        TypeError: it is neither: a factory that was not called, for one, or what an async function returned.
+        TypeError: it is neither: a factory that was not called, for one, or what an async function returned; or
+            ``context`` is none.
     """
+    if not isinstance(context, Context):  # pyright: ignore[reportUnnecessaryIsInstance] - a program may pass anything
+        raise TypeError(f"{taker} takes context=Context(…), not {type(context).__name__}")
     if isinstance(source, Provider):
         return source
     method = source if isinstance(source, MethodType) else None  # made anew by each look-up of the attribute

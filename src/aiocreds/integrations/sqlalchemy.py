@@ -52,13 +52,17 @@ def attach(
         region or TLS, and ``CredentialsError`` where there are no credentials, none of them wrapped.
 
     Raises:
-        InvalidConfiguration: its driver is another one, or the engine is none of asyncio's.
+        InvalidConfiguration: its driver is another one, or the engine is none of asyncio's; or ``region`` or
+            ``plaintext`` is none.
+        TypeError: ``engine`` or ``source`` is none.
         ModuleNotFoundError: SQLAlchemy, or the driver, is not installed.
 
     See https://docs.sqlalchemy.org/en/20/core/engines.html#generating-dynamic-authentication-tokens
     """
     require("sqlalchemy", "sqlalchemy")
     inner: Any = getattr(engine, "sync_engine", engine)
+    if not hasattr(inner, "dialect"):
+        raise TypeError(f"attach() takes an engine of create_async_engine(), not {type(engine).__qualname__}")
     driver = inner.dialect.driver if inner.dialect.is_async else f"{inner.dialect.driver} without asyncio"
     if driver == "psycopg":
         connect = psycopg_connection(source, region=region, plaintext=plaintext).connect
