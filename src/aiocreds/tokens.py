@@ -396,9 +396,9 @@ def eks_token(
     See https://docs.aws.amazon.com/eks/latest/userguide/cluster-auth.html
     """
     cluster = _required("eks_token", "cluster", cluster)
-    if not (cluster.isascii() and cluster.isprintable()):
+    if not re.fullmatch("[!-~]+", cluster):
         shown = repr(cluster)[:LONGEST_SHOWN]
-        raise InvalidConfiguration(f"eks_token: cluster {shown} has a character that no header can hold")
+        raise InvalidConfiguration(f"eks_token: cluster {shown} has a blank or another character that no name has")
     request = _Request(
         "sts",
         "",  # the endpoint's, for each region
