@@ -269,6 +269,7 @@ async def test_a_session_is_renewed_ahead_of_its_end_while_callers_go_on(
     [
         ("<Error><Code>AccessDenied</Code></Error>", 403, ServiceRefused, "allow s3express:CreateSession"),
         ("<Error><Code>NoSuchBucket</Code></Error>", 404, ServiceRefused, "name of the bucket"),
+        ("<Error><Code>RequestTimeTooSkewed</Code></Error>", 403, ServiceRefused, "set this machine's clock"),
         ("<html>", 200, SourceUnavailable, "without AccessKeyId"),
     ],
 )

@@ -47,6 +47,7 @@ ERRORS = {
     "ExpiredToken": ErrorCode("renew the credentials; their source had no others"),
     "InvalidAccessKeyId": ErrorCode("the keys do not exist (any more) in this partition"),
     "NoSuchBucket": ErrorCode("check the name of the bucket, its zone and the region", recoverable=False),
+    "RequestTimeTooSkewed": ErrorCode("set this machine's clock, which is off by more than a quarter of an hour"),
     "SignatureDoesNotMatch": ErrorCode("the secret key does not belong to its key id, or a proxy changes requests"),
 }
 NO_REMEDY = "see https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html"

@@ -369,6 +369,8 @@ def _checked_url(method: object, url: object) -> str:
         complete = bool(parts.scheme and parts.hostname) and parts.netloc.isascii() and (parts.port or 1)
     except ValueError:
         complete = False
+    if SIGNED_URL in text:
+        raise ValueError("url is signed already")
     if not complete:
         raise ValueError("url is no absolute URL: pass one such as 'https://host/path', with the host in ASCII")
     return text

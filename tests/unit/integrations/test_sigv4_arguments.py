@@ -68,6 +68,7 @@ def test_a_set_of_regions(given: Any) -> None:
         ("GET", "https://h.example:99999/", ValueError, "url is no absolute URL"),
         ("GET", "https://bücher.example/", ValueError, "with the host in ASCII"),
         ("GET", f"{HOST}/a\n", ValueError, "url holds a line break"),
+        ("GET", f"{HOST}/a?X-Amz-Signature=0", ValueError, "url is signed already"),
         ("GET", f"{HOST}/\ud800", ValueError, "url holds a line break or another character that no URL may"),
         ("GET", URL(HOST), TypeError, "url must be a str, not URL"),
         ("GET", None, TypeError, "url must be a str, not NoneType"),
