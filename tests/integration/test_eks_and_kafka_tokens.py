@@ -230,6 +230,7 @@ async def test_the_command_without_a_region(tmp_path: Path) -> None:
         ('{"apiVersion": "client.authentication.k8s.io/v1"}', "v1", False),
         ('{"apiVersion": "client.authentication.k8s.io/v9"}', "v1beta1", True),
         ("{", "v1beta1", True),
+        pytest.param("[" * 20_000, "v1beta1", True, id="deep"),
     ],
 )
 async def test_the_command(info: str | None, version: str, warned: bool, tmp_path: Path) -> None:
@@ -293,6 +294,22 @@ async def test_the_command_assumes_a_role(tmp_path: Path) -> None:
     assert b"RoleSessionName=EKSGetTokenAuth" in request
     url = unpacked(json.loads(done.stdout)["status"]["token"].removeprefix("k8s-aws-v1."))
     assert authority.fault(url, "sts", headers={"x-k8s-aws-id": "books"}) is None
+
+
+async def test_a_role_that_is_blank_means_no_other_identity(tmp_path: Path) -> None:
+    """As from a variable of a script that is not set."""
+    environment = {
+        "PYTHONPATH": os.pathsep.join(filter(None, sys.path)),
+        "HOME": str(tmp_path),
+        "AWS_ACCESS_KEY_ID": "AKIDEXAMPLE",
+        "AWS_SECRET_ACCESS_KEY": secret("x"),
+    }
+    words = [sys.executable, "-m", "aiocreds", "eks-token", "--cluster", "books", "--region", "eu-central-1"]
+    done = await asyncio.to_thread(
+        subprocess.run, [*words, "--role-arn", ""], env=environment, capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "--role-arn is blank: give the ARN of a role" in done.stderr
 
 
 @pytest.mark.slow
