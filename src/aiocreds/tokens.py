@@ -568,16 +568,23 @@ def _quoted(text: str) -> str:
     return quote(text.encode(errors="surrogatepass"), safe="")
 
 
-def check_token(token: object, *, taker: str) -> None:
-    """Check that a client is given what makes tokens.
+def check_token(token: object, *, taker: str, names: Sequence[str]) -> None:
+    """Check that a client is given what makes tokens for its service.
+
+    Args:
+        token: what it is given.
+        taker: what it is passed to, for messages.
+        names: of the functions that make such tokens.
 
     Raises:
-        TypeError: it is something else, such as a provider of credentials, or a token.
+        TypeError: it is something else, such as a provider of credentials, a token, or one for another service.
     """
     if not isinstance(token, TokenProvider):
         raise TypeError(
             f"{taker} takes what makes tokens, from a function of aiocreds.tokens, not {type(token).__name__}"
         )
+    if token.name not in names:
+        raise TypeError(f"{taker} takes what {' or '.join(names)} returns, not {token.name}")
 
 
 def _required(name: str, argument: str, value: object) -> str:

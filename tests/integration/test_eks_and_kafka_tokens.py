@@ -24,7 +24,7 @@ from aiocreds import InvalidConfiguration, credential_provider
 from aiocreds.integrations.kafka import aiokafka_token_provider, oauth_cb
 from aiocreds.integrations.redis import coredis_credentials, redis_credentials, valkey_credentials
 from aiocreds.testing import empty_context
-from aiocreds.tokens import msk_token
+from aiocreds.tokens import msk_token, rds_token
 from tests.helpers.examples import EXAMPLES, run
 from tests.helpers.scripted import until
 from tests.helpers.secret_leaks import secret
@@ -210,6 +210,8 @@ async def test_oauth_cb_says_why_there_is_no_token(caplog: pytest.LogCaptureFixt
 def test_a_provider_of_credentials_makes_no_tokens(take: Callable[[Any], object]) -> None:
     with pytest.raises(TypeError, match=f"{take.__name__}.. takes what makes tokens, .* not Provider"):
         take(Authority(time.time).provider())
+    with pytest.raises(TypeError, match=rf"{take.__name__}.. takes what \w+_token .*returns, not rds_token"):
+        take(rds_token(Authority(time.time).provider(), "db.internal", 5432, "app"))
 
 
 async def test_the_command_without_a_region(tmp_path: Path) -> None:

@@ -23,7 +23,7 @@ from aiocreds.integrations import _extras
 from aiocreds.integrations.mysql import aiomysql_connector, asyncmy_options
 from aiocreds.integrations.sqlalchemy import attach
 from aiocreds.testing import TestClock, static
-from aiocreds.tokens import TokenProvider, rds_token
+from aiocreds.tokens import TokenProvider, dsql_token, rds_token
 from tests.helpers.mysql import MariaDB, MySQLProxy, program
 from tests.helpers.secret_leaks import secret
 from tests.helpers.tls import TLS
@@ -288,6 +288,7 @@ async def test_wrong_tokens_are_refused(
 
     right = token_of(provider)
     tampered = object.__new__(Tampered)
+    tampered.name = right.name
     for token in (
         rds_token(provider, HOST, 3306, "admin"),
         rds_token(provider, f"other.{HOST}", 3306, USER),
@@ -398,3 +399,11 @@ def test_what_is_no_switch_and_no_region_fails_at_once(way: str, arguments: dict
     make = partial(asyncmy_options, host=HOST, user=USER) if way == "asyncmy" else aiomysql_connector
     with pytest.raises(InvalidConfiguration, match=message):
         make(from_env(), **arguments)
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_a_token_for_another_service(way: str) -> None:
+    pytest.importorskip(way)
+    make = partial(asyncmy_options, host=HOST, user=USER) if way == "asyncmy" else aiomysql_connector
+    with pytest.raises(TypeError, match=r"\(\) takes what rds_token returns, not dsql_token"):
+        make(dsql_token(from_env(), "abc.dsql.eu-west-1.on.aws"))

@@ -26,7 +26,7 @@ from aiocreds import (
 from aiocreds.integrations.postgresql import asyncpg_connector, psycopg_connection
 from aiocreds.integrations.sqlalchemy import attach
 from aiocreds.testing import TestClock, empty_context
-from aiocreds.tokens import dsql_token, rds_token
+from aiocreds.tokens import dsql_token, eks_token, rds_token
 from tests.helpers.examples import EXAMPLES, run
 from tests.helpers.postgresql import PostgreSQL, Proxy, programs
 from tests.helpers.scripted import until
@@ -708,3 +708,10 @@ async def test_what_is_no_dsn(dsn: Any, provider: Any, place: Place) -> None:
     with pytest.raises(InvalidConfiguration, match="asyncpg_connector: dsn is ") as caught:
         await log_in("asyncpg", provider, dsn, **encrypted("asyncpg", place))
     assert "hidden" not in str(caught.value)
+
+
+@pytest.mark.parametrize(("kind", "make"), [("asyncpg", asyncpg_connector), ("psycopg", psycopg_connection)])
+def test_a_token_for_another_service(kind: str, make: Callable[..., object], provider: Any) -> None:
+    skip_without(kind)
+    with pytest.raises(TypeError, match=r"\(\) takes what rds_token or dsql_token returns, not eks_token"):
+        make(eks_token(provider, "books", REGION))

@@ -7,6 +7,7 @@ import gc
 import socket
 import time
 import warnings
+import weakref
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -238,6 +239,22 @@ async def test_connections_log_in_again_while_threads_use_them(authority: Author
     assert proxy.repeated >= 20
     assert proxy.logins - proxy.repeated <= 4  # connections
     assert (sum(wrong), proxy.refused) == (0, [])
+
+
+def test_clients_that_are_gone_are_forgotten(authority: Authority) -> None:
+    """Also where a program makes a client for each request, long before the connections log in again."""
+    redis = pytest.importorskip("redis")
+    login = redis_credentials(token_of(authority.provider()), reauthenticate_every=3600)
+
+    def known() -> int:
+        gc.collect()
+        return sum(isinstance(it, weakref.WeakMethod) for it in gc.get_objects())
+
+    before = known()
+    clients = [redis.Redis(host="127.0.0.1", port=1, credential_provider=login) for _ in range(50)]
+    assert known() >= before + 50
+    clients.clear()
+    assert known() <= before
 
 
 async def test_with_asyncio_connections_cannot_log_in_again(authority: Authority, tmp_path: Path) -> None:

@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any
 from aiocreds._core.decorator import as_provider
 from aiocreds.errors import InvalidConfiguration
 from aiocreds.integrations._extras import require
-from aiocreds.tokens import TokenProvider, check_flag, checked_region, rds_token
+from aiocreds.tokens import TokenProvider, check_flag, check_token, checked_region, rds_token
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
@@ -63,7 +63,7 @@ def asyncmy_options(
     See https://docs.aws.amazon.com/AmazonRDS/latest/UserGuide/UsingWithRDS.IAMDBAuth.Connecting.html
     """
     require("asyncmy", "asyncmy")
-    _check("asyncmy_options", region, plaintext=plaintext)
+    _check("asyncmy_options", source, region, plaintext=plaintext)
     options.pop("password", None)  # no local variable here holds one
     token = _token("asyncmy_options", source, options, region, plaintext=plaintext)
     return {**options, "password_creator": token}
@@ -94,7 +94,7 @@ def aiomysql_connector(
     See https://docs.aws.amazon.com/AmazonRDS/latest/UserGuide/UsingWithRDS.IAMDBAuth.Connecting.html
     """
     require("aiomysql", "aiomysql")
-    _check("aiomysql_connector", region, plaintext=plaintext)
+    _check("aiomysql_connector", source, region, plaintext=plaintext)
     kind = import_module("aiomysql").Connection if plaintext else _encrypted_only()
     if not isinstance(source, TokenProvider):
         source = as_provider(source, taker="aiomysql_connector()")
@@ -109,8 +109,10 @@ def aiomysql_connector(
     return connect_with_token
 
 
-def _check(name: str, region: object, *, plaintext: object) -> None:
-    """Raise InvalidConfiguration for arguments that are none."""
+def _check(name: str, source: object, region: object, *, plaintext: object) -> None:
+    """Raise InvalidConfiguration, or TypeError, for arguments that are none."""
+    if isinstance(source, TokenProvider):
+        check_token(source, taker=f"{name}()", names=("rds_token",))
     checked_region(name, region)
     check_flag(name, "plaintext", plaintext)
 

@@ -25,11 +25,12 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 from aiocreds._core.decorator import as_provider
 from aiocreds.errors import InvalidConfiguration
 from aiocreds.integrations._extras import require
-from aiocreds.tokens import TokenProvider, check_flag, checked_region, dsql_token, rds_token
+from aiocreds.tokens import TokenProvider, check_flag, check_token, checked_region, dsql_token, rds_token
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
 
+    from aiocreds._core.provider import Provider
     from aiocreds.tokens import Source
 
 
@@ -134,7 +135,11 @@ class _Logins:
 
     def __init__(self, name: str, source: Source | TokenProvider, region: str | None, *, plaintext: bool) -> None:
         self._name = name
-        self._source = source if isinstance(source, TokenProvider) else as_provider(source, taker=f"{name}()")
+        if isinstance(source, TokenProvider):
+            check_token(source, taker=f"{name}()", names=("rds_token", "dsql_token"))
+            self._source: Provider | TokenProvider = source
+        else:
+            self._source = as_provider(source, taker=f"{name}()")
         self._region = checked_region(name, region)
         check_flag(name, "plaintext", plaintext)
         self._plaintext = plaintext
