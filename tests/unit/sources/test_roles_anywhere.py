@@ -693,6 +693,7 @@ CHINA = PROFILE.replace("arn:aws:", "arn:aws-cn:")
         ({"duration_seconds": timedelta(hours=13)}, "duration_seconds is 46800: give 900 to 43200"),
         ({"duration_seconds": -1}, "duration_seconds"),
         ({"trust_anchor_arn": None}, "trust_anchor_arn is NoneType: give an ARN such as arn:aws:rolesanywhere:"),
+        ({"role_arn": f"{ROLE_ARN}\x1b[31m"}, r"role_arn is 'arn:aws:iam::123456789012:role/outside\x1b[31m'"),
         ({"role_arn": b"arn"}, "role_arn is bytes: give an ARN such as arn:aws:iam::"),
         ({"role_session_name": 7}, "role_session_name is int: give a str"),
         ({"role_session_name": " "}, "role_session_name is blank: give a name, or leave it out"),

@@ -54,9 +54,9 @@ SERVICE, NAME = "rolesanywhere", "IAM Roles Anywhere"
 SHORTEST, LONGEST = 900, 43200  # seconds
 FIELDS = Names("accessKeyId", "secretAccessKey", "sessionToken")
 ARNS = {  # partition and region
-    "trust_anchor_arn": r"arn:([\w-]+):rolesanywhere:([\w-]+):[^:\s]*:trust-anchor/\S+",
-    "profile_arn": r"arn:([\w-]+):rolesanywhere:([\w-]+):[^:\s]*:profile/\S+",
-    "role_arn": r"arn:([\w-]+):iam:():[^:\s]*:role/\S+",
+    "trust_anchor_arn": r"arn:([\w-]+):rolesanywhere:([\w-]+):[!-9;-~]*:trust-anchor/[!-~]+",
+    "profile_arn": r"arn:([\w-]+):rolesanywhere:([\w-]+):[!-9;-~]*:profile/[!-~]+",
+    "role_arn": r"arn:([\w-]+):iam:():[!-9;-~]*:role/[!-~]+",
 }
 EXAMPLES = {
     "trust_anchor_arn": "arn:aws:rolesanywhere:eu-central-1:123456789012:trust-anchor/…",
