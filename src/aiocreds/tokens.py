@@ -240,6 +240,8 @@ def rds_token(
     if type(port) is not int or not 0 < port < 65536:
         shown = repr(port)[:LONGEST_SHOWN]
         raise InvalidConfiguration(f"rds_token: port {shown} is none: pass an int from 1 to 65535")
+    if found not in (None, port):
+        raise InvalidConfiguration(f"rds_token: the host says port {found}, and port= says {port}: leave one out")
     user = _user("rds_token", user)
     query = f"Action=connect&DBUser={_quoted(user)}"
     return _at_host(

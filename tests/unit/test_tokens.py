@@ -310,6 +310,7 @@ async def test_no_region_for_any(make: Callable[..., TokenProvider], tmp_path: P
     [
         (lambda: rds_token(static(), HOST, user="app"), "no port for Books"),
         (lambda: rds_token(static(), HOST, 5432), "user is empty"),
+        (lambda: rds_token(static(), f"{HOST}:3306", 5432, "app"), "the host says port 3306, and port= says 5432"),
         (lambda: rds_token(static(), f"https://{HOST}", 5432, "app"), "is no host name"),
         (lambda: rds_token(static(), f"{HOST}:99999", user="app"), "is no host name"),
         (lambda: rds_token(static(), HOST, 5432, "app", "eu central"), "is not a region"),
