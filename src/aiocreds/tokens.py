@@ -226,7 +226,7 @@ def rds_token(
         context: the clock, the environment; by default the provider's.
 
     Raises:
-        InvalidConfiguration: at once: there is no port or user, or the host is none.
+        InvalidConfiguration: at once: there is no port or user, or an argument is none.
 
     See https://docs.aws.amazon.com/AmazonRDS/latest/UserGuide/UsingWithRDS.IAMDBAuth.Connecting.html
     """
@@ -274,7 +274,7 @@ def dsql_token(
         context: the clock, the environment; by default the provider's.
 
     Raises:
-        InvalidConfiguration: at once: the host is none.
+        InvalidConfiguration: at once: an argument is none.
         ValueError: at once: ``expires_in`` is not between 1 s and a week.
 
     See https://docs.aws.amazon.com/aurora-dsql/latest/userguide/authentication-authorization.html
@@ -315,7 +315,7 @@ def elasticache_token(
         context: the clock, the environment; by default the provider's.
 
     Raises:
-        InvalidConfiguration: at once: the name is none, or there is no user.
+        InvalidConfiguration: at once: there is no user, or an argument is none.
 
     See https://docs.aws.amazon.com/AmazonElastiCache/latest/dg/auth-iam.html
     """
@@ -339,7 +339,7 @@ def memorydb_token(
         context: the clock, the environment; by default the provider's.
 
     Raises:
-        InvalidConfiguration: at once: the name is none, or there is no user.
+        InvalidConfiguration: at once: there is no user, or an argument is none.
 
     See https://docs.aws.amazon.com/memorydb/latest/devguide/auth-iam.html
     """
@@ -364,7 +364,7 @@ def msk_token(
         context: the clock, the environment; by default the provider's.
 
     Raises:
-        InvalidConfiguration: at once: ``broker`` is no host name.
+        InvalidConfiguration: at once: an argument is none.
 
     See https://docs.aws.amazon.com/msk/latest/developerguide/iam-access-control.html
     """
@@ -393,7 +393,7 @@ def eks_token(
         context: the clock, the environment (``AWS_USE_FIPS_ENDPOINT``, …); by default the provider's.
 
     Raises:
-        InvalidConfiguration: at once: there is no cluster.
+        InvalidConfiguration: at once: there is no cluster, or an argument is none.
 
     See https://docs.aws.amazon.com/eks/latest/userguide/cluster-auth.html
     """

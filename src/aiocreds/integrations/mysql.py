@@ -57,8 +57,10 @@ def asyncmy_options(
         The options, with ``password_creator``. What the source raises fails a connection.
 
     Raises:
-        InvalidConfiguration: there is no host or user, or no context and ``plaintext`` is not given.
+        InvalidConfiguration: there is no host or user, or no context and ``plaintext`` is not given; or one of
+            ``region`` and ``plaintext`` is none.
         ModuleNotFoundError: asyncmy is not installed.
+        TypeError: ``source`` is none, or a token for another service.
 
     See https://docs.aws.amazon.com/AmazonRDS/latest/UserGuide/UsingWithRDS.IAMDBAuth.Connecting.html
     """
@@ -89,7 +91,9 @@ def aiomysql_connector(
         credentials, and what aiomysql raises.
 
     Raises:
+        InvalidConfiguration: at once: ``region`` or ``plaintext`` is none.
         ModuleNotFoundError: aiomysql is not installed.
+        TypeError: at once: ``source`` is none, or a token for another service.
 
     See https://docs.aws.amazon.com/AmazonRDS/latest/UserGuide/UsingWithRDS.IAMDBAuth.Connecting.html
     """

@@ -64,7 +64,9 @@ def asyncpg_connector(
         no TLS, ``CredentialsError`` where there are no credentials, and what asyncpg raises.
 
     Raises:
+        InvalidConfiguration: at once: ``region`` or ``plaintext`` is none.
         ModuleNotFoundError: asyncpg is not installed.
+        TypeError: at once: ``source`` is none, or a token for another service.
 
     See https://docs.aws.amazon.com/AmazonRDS/latest/UserGuide/UsingWithRDS.IAMDBAuth.Connecting.html
     """
@@ -105,7 +107,9 @@ def psycopg_connection(
         credentials, and what psycopg raises.
 
     Raises:
+        InvalidConfiguration: at once: ``region`` or ``plaintext`` is none.
         ModuleNotFoundError: psycopg is not installed.
+        TypeError: at once: ``source`` is none, or a token for another service.
 
     See https://docs.aws.amazon.com/AmazonRDS/latest/UserGuide/UsingWithRDS.IAMDBAuth.Connecting.html
     """

@@ -71,6 +71,7 @@ def redis_credentials(token: TokenProvider, *, reauthenticate_every: float | tim
         InvalidConfiguration: out of the constructor of a client with asyncio: it has ``reauthenticate_every``. The
             first call of a cluster's client says so in its own error.
         ModuleNotFoundError: redis-py is not installed.
+        TypeError: ``token`` is none, or for another service.
 
     See https://docs.aws.amazon.com/AmazonElastiCache/latest/dg/auth-iam.html
     """
