@@ -715,3 +715,15 @@ def test_a_token_for_another_service(kind: str, make: Callable[..., object], pro
     skip_without(kind)
     with pytest.raises(TypeError, match=r"\(\) takes what rds_token or dsql_token returns, not eks_token"):
         make(eks_token(provider, "books", REGION))
+
+
+async def test_a_later_attach_replaces_an_earlier_one(proxy: Proxy, provider: Any, place: Place) -> None:
+    skip_without("sqlalchemy-asyncpg")
+    make = import_module("sqlalchemy.ext.asyncio").create_async_engine
+    engine = make(
+        f"postgresql+asyncpg://app@127.0.0.1:{proxy.port}/postgres", connect_args={"ssl": place.client_tls}
+    )
+    attach(attach(engine, from_env(), region=REGION), provider, region=REGION)
+    async with engine.connect():
+        assert proxy.logins == 1
+    await engine.dispose()
