@@ -311,11 +311,13 @@ def _tell(entries: list[_Entry], event: Event) -> None:
     for entry in entries:
         try:
             entry.listener(event)
-        except Exception as error:  # noqa: BLE001 - a listener may raise anything
+        except (KeyboardInterrupt, SystemExit):
+            raise
+        except BaseException as error:  # noqa: BLE001 - not of this task: a CancelledError is one of what it looked at
             _log(entry, error)
 
 
-def _log(entry: _Entry, error: Exception) -> None:
+def _log(entry: _Entry, error: BaseException) -> None:
     """Log what a listener raised, once, without its text and values: they may hold anything."""
     if entry.logged:
         return

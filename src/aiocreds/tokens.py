@@ -69,6 +69,7 @@ EKS_LIFETIME = 14 * 60  # seconds
 LONGEST_BEDROCK = 12 * 3600  # seconds
 LONGEST_DSQL = 7 * 24 * 3600  # seconds
 SERVICE_SUFFIXES = (*dict.fromkeys(f".{partition.dns_suffix}" for partition in PARTITIONS), ".on.aws", ".api.aws")
+LONGEST_SHOWN = 100  # characters of an argument in a message
 NO_BODY = sha256(b"").hexdigest()
 USER_AGENT = "aiocreds"
 
@@ -131,11 +132,11 @@ class TokenProvider:
         what: str,
     ) -> None:
         self.name = name
-        self.provider = as_provider(provider, taker=f"{name}()", context=context or DEFAULT)
+        self.provider = as_provider(provider, taker=f"{name}()", context=DEFAULT if context is None else context)
         self._context = self.provider._context if context is None else context  # noqa: SLF001  # pyright: ignore[reportPrivateUsage] - one of us
         self._request = request
         self._encode = encode
-        self._region = region and signing_region(region)
+        self._region = checked_region(name, region)
         self._min_ttl = min_ttl
         self._what = what
 
@@ -235,7 +236,7 @@ def rds_token(
         context: the clock, the environment; by default the provider's.
 
     Raises:
-        InvalidConfiguration: at once: there is no port or user, or the host is none.
+        InvalidConfiguration: at once: there is no port or user, or an argument is none.
 
     See https://docs.aws.amazon.com/AmazonRDS/latest/UserGuide/UsingWithRDS.IAMDBAuth.Connecting.html
     """
@@ -243,11 +244,15 @@ def rds_token(
     port = found if port is None else port
     if port is None:
         raise InvalidConfiguration(
-            f"rds_token: no port for {host}: pass port= (5432 for PostgreSQL, 3306 for MySQL), or write host:port"
+            f"rds_token: no port for {host[:LONGEST_SHOWN]}: pass port= (5432 for PostgreSQL, 3306 for MySQL), or"
+            " write host:port"
         )
     if type(port) is not int or not 0 < port < 65536:
-        raise InvalidConfiguration(f"rds_token: port {port!r} is none: pass an int from 1 to 65535")
-    user = _required("rds_token", "user", user)
+        shown = repr(port)[:LONGEST_SHOWN]
+        raise InvalidConfiguration(f"rds_token: port {shown} is none: pass an int from 1 to 65535")
+    if found not in (None, port):
+        raise InvalidConfiguration(f"rds_token: the host says port {found}, and port= says {port}: leave one out")
+    user = _user("rds_token", user)
     if (found_region := region_in(host)) is None:
         _warn_of_alias(host.lower())
     query = f"Action=connect&DBUser={_quoted(user)}"
@@ -255,7 +260,7 @@ def rds_token(
         "rds_token",
         provider,
         _Request("rds-db", host, query, port=f":{port}"),
-        region=region or found_region,
+        region=checked_region("rds_token", region) or found_region,
         context=context,
         what=f"{_shown(user)}@{host}:{port}",
     )
@@ -281,19 +286,20 @@ def dsql_token(
         context: the clock, the environment; by default the provider's.
 
     Raises:
-        InvalidConfiguration: at once: the host is none.
+        InvalidConfiguration: at once: an argument is none.
         ValueError: at once: ``expires_in`` is not between 1 s and a week.
 
     See https://docs.aws.amazon.com/aurora-dsql/latest/userguide/authentication-authorization.html
     """
     host, _ = _host_and_port("dsql_token", _required("dsql_token", "host", host))
+    check_flag("dsql_token", "admin", admin)
     lifetime = _lifetime(expires_in, LONGEST_DSQL)
     query = f"Action={'DbConnectAdmin' if admin else 'DbConnect'}"
     return _at_host(
         "dsql_token",
         provider,
         _Request("dsql", host, query, valid_for=lifetime, lifetime=lifetime),
-        region=region or region_in(host),
+        region=checked_region("dsql_token", region) or region_in(host),
         context=context,
         what=f"{'admin@' if admin else ''}{host}",
     )
@@ -321,7 +327,7 @@ def elasticache_token(
         context: the clock, the environment; by default the provider's.
 
     Raises:
-        InvalidConfiguration: at once: the name is none, or there is no user.
+        InvalidConfiguration: at once: there is no user, or an argument is none.
 
     See https://docs.aws.amazon.com/AmazonElastiCache/latest/dg/auth-iam.html
     """
@@ -345,7 +351,7 @@ def memorydb_token(
         context: the clock, the environment; by default the provider's.
 
     Raises:
-        InvalidConfiguration: at once: the name is none, or there is no user.
+        InvalidConfiguration: at once: there is no user, or an argument is none.
 
     See https://docs.aws.amazon.com/memorydb/latest/devguide/auth-iam.html
     """
@@ -369,14 +375,18 @@ def msk_token(
         broker: a broker's host name, or several as clients take them: in a list, or parted by commas.
         context: the clock, the environment; by default the provider's.
 
+    Raises:
+        InvalidConfiguration: at once: an argument is none.
+
     See https://docs.aws.amazon.com/msk/latest/developerguide/iam-access-control.html
     """
+    found = _region_of_brokers(broker)
     return TokenProvider(
         "msk_token",
         provider,
         _Request("kafka-cluster", "kafka.{region}.amazonaws.com", "Action=kafka-cluster%3AConnect"),
         _encode_msk,
-        region=region or _region_of_brokers(broker),
+        region=checked_region("msk_token", region) or found,
         min_ttl=LIFETIME,
         context=context,
         what="Kafka",
@@ -395,13 +405,14 @@ def eks_token(
         context: the clock, the environment (``AWS_USE_FIPS_ENDPOINT``, …); by default the provider's.
 
     Raises:
-        InvalidConfiguration: at once: there is no cluster.
+        InvalidConfiguration: at once: there is no cluster, or an argument is none.
 
     See https://docs.aws.amazon.com/eks/latest/userguide/cluster-auth.html
     """
     cluster = _required("eks_token", "cluster", cluster)
-    if not (cluster.isascii() and cluster.isprintable()):
-        raise InvalidConfiguration(f"eks_token: cluster {cluster!r} has a character that no header can hold")
+    if not re.fullmatch("[!-~]+", cluster):
+        shown = repr(cluster)[:LONGEST_SHOWN]
+        raise InvalidConfiguration(f"eks_token: cluster {shown} has a blank or another character that no name has")
     request = _Request(
         "sts",
         "",  # the endpoint's, for each region
@@ -495,10 +506,11 @@ def _cache_token(
     cache = _required(name, "cache" if service == "elasticache" else "cluster", cache)
     if not re.fullmatch(r"[A-Za-z0-9-]+", cache):
         raise InvalidConfiguration(
-            f"{name}: {cache!r} is no name of a cache: give its name, or the id of its replication group, without"
-            " the rest of the host name"
+            f"{name}: {cache[:LONGEST_SHOWN]!r} is no name of a cache: give its name, or the id of its replication"
+            " group, without the rest of the host name"
         )
-    user = _required(name, "user", user)
+    user = _user(name, user)
+    check_flag(name, "serverless", serverless)
     kind = "&ResourceType=ServerlessCache" if serverless else ""
     query = f"Action=connect{kind}&User={_quoted(user)}"
     return _at_host(
@@ -580,16 +592,23 @@ def _quoted(text: str) -> str:
     return quote(text.encode(errors="surrogatepass"), safe="")
 
 
-def check_token(token: object, *, taker: str) -> None:
-    """Check that a client is given what makes tokens.
+def check_token(token: object, *, taker: str, names: Sequence[str]) -> None:
+    """Check that a client is given what makes tokens for its service.
+
+    Args:
+        token: what it is given.
+        taker: what it is passed to, for messages.
+        names: of the functions that make such tokens.
 
     Raises:
-        TypeError: it is something else, such as a provider of credentials, or a token.
+        TypeError: it is something else, such as a provider of credentials, a token, or one for another service.
     """
     if not isinstance(token, TokenProvider):
         raise TypeError(
             f"{taker} takes what makes tokens, from a function of aiocreds.tokens, not {type(token).__name__}"
         )
+    if token.name not in names:
+        raise TypeError(f"{taker} takes what {' or '.join(names)} returns, not {token.name}")
 
 
 def _required(name: str, argument: str, value: object) -> str:
@@ -605,6 +624,44 @@ def _required(name: str, argument: str, value: object) -> str:
     return value
 
 
+def _user(name: str, user: object) -> str:
+    """Return the name of a user, which is signed.
+
+    Raises:
+        InvalidConfiguration: it is none.
+    """
+    found = _required(name, "user", user)
+    if re.search("[\x00-\x1f\x7f\ud800-\udfff]", found):
+        raise InvalidConfiguration(
+            f"{name}: user {found[:LONGEST_SHOWN]!r} holds a line break or another character that no name of a"
+            " user has: look for a stray one where it is written"
+        )
+    return found
+
+
+def check_flag(name: str, argument: str, value: object) -> None:
+    """Check that a switch is on or off: the text of a variable, "false" too, would turn it on.
+
+    Raises:
+        InvalidConfiguration: it is neither.
+    """
+    if not isinstance(value, bool):
+        raise InvalidConfiguration(f"{name}: {argument} is {type(value).__name__}: pass True or False")
+
+
+def checked_region(name: str, region: object) -> str | None:
+    """Return the region to sign for; None where none is given.
+
+    Raises:
+        InvalidConfiguration: it could not be part of a host name.
+    """
+    if region is None or region == "":
+        return None
+    if not isinstance(region, str):
+        raise InvalidConfiguration(f"{name}: region is {type(region).__name__}: pass region= as a str")
+    return signing_region(region)
+
+
 def _shown(text: str) -> str:
     return text if text.isprintable() else repr(text)
 
@@ -617,9 +674,13 @@ def _lifetime(expires_in: float | timedelta, longest: int) -> int:
 
 
 def _region_of_brokers(brokers: str | Sequence[str] | None) -> str | None:
-    if not brokers:
+    if brokers is None or brokers in ("", [], ()):
         return None
-    first = brokers.partition(",")[0] if isinstance(brokers, str) else brokers[0]
+    first: object = brokers
+    if isinstance(brokers, str):
+        first = brokers.partition(",")[0]
+    elif isinstance(brokers, list | tuple):
+        first = brokers[0]
     return region_in(_host_and_port("msk_token", _required("msk_token", "broker", first))[0])
 
 
@@ -632,9 +693,10 @@ def _host_and_port(name: str, host: str) -> tuple[str, int | None]:
     found, _, port = (
         host.strip().rpartition(":") if re.search(r":[0-9]+$", host.strip()) else (host.strip(), "", "")
     )
+    found = found.removesuffix(".")  # of a name in full, which is not part of what services check
     if not _HOST.fullmatch(found) or (port and not 0 < int(port) < 65536):
         raise InvalidConfiguration(
-            f"{name}: {host!r} is no host name: write it as the console shows it, such as"
+            f"{name}: {host[:LONGEST_SHOWN]!r} is no host name: write it as the console shows it, such as"
             " 'books.abc.eu-central-1.rds.amazonaws.com' or with ':5432' behind it, and without 'https://'"
         )
     return found, int(port) if port else None

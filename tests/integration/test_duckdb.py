@@ -61,3 +61,15 @@ async def test_options_have_names() -> None:
     wrong: dict[str, Any] = {"a) --": "x"}
     with pytest.raises(ValueError, match="no name of an option"):
         await put_secret(duckdb.connect(), Source().provider(), **wrong)
+
+
+@pytest.mark.parametrize("name", [None, "", " ", b"x", 1])
+async def test_a_secret_has_a_name(name: Any) -> None:
+    with pytest.raises(ValueError, match=r"name is .*: pass the name of a secret as a str"):
+        await put_secret(duckdb.connect(), Source().provider(), name)
+
+
+async def test_what_is_no_connection() -> None:
+    given: Any = ":memory:"
+    with pytest.raises(TypeError, match=r"takes a connection of duckdb\.connect\(\), not str"):
+        await put_secret(given, Source().provider())

@@ -22,7 +22,7 @@ from aiocreds import InvalidConfiguration, credential_provider
 from aiocreds.integrations.kafka import aiokafka_token_provider, oauth_cb
 from aiocreds.integrations.redis import coredis_credentials, redis_credentials, valkey_credentials
 from aiocreds.testing import empty_context
-from aiocreds.tokens import msk_token
+from aiocreds.tokens import msk_token, rds_token
 from tests.helpers.examples import EXAMPLES, run
 from tests.helpers.kafka import Kafka, unpacked
 from tests.helpers.rotation import LARGE, PACES, Rotation
@@ -208,6 +208,8 @@ async def test_oauth_cb_says_why_there_is_no_token(caplog: pytest.LogCaptureFixt
 def test_a_provider_of_credentials_makes_no_tokens(take: Callable[[Any], object]) -> None:
     with pytest.raises(TypeError, match=f"{take.__name__}.. takes what makes tokens, .* not Provider"):
         take(Authority(time.time).provider())
+    with pytest.raises(TypeError, match=rf"{take.__name__}.. takes what \w+_token .*returns, not rds_token"):
+        take(rds_token(Authority(time.time).provider(), "db.internal", 5432, "app"))
 
 
 async def test_the_command_without_a_region(tmp_path: Path) -> None:
@@ -228,6 +230,7 @@ async def test_the_command_without_a_region(tmp_path: Path) -> None:
         ("--cluster-name", '{"apiVersion": "client.authentication.k8s.io/v1"}', "v1", False),
         ("--cluster", '{"apiVersion": "client.authentication.k8s.io/v9"}', "v1beta1", True),
         ("--cluster", "{", "v1beta1", True),
+        pytest.param("--cluster", "[" * 20_000, "v1beta1", True, id="deep"),
     ],
 )
 async def test_the_command(option: str, info: str | None, version: str, warned: bool, tmp_path: Path) -> None:
@@ -291,6 +294,22 @@ async def test_the_command_assumes_a_role(tmp_path: Path) -> None:
     assert b"RoleSessionName=EKSGetTokenAuth" in request
     url = unpacked(json.loads(done.stdout)["status"]["token"].removeprefix("k8s-aws-v1."))
     assert authority.fault(url, "sts", headers={"x-k8s-aws-id": "books"}) is None
+
+
+async def test_a_role_that_is_blank_means_no_other_identity(tmp_path: Path) -> None:
+    """As from a variable of a script that is not set."""
+    environment = {
+        "PYTHONPATH": os.pathsep.join(filter(None, sys.path)),
+        "HOME": str(tmp_path),
+        "AWS_ACCESS_KEY_ID": "AKIDEXAMPLE",
+        "AWS_SECRET_ACCESS_KEY": secret("x"),
+    }
+    words = [sys.executable, "-m", "aiocreds", "eks-token", "--cluster", "books", "--region", "eu-central-1"]
+    done = await asyncio.to_thread(
+        subprocess.run, [*words, "--role-arn", ""], env=environment, capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "--role-arn is blank: give the ARN of a role" in done.stderr
 
 
 @pytest.mark.slow

@@ -6,16 +6,24 @@ import asyncio
 import ssl
 import time
 from datetime import UTC, datetime
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from aiocreds import Context, Credentials, CredentialsError, InvalidConfiguration, SourceUnavailable
+from aiocreds import (
+    Context,
+    Credentials,
+    CredentialsError,
+    InvalidConfiguration,
+    SourceUnavailable,
+    from_env,
+)
 from aiocreds.integrations import _extras
 from aiocreds.integrations.mysql import aiomysql_connector, asyncmy_options
 from aiocreds.integrations.sqlalchemy import attach
 from aiocreds.testing import static
-from aiocreds.tokens import TokenProvider, rds_token
+from aiocreds.tokens import TokenProvider, dsql_token, rds_token
 from tests.helpers.mysql import MariaDB, MySQLProxy, program
 from tests.helpers.rotation import LARGE, PACES, Rotation
 from tests.helpers.secret_leaks import secret
@@ -256,6 +264,7 @@ async def test_wrong_tokens_are_refused(
 
     right = token_of(provider)
     tampered = object.__new__(Tampered)
+    tampered.name = right.name
     for token in (
         rds_token(provider, HOST, 3306, "admin"),
         rds_token(provider, f"other.{HOST}", 3306, USER),
@@ -364,3 +373,27 @@ def test_a_missing_package_is_named_with_its_extra(extra: str, monkeypatch: pyte
     provider = static(Credentials("AKIDEXAMPLE", secret("key")))
     with pytest.raises(ModuleNotFoundError, match=rf"pip install 'aiocreds\[{extra}\]'"):
         aiomysql_connector(provider) if extra == "aiomysql" else asyncmy_options(provider, host=HOST, user=USER)
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"plaintext": "false"}, "plaintext is str: pass True or False"),
+        ({"region": b"eu-central-1"}, "region is bytes: pass region= as a str"),
+        ({"region": "eu central"}, "'eu central' is not a region"),
+    ],
+)
+def test_what_is_no_switch_and_no_region_fails_at_once(way: str, arguments: dict[str, Any], message: str) -> None:
+    pytest.importorskip(way)
+    make = partial(asyncmy_options, host=HOST, user=USER) if way == "asyncmy" else aiomysql_connector
+    with pytest.raises(InvalidConfiguration, match=message):
+        make(from_env(), **arguments)
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_a_token_for_another_service(way: str) -> None:
+    pytest.importorskip(way)
+    make = partial(asyncmy_options, host=HOST, user=USER) if way == "asyncmy" else aiomysql_connector
+    with pytest.raises(TypeError, match=r"\(\) takes what rds_token returns, not dsql_token"):
+        make(dsql_token(from_env(), "abc.dsql.eu-west-1.on.aws"))

@@ -178,3 +178,12 @@ async def test_nothing_is_logged_of_what_signs(
     assert credentials.secret_access_key not in caplog.text
     assert (credentials.session_token or "") not in caplog.text
     assert "Signature" not in caplog.text
+
+
+async def test_a_client_without_asyncio_is_refused(judge: Judge, credentials: Credentials) -> None:
+    connection = opensearch_connection(Source(credentials).provider(), region=REGION)
+    with pytest.raises(InvalidConfiguration, match=r"is for clients with asyncio: make an .*AsyncOpenSearch"):
+        opensearchpy.OpenSearch(hosts=[judge.url], connection_class=connection)
+    with pytest.raises(InvalidConfiguration, match="is for clients with asyncio"):
+        await asyncio.to_thread(opensearchpy.OpenSearch, hosts=[judge.url], connection_class=connection)
+    assert judge.arrived == []

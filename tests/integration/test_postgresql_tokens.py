@@ -28,7 +28,7 @@ from aiocreds import (
 from aiocreds.integrations.postgresql import asyncpg_connector, psycopg_connection
 from aiocreds.integrations.sqlalchemy import attach
 from aiocreds.testing import TestClock, empty_context
-from aiocreds.tokens import dsql_token, rds_token
+from aiocreds.tokens import dsql_token, eks_token, rds_token
 from tests.helpers.examples import EXAMPLES, ROOT, run
 from tests.helpers.postgresql import PostgreSQL, Proxy, programs
 from tests.helpers.rotation import PACES, SMALL, Rotation
@@ -735,3 +735,68 @@ def test_a_factory_that_was_not_called() -> None:
     pytest.importorskip("asyncpg")
     with pytest.raises(TypeError, match="asyncpg_connector"):
         asyncpg_connector(from_env)  # type: ignore[arg-type]  # the mistake
+
+
+@pytest.mark.parametrize("kind", ["asyncpg", "psycopg"])
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"host": ENDPOINT, "user": b"app"}, "user is bytes: pass user= as a str"),
+        ({"host": ENDPOINT, "user": 7}, "user is int"),
+        ({"host": 7, "user": "app"}, "host is int: pass host= as a str"),
+    ],
+)
+async def test_a_place_that_is_no_text(kind: str, arguments: dict[str, Any], message: str, place: Place) -> None:
+    """asyncpg would log in as the user "b'app'"."""
+    skip_without(kind)
+    with pytest.raises(InvalidConfiguration, match=message):
+        await log_in(kind, from_env(), None, region=None, **arguments, **encrypted(kind, place))
+
+
+@pytest.mark.parametrize(("kind", "make"), [("asyncpg", asyncpg_connector), ("psycopg", psycopg_connection)])
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"plaintext": "false"}, "plaintext is str: pass True or False"),
+        ({"region": b"eu-central-1"}, "region is bytes: pass region= as a str"),
+        ({"region": "eu central"}, "'eu central' is not a region"),
+    ],
+)
+def test_what_is_no_switch_and_no_region_fails_at_once(
+    kind: str, make: Callable[..., object], arguments: dict[str, Any], message: str, provider: Any
+) -> None:
+    skip_without(kind)
+    with pytest.raises(InvalidConfiguration, match=message):
+        make(provider, **arguments)
+
+
+def test_what_is_no_engine() -> None:
+    with pytest.raises(TypeError, match=r"attach\(\) takes an engine of create_async_engine\(\), not str"):
+        attach("postgresql+asyncpg://app@h/x", from_env())
+
+
+@pytest.mark.parametrize("dsn", [b"postgresql://app:hidden@h/x", "postgresql://app:hidden@[::1/x", 7])
+async def test_what_is_no_dsn(dsn: Any, provider: Any, place: Place) -> None:
+    skip_without("asyncpg")
+    with pytest.raises(InvalidConfiguration, match="asyncpg_connector: dsn is ") as caught:
+        await log_in("asyncpg", provider, dsn, **encrypted("asyncpg", place))
+    assert "hidden" not in str(caught.value)
+
+
+@pytest.mark.parametrize(("kind", "make"), [("asyncpg", asyncpg_connector), ("psycopg", psycopg_connection)])
+def test_a_token_for_another_service(kind: str, make: Callable[..., object], provider: Any) -> None:
+    skip_without(kind)
+    with pytest.raises(TypeError, match=r"\(\) takes what rds_token or dsql_token returns, not eks_token"):
+        make(eks_token(provider, "books", REGION))
+
+
+async def test_a_later_attach_replaces_an_earlier_one(proxy: Proxy, provider: Any, place: Place) -> None:
+    skip_without("sqlalchemy-asyncpg")
+    make = import_module("sqlalchemy.ext.asyncio").create_async_engine
+    engine = make(
+        f"postgresql+asyncpg://app@127.0.0.1:{proxy.port}/postgres", connect_args={"ssl": place.client_tls}
+    )
+    attach(attach(engine, from_env(), region=REGION), provider, region=REGION)
+    async with engine.connect():
+        assert proxy.logins == 1
+    await engine.dispose()

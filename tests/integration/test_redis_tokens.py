@@ -7,6 +7,7 @@ import gc
 import socket
 import time
 import warnings
+import weakref
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
@@ -325,6 +326,22 @@ async def test_no_connection_gets_as_old_as_the_service_lets_it(
     await asyncio.to_thread(use_all)
     await asyncio.to_thread(client.close)
     assert (proxy.expired, proxy.refused) == (0, [])
+
+
+def test_clients_that_are_gone_are_forgotten(authority: Authority) -> None:
+    """Also where a program makes a client for each request, long before the connections log in again."""
+    redis = pytest.importorskip("redis")
+    login = redis_credentials(token_of(authority.provider()), reauthenticate_every=3600)
+
+    def known() -> int:
+        gc.collect()
+        return sum(isinstance(it, weakref.WeakMethod) for it in gc.get_objects())
+
+    before = known()
+    clients = [redis.Redis(host="127.0.0.1", port=1, credential_provider=login) for _ in range(50)]
+    assert known() >= before + 50
+    clients.clear()
+    assert known() <= before
 
 
 async def test_with_asyncio_connections_cannot_log_in_again(authority: Authority, tmp_path: Path) -> None:

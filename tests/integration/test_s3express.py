@@ -6,6 +6,7 @@ import asyncio
 import socket
 from contextlib import AsyncExitStack
 from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
 from typing import TYPE_CHECKING, Any
 from unittest import mock
 from urllib.parse import parse_qsl, urlsplit
@@ -44,12 +45,14 @@ class Zone(Judge):
     Attributes:
         sessions: those that it made, in order.
         refusals: what it answers to the next requests for a session.
+        clock: how far its clock is ahead of this machine's.
     """
 
     def __init__(self, *known: Credentials) -> None:
         super().__init__(*known)
         self.sessions: list[Credentials] = []
         self.refusals: list[web.Response] = []
+        self.clock = timedelta()
 
     async def _handle(self, request: web.Request) -> web.StreamResponse:
         if request.raw_path.startswith("/?session"):
@@ -61,9 +64,16 @@ class Zone(Judge):
                 return xml("ExpiredToken", 400)
             if self.refusals:
                 return self.refusals.pop(0)
-            self.sessions.append(session := issue(300))
+            now = datetime.now(UTC) + self.clock
+            date = {"Date": format_datetime(now, usegmt=True)}
+            signed = datetime.strptime(arrived.header("X-Amz-Date") or "", "%Y%m%dT%H%M%S%z")
+            if abs(signed - now) > timedelta(minutes=15):
+                return web.Response(
+                    status=403, text="<Error><Code>RequestTimeTooSkewed</Code></Error>", headers=date
+                )
+            self.sessions.append(session := issue(300 + self.clock.total_seconds()))
             self.known[session.access_key_id] = session
-            return web.Response(text=answer(session), content_type="application/xml")
+            return web.Response(text=answer(session), content_type="application/xml", headers=date)
         return await super()._handle(request)
 
     def judge(self, arrived: Arrived) -> list[str]:
@@ -238,6 +248,25 @@ async def test_credentials_that_have_expired_are_replaced_before_a_session_is_ma
 
 
 @pytest.mark.parametrize("client", CLIENTS)
+@pytest.mark.parametrize(
+    "off", [timedelta(hours=1), timedelta(hours=-1), timedelta(days=-1), timedelta(minutes=-9)]
+)
+async def test_a_clock_that_is_off_is_noticed_and_kept(
+    client: str, off: timedelta, zone: Zone, keys: Credentials, caller_of: Any
+) -> None:
+    """Also where the service takes our signature, and its session looks expired."""
+    zone.clock = off
+    call = await caller_of(client, zone, Source(keys.__replace__(expiration=None)))
+    for _ in range(2):
+        assert await call("GET", BUCKET) == 200
+    signed = [datetime.strptime(it.header("X-Amz-Date") or "", "%Y%m%dT%H%M%S%z") for it in zone.arrived]
+    asked = 1 if off == timedelta(minutes=-9) else 2
+    wrong = [fault for fault in zone.wrong if not fault.startswith("signed at")]  # by the clock of this machine
+    assert (len(zone.asked), len(zone.sessions), wrong) == (asked, 1, [])
+    assert all(abs(at - datetime.now(UTC) - off) < timedelta(minutes=1) for at in signed[asked:])
+
+
+@pytest.mark.parametrize("client", CLIENTS)
 async def test_other_credentials_have_another_session(client: str, caller_of: Any) -> None:
     old, new = issue(), issue()
     async with Zone(old, new) as zone:
@@ -269,6 +298,7 @@ async def test_a_session_is_renewed_ahead_of_its_end_while_callers_go_on(
     [
         ("<Error><Code>AccessDenied</Code></Error>", 403, ServiceRefused, "allow s3express:CreateSession"),
         ("<Error><Code>NoSuchBucket</Code></Error>", 404, ServiceRefused, "name of the bucket"),
+        ("<Error><Code>RequestTimeTooSkewed</Code></Error>", 403, ServiceRefused, "set this machine's clock"),
         ("<html>", 200, SourceUnavailable, "without AccessKeyId"),
     ],
 )

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import pickle
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from aiocreds import CredentialsNotFound
+from aiocreds import CredentialsNotFound, from_env
 from tests.helpers.scripted import Source, issue
 from tests.helpers.secret_leaks import MARK
 from tests.helpers.sigv4_server import EXPIRED, REGION, Judge, header_only
@@ -120,3 +121,9 @@ async def test_nothing_secret_is_shown() -> None:
 def test_what_is_no_configuration_is_refused() -> None:
     with pytest.raises(TypeError, match="not dict"):
         attach({}, Source().provider())  # type: ignore[type-var]  # pyright: ignore[reportArgumentType]
+
+
+async def test_a_resolver_can_be_pickled_like_its_provider() -> None:
+    copy = pickle.loads(pickle.dumps(smithy_credentials(from_env())))
+    with pytest.raises(CredentialsNotFound):
+        await copy.get_identity(properties={})

@@ -402,6 +402,23 @@ async def test_a_listener_that_raises_is_logged_once_and_changes_nothing(
     assert "RuntimeError" in text
 
 
+async def test_a_listener_that_looks_at_a_cancelled_task_cancels_nobody() -> None:
+    async def nothing() -> None:
+        pass
+
+    looked_at = asyncio.create_task(nothing())
+    looked_at.cancel()
+    await asyncio.wait([looked_at])
+    provider = Source().provider()
+    stop = listen(lambda _: looked_at.result(), provider)
+    try:
+        first, second = await asyncio.gather(provider(), provider())
+        assert first is second
+        provider.invalidate()
+    finally:
+        stop()
+
+
 async def test_a_listener_may_ask_the_provider_and_listen_and_stop() -> None:
     provider = Source().provider()
     seen: list[bool] = []

@@ -54,6 +54,7 @@ if TYPE_CHECKING:
 NOW = datetime(2030, 3, 1, 23, 59, 58, tzinfo=UTC)
 BROKER = "b-1.books.abc.c2.kafka.eu-north-1.amazonaws.com:9098"
 HOST = "Books.abc123.eu-central-1.rds.amazonaws.com"
+DSQL = "abc.dsql.us-west-2.on.aws"
 LONG = secret("an/awkward+session=token")
 STATIC = Credentials("AKIDEXAMPLE", secret("wJalrXUtnFEMI"))
 SESSION = Credentials("ASIA/EX+AMPLE", secret("a secret/+"), LONG, NOW + timedelta(hours=1))
@@ -64,7 +65,7 @@ REGIONS = ["eu-central-1", "cn-north-1", "us-gov-west-1"]
 
 ALL: dict[str, Callable[..., TokenProvider]] = {
     "rds": partial(rds_token, host=HOST, port=5432, user="app"),
-    "dsql": partial(dsql_token, host="abc.dsql.us-west-2.on.aws"),
+    "dsql": partial(dsql_token, host=DSQL),
     "elasticache": partial(elasticache_token, cache="sessions", user="app", region=REGION),
     "serverless": partial(elasticache_token, cache="sessions", user="app", region=REGION, serverless=True),
     "memorydb": partial(memorydb_token, cluster="orders", user="app", region=REGION),
@@ -318,6 +319,7 @@ async def test_no_region_for_any(make: Callable[..., TokenProvider], tmp_path: P
     [
         (lambda: rds_token(static(), HOST, user="app"), "no port for Books"),
         (lambda: rds_token(static(), HOST, 5432), "user is empty"),
+        (lambda: rds_token(static(), f"{HOST}:3306", 5432, "app"), "the host says port 3306, and port= says 5432"),
         (lambda: rds_token(static(), f"https://{HOST}", 5432, "app"), "is no host name"),
         (lambda: rds_token(static(), f"{HOST}:99999", user="app"), "is no host name"),
         (lambda: rds_token(static(), HOST, 5432, "app", "eu central"), "is not a region"),
@@ -330,6 +332,19 @@ async def test_no_region_for_any(make: Callable[..., TokenProvider], tmp_path: P
         (lambda: memorydb_token(static(), "orders", ""), "user is empty"),
         (lambda: elasticache_token(static(), "cache", "\t"), "user is empty"),
         (lambda: eks_token(static(), ""), "cluster is empty"),
+        (lambda: rds_token(static(), HOST, 5432, "app\n"), "user 'app\\n' holds a line break"),
+        (lambda: elasticache_token(static(), "cache", "app\0x"), "user 'app\\x00x' holds"),
+        (lambda: memorydb_token(static(), "orders", "app\ud800"), "user 'app\\ud800' holds"),
+        (
+            lambda: rds_token(static(), HOST, 5432, "app", cast("Any", b"eu-west-1")),
+            "region is bytes: pass region=",
+        ),
+        (lambda: eks_token(static(), "books", cast("Any", ["eu-west-1"])), "region is list: pass region= as a str"),
+        (lambda: msk_token(static(), cast("Any", False)), "region is bool"),
+        (lambda: dsql_token(static(), DSQL, admin=cast("Any", "false")), "admin is str: pass True or False"),
+        (lambda: elasticache_token(static(), "c", "app", serverless=cast("Any", 1)), "serverless is int"),
+        (lambda: msk_token(static(), "eu-west-1", broker=cast("Any", {BROKER})), "broker is set"),
+        (lambda: msk_token(static(), "eu-west-1", broker="https://b-1"), "is no host name"),
     ],
 )
 def test_bad_arguments_fail_at_once(make: Callable[[], TokenProvider], said: str) -> None:
@@ -343,8 +358,45 @@ async def test_brokers_as_clients_take_them(broker: str | list[str]) -> None:
     assert "//kafka.eu-north-1." in base64.urlsafe_b64decode(token + "===").decode()
 
 
-def test_a_line_break_in_a_user_makes_no_line_of_a_log() -> None:
-    assert repr(rds_token(static(), HOST, 5432, "app\nroot")).count("\n") == 0
+def test_a_line_break_in_an_argument_makes_no_line_of_a_log() -> None:
+    with pytest.raises(InvalidConfiguration) as caught:
+        rds_token(static(), HOST, 5432, "app\nroot")
+    assert str(caught.value).count("\n") == 0
+    assert repr(rds_token(static(), HOST, 5432, "app\u2028root")).count("\u2028") == 0
+
+
+def test_a_message_quotes_the_beginning_of_a_long_argument() -> None:
+    long = "x" * 10_000
+    makes = [
+        partial(rds_token, static(), f"https://{long}", 5432, "app"),
+        partial(rds_token, static(), HOST, 5432, f"{long}\n"),
+        partial(rds_token, static(), HOST, 5432, "app", long),
+        partial(elasticache_token, static(), f"{long}.", "app"),
+        partial(eks_token, static(), f"{long}\n"),
+    ]
+    for make in makes:
+        with pytest.raises(InvalidConfiguration) as caught:
+            make()
+        assert len(str(caught.value)) < 500
+
+
+@pytest.mark.parametrize("make", WITHOUT_REGION.values(), ids=WITHOUT_REGION)
+@pytest.mark.parametrize("context", ["eu-west-1", 0, {}])
+def test_a_context_that_is_none(make: Callable[..., TokenProvider], context: Any) -> None:
+    with pytest.raises(TypeError, match=rf"_token\(\) takes context=Context\(…\), not {type(context).__name__}"):
+        make(static(), context=context)
+
+
+async def test_a_host_name_in_full_is_signed_as_the_service_knows_it() -> None:
+    """A resolver takes the dot at the end, and the service's own name has none."""
+    provider = static()
+    with time_machine.travel(NOW, tick=False):
+        expected = await rds_token(provider, HOST, 5432, "app")()
+        assert await rds_token(provider, f"{HOST}.", 5432, "app")() == expected
+        assert await rds_token(provider, f"{HOST}.:5432", user="app")() == expected
+        assert await dsql_token(provider, f"{DSQL}.")() == await dsql_token(provider, DSQL)()
+    with pytest.raises(InvalidConfiguration, match="is no host name"):
+        rds_token(provider, f"{HOST}..", 5432, "app")
 
 
 @pytest.mark.parametrize("make", [dsql_token, bedrock_token])
@@ -491,7 +543,8 @@ def test_a_port_that_is_none_fails_at_once(port: Any) -> None:
         rds_token(static(), HOST, port, "app")
 
 
-@pytest.mark.parametrize("cluster", ["a\nx-evil:1", "a\0", "é"])
-def test_a_cluster_that_no_header_can_hold_fails_at_once(cluster: str) -> None:
-    with pytest.raises(InvalidConfiguration, match="no header can hold"):
+@pytest.mark.parametrize("cluster", ["a\nx-evil:1", "a\0", "é", "books ", "two  words"])
+def test_a_cluster_with_a_name_that_none_has_fails_at_once(cluster: str) -> None:
+    """The service would collapse blanks, and so reject the signature."""
+    with pytest.raises(InvalidConfiguration, match="has a blank or another character that no name has"):
         eks_token(static(), cluster, "eu-central-1")

@@ -218,12 +218,12 @@ class ServiceClient(NamedTuple):
             )
             if tried is not None:
                 if tried is not context.clock and 200 <= response.status < 300:
-                    self._adopt(tried, response)
+                    adopt(context, tried, response)
                 return response
             if proof is None or not clock_rejected(response):  # without proof, no time was sent
                 return response
             # Other answers are no evidence about the time: they may be forged.
-            tried = self._clock_of(response, asked, used)
+            tried = clock_of(context, response, asked, used)
             if tried is None:
                 return response
             clock = tried
@@ -240,56 +240,66 @@ class ServiceClient(NamedTuple):
         tracing.note(endpoint.host, self.region, kind="service", key=self.service, overridden_by=custom or "")
 
     def refuse_expired(self, credentials: Credentials, response: Response, asked: float, *, origin: str) -> None:
-        """Check that the credentials in an answer have not expired, by the sender's clock if they have by ours.
+        """Do as :func:`refuse_expired_by_sender` with the context of this service."""
+        refuse_expired_by_sender(self.scope.context, credentials, response, asked, origin=origin)
 
-        The sender's clock is kept only if they are valid by it and it is at most :data:`LARGEST_SKEW` behind ours:
-        an answer to an unsigned request may be forged or replayed.
 
-        Args:
-            credentials: the credentials in it.
-            response: the answer that held them.
-            asked: when they were asked for, by our clock.
-            origin: the sender, in messages.
+def refuse_expired_by_sender(
+    context: Context, credentials: Credentials, response: Response, asked: float, *, origin: str
+) -> None:
+    """Check that the credentials in an answer have not expired, by the sender's clock if they have by ours.
 
-        Raises:
-            SourceUnavailable: they have expired.
-        """
-        clock = self.scope.context.clock
-        end = inf if credentials.expiration is None else credentials.expiration.timestamp()
-        if end <= clock.now():
-            tried = self._clock_of(response, asked, clock.offset)
-            if tried is not None and tried.offset >= -LARGEST_SKEW and end > tried.now():
-                self._adopt(tried, response)
-        refuse_expired(credentials, origin=origin, now=clock.now())
+    The sender's clock is kept only if they are valid by it and it is at most :data:`LARGEST_SKEW` behind ours: an
+    answer to an unsigned request may be forged or replayed.
 
-    def _clock_of(self, response: Response, asked: float, used: float) -> Clock | None:
-        """Return a clock by the ``Date`` of an answer for another attempt; None where that cannot help.
+    Args:
+        context: whose clock is ours.
+        credentials: the credentials in the answer.
+        response: the answer that held them.
+        asked: when they were asked for, by our clock.
+        origin: the sender, in messages.
 
-        Args:
-            response: the answer.
-            asked: when it was asked for, by our clock.
-            used: our clock's offset then.
-        """
-        clock = self.scope.context.clock
-        there = _time_of(response.headers.get("Date", ""))
-        if there is None:
-            return None
-        here = time()
-        if abs(here + used - asked) > SKEW_TOLERATED:  # this machine slept meanwhile
-            return clock
-        skew = there - here
-        if abs(skew - used) <= SKEW_TOLERATED:
-            return None
-        return Clock(0.0 if abs(skew) <= SKEW_TOLERATED else skew)
+    Raises:
+        SourceUnavailable: they have expired.
+    """
+    clock = context.clock
+    end = inf if credentials.expiration is None else credentials.expiration.timestamp()
+    if end <= clock.now():
+        tried = clock_of(context, response, asked, clock.offset)
+        if tried is not None and tried.offset >= -LARGEST_SKEW and end > tried.now():
+            adopt(context, tried, response)
+    refuse_expired(credentials, origin=origin, now=clock.now())
 
-    def _adopt(self, tried: Clock, response: Response) -> None:
-        """Keep a clock that an answer has confirmed, unless the ``Date`` of that answer contradicts it."""
-        there = _time_of(response.headers.get("Date", ""))
-        if there is not None and abs(there - tried.now()) > SKEW_TOLERATED:
-            return
-        self.scope.context.clock.adopt(tried)
-        if skew := tried.offset:
-            tracing.note(CLOCK, f"{skew:.0f}", kind="clock", key=response.host)
+
+def clock_of(context: Context, response: Response, asked: float, used: float) -> Clock | None:
+    """Return a clock by the ``Date`` of an answer for another attempt; None where that cannot help.
+
+    Args:
+        context: whose clock is ours.
+        response: the answer.
+        asked: when it was asked for, by our clock.
+        used: our clock's offset then.
+    """
+    there = _time_of(response.headers.get("Date", ""))
+    if there is None:
+        return None
+    here = time()
+    if abs(here + used - asked) > SKEW_TOLERATED:  # this machine slept meanwhile
+        return context.clock
+    skew = there - here
+    if abs(skew - used) <= SKEW_TOLERATED:
+        return None
+    return Clock(0.0 if abs(skew) <= SKEW_TOLERATED else skew)
+
+
+def adopt(context: Context, tried: Clock, response: Response) -> None:
+    """Keep a clock that an answer has confirmed, unless the ``Date`` of that answer contradicts it."""
+    there = _time_of(response.headers.get("Date", ""))
+    if there is not None and abs(there - tried.now()) > SKEW_TOLERATED:
+        return
+    context.clock.adopt(tried)
+    if skew := tried.offset:
+        tracing.note(CLOCK, f"{skew:.0f}", kind="clock", key=response.host)
 
 
 @lru_cache(maxsize=4)

@@ -291,7 +291,7 @@ def signing_region(region: str) -> str:
         InvalidConfiguration: the name could not be part of a host name.
     """
     if not re.fullmatch(r"(?!-)[A-Za-z0-9-]{1,63}(?<!-)", region):
-        raise InvalidConfiguration(f"{region!r} is not a region: expected a name such as 'eu-central-1'")
+        raise InvalidConfiguration(f"{region[:100]!r} is not a region: expected a name such as 'eu-central-1'")
     return "us-east-1" if region == "aws-global" else region
 
 

@@ -10,6 +10,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
+from aiocreds._aws.client import adopt, clock_of, refuse_expired_by_sender
 from aiocreds._aws.service_errors import (
     EXPIRED,
     ErrorCode,
@@ -31,12 +32,14 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from aiocreds._core.context import Context
+    from aiocreds._core.refresh import Clock
     from aiocreds._http import Response
 
 SERVICE = "s3express"
 SOURCE_MIN_TTL = 60.0  # seconds
 MOST = 100  # sessions of one signer; botocore holds as many
 TIMEOUT = 10.0  # seconds
+SKEWED = "RequestTimeTooSkewed"
 ISSUED = ("AccessKeyId", "SecretAccessKey", "SessionToken", "Expiration")
 # bucket--usw2-az1--x-s3.s3express-usw2-az1.us-west-2.amazonaws.com; access points end in --xa-s3.
 DIRECTORY_BUCKET = re.compile(r"([a-z0-9.-]+--[a-z0-9-]+--xa?-s3)\.s3express-[a-z0-9-]+\.", re.IGNORECASE)
@@ -47,6 +50,7 @@ ERRORS = {
     "ExpiredToken": ErrorCode("renew the credentials; their source had no others"),
     "InvalidAccessKeyId": ErrorCode("the keys do not exist (any more) in this partition"),
     "NoSuchBucket": ErrorCode("check the name of the bucket, its zone and the region", recoverable=False),
+    SKEWED: ErrorCode("set this machine's clock, which is off by more than a quarter of an hour"),
     "SignatureDoesNotMatch": ErrorCode("the secret key does not belong to its key id, or a proxy changes requests"),
 }
 NO_REMEDY = "see https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html"
@@ -108,7 +112,8 @@ async def create_session(
 ) -> Credentials:
     """Return the credentials of a new session, which are good for five minutes.
 
-    Credentials that the service calls expired are invalidated, and others asked for once.
+    Credentials that the service calls expired are invalidated, and others asked for once. Where our clock is wrong,
+    it is asked again by the service's time, which is kept.
 
     Args:
         provider: the ordinary credentials.
@@ -138,20 +143,30 @@ async def _ask(
     credentials: Credentials, origin: str, region: str, context: Context, mode: str | None
 ) -> Credentials:
     check_sendable(credentials)
-    response = await context.http.request(
-        "GET",
-        f"{origin}/?session=",
-        provider=None,
-        headers={} if mode is None else {"x-amz-create-session-mode": mode},
-        timeout=TIMEOUT,
-        retry_if=_is_transient,
-        sign=partial(_sign, credentials, region, context),
-    )
     target = f"to create a session for {redact_key(credentials.access_key_id)}"
-    fields = fields_of(response.body)
-    code = "" if response.status == 200 else error_code(fields.get("Code"))
-    log_outcome("CreateSession", response.host, target, f"{response.status} {code}".rstrip())
-    asked = f"S3 ({response.host})"
+    clock, tried = context.clock, None
+    while True:
+        asked, used = clock.now(), clock.offset
+        response = await context.http.request(
+            "GET",
+            f"{origin}/?session=",
+            provider=None,
+            headers={} if mode is None else {"x-amz-create-session-mode": mode},
+            timeout=TIMEOUT,
+            retry_if=_is_transient,
+            sign=partial(_sign, credentials, region, clock),
+        )
+        fields = fields_of(response.body)
+        code = "" if response.status == 200 else error_code(fields.get("Code"))
+        log_outcome("CreateSession", response.host, target, f"{response.status} {code}".rstrip())
+        if tried is not None:
+            if response.status == 200 and tried is not context.clock:
+                adopt(context, tried, response)
+            break
+        if code != SKEWED or (tried := clock_of(context, response, asked, used)) is None:
+            break
+        clock = tried  # once more, by the service's time
+    sender = f"S3 ({response.host})"
     if response.status != 200:
         request_id = fields.get("RequestId") or response.headers.get("x-amz-request-id")
         details = ErrorDetails(code, SecretStr(fields.get("Message", "")), request_id)
@@ -161,20 +176,22 @@ async def _ask(
             (credentials.access_key_id, redact_key(credentials.access_key_id)),
         ]
         raise service_error(
-            response, details, ERRORS, origin=asked, target=target, default=NO_REMEDY, hidden=secrets
+            response, details, ERRORS, origin=sender, target=target, default=NO_REMEDY, hidden=secrets
         )
     if missing := [name for name in ISSUED if not fields.get(name)]:
-        raise SourceUnavailable(f"{asked} answered without {', '.join(missing)}; is that S3?")
-    return Credentials(
+        raise SourceUnavailable(f"{sender} answered without {', '.join(missing)}; is that S3?")
+    session = Credentials(
         fields["AccessKeyId"],
         fields["SecretAccessKey"],
         session_token=fields["SessionToken"],
         expiration=parse_expiration(
-            fields["Expiration"], origin=f"the Expiration that {asked} answered with", per_second=1
+            fields["Expiration"], origin=f"the Expiration that {sender} answered with", per_second=1
         ),
         account_id=credentials.account_id,
         provider=SERVICE,
     )
+    refuse_expired_by_sender(context, session, response, asked, origin=sender)
+    return session
 
 
 def _is_transient(response: Response) -> bool:
@@ -184,7 +201,7 @@ def _is_transient(response: Response) -> bool:
 def _sign(
     credentials: Credentials,
     region: str,
-    context: Context,
+    clock: Clock,
     method: str,
     url: str,
     headers: Iterable[tuple[str, str]],
@@ -198,7 +215,7 @@ def _sign(
         credentials=credentials,
         region=region,
         service=SERVICE,
-        at=context.clock.now(),
+        at=clock.now(),
         normalize_path=False,
         encode_path=False,
         sign_body=True,

@@ -12,6 +12,7 @@ See https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_sigv-create-signe
 from __future__ import annotations
 
 import hmac
+import re
 from functools import lru_cache
 from hashlib import sha256
 from time import gmtime, strftime
@@ -339,18 +340,19 @@ def unambiguous(url: str, *, encode_path: bool = True) -> str:
     """Return the URL in a spelling that all services read alike, without a fragment.
 
     A ``+`` in a query is a blank to most programs, but not to every service: it becomes ``%20``. With
-    ``encode_path`` off, as for S3, a ``+`` in the path is encoded, too.
+    ``encode_path`` off, as for S3, a ``+`` in the path is encoded, too; with it, what no URL may hold.
     """
     address, mark, query = url.partition("#")[0].partition("?")
-    if not encode_path:
-        scheme, separator, rest = address.partition("://")
-        host, slash, path = rest.partition("/")
+    scheme, separator, rest = address.partition("://")
+    host, slash, path = rest.partition("/")
+    if encode_path:
+        path = re.sub("[^!-~]+", lambda found: quote(encoded(found[0])), slash + path)
+    else:
         path = canonical_path(slash + path, normalize=False, encode=False)
         # A percent-encoded dot segment is part of the key; clients resolve plain ones.
         path = "/".join(DOTS.get(segment, segment) for segment in path.split("/"))
-        address = scheme + separator + host + path
     pairs = (pair.replace("+", "%20").split("=", 1) for pair in query.split("&"))
-    return address + mark + "&".join("=".join(map(_recoded, pair)) for pair in pairs)
+    return scheme + separator + host + path + mark + "&".join("=".join(map(_recoded, pair)) for pair in pairs)
 
 
 def host_header(url: SplitResult) -> str:

@@ -162,3 +162,9 @@ def profile_place(context: Context, explicit: str | None = None) -> str:
     if (explicit or "").strip():
         return ""
     return next(filter(context.setting, (PROFILE, OLDER_PROFILE)), "")
+
+
+def check_context(given: object, taker: str) -> None:
+    """Raise TypeError for what a program passes as a context and is none."""
+    if not isinstance(given, Context):
+        raise TypeError(f"{taker} takes context=Context(…), not {type(given).__name__}")

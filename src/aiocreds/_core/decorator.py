@@ -11,7 +11,7 @@ from types import FunctionType, MethodType
 from typing import TYPE_CHECKING, Any, ParamSpec, cast
 from weakref import WeakValueDictionary
 
-from aiocreds._core.context import DEFAULT, Context
+from aiocreds._core.context import DEFAULT, Context, check_context
 from aiocreds._core.provider import Provider
 
 if TYPE_CHECKING:
@@ -53,11 +53,13 @@ def credential_provider(source: Callable[P, Awaitable[Credentials]]) -> Callable
         except TypeError:
             source(*args, **kwargs).close()  # raises the same in Python's own words, which name the function
             raise
-        context: Any = arguments.get("context")
+        context: Any = arguments.get("context", DEFAULT)
+        if not isinstance(context, Context) and not source.__module__.startswith("aiocreds."):
+            context = DEFAULT  # in a source of the program, the argument may mean anything
         provider = Provider(
             functools.partial(source, *args, **kwargs),
             name=source.__name__,
-            context=context if isinstance(context, Context) else DEFAULT,
+            context=context,
             inner=tuple(value for value in arguments.values() if isinstance(value, Provider)),
         )
         _store_call(provider, factory, args, kwargs)
@@ -92,8 +94,10 @@ def as_provider(
         context: of a provider that is made here.
 
     Raises:
-        TypeError: it is neither: a factory that was not called, for one, or what an async function returned.
+        TypeError: it is neither: a factory that was not called, for one, or what an async function returned; or
+            ``context`` is none.
     """
+    check_context(context, taker)
     if isinstance(source, Provider):
         return source
     method = source if isinstance(source, MethodType) else None  # made anew by each look-up of the attribute

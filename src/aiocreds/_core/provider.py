@@ -16,7 +16,7 @@ from aiocreds._base import tracing
 from aiocreds._base.threads import belongings, loop_here, on_loop, put_on_loop, renew_after_fork, runs_here
 from aiocreds._base.time import seconds
 from aiocreds._core import refresh
-from aiocreds._core.context import DEFAULT, Context, running_loop
+from aiocreds._core.context import DEFAULT, Context, check_context, running_loop
 from aiocreds._core.refresh import Action, State
 from aiocreds._core.singleflight import SharedCall, Unattended, attended, current_call
 from aiocreds.credentials import Credentials, redact_key
@@ -137,6 +137,7 @@ class Provider:
         context: Context = DEFAULT,
         inner: Iterable[Provider] = (),
     ) -> None:
+        check_context(context, f"{name}()")
         self.name = name
         self._source = source
         self._context = context

@@ -75,7 +75,9 @@ def run(arguments: Namespace) -> int:
             raise InvalidConfiguration(
                 "the region of the cluster is not known: pass --region, set AWS_REGION, or give the profile one"
             )
-        if arguments.role_arn:
+        if arguments.role_arn is not None:
+            if not arguments.role_arn.strip():  # a variable that is not set must not mean another identity
+                raise InvalidConfiguration("--role-arn is blank: give the ARN of a role, or leave the option out")
             from aiocreds._aws.client import ClientConfig
             from aiocreds.sources.assume_role import from_temporary_credentials
 
@@ -105,7 +107,7 @@ def _version(info: str) -> str:
         return USUAL_VERSION
     try:
         found = json.loads(info)["apiVersion"]
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         found = None
     if found in VERSIONS:
         return str(found)

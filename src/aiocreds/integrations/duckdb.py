@@ -56,10 +56,12 @@ async def put_secret(
 
     Raises:
         CredentialsError: there are no credentials.
-        ValueError: an option has no name of one.
+        ValueError: ``name`` is none, or an option has no name of one.
+        TypeError: ``connection`` is none.
 
     See https://duckdb.org/docs/stable/core_extensions/httpfs/s3api
     """
+    _check(connection, name)
     for option in options:
         if not re.fullmatch(r"[A-Za-z_]+", option):
             raise ValueError(f"put_secret(): {option!r} is no name of an option")
@@ -70,6 +72,14 @@ async def put_secret(
     connection.cursor().execute(
         f'CREATE OR REPLACE SECRET "{quoted}" (TYPE s3, {settings})', {**options, **_keys(credentials)}
     )
+
+
+def _check(connection: object, name: object) -> None:
+    """Raise TypeError for what is no connection, and ValueError for what is no name."""
+    if not callable(getattr(connection, "cursor", None)):
+        raise TypeError(f"put_secret() takes a connection of duckdb.connect(), not {type(connection).__qualname__}")
+    if not isinstance(name, str) or not name.strip():
+        raise ValueError(f"put_secret(): name is {name!r:.100}: pass the name of a secret as a str")
 
 
 def _keys(credentials: Credentials) -> dict[str, str]:

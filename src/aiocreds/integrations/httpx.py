@@ -72,6 +72,8 @@ class SigV4Auth(SigV4, httpx.Auth):
         context: whose clock tells the time, and whose connections ask for sessions; by default the provider's.
 
     Raises:
+        ValueError: an argument holds what cannot be signed.
+        TypeError: an argument is of a wrong type.
         CredentialsError: out of a request, when there are no credentials.
 
     See https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_sigv.html

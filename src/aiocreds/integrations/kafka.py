@@ -54,7 +54,7 @@ def aiokafka_token_provider(token: TokenProvider) -> Any:
 
     See https://docs.aws.amazon.com/msk/latest/developerguide/iam-access-control.html
     """
-    check_token(token, taker="aiokafka_token_provider()")
+    check_token(token, taker="aiokafka_token_provider()", names=("msk_token",))
     require("aiokafka", "aiokafka")
     import_module("aiokafka.abc").AbstractTokenProvider.register(_MskTokenProvider)
     return _MskTokenProvider(token)
@@ -76,7 +76,7 @@ def oauth_cb(token: TokenProvider) -> Callable[[str], tuple[str, float]]:
         A function that takes ``sasl.oauthbearer.config``, of which nothing is used, and returns the token and its
         end, in seconds since the epoch.
     """
-    check_token(token, taker="oauth_cb()")
+    check_token(token, taker="oauth_cb()", names=("msk_token",))
     return functools.partial(_token_and_end, token)
 
 

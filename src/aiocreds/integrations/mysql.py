@@ -25,7 +25,7 @@ from aiocreds._core.decorator import as_provider
 from aiocreds.errors import InvalidConfiguration
 from aiocreds.integrations._extras import require
 from aiocreds.integrations._tls import without_tls
-from aiocreds.tokens import TokenProvider, rds_token
+from aiocreds.tokens import TokenProvider, check_flag, check_token, checked_region, rds_token
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
@@ -58,8 +58,10 @@ def asyncmy_options(
         The options, with ``password_creator``. What the source raises fails a connection.
 
     Raises:
-        InvalidConfiguration: there is no host or user, or no context and ``plaintext`` is not given.
+        InvalidConfiguration: there is no host or user, or no context and ``plaintext`` is not given; or one of
+            ``region`` and ``plaintext`` is none.
         ModuleNotFoundError: asyncmy is not installed.
+        TypeError: ``source`` is none, or a token for another service.
 
     See https://docs.aws.amazon.com/AmazonRDS/latest/UserGuide/UsingWithRDS.IAMDBAuth.Connecting.html
     """
@@ -86,7 +88,9 @@ def aiomysql_connector(
         credentials, and what aiomysql raises.
 
     Raises:
+        InvalidConfiguration: at once: ``region`` or ``plaintext`` is none.
         ModuleNotFoundError: aiomysql is not installed.
+        TypeError: at once: ``source`` is none, or a token for another service.
 
     See https://docs.aws.amazon.com/AmazonRDS/latest/UserGuide/UsingWithRDS.IAMDBAuth.Connecting.html
     """
@@ -98,6 +102,7 @@ def _asyncmy(
 ) -> dict[str, Any]:
     """Return :func:`asyncmy_options`'s options; ``taker`` is what the program has called."""
     require("asyncmy", "asyncmy")
+    _check(taker, source, region, plaintext=plaintext)
     options.pop("password", None)  # no local variable here holds one
     return {**options, "password_creator": _token(taker, source, options, region, plaintext=plaintext)}
 
@@ -107,6 +112,7 @@ def _aiomysql(
 ) -> Callable[..., Awaitable[Any]]:
     """Return :func:`aiomysql_connector`'s function; ``taker`` is what the program has called."""
     require("aiomysql", "aiomysql")
+    _check(taker, source, region, plaintext=plaintext)
     kind = import_module("aiomysql").Connection if plaintext else _encrypted_only()
     if not isinstance(source, TokenProvider):
         source = as_provider(source, taker=f"{taker}()")
@@ -119,6 +125,14 @@ def _aiomysql(
         return connection
 
     return connect_with_token
+
+
+def _check(name: str, source: object, region: object, *, plaintext: object) -> None:
+    """Raise InvalidConfiguration, or TypeError, for arguments that are none."""
+    if isinstance(source, TokenProvider):
+        check_token(source, taker=f"{name}()", names=("rds_token",))
+    checked_region(name, region)
+    check_flag(name, "plaintext", plaintext)
 
 
 def _token(

@@ -63,6 +63,7 @@ def opensearch_connection(
     Raises:
         CredentialsError: out of a call of the client, when there are no credentials. The call is not retried.
         InvalidConfiguration: out of its first call, when the client or a host has a password, too.
+            Out of the constructor of a client without asyncio.
 
     See https://docs.aws.amazon.com/opensearch-service/latest/developerguide/request-signing.html
     """
@@ -76,6 +77,10 @@ def opensearch_connection(
                 raise InvalidConfiguration(
                     "the client has http_auth=, or a host with a user, besides a connection class that signs:"
                     " leave the password out, or take the connection class away"
+                )
+            if "metrics" in options and options.get("loop") is None:  # clients with asyncio pass both
+                raise InvalidConfiguration(
+                    "opensearch_connection() is for clients with asyncio: make an opensearchpy.AsyncOpenSearch"
                 )
             self._session: _SigningSession | None = None
             Connection.__init__(self, *args, **options)

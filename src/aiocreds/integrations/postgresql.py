@@ -20,7 +20,7 @@ import re
 import ssl
 from functools import lru_cache
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 from aiocreds._base import threads
@@ -28,11 +28,12 @@ from aiocreds._core.decorator import as_provider
 from aiocreds.errors import InvalidConfiguration
 from aiocreds.integrations._extras import require
 from aiocreds.integrations._tls import without_tls
-from aiocreds.tokens import TokenProvider, dsql_token, rds_token
+from aiocreds.tokens import TokenProvider, check_flag, check_token, checked_region, dsql_token, rds_token
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
 
+    from aiocreds._core.provider import Provider
     from aiocreds.tokens import Source
 
 
@@ -66,7 +67,9 @@ def asyncpg_connector(
         no TLS, ``CredentialsError`` where there are no credentials, and what asyncpg raises.
 
     Raises:
+        InvalidConfiguration: at once: ``region`` or ``plaintext`` is none.
         ModuleNotFoundError: asyncpg is not installed.
+        TypeError: at once: ``source`` is none, or a token for another service.
 
     See https://docs.aws.amazon.com/AmazonRDS/latest/UserGuide/UsingWithRDS.IAMDBAuth.Connecting.html
     """
@@ -95,7 +98,9 @@ def psycopg_connection(
         credentials, and what psycopg raises.
 
     Raises:
+        InvalidConfiguration: at once: ``region`` or ``plaintext`` is none.
         ModuleNotFoundError: psycopg is not installed.
+        TypeError: at once: ``source`` is none, or a token for another service.
 
     See https://docs.aws.amazon.com/AmazonRDS/latest/UserGuide/UsingWithRDS.IAMDBAuth.Connecting.html
     """
@@ -113,7 +118,7 @@ def _asyncpg(
 
     async def connect_with_token(dsn: str | None = None, **arguments: Any) -> Any:
         arguments.pop("password", None)  # no local variable here holds one
-        given = {**_of_url(dsn or ""), **{name: value for name, value in arguments.items() if value is not None}}
+        given = {**_of_url(dsn), **{name: value for name, value in arguments.items() if value is not None}}
         target, token = logins.prepare(given, "ssl")
         options = {**arguments, **target, "password": token}
         if options.get("ssl") is True:
@@ -155,8 +160,13 @@ class _Logins:
 
     def __init__(self, name: str, source: Source | TokenProvider, region: str | None, *, plaintext: bool) -> None:
         self._name = name
-        self._source = source if isinstance(source, TokenProvider) else as_provider(source, taker=f"{name}()")
-        self._region = region
+        if isinstance(source, TokenProvider):
+            check_token(source, taker=f"{name}()", names=("rds_token", "dsql_token"))
+            self._source: Provider | TokenProvider = source
+        else:
+            self._source = as_provider(source, taker=f"{name}()")
+        self._region = checked_region(name, region)
+        check_flag(name, "plaintext", plaintext)
         self._plaintext = plaintext
 
     def prepare(self, given: Mapping[str, Any], tls: str) -> tuple[dict[str, Any], TokenProvider]:
@@ -182,8 +192,12 @@ class _Logins:
         return target, rds_token(source, host, port, user, self._region)
 
     def _required(self, name: str, given: Mapping[str, Any]) -> str:
-        variable = VARIABLES[name]
-        value = _joined(given.get(name)) or os.environ.get(variable)
+        variable, found = VARIABLES[name], given.get(name)
+        if name == "host" and isinstance(found, list | tuple):
+            found = _joined(cast("object", found))
+        if not isinstance(found, str | None):
+            raise InvalidConfiguration(f"{self._name}: {name} is {type(found).__name__}: pass {name}= as a str")
+        value = found or os.environ.get(variable)
         if not value:
             raise InvalidConfiguration(
                 f"{self._name}: no {name}, for which the token is made: pass {name}=, name it in the connection"
@@ -235,9 +249,22 @@ def _default_tls() -> ssl.SSLContext:
     return context
 
 
-def _of_url(dsn: str) -> dict[str, Any]:
-    """Return the parts of a URL that say where to log in, as asyncpg reads it."""
-    parts = urlsplit(dsn)
+def _of_url(dsn: object) -> dict[str, Any]:
+    """Return the parts of a URL that say where to log in, as asyncpg reads it.
+
+    Raises:
+        InvalidConfiguration: it is none. The message leaves it out: it may hold a password.
+    """
+    if not isinstance(dsn, str | None):
+        raise InvalidConfiguration(f"asyncpg_connector: dsn is {type(dsn).__name__}: pass dsn= as a str")
+    try:
+        parts = urlsplit(dsn or "")
+    except ValueError:
+        parts = None
+    if parts is None:
+        raise InvalidConfiguration(
+            "asyncpg_connector: dsn is no URL: pass one such as 'postgresql://app@host/books'"
+        )
     login, at, hosts = parts.netloc.partition("@")
     found = {"host": unquote(hosts if at else login), "user": unquote(login.partition(":")[0]) if at else ""}
     query = {name: value for name, value in parse_qsl(parts.query) if name in VARIABLES}

@@ -39,6 +39,7 @@ __all__ = ["coredis_credentials", "redis_credentials", "valkey_credentials"]
 
 logger = logging.getLogger("aiocreds.redis")
 
+MAKERS = ("elasticache_token", "memorydb_token")
 LONGEST = 12 * 3600.0  # seconds, after which the services close a connection that has not logged in again
 RETRY = 60.0  # seconds
 
@@ -73,10 +74,11 @@ def redis_credentials(token: TokenProvider, *, reauthenticate_every: float | tim
         InvalidConfiguration: out of the constructor of a client with asyncio: it has ``reauthenticate_every``. The
             first call of a cluster's client says so in its own error.
         ModuleNotFoundError: redis-py is not installed.
+        TypeError: ``token`` is none, or for another service.
 
     See https://docs.aws.amazon.com/AmazonElastiCache/latest/dg/auth-iam.html
     """
-    check_token(token, taker="redis_credentials()")
+    check_token(token, taker="redis_credentials()", names=MAKERS)
     require("redis", "redis")
     error: type[Exception] = import_module("redis.exceptions").AuthenticationError
     if reauthenticate_every is None:
@@ -106,7 +108,7 @@ def valkey_credentials(token: TokenProvider) -> Any:
     Raises:
         ModuleNotFoundError: valkey-py is not installed.
     """
-    check_token(token, taker="valkey_credentials()")
+    check_token(token, taker="valkey_credentials()", names=MAKERS)
     require("valkey", "valkey")
     return _Login(token, import_module("valkey.exceptions").AuthenticationError)
 
@@ -128,7 +130,7 @@ def coredis_credentials(token: TokenProvider) -> Any:
     Raises:
         ModuleNotFoundError: coredis is not installed.
     """
-    check_token(token, taker="coredis_credentials()")
+    check_token(token, taker="coredis_credentials()", names=MAKERS)
     require("coredis", "coredis")
     import_module("coredis.credentials").AbstractCredentialProvider.register(_CoredisLogin)
     return _CoredisLogin(token, import_module("coredis.exceptions").AuthenticationError)
@@ -202,7 +204,7 @@ class _RepeatedLogin(_Login):
             )
         if isinstance(callback.__self__, import_module("redis.event").RegisterReAuthForPubSub):
             return  # it would read what is published, in the place of the subscriber
-        known = weakref.WeakMethod(callback)
+        known = weakref.WeakMethod(callback, self._callbacks.remove)
         if known not in self._callbacks:
             self._callbacks.append(known)
 
@@ -223,13 +225,12 @@ class _RepeatedLogin(_Login):
     async def run(self, loop: asyncio.AbstractEventLoop) -> None:
         """Have all clients log in again, and count anew, unless another loop does that by now."""
         done = True
-        for callback in [found for known in self._callbacks if (found := known()) is not None]:
+        for callback in [found for known in list(self._callbacks) if (found := known()) is not None]:
             try:
                 await threads.submit_long(callback, _TokenOfRedis(self))
             except Exception as error:  # noqa: BLE001 - of the library, the network, or ours
                 logger.warning("could not log in again, will try in %g s: %s", RETRY, type(error).__name__)
                 done = False
-        self._callbacks = [known for known in self._callbacks if known() is not None]
         if self._loop is loop:
             _later(loop, self._period if done else min(RETRY, self._period), weakref.ref(self))
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import logging
 import re
+from collections.abc import Iterable, Mapping
 from hashlib import sha256
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, cast
+from urllib.parse import urlsplit
 
 from aiocreds._aws.service_errors import EXPIRED, details_in_json
 from aiocreds._aws.sigv4 import TOKEN_NAME, UNSIGNED_PAYLOAD, check_sendable, presign, sign, unambiguous
@@ -19,13 +21,15 @@ from aiocreds.errors import InvalidConfiguration
 from aiocreds.integrations._extras import require
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+    from collections.abc import Awaitable, Callable, Sequence
     from datetime import timedelta
 
     from aiocreds._aws.s3express import Sessions
     from aiocreds._core.context import Context
     from aiocreds._core.provider import Provider
     from aiocreds.credentials import Credentials
+
+Headers = Mapping[str, str] | Iterable[tuple[str, str]]
 
 logger = logging.getLogger("aiocreds.sigv4")
 
@@ -40,6 +44,7 @@ USUAL_LIFE = 900
 # OpenSearch domains answer with this message alone, without a code.
 EXPIRED_MESSAGE = "The security token included in the request is expired"
 
+_NAME = r"[A-Za-z0-9!#$%&'*+.^_`|~-]+"  # of a method or a header
 _CODE_IN_XML = re.compile(rb"<Code>\s*(\w+)\s*</Code>")
 
 
@@ -117,7 +122,8 @@ class SigV4:
             "session_mode": session_mode,
             "context": context,
         }
-        provider = as_provider(provider, taker=type(self).__name__, context=context or DEFAULT)
+        taker = type(self).__name__
+        provider = as_provider(provider, taker=taker, context=DEFAULT if context is None else context)
         if context is None:
             context = provider._context  # noqa: SLF001  # pyright: ignore[reportPrivateUsage] - one of us
         name = type(self).__name__
@@ -130,13 +136,15 @@ class SigV4:
         if region_set:
             require("cryptography", "sigv4a")
         self._provider = provider
-        self._service = service
-        self._region = region or ""
-        self._region_set = ",".join([region_set] if isinstance(region_set, str) else region_set or ()) or None
+        self._service = _checked("service", service)
+        self._region = _checked("region", region) if region else ""
+        self._region_set = _joined(region_set) if region_set else None
         self._clock = context.clock
         self._rules = RULES.get(service, Rules())
         if session_mode is not None and not self._rules.sessions:
             raise ValueError("session_mode is for service='s3express'")
+        if session_mode not in (None, "ReadOnly", "ReadWrite"):
+            raise ValueError("session_mode must be 'ReadOnly' or 'ReadWrite'")
         self._sessions: Sessions | None = None
         if self._rules.sessions and region:
             from aiocreds._aws.s3express import Sessions
@@ -158,7 +166,7 @@ class SigV4:
         url: str,
         *,
         expires_in: float | timedelta | None = None,
-        headers: Iterable[tuple[str, str]] = (),
+        headers: Headers = (),
     ) -> str:
         """Sign a request in its URL, so that somebody without credentials can make it.
 
@@ -170,13 +178,15 @@ class SigV4:
             url: the absolute URL; ``wss:`` for WebSockets.
             expires_in: seconds that the URL is good for, up to 7 days, up to 5 minutes for ``"transcribe"``; or a
                 ``timedelta``. By default 15 minutes, where the service takes that.
-            headers: what the request will have to carry besides ``Host``.
+            headers: what the request will have to carry besides ``Host``: a mapping, or pairs.
 
         Returns:
             The URL, which is a secret until it ends.
 
         Raises:
-            ValueError: ``expires_in`` is shorter than 1 s or longer than the service takes, or ``url`` is none.
+            ValueError: ``expires_in`` is shorter than 1 s or longer than the service takes, or another argument
+                is nothing that a request can have.
+            TypeError: an argument is of a wrong type.
             CredentialsError: there are no credentials.
         """
         longest = self._rules.longest_life
@@ -184,13 +194,13 @@ class SigV4:
         if not 1 <= lifetime <= longest:
             span = "7 days" if longest == LONGEST_LIFE else f"for {self._service}"
             raise ValueError(f"expires_in must be from 1 to {longest} seconds ({span}), not {lifetime:g}")
-        url = self._spelled(url)
-        provider = await self._provider_for(url, headers := list(headers))
+        url, pairs = self._spelled(_checked_url(method, url)), _pairs(headers)
+        provider = await self._provider_for(url, pairs)
         credentials = await provider.get(min_ttl=lifetime)
         return presign(
             method,
             url,
-            headers,
+            pairs,
             None if self._rules.streams else b"",
             credentials=credentials,
             region=self._region,
@@ -205,27 +215,28 @@ class SigV4:
         )
 
     async def sign_headers(
-        self, method: str, url: str, *, headers: Iterable[tuple[str, str]] = (), body: bytes = b""
+        self, method: str, url: str, *, headers: Headers = (), body: bytes | bytearray = b""
     ) -> dict[str, str]:
         """Sign a request that another client will send, such as the handshake of a WebSocket.
 
         Args:
             method: such as ``"GET"``.
             url: the absolute URL.
-            headers: what the request will carry, and what is to be signed, besides ``Host``.
+            headers: what the request will carry, and what is to be signed, besides ``Host``: a mapping, or pairs.
             body: the whole body.
 
         Returns:
             The headers to add. They are good for five minutes, and hold a token.
 
         Raises:
-            ValueError: ``url`` is none.
+            ValueError: an argument is nothing that a request can have.
+            TypeError: an argument is of a wrong type.
             CredentialsError: there are no credentials.
         """
-        url, headers = self._spelled(url), list(headers)
-        provider = await self._provider_for(url, headers)
-        body_hash = await self._body_hash(body, None, None)
-        return self._sign(await provider(), provider, method, url, headers, body_hash)
+        url, pairs = self._spelled(_checked_url(method, url)), _pairs(headers)
+        provider = await self._provider_for(url, pairs)
+        body_hash = await self._body_hash(_checked_body(body), None, None)
+        return self._sign(await provider(), provider, method, url, pairs, body_hash)
 
     async def _provider_for(self, url: str, headers: Iterable[tuple[str, str]]) -> Provider:
         """Return the provider whose credentials sign a request: that of its session, where there is one."""
@@ -313,6 +324,96 @@ def says_expired(status: int, headers: Mapping[str, str], body: bytes) -> bool:
         return found[1].decode() in EXPIRED
     details = details_in_json(Response(status, headers, SecretBytes(body), host=""), EXPIRED)
     return details.code in EXPIRED or (not details.code and details.message.rstrip(".") == EXPIRED_MESSAGE)
+
+
+def _checked(argument: str, value: object, extra: str = "") -> str:
+    """Return an argument that is part of a signature, whose other parts stand beside it.
+
+    Raises:
+        TypeError: it is no text.
+        ValueError: it holds what no such name does.
+    """
+    if not isinstance(value, str):
+        raise TypeError(f"{argument} must be a str, not {type(value).__name__}")
+    if not re.fullmatch(rf"[A-Za-z0-9._{extra}-]{{1,100}}", value):
+        remedy = "; for several regions pass region_set=" if argument == "region" else ""
+        raise ValueError(f"{argument} {value[:100]!r} is none{remedy}")
+    return value
+
+
+def _joined(region_set: object) -> str:
+    """Return a set of regions as the header has it."""
+    if isinstance(region_set, str):
+        region_set = region_set.split(",")
+    if not isinstance(region_set, list | tuple):
+        raise TypeError(f"region_set must be a str or several of them, not {type(region_set).__name__}")
+    regions = cast("Sequence[object]", region_set)
+    return ",".join(_checked("region_set", it.strip() if isinstance(it, str) else it, "*") for it in regions)
+
+
+def _checked_url(method: object, url: object) -> str:
+    """Return the URL of a request that a program describes.
+
+    Raises:
+        TypeError: it is no text, or the method is none.
+        ValueError: it is no absolute URL, or the method is none. The message leaves the URL out: it may be signed.
+    """
+    for argument, value in (("method", method), ("url", url)):
+        if not isinstance(value, str):
+            raise TypeError(f"{argument} must be a str, not {type(value).__name__}")
+    text = str(url)
+    if not re.fullmatch(_NAME, str(method)):
+        raise ValueError(f"method {str(method)[:100]!r} is none: pass one such as 'GET'")
+    if re.search("[\x00-\x1f\x7f\ud800-\udfff]", text):
+        raise ValueError("url holds a line break or another character that no URL may: look for a stray one")
+    try:
+        parts = urlsplit(text)
+        complete = bool(parts.scheme and parts.hostname) and parts.netloc.isascii() and (parts.port or 1)
+    except ValueError:
+        complete = False
+    if SIGNED_URL in text:
+        raise ValueError("url is signed already")
+    if not complete:
+        raise ValueError("url is no absolute URL: pass one such as 'https://host/path', with the host in ASCII")
+    return text
+
+
+def _checked_body(body: object) -> bytes:
+    """Return a whole body that a program describes.
+
+    Raises:
+        TypeError: it is none.
+    """
+    if isinstance(body, bytes | bytearray):
+        return bytes(body)
+    raise TypeError(
+        f"body must be bytes, not {type(body).__name__}{': encode it' if isinstance(body, str) else ''}"
+    )
+
+
+def _pairs(headers: object) -> list[tuple[str, str]]:
+    """Return the headers of a request that a program describes.
+
+    Raises:
+        TypeError: they are none.
+        ValueError: one cannot be sent. The message names it, and leaves out its value.
+    """
+    given: Any = cast("Mapping[object, object]", headers).items() if isinstance(headers, Mapping) else headers
+    pairs: list[tuple[str, str]] = []
+    try:
+        for pair in given:
+            name, value = pair
+            if isinstance(pair, str) or not (isinstance(name, str) and isinstance(value, str)):
+                raise TypeError
+            pairs.append((name, value))
+    except (TypeError, ValueError):
+        raise TypeError("headers must be a mapping of str to str, or pairs of them") from None
+    for name, value in pairs:
+        if not re.fullmatch(_NAME, name):
+            raise ValueError(f"headers has a name that no header may have: {name[:100]!r}")
+        if not re.fullmatch(r"[\t\x20-\x7e\xa0-\xff]*", value):
+            raise ValueError(f"headers has a value for {name} with a line break or another character that none may")
+    return pairs
 
 
 def _hash(body: bytes) -> str:

@@ -54,6 +54,9 @@ class CredentialsResolver:
         self._identity = _hidden(import_module("smithy_aws_core.identity").AWSCredentialsIdentity)
         self._given: str | None = None
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        return CredentialsResolver, (self._provider,)
+
     def __repr__(self) -> str:
         return f"smithy_credentials({self._provider!r})"
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, TypeVar
+from weakref import WeakKeyDictionary
 
 from aiocreds.errors import InvalidConfiguration
 from aiocreds.integrations._extras import require
@@ -27,12 +28,13 @@ if TYPE_CHECKING:
 __all__ = ["attach"]
 
 Engine = TypeVar("Engine")
+_attached: WeakKeyDictionary[Any, Callable[..., None]] = WeakKeyDictionary()  # the listener of each engine
 
 
 def attach(
     engine: Engine, source: Source | TokenProvider, *, region: str | None = None, plaintext: bool = False
 ) -> Engine:
-    """Have each connection of an engine log in with a token of its own.
+    """Have each connection of an engine log in with a token of its own; a later call replaces an earlier one.
 
     Host, port, user and TLS are those of the engine's URL and ``connect_args=``; a password is not used. An engine
     that was made with ``async_creator=`` opens its connections by itself: pass it
@@ -52,13 +54,17 @@ def attach(
         region or TLS, and ``CredentialsError`` where there are no credentials, none of them wrapped.
 
     Raises:
-        InvalidConfiguration: its driver is another one, or the engine is none of asyncio's.
+        InvalidConfiguration: its driver is another one, or the engine is none of asyncio's; or ``region`` or
+            ``plaintext`` is none.
+        TypeError: ``engine`` or ``source`` is none.
         ModuleNotFoundError: SQLAlchemy, or the driver, is not installed.
 
     See https://docs.sqlalchemy.org/en/20/core/engines.html#generating-dynamic-authentication-tokens
     """
     require("sqlalchemy", "sqlalchemy")
     inner: Any = getattr(engine, "sync_engine", engine)
+    if not hasattr(inner, "dialect"):
+        raise TypeError(f"attach() takes an engine of create_async_engine(), not {type(engine).__qualname__}")
     driver = inner.dialect.driver if inner.dialect.is_async else f"{inner.dialect.driver} without asyncio"
     if driver == "psycopg":
         connect = _psycopg("attach", source, region, plaintext=plaintext).connect
@@ -77,7 +83,11 @@ def attach(
     def put_connect(_dialect: Any, _record: Any, _arguments: list[Any], options: dict[str, Any]) -> None:
         options.setdefault("async_creator_fn", connect)
 
-    import_module("sqlalchemy.event").listen(inner, "do_connect", put_connect)
+    event = import_module("sqlalchemy.event")
+    if (before := _attached.get(inner)) is not None:
+        event.remove(inner, "do_connect", before)
+    event.listen(inner, "do_connect", put_connect)
+    _attached[inner] = put_connect
     return engine
 
 

@@ -75,13 +75,16 @@ def read_bounded(path: str) -> tuple[SecretBytes, os.stat_result]:
         OSError: it cannot be read, or is no file.
         ValueError: it is too long.
     """
-    # Without O_NONBLOCK a thread, which cannot be cancelled, would wait for the writer of a pipe.
-    descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
-    with os.fdopen(descriptor, "rb") as file:
-        found = os.fstat(descriptor)
+    with open(path, "rb", opener=_open) as file:
+        found = os.fstat(file.fileno())
         if not stat.S_ISREG(found.st_mode):
             raise OSError(errno.EINVAL, "not a regular file")
         data = SecretBytes(file.read(LARGEST + 1))
     if len(data) > LARGEST:
         raise ValueError
     return data, found
+
+
+def _open(path: str, flags: int) -> int:
+    # Without O_NONBLOCK a thread, which cannot be cancelled, would wait for the writer of a pipe.
+    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))

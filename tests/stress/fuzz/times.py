@@ -13,6 +13,7 @@ from typing import Any
 
 from hypothesis import strategies as st
 
+from aiocreds._aws.client import clock_of
 from aiocreds._base import tracing
 from aiocreds._base.redaction import SecretBytes
 from aiocreds._base.time import LAST, parse_expiration, time_of, utc, when
@@ -22,10 +23,9 @@ from aiocreds._http.request import _retry_after
 from aiocreds._token_cache.cache import trace_end
 from aiocreds.errors import CredentialsError, InvalidConfiguration, SourceUnavailable
 from aiocreds.sources.env import EXPIRATION, _expiration
-from tests.stress.fuzz.answers import NOW, NUMBERS, TIMES, service
+from tests.stress.fuzz.answers import NOW, NUMBERS, TIMES
 from tests.stress.fuzz.target import Target, assert_tidy, text
 
-STS = service("sts")
 DATE = "Mon, 23 Nov 2026 10:00:00 GMT"
 FIRST = -62_135_596_800.0  # 0001-01-01
 
@@ -74,7 +74,8 @@ def http(said: str) -> None:
     """As headers have them."""
     for headers in ({"Retry-After": said, "Date": DATE}, {"Retry-After": DATE, "Date": said}):
         assert _retry_after(headers) >= 0
-    clock = STS._clock_of(Response(400, {"Date": said}, SecretBytes(b""), "example.com"), time(), 0.0)
+    answer = Response(400, {"Date": said}, SecretBytes(b""), "example.com")
+    clock = clock_of(Context(environ={}), answer, time(), 0.0)
     assert clock is None or isfinite(clock.offset)
 
 

@@ -255,3 +255,19 @@ async def test_a_function_that_wants_arguments_is_refused_at_once(taker: str) ->
 async def test_a_call_short_is_answered_with_the_name_of_the_factory() -> None:
     with pytest.raises(TypeError, match=r"`await from_env\(\)\(\)`"):
         await from_env()  # type: ignore[misc]  # the mistake
+
+
+@pytest.mark.parametrize("context", [None, "eu-central-1", {}])
+@pytest.mark.parametrize("make", [from_env, default_chain, aiocreds.from_ini, aiocreds.from_instance_metadata])
+def test_what_is_no_context(make: Callable[..., Provider], context: Any) -> None:
+    with pytest.raises(TypeError, match=rf"\(\) takes context=Context\(…\), not {type(context).__name__}"):
+        make(context=context)
+
+
+async def test_a_source_of_the_program_calls_a_context_what_it_likes() -> None:
+    @credential_provider
+    async def from_vault(context: str) -> Credentials:
+        assert context == "prod"
+        return issue()
+
+    assert isinstance(await from_vault("prod")(), Credentials)

@@ -514,6 +514,45 @@ async def test_a_key_that_cannot_be_used(aws: Loopback, context: Context, worklo
     assert not aws.requests
 
 
+def rsa_key(p: int, q: int, **changed: int) -> rsa.RSAPrivateKey:
+    """Return an RSA key of two primes, or of what stands for them; some of its numbers may be others."""
+    d = pow(65537, -1, (p - 1) * (q - 1))
+    it = {"d": d, "dp": d % (p - 1), "dq": d % (q - 1), "qi": pow(q, -1, p), **changed}
+    public = rsa.RSAPublicNumbers(65537, p * q)
+    numbers = rsa.RSAPrivateNumbers(p, q, it["d"], it["dp"], it["dq"], it["qi"], public)
+    return numbers.private_key(unsafe_skip_rsa_key_validation=True)
+
+
+@pytest.mark.parametrize("what", ["d", "dp", "dq", "qi"])
+async def test_an_rsa_key_whose_numbers_do_not_belong_together(
+    aws: Loopback, context: Context, workload: Workload, what: str
+) -> None:
+    """OpenSSL would sign with it, and give the key away by a wrong signature."""
+    numbers = key_of("RSA 2048").private_numbers()
+    key = rsa_key(numbers.p, numbers.q, **{what: numbers.d ^ 2**40})
+    workload.write_key(pem_of(key, PrivateFormat.TraditionalOpenSSL))
+    await failure(source(context, workload), InvalidConfiguration, "is damaged, or in a form other than")
+    assert not aws.requests
+
+
+async def test_nobody_looks_for_factors_of_the_primes_of_an_rsa_key(
+    aws: Loopback, context: Context, workload: Workload
+) -> None:
+    """That takes from half a second to minutes, so that one "prime" is the product of two here."""
+    key = rsa_key((2**521 - 1) * (2**607 - 1), 2**1279 - 1)
+    workload.write_certificate(text_of(workload.authority.issue(key)))
+    workload.write_key(pem_of(key))
+    await failure(source(context, workload), ServiceRefused, "Invalid signature")
+    assert aws.requests
+
+
+async def test_a_large_rsa_key(context: Context, workload: Workload) -> None:
+    key = rsa_key(2**4253 - 1, 2**4423 - 1)
+    workload.write_certificate(text_of(workload.authority.issue(key)))
+    workload.write_key(pem_of(key))
+    assert (await source(context, workload)()).provider == "roles_anywhere"
+
+
 @pytest.mark.parametrize("argument", ["certificate", "private_key", "intermediates"])
 @pytest.mark.parametrize(
     ("what", "words"),
@@ -666,6 +705,11 @@ CHINA = PROFILE.replace("arn:aws:", "arn:aws-cn:")
         ({"duration_seconds": 899}, "duration_seconds is 899: give 900 to 43200"),
         ({"duration_seconds": timedelta(hours=13)}, "duration_seconds is 46800: give 900 to 43200"),
         ({"duration_seconds": -1}, "duration_seconds"),
+        ({"trust_anchor_arn": None}, "trust_anchor_arn is NoneType: give an ARN such as arn:aws:rolesanywhere:"),
+        ({"role_arn": f"{ROLE_ARN}\x1b[31m"}, r"role_arn is 'arn:aws:iam::123456789012:role/outside\x1b[31m'"),
+        ({"role_arn": b"arn"}, "role_arn is bytes: give an ARN such as arn:aws:iam::"),
+        ({"role_session_name": 7}, "role_session_name is int: give a str"),
+        ({"role_session_name": " "}, "role_session_name is blank: give a name, or leave it out"),
     ],
 )
 async def test_arguments_that_cannot_be(

@@ -131,3 +131,19 @@ async def test_asyncios_debug_log_shows_no_token(file: Path) -> None:
     read = asyncio.ensure_future(read_token_file(str(file), place="here"))
     await read
     assert MARK not in repr(read)
+
+
+async def test_a_folder_in_its_place_leaves_no_descriptor_open(file: Path) -> None:
+    """Docker makes one where it mounts a file that is not there."""
+
+    def next_descriptor() -> int:
+        descriptor = os.open(os.devnull, os.O_RDONLY)
+        os.close(descriptor)
+        return descriptor
+
+    file.mkdir()
+    before = next_descriptor()
+    for _ in range(20):
+        with pytest.raises(InvalidConfiguration, match="cannot be read"):
+            await read_token_file(str(file), place="here")
+    assert next_descriptor() < before + 20

@@ -54,9 +54,9 @@ SERVICE, NAME = "rolesanywhere", "IAM Roles Anywhere"
 SHORTEST, LONGEST = 900, 43200  # seconds
 FIELDS = Names("accessKeyId", "secretAccessKey", "sessionToken")
 ARNS = {  # partition and region
-    "trust_anchor_arn": r"arn:([\w-]+):rolesanywhere:([\w-]+):[^:\s]*:trust-anchor/\S+",
-    "profile_arn": r"arn:([\w-]+):rolesanywhere:([\w-]+):[^:\s]*:profile/\S+",
-    "role_arn": r"arn:([\w-]+):iam:():[^:\s]*:role/\S+",
+    "trust_anchor_arn": r"arn:([\w-]+):rolesanywhere:([\w-]+):[!-9;-~]*:trust-anchor/[!-~]+",
+    "profile_arn": r"arn:([\w-]+):rolesanywhere:([\w-]+):[!-9;-~]*:profile/[!-~]+",
+    "role_arn": r"arn:([\w-]+):iam:():[!-9;-~]*:role/[!-~]+",
 }
 EXAMPLES = {
     "trust_anchor_arn": "arn:aws:rolesanywhere:eu-central-1:123456789012:trust-anchor/…",
@@ -156,7 +156,7 @@ async def from_roles_anywhere(
         "trustAnchorArn": trust_anchor_arn,
     }
     if role_session_name is not None:
-        request["roleSessionName"] = role_session_name
+        request["roleSessionName"] = _name(role_session_name)
     note_role(role_arn)
     tracing.note("role_arn", role_arn)
     sign = private_key if callable(private_key) else None
@@ -295,7 +295,15 @@ async def _signed_by(sign: Callable[[bytes], Any], text: bytes) -> bytes:
 # Arguments.
 
 
-def _region(**arns: str) -> str:
+def _name(given: object) -> str:
+    if not isinstance(given, str):
+        raise InvalidConfiguration(f"role_session_name is {type(given).__name__}: give a str")
+    if not given.strip():
+        raise InvalidConfiguration("role_session_name is blank: give a name, or leave it out")
+    return given
+
+
+def _region(**arns: object) -> str:
     """Return the region of the trust anchor.
 
     Raises:
@@ -303,6 +311,10 @@ def _region(**arns: str) -> str:
     """
     parts: dict[str, tuple[str, str]] = {}
     for argument, arn in arns.items():
+        if not isinstance(arn, str):
+            raise InvalidConfiguration(
+                f"{argument} is {type(arn).__name__}: give an ARN such as {EXAMPLES[argument]}"
+            )
         found = re.fullmatch(ARNS[argument], arn, re.ASCII)
         if found is None:
             raise InvalidConfiguration(

@@ -245,9 +245,14 @@ def _private_key(data: SecretBytes, place: str, passphrase: SecretStr | None) ->
     if encrypted and passphrase is None:
         raise InvalidConfiguration(f"the private key in {place} is encrypted: pass passphrase=")
     try:
+        # The library would look for factors of the primes of an RSA key, which takes from half a second to minutes.
         key: object = load_pem_private_key(
-            block, passphrase.encode() if encrypted and passphrase is not None else None
+            block,
+            passphrase.encode() if encrypted and passphrase is not None else None,
+            unsafe_skip_rsa_key_validation=True,
         )
+        if not _is_sound(key):
+            raise ValueError
     except (ValueError, TypeError):
         reason = (
             "cannot be decrypted: correct passphrase=, unless the file is damaged"
@@ -258,6 +263,26 @@ def _private_key(data: SecretBytes, place: str, passphrase: SecretStr | None) ->
     except UnsupportedAlgorithm:
         key = None
     return _usable(key, place)
+
+
+def _is_sound(key: object) -> bool:
+    """Return whether the numbers of an RSA key belong together; True for other keys, which the library checks.
+
+    OpenSSL may hang or give the key away when it signs with others.
+    """
+    from cryptography.hazmat.primitives.asymmetric import rsa
+
+    if not isinstance(key, rsa.RSAPrivateKey):
+        return True
+    it = key.private_numbers()
+    d, p, q, n, e = it.d, it.p, it.q, it.public_numbers.n, it.public_numbers.e
+    return (
+        min(p, q) > 1
+        and p * q == n
+        and d * e % (p - 1) == d * e % (q - 1) == 1
+        and (it.dmp1, it.dmq1) == (d % (p - 1), d % (q - 1))
+        and it.iqmp * q % p == 1
+    )
 
 
 def _pkcs12(data: SecretBytes, place: str, passphrase: SecretStr | None) -> tuple[PrivateKey, list[Certificate]]:
