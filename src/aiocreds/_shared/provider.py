@@ -246,6 +246,7 @@ class _SharedLoad:
         self._owner = owner
         self._name = name
         self._token = ""  # once it has asked for the lease
+        self._may_have_lease = False
         self._loop = asyncio.get_running_loop()
         self._left = owner._timeout
         self._seen: Entry | None = None
@@ -273,16 +274,16 @@ class _SharedLoad:
             return found
         give_up = monotonic() + budget(self._owner._provider) * spread(0.9, 1.0)
         pause = PAUSE
-        while True:
-            taken = await self._take()
-            if (found := await self._look(again=True)) is not None or taken or not self._leasing:
-                return found
+        while not await self._take() and self._leasing:
             if monotonic() >= give_up:
                 logger.debug("another process has fetched for too long: %s is asked", self._owner._provider.name)
                 return None
             await asyncio.sleep(spread(pause / 2, pause))
             pause = min(1.5 * pause, LONGEST_PAUSE)
             self._left = self._owner._timeout  # that pause was for the source
+            if (found := await self._look(again=True)) is not None or not self._leasing:
+                return found
+        return await self._look(again=True)  # another process may have written since the last look
 
     async def _look(self, *, again: bool = False) -> Entry | None:
         """Return the entry if it will do."""
@@ -352,12 +353,14 @@ class _SharedLoad:
         from secrets import token_hex  # who finds an entry needs no lease
 
         self._token = self._token or token_hex(16)
+        self._may_have_lease = True  # until there is an answer
         try:
             taken = await self._call(self._owner._lease_breaker, self._acquire)
         except Unanswered as silence:
             tracing.note("lease", f"{silence}", kind="note")
             self._leasing = False
             return False
+        self._may_have_lease = taken
         if taken:
             self._heartbeat = self._loop.create_task(self._prolong(), name="aiocreds shared lease")
         return taken
@@ -412,10 +415,10 @@ class _SharedLoad:
     def end(self) -> asyncio.Task[None] | None:
         """Give up the lease once what is being written is; return the task that does, if one has begun.
 
-        Also one that was not taken: a request for it that took too long may have been granted after all.
+        Also where a request for it was not answered, which may have been granted after all.
         """
         ended, self._ended = self._ended, True  # a heartbeat may have begun before it is cancelled
-        if ended or not self._token:
+        if ended or not self._may_have_lease:
             return None
         here = runs_here(self._loop)  # else the loop was dropped in the middle
         if self._heartbeat is not None and here:
