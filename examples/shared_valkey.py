@@ -1,8 +1,8 @@
 """Processes on many hosts share one role's credentials through Valkey or Redis.
 
-Needs ``pip install 'aiocreds[shared]' 'py-key-value-aio[redis]'``. Run it as often as you like, at once or one
-after the other: one AssumeRole call an hour. ``SHARED_KEY`` is what ``Fernet.generate_key()`` of `cryptography`
-makes, or several such keys with blanks between; the first one encrypts.
+Needs ``pip install 'aiocreds[shared]' redis``. Run it as often as you like, at once or one after the other: one
+AssumeRole call an hour. ``SHARED_KEY`` is what ``Fernet.generate_key()`` of `cryptography` makes, or several such
+keys with blanks between; the first one encrypts.
 """
 
 from __future__ import annotations
@@ -10,24 +10,18 @@ from __future__ import annotations
 import asyncio
 import os
 
-from key_value.aio.stores.redis import RedisStore
 from redis.asyncio import Redis
 
-from aiocreds import RedisLease, from_temporary_credentials, shared
+from aiocreds import from_temporary_credentials, shared
 
 
 async def main() -> None:
     """Get the role's credentials, from the store if they are there."""
     client: Redis = Redis.from_url(  # pyright: ignore[reportUnknownMemberType] - redis-py has types in part
-        os.environ.get("VALKEY_URL", "redis://127.0.0.1:6379"), decode_responses=True
+        os.environ.get("VALKEY_URL", "redis://127.0.0.1:6379")
     )
     role = from_temporary_credentials(role_arn=os.environ.get("ROLE", "arn:aws:iam::123456789012:role/app"))
-    provider = shared(
-        role,
-        store=RedisStore(client=client),
-        lease=RedisLease(client),
-        secret_keys=os.environ["SHARED_KEY"].split(),
-    )
+    provider = shared(role, store=client, secret_keys=os.environ["SHARED_KEY"].split())
     async with client, provider:
         print(await provider())
 

@@ -39,20 +39,20 @@ DAY = 86_400.0
 NURSERY = """
 import asyncio, os, signal, socket, sys
 import aiocreds._http, aiocreds.sources.assume_role, aiocreds.sources.env
-from aiocreds import RedisLease, from_env, from_temporary_credentials, shared
+from aiocreds import from_env, from_temporary_credentials, shared
 how, where, number = sys.argv[1:]
 if how == "Valkey":
-    import cryptography.hazmat.primitives.ciphers.aead, redis.asyncio
-    from key_value.aio.stores.redis import RedisStore
+    import aiocreds._shared.redis_store, redis.asyncio
+    from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+    AESGCM(bytes(32))  # loads OpenSSL's cipher
 
 async def member(told):
     provider = from_temporary_credentials(role_arn="{role}", source=from_env())
     if how == "folder":
         provider = shared(provider, store=where, timeout=20)
     elif how == "Valkey":
-        client = redis.asyncio.Redis.from_url(where, decode_responses=True, driver_info=None)
-        store, lease = RedisStore(client=client), RedisLease(client)
-        provider = shared(provider, store=store, lease=lease, secret_keys=["{key}"], timeout=20)
+        client = redis.asyncio.Redis.from_url(where, driver_info=None)
+        provider = shared(provider, store=client, secret_keys=["{key}"], timeout=20)
     told.setblocking(False)
     loop = asyncio.get_running_loop()
     while await loop.sock_recv(told, 1):
@@ -102,11 +102,8 @@ STORES = {
     "alone": "pass",
     "folder": "provider = shared(provider, store='{where}')",
     "Valkey": """import redis.asyncio
-    from aiocreds import RedisLease
-    from key_value.aio.stores.redis import RedisStore
-    client = redis.asyncio.Redis.from_url('{where}', decode_responses=True, driver_info=None)
-    store, lease = RedisStore(client=client), RedisLease(client)
-    provider = shared(provider, store=store, lease=lease, secret_keys=['{key}'], timeout=20)""",
+    client = redis.asyncio.Redis.from_url('{where}', driver_info=None)
+    provider = shared(provider, store=client, secret_keys=['{key}'], timeout=20)""",
 }
 SHARED = """
 import asyncio
@@ -154,7 +151,7 @@ async def _fleets(place: Path) -> list[Row]:
     measured: dict[str, list[Fleet]] = {"alone": [], "folder": []}
     places = {"alone": "", "folder": str(place / "store")}
     with ExitStack() as stack:
-        if program() is not None and find_spec("redis") and find_spec("key_value"):
+        if program() is not None and find_spec("redis"):
             (place / "valkey").mkdir()
             places["Valkey"] = stack.enter_context(Valkey(place / "valkey", maxclients="2000")).url
             measured["Valkey"] = []

@@ -70,14 +70,17 @@ class Fleet:
         )
 
 
-@pytest.fixture
-async def fleet(valkey: Valkey) -> AsyncIterator[Fleet]:
+@pytest.fixture(params=["a client", "a store of py-key-value"])
+async def fleet(valkey: Valkey, request: pytest.FixtureRequest) -> AsyncIterator[Fleet]:
     from key_value.aio.stores.redis import RedisStore
 
     def client() -> Any:
         return redis.Redis.from_url(valkey.url, decode_responses=True)
 
-    fleet = Fleet(client, RedisLease, lambda client: RedisStore(client=client))
+    if request.param == "a client":
+        fleet = Fleet(client, lambda _: None, lambda client: client)
+    else:
+        fleet = Fleet(client, RedisLease, lambda client: RedisStore(client=client))
     async with fleet.stack:
         yield fleet
 
@@ -121,6 +124,49 @@ async def test_a_client_of_valkey_will_do(valkey: Valkey) -> None:
         assert not await lease.acquire("x", "b", 10)
         await lease.release("x", "a")
         assert await lease.acquire("x", "b", 10)
+
+
+@pytest.mark.parametrize("decoded", [False, True])
+async def test_a_client_of_valkey_as_the_store(valkey: Valkey, decoded: bool) -> None:
+    client_of = pytest.importorskip("valkey.asyncio", reason="valkey is not installed")
+    source = Source()
+    async with client_of.Valkey.from_url(valkey.url, decode_responses=decoded) as client:
+        one, two = (
+            shared(source.provider(), store=client, key="app", secret_keys=[KEY], timeout=30) for _ in range(2)
+        )
+        credentials = await one()
+        await gone()
+        assert await two() == credentials
+        [name] = await client.keys("aiocreds:*")
+        assert 0 < await client.ttl(name) <= 3600
+        two.invalidate()
+        assert await two() != credentials  # it removes the entry that was rejected
+        await gone()
+    assert source.calls == 2
+
+
+@pytest.mark.parametrize("written", [b"\xff", "[" * 100_000, "[1]", "{}", ""])
+async def test_what_others_write_in_the_place_of_an_entry(valkey: Valkey, written: Any) -> None:
+    source = Source()
+    async with redis.Redis.from_url(valkey.url) as client:
+        provider: Any = shared(source.provider(), store=client, key="app", secret_keys=[KEY], timeout=30)
+        await client.set(f"aiocreds:{provider._sealer.name(repr('app').encode())}", written)
+        credentials = await provider()
+        await gone()
+        other = shared(source.provider(), store=client, key="app", secret_keys=[KEY], timeout=30)
+        assert (await other(), source.calls) == (credentials, 1)
+
+
+def test_what_is_no_store() -> None:
+    import redis as blocking
+
+    options: dict[str, Any] = {"key": "app", "secret_keys": [KEY]}
+    wrong: Any = blocking.Redis()  # type checkers see it
+    with pytest.raises(TypeError, match=r"redis.client.Redis, which blocks: pass a client of redis\.asyncio"):
+        shared(Source().provider(), store=wrong, **options)
+    wrong = 7
+    with pytest.raises(TypeError, match=r"store= is a builtins\.int: pass a folder, an asyncio client"):
+        shared(Source().provider(), store=wrong, **options)
 
 
 async def test_a_holder_that_died_blocks_nobody_past_its_lease(

@@ -55,7 +55,9 @@ class RedisLease:
     ::
 
         client = redis.asyncio.Redis.from_url("rediss://cache.internal:6379")
-        shared(provider, store=RedisStore(client=client), lease=RedisLease(client), secret_keys=[key])
+        shared(provider, store=a_store_of_another_kind, lease=RedisLease(client), secret_keys=[key])
+
+    Where the client itself is the ``store=``, this is the lease by default.
 
     Args:
         client: a ``redis.asyncio.Redis``, ``valkey.asyncio.Valkey``, or one of a cluster.

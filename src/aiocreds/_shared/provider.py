@@ -24,7 +24,7 @@ from aiocreds._shared import key as keys
 from aiocreds._shared.circuit_breaker import CircuitBreaker, Unanswered
 from aiocreds._shared.entry import Entry, Refused, Sealer
 from aiocreds._shared.folder import Folder, folder_for
-from aiocreds._shared.leases import FolderLease
+from aiocreds._shared.leases import FolderLease, RedisLease
 from aiocreds.credentials import redact_key
 from aiocreds.errors import CredentialsError
 
@@ -52,6 +52,13 @@ if TYPE_CHECKING:
             """Remove a value."""
             ...
 
+    class Client(Protocol):
+        """An asyncio client of redis-py or valkey-py."""
+
+        async def execute_command(self, *args: Any, **options: Any) -> Any:
+            """Send a command."""
+            ...
+
 
 T = TypeVar("T")
 logger = logging.getLogger("aiocreds.shared")
@@ -73,7 +80,7 @@ PLACE = "shared store"  # for explain
 def shared(
     provider: Provider | Callable[[], Awaitable[Credentials]],
     *,
-    store: Store | str | os.PathLike[str] | None = None,
+    store: Store | Client | str | os.PathLike[str] | None = None,
     key: str | None = None,
     secret_keys: Sequence[bytes | str] | None = None,
     lease: Lease | None = None,
@@ -87,7 +94,7 @@ def shared(
         provider = shared(role)  # the processes of this user on this machine
 
         client = redis.asyncio.Redis.from_url("rediss://cache.internal:6379")
-        provider = shared(role, store=RedisStore(client=client), lease=RedisLease(client), secret_keys=[key])
+        provider = shared(role, store=client, secret_keys=[key])
 
     It looks in the store before it goes to the source, keeps there what the source gave, and is otherwise like any
     provider. One process of all fetches; the others go on with what they hold, and on a first load wait for it as
@@ -97,15 +104,16 @@ def shared(
     Args:
         provider: whose credentials are shared, or any ``async () -> Credentials``.
         store: the path of a folder, which serves the processes of one user on one machine and is for this user
-            alone; or an ``AsyncKeyValue`` of `py-key-value-aio`. By default ``aiocreds/shared`` in the user's cache
-            folder (``XDG_CACHE_HOME``, ``~/.cache``).
+            alone; an asyncio client of redis-py or valkey-py; or an ``AsyncKeyValue`` of `py-key-value-aio`. By
+            default ``aiocreds/shared`` in the user's cache folder (``XDG_CACHE_HOME``, ``~/.cache``).
         key: names whose credentials they are: providers with the same key, store and ``secret_keys`` share. By
             default derived from all that changes the result: the source's arguments, its own source, the endpoint;
             for sources that depend on a machine also that, its variables and its files.
         secret_keys: encrypt what is stored, with AES-256-GCM: 32 bytes each, or as many in base64. The first one
             encrypts, all of them decrypt. Needed for any store but a folder.
         lease: keeps processes apart that would fetch at the same time: :class:`RedisLease`, :class:`DynamoDBLease`
-            or one of your own. A folder has its own. Without any, several processes may fetch.
+            or one of your own. A folder and a client of Redis have their own. Without any, several processes may
+            fetch.
         timeout: seconds that a caller waits for the store at most; by default 0.25, and 2 for a folder: a machine
             that is busy is slow, and its disk is not down.
 
@@ -126,6 +134,12 @@ def shared(
         store = folder_for(store, source._context)
     elif not sealer.keyed:
         raise ValueError("secret_keys are needed: nothing readable is put into a store that others may reach")
+    else:
+        from aiocreds._shared.redis_store import RedisStore, store_of  # a folder needs neither
+
+        store = store_of(store)
+        if lease is None and isinstance(store, RedisStore):
+            lease = RedisLease(store.client)
     if lease is None and isinstance(store, Folder):
         lease = FolderLease(store)
     if timeout is None:
