@@ -13,6 +13,7 @@ Where the two differ on purpose, both get what a service will make of the reques
   that signing sets, which the library replaces;
 * with a ``Date`` it leaves out ``X-Amz-Date``, and a stated hash is one for it and no more than a header for
   `sign`: neither gets these;
+* it signs a path in a URL as it finds it, the library as it will be sent: botocore gets that;
 * in a URL it loses all but the first parameter of a name, those that are no UTF-8, and bodies: neither gets these,
   nor a fragment, which nobody sends.
 """
@@ -49,6 +50,7 @@ SERVICES = ("sts", "es", "s3", "sts-url", "s3-url")
 SET_IN_URLS = {"authorization", "x-amz-security-token"}
 SET_BY_SIGNING = {*SET_IN_URLS, "x-amz-date"}
 READ_OTHERWISE = {"date", "x-amz-content-sha256"}
+PRINTABLE = "".join(map(chr, range(0x21, 0x7F)))
 NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # of a header (RFC 9110, section 5.6.2)
 
 
@@ -149,6 +151,8 @@ def by_us_in_url(request: Request) -> str:
 def by_botocore(request: Request, query: str, usual: type, of_s3: type, *more: int) -> AWSRequest:
     """The request as botocore signs it."""
     path = quote(unquote_to_bytes(request.path), safe="/~") if request.service == "s3" else request.path
+    if request.in_url:
+        path = quote(path, safe=PRINTABLE)
     url = f"{HOST}{path}{'?' if query else ''}{query}"
     signed = AWSRequest(request.method, url, data=request.body)
     left_out = UNSIGNED_HEADERS | (SET_IN_URLS if request.in_url else SET_BY_SIGNING)

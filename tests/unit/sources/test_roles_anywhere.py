@@ -22,8 +22,10 @@ import asyncio
 import json
 import logging
 import os
+import re
 import sys
 from datetime import UTC, datetime, timedelta
+from ssl import DER_cert_to_PEM_cert
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -407,6 +409,13 @@ def half(workload: Workload) -> bytes:
     return text[: len(text) // 2] + b"\n-----END CERTIFICATE-----\n"
 
 
+def of_no_known_version(workload: Workload) -> bytes:
+    data = der(workload)
+    changed = data.replace(b"\xa0\x03\x02\x01\x02", b"\xa0\x03\x02\x01\x01", 1)
+    assert changed != data
+    return DER_cert_to_PEM_cert(changed).encode()
+
+
 BAD_CERTIFICATES: dict[str, tuple[Callable[[Workload], bytes], type[Any], str]] = {
     "empty": (lambda workload: b" \n", SourceUnavailable, "is empty"),
     "DER": (der, InvalidConfiguration, "is no PEM"),
@@ -414,6 +423,7 @@ BAD_CERTIFICATES: dict[str, tuple[Callable[[Workload], bytes], type[Any], str]] 
     "a key": (lambda workload: pem_of(key_of("P-256")), InvalidConfiguration, "holds no certificate"),
     "damaged": (half, InvalidConfiguration, "damaged or cut short"),
     "cut short": (lambda workload: text_of(workload.issued)[:200], InvalidConfiguration, "damaged or cut short"),
+    "of no known version": (of_no_known_version, InvalidConfiguration, "damaged or cut short"),
     "of a CA": (
         lambda workload: text_of(workload.authority.certificate),
         InvalidConfiguration,
@@ -486,6 +496,16 @@ BAD_KEYS: dict[str, tuple[Callable[[Any], bytes], str | None, type[Any], str]] =
         None,
         InvalidConfiguration,
         "is encrypted: pass passphrase=",
+    ),
+    "short initialization vector": (  # the library panics, with an exception that is no Exception
+        lambda key: re.sub(
+            rb"(DEK-Info: [A-Z0-9-]+,[0-9A-F]{16})[0-9A-F]*",
+            rb"\1",
+            pem_of(key, PrivateFormat.TraditionalOpenSSL, "x"),
+        ),
+        "x",
+        InvalidConfiguration,
+        "cannot be decrypted: correct passphrase=",
     ),
     "wrong passphrase": (
         lambda key: pem_of(key, passphrase="x"),

@@ -12,7 +12,7 @@ import stat
 import sys
 from base64 import b64encode
 from importlib import import_module
-from typing import TYPE_CHECKING, NamedTuple, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, cast
 
 from aiocreds._base import threads, tracing
 from aiocreds._base.redaction import SecretBytes, SecretStr
@@ -21,7 +21,7 @@ from aiocreds.errors import InvalidConfiguration, SourceUnavailable
 from aiocreds.sources._rotated_file import ATTEMPTS, PAUSE, read_bounded
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
     from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey, EllipticCurvePublicKey
     from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
@@ -46,6 +46,7 @@ PEM, PEM_CERTIFICATE = b"-----BEGIN ", b"-----BEGIN CERTIFICATE-----"
 KEY_LABEL = b"PRIVATE KEY-----"
 PEM_KEY = rb"-----BEGIN ([A-Z0-9 ]*PRIVATE KEY)-----.*?-----END \1-----"
 _warned: set[str] = set()  # paths
+T = TypeVar("T")
 
 
 class Files(NamedTuple):
@@ -215,6 +216,22 @@ def _content(file: Setting, *, secret: bool = False) -> tuple[SecretBytes, str]:
     return data, place
 
 
+def _parsed(parser: Callable[..., T], *arguments: Any, **options: Any) -> T:
+    """Return what a parser of the library does.
+
+    Raises:
+        ValueError: it has panicked, as on a damaged initialization vector; that would end the program.
+    """
+    try:
+        return parser(*arguments, **options)
+    except BaseException as error:
+        if type(error).__name__ == "PanicException":  # of no module that can be imported
+            raise ValueError from None
+        raise
+    finally:
+        del arguments  # this frame is in tracebacks
+
+
 def _certificates(data: SecretBytes, place: str) -> list[Certificate]:
     from cryptography import x509
 
@@ -223,8 +240,8 @@ def _certificates(data: SecretBytes, place: str) -> list[Certificate]:
             f"{place} holds no certificate: give a file in PEM with BEGIN CERTIFICATE, the workload's first"
         )
     try:
-        return x509.load_pem_x509_certificates(data)
-    except ValueError:
+        return _parsed(x509.load_pem_x509_certificates, data)
+    except (ValueError, x509.InvalidVersion):
         raise InvalidConfiguration(
             f"{place} holds a certificate that is damaged or cut short: write it anew"
         ) from None
@@ -246,7 +263,8 @@ def _private_key(data: SecretBytes, place: str, passphrase: SecretStr | None) ->
         raise InvalidConfiguration(f"the private key in {place} is encrypted: pass passphrase=")
     try:
         # The library would look for factors of the primes of an RSA key, which takes from half a second to minutes.
-        key: object = load_pem_private_key(
+        key: object = _parsed(
+            load_pem_private_key,
             block,
             passphrase.encode() if encrypted and passphrase is not None else None,
             unsafe_skip_rsa_key_validation=True,
@@ -288,10 +306,11 @@ def _is_sound(key: object) -> bool:
 def _pkcs12(data: SecretBytes, place: str, passphrase: SecretStr | None) -> tuple[PrivateKey, list[Certificate]]:
     from cryptography.exceptions import UnsupportedAlgorithm
     from cryptography.hazmat.primitives.serialization.pkcs12 import load_pkcs12
+    from cryptography.x509 import InvalidVersion
 
     try:
-        store = load_pkcs12(data, None if passphrase is None else passphrase.encode())
-    except (ValueError, TypeError, UnsupportedAlgorithm):
+        store = _parsed(load_pkcs12, data, None if passphrase is None else passphrase.encode())
+    except (ValueError, TypeError, UnsupportedAlgorithm, InvalidVersion):
         reason = "correct passphrase=" if passphrase is not None else "pass passphrase= if it has one"
         raise InvalidConfiguration(
             f"{place} is neither PEM nor PKCS#12 that can be opened: {reason}, unless it is damaged"
@@ -335,7 +354,9 @@ def _is_authority(certificate: Certificate) -> bool:
 
     try:
         return certificate.extensions.get_extension_for_class(x509.BasicConstraints).value.ca
-    except (ValueError, x509.ExtensionNotFound, x509.DuplicateExtension):  # for the service to judge
+    except x509.ExtensionNotFound:
+        return False
+    except (ValueError, x509.DuplicateExtension, x509.UnsupportedGeneralNameType):  # for the service to judge
         return False
 
 
