@@ -8,12 +8,12 @@ import pytest
 
 from tests.helpers.moto_server import Lake, serve_lake, serve_moto
 from tests.helpers.scripted import issue
-from tests.helpers.sigv4_server import Judge
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
 
     from aiocreds import Credentials
+    from tests.helpers.sigv4_server import Judge
 
 
 @pytest.fixture(scope="module")
@@ -39,5 +39,7 @@ def credentials() -> Credentials:
 @pytest.fixture
 async def judge(credentials: Credentials) -> AsyncIterator[Judge]:
     """A service that checks signatures."""
+    from tests.helpers.sigv4_server import Judge  # it needs hypothesis, which not every session installs
+
     async with Judge(credentials) as judge:
         yield judge
